@@ -1,0 +1,56 @@
+import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { dice } from "../../lib/train/metrics.ts";
+import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
+
+/** The set pixels as text, one line a row. */
+function rows(mask: Uint8Array, width: number): string[] {
+  return Array.from(
+    { length: mask.length / width },
+    (_, row) => Array.from(mask.subarray(row * width, (row + 1) * width), (v) => ".#"[v]).join(""),
+  );
+}
+
+const grid = { width: 6, height: 5 };
+
+Deno.test("all ones scores 2a / (1 + a) where a is the tumour's share", () => {
+  const truth = new Uint8Array(30);
+  truth.set([1, 1, 1], 7);
+  const share = 3 / 30;
+  assertAlmostEquals(dice(allOnes(grid), truth), (2 * share) / (1 + share));
+});
+
+Deno.test("the filled box covers its columns and rows, the last ones exclusive", () => {
+  assertEquals(rows(filledBox([1, 1, 4, 3], grid), 6), [
+    "......",
+    ".###..",
+    ".###..",
+    "......",
+    "......",
+  ]);
+});
+
+Deno.test("a box of fractional pixels takes the pixels whose centres it holds", () => {
+  assertEquals(rows(filledBox([-2, 3.6, 1.5, 9], grid), 6), [
+    "......",
+    "......",
+    "......",
+    "......",
+    "#.....",
+  ]);
+});
+
+Deno.test("the inscribed ellipse leaves out the corners of its box and reaches its sides", () => {
+  assertEquals(rows(inscribedEllipse([0, 0, 6, 5], grid), 6), [
+    ".####.", // its row of centres at v = 0.8 holds |u| <= 0.6: columns 1 to 4
+    "######",
+    "######",
+    "######",
+    ".####.",
+  ]);
+});
+
+Deno.test("the inscribed ellipse of a large box fills pi / 4 of it", () => {
+  const large = { width: 200, height: 100 };
+  const area = inscribedEllipse([10, 10, 190, 90], large).reduce((sum, v) => sum + v, 0);
+  assertAlmostEquals(area / (180 * 80), Math.PI / 4, 2e-3);
+});
