@@ -1,0 +1,82 @@
+import { InputError } from "../errors.ts";
+
+/** The geometry fields of a NIfTI header, kept so that a volume can be written where it was read. */
+export interface VolumeHeader {
+  /** What the affine's world is (1 scanner, 2 aligned, 4 MNI); 0 when the file has no sform. */
+  readonly sformCode: number;
+  /** The same of the quaternion form; 0 when the file has none. */
+  readonly qformCode: number;
+  /** The quaternion's (b, c, d). */
+  readonly quaternion: readonly [number, number, number];
+  /** Where the quaternion form puts voxel (0, 0, 0), in mm. */
+  readonly qoffset: readonly [number, number, number];
+  /** The handedness of the quaternion form, `pixdim[0]`. */
+  readonly qfac: 1 | -1;
+  /** The header's unit byte; 2 is millimetres. */
+  readonly units: number;
+  /** Up to 79 characters of free text. */
+  readonly description: string;
+}
+
+/** A 3D image: one modality of one scan, or its segmentation. */
+export interface Volume {
+  /** Scaled voxel values, x fastest: voxel (x, y, z) is `data[x + nx * (y + ny * z)]`. */
+  readonly data: Float32Array;
+  /** Voxels along x, y and z. */
+  readonly shape: readonly [nx: number, ny: number, nz: number];
+  /** Voxel size along x, y and z in mm (the file's `pixdim`). */
+  readonly spacing: readonly [number, number, number];
+  /** 4 x 4, row-major: voxel index to mm. */
+  readonly affine: Float64Array;
+  /** The rest of the geometry. */
+  readonly header: VolumeHeader;
+}
+
+/** Options of {@linkcode createVolume}. */
+export interface CreateVolumeOptions {
+  /** Voxels along x, y and z. */
+  shape: readonly [number, number, number];
+  /** Voxel size in mm; default 1 mm. */
+  spacing?: readonly [number, number, number];
+  /** 4 x 4, row-major, voxel to mm; default: the spacing on the diagonal. */
+  affine?: Float64Array;
+  /** Free text for the header. */
+  description?: string;
+}
+
+/**
+ * Makes a volume from voxels in memory, x fastest.
+ *
+ * @example
+ * ```ts
+ * const volume = createVolume(new Float32Array(4 * 3 * 2), { shape: [4, 3, 2] });
+ * ```
+ * @throws {InputError} if the number of voxels is not the product of the shape.
+ */
+export function createVolume(data: Float32Array, options: CreateVolumeOptions): Volume {
+  const { shape, spacing = [1, 1, 1], description = "" } = options;
+  const voxels = shape[0] * shape[1] * shape[2];
+  if (data.length !== voxels) {
+    throw new InputError(
+      `a volume of ${shape.join(" x ")} needs ${voxels} voxels, not ${data.length}: fix its shape`,
+    );
+  }
+  const [sx, sy, sz] = spacing;
+  const affine = options.affine ??
+    Float64Array.of(sx, 0, 0, 0, 0, sy, 0, 0, 0, 0, sz, 0, 0, 0, 0, 1);
+  return {
+    data,
+    shape,
+    spacing,
+    affine,
+    header: {
+      sformCode: 1,
+      qformCode: 0,
+      quaternion: [0, 0, 0],
+      qoffset: [0, 0, 0],
+      qfac: 1,
+      units: 2,
+      description,
+    },
+  };
+}
