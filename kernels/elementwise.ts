@@ -1,0 +1,82 @@
+import { defineKernel } from "./spec.ts";
+import addInPlaceSource from "./add_in_place.wgsl" with { type: "text" };
+import binaryBroadcastSource from "./binary_broadcast.wgsl" with { type: "text" };
+import binarySource from "./binary.wgsl" with { type: "text" };
+import fillSource from "./fill.wgsl" with { type: "text" };
+import unaryBackwardSource from "./unary_backward.wgsl" with { type: "text" };
+import unarySource from "./unary.wgsl" with { type: "text" };
+
+/** Values of `OP` in the binary kernels. */
+export const binaryOps = { add: 0, subtract: 1, multiply: 2, divide: 3 } as const;
+
+/** Values of `OP` in the unary kernels; `affine` is p x + q. */
+export const unaryOps = {
+  affine: 0,
+  relu: 1,
+  gelu: 2,
+  sigmoid: 3,
+  exp: 4,
+  sin: 5,
+  cos: 6,
+} as const;
+
+/** x = value. */
+export const fillKernel = defineKernel({
+  name: "fill",
+  source: fillSource,
+  buffers: { x: "read_write" },
+  params: { count4: "u32", value: "f32" },
+});
+
+/** out = a OP scale b, b repeated along leading axes. */
+export const binaryKernel = defineKernel({
+  name: "binary",
+  source: binarySource,
+  buffers: { a: "read", b: "read", out: "read_write" },
+  params: { count4: "u32", b_count4: "u32", scale: "f32" },
+});
+
+/** out = a OP b with any broadcasting over four axes. */
+export const binaryBroadcastKernel = defineKernel({
+  name: "binary_broadcast",
+  source: binaryBroadcastSource,
+  buffers: { a: "read", b: "read", out: "read_write" },
+  params: {
+    count: "u32",
+    d1: "u32",
+    d2: "u32",
+    d3: "u32",
+    a0: "u32",
+    a1: "u32",
+    a2: "u32",
+    a3: "u32",
+    b0: "u32",
+    b1: "u32",
+    b2: "u32",
+    b3: "u32",
+  },
+});
+
+/** a += scale b. */
+export const addInPlaceKernel = defineKernel({
+  name: "add_in_place",
+  source: addInPlaceSource,
+  buffers: { a: "read_write", b: "read" },
+  params: { count4: "u32", scale: "f32" },
+});
+
+/** out = f(x). */
+export const unaryKernel = defineKernel({
+  name: "unary",
+  source: unarySource,
+  buffers: { x: "read", out: "read_write" },
+  params: { count4: "u32", p: "f32", q: "f32" },
+});
+
+/** dx = f'(x) dy. */
+export const unaryBackwardKernel = defineKernel({
+  name: "unary_backward",
+  source: unaryBackwardSource,
+  buffers: { x: "read", dy: "read", dx: "read_write" },
+  params: { count4: "u32", p: "f32" },
+});

@@ -1,0 +1,25 @@
+// Sums [outer, n, inner] over n, or over chunks of n: out[o, c, i] = scale * sum_r x[o, r, i] for r in
+// [c chunk, (c + 1) chunk). One invocation an output. Long sums with few outputs go in two rounds:
+// chunks first, then the chunks' sums.
+struct Params { outputs: u32, n: u32, inner: u32, chunk: u32, chunks: u32, scale: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = flat_index(id, groups, 64u);
+  if (i >= params.outputs) { return; }
+  let inner = i % params.inner;
+  let c = (i / params.inner) % params.chunks;
+  let outer = i / (params.inner * params.chunks);
+  let first = c * params.chunk;
+  let last = min(first + params.chunk, params.n);
+  var total = 0.0;
+  var at = (outer * params.n + first) * params.inner + inner;
+  for (var r = first; r < last; r++) {
+    total += x[at];
+    at += params.inner;
+  }
+  out[i] = params.scale * total;
+}

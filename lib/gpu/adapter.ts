@@ -1,0 +1,85 @@
+import { InputError } from "../errors.ts";
+
+/** The adapter a result was computed on; recorded with every result. */
+export interface AdapterInfo {
+  /** Name as the driver gives it, such as "NVIDIA H100" or "llvmpipe (LLVM 15.0.6, 256 bits)". */
+  readonly name: string;
+  /** Vendor name or PCI number, as far as the driver tells. */
+  readonly vendor: string;
+  /** Driver or architecture, as far as the driver tells. */
+  readonly driver: string;
+  /** "CPU" for a software driver. */
+  readonly type: "GPU" | "CPU";
+  /** Features the device was opened with. */
+  readonly features: readonly string[];
+}
+
+/** An open device with what is known of its adapter. */
+export interface OpenDevice {
+  readonly device: GPUDevice;
+  readonly info: AdapterInfo;
+  /** Lanes that run in step, where shaders may rely on it: 0 without the feature `subgroups`. */
+  readonly subgroupSize: number;
+}
+
+/** Adapter fields that WebGPU implementations have and the type package does not list everywhere. */
+interface Info {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  readonly isFallbackAdapter?: boolean;
+  readonly subgroupMinSize?: number;
+  readonly subgroupMaxSize?: number;
+}
+
+/**
+ * Opens the best adapter of a WebGPU implementation: a GPU before a CPU driver, with its largest
+ * limits, and with subgroups and timestamps where it has them.
+ *
+ * @throws {InputError} if there is no adapter.
+ */
+export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
+  const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) {
+    throw new InputError(
+      "no WebGPU adapter was found: install a Vulkan driver (for a machine without a GPU, Debian's package mesa-vulkan-drivers)",
+    );
+  }
+  const info = adapter.info as Info;
+  const { limits } = adapter;
+  const requiredLimits = {
+    maxBufferSize: limits.maxBufferSize,
+    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+  };
+  const features = (["timestamp-query", "shader-f16"] as const).filter((name) =>
+    adapter.features.has(name)
+  );
+  const open = (names: readonly string[]) =>
+    adapter.requestDevice({ requiredLimits, requiredFeatures: names as GPUFeatureName[] });
+  // Deno's adapter.features hides "subgroups" although its devices have them: ask, and do without
+  // if refused.
+  let subgroups = true;
+  const device = await open([...features, "subgroups"]).catch(() => {
+    subgroups = false;
+    return open(features);
+  });
+  const lanes = info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize ?? 0 : 0;
+  const software = info.isFallbackAdapter ??
+    /llvmpipe|swiftshader|lavapipe/i.test(info.device + info.description);
+  return {
+    device,
+    info: {
+      name: (/[a-z]/i.test(info.device) ? info.device : "") || info.description || info.vendor,
+      vendor: info.vendor,
+      driver: info.description || info.architecture,
+      type: software ? "CPU" : "GPU",
+      features: subgroups ? [...features, "subgroups"] : features,
+    },
+    subgroupSize: subgroups ? lanes : 0,
+  };
+}

@@ -1,0 +1,338 @@
+import type { Kernel } from "../../kernels/spec.ts";
+import { type AdapterInfo, openDevice } from "./adapter.ts";
+import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
+import { type Constants, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
+
+/** Dispatches of one submit. Each has a slot of the uniform arena. */
+const DISPATCHES_PER_SUBMIT = 256;
+
+/** Idle bytes in the pool beyond which a new size makes room first. */
+const IDLE_LIMIT = 2 ** 30;
+
+/** Workgroups along one dimension that WebGPU guarantees. */
+const MAXIMUM_WORKGROUPS = 65_535;
+
+/** A kernel with all that one dispatch of it needs. */
+export interface Dispatch<Buffers extends string, Parameters extends string> {
+  /** A buffer for each name the kernel declares. */
+  readonly buffers: Readonly<Record<Buffers, PooledBuffer>>;
+  /** A value for each field of the kernel's `Params`. */
+  readonly params: Readonly<Record<Parameters, number>>;
+  /** Values of `override` constants, always in the same order for the same kernel. */
+  readonly constants?: Constants;
+  /** Workgroups along x, y and z. */
+  readonly workgroups: readonly [number, number?, number?];
+}
+
+/** Time that a kernel took on the device, summed over its dispatches. */
+export interface KernelTime {
+  readonly kernel: string;
+  readonly dispatches: number;
+  readonly milliseconds: number;
+}
+
+/** Options of {@linkcode Gpu.open}. */
+export interface GpuOptions {
+  /** The WebGPU implementation; by default `navigator.gpu`. */
+  readonly gpu?: GPU;
+  /** Measures every dispatch by timestamps (see {@linkcode Gpu.profile}); slower. */
+  readonly profile?: boolean;
+}
+
+/**
+ * A device that runs kernels. Commands gather in one open compute pass and are submitted when a
+ * result is read, when {@linkcode Gpu.flush} is called or when the uniform arena is full; dispatches
+ * in a pass see each other's results in order.
+ *
+ * @example
+ * ```ts ignore
+ * using gpu = await Gpu.open();
+ * console.log(gpu.info.name);
+ * ```
+ */
+export class Gpu implements Disposable {
+  /** What the device is. */
+  readonly info: AdapterInfo;
+  /** Lanes that run in step, 0 where shaders cannot rely on it. */
+  readonly subgroupSize: number;
+  /** The underlying WebGPU device. */
+  readonly device: GPUDevice;
+  readonly #pool: BufferPool;
+  readonly #pipelines: PipelineCache;
+  readonly #arena: GPUBuffer;
+  readonly #arenaBytes = new ArrayBuffer(DISPATCHES_PER_SUBMIT * UNIFORM_SLOT);
+  readonly #arenaU32 = new Uint32Array(this.#arenaBytes);
+  readonly #arenaI32 = new Int32Array(this.#arenaBytes);
+  readonly #arenaF32 = new Float32Array(this.#arenaBytes);
+  readonly #profiler: Profiler | undefined;
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #pending = 0;
+  #dispatches = 0;
+  #error: Error | undefined;
+  #closed = false;
+
+  private constructor(
+    open: { device: GPUDevice; info: AdapterInfo; subgroupSize: number },
+    profile: boolean,
+  ) {
+    this.device = open.device;
+    this.info = open.info;
+    this.subgroupSize = open.subgroupSize;
+    this.#pool = new BufferPool(open.device);
+    const onError = (error: Error) => this.#error ??= error;
+    this.#pipelines = new PipelineCache(open.device, onError);
+    this.#arena = open.device.createBuffer({
+      size: DISPATCHES_PER_SUBMIT * UNIFORM_SLOT,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    if (profile) this.#profiler = new Profiler(open.device);
+    open.device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      onError(
+        new Error(`the GPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`),
+      );
+    });
+    open.device.lost.then(({ message }) => {
+      if (!this.#closed) {
+        onError(new Error(`the GPU device was lost: ${message || "no reason given"}`));
+      }
+    });
+  }
+
+  /**
+   * Opens the best adapter, a GPU before a CPU driver.
+   *
+   * @throws {InputError} if there is none.
+   */
+  static async open(options: GpuOptions = {}): Promise<Gpu> {
+    return new Gpu(await openDevice(options.gpu ?? navigator.gpu), options.profile ?? false);
+  }
+
+  /** Figures of the buffer pool. */
+  get memory(): PoolStatistics {
+    return this.#pool.statistics;
+  }
+
+  /** Dispatches encoded so far. */
+  get dispatches(): number {
+    return this.#dispatches;
+  }
+
+  /** Lends a buffer of at least `bytes` with undefined content. */
+  acquire(bytes: number): PooledBuffer {
+    if (this.#pool.idleBytes > IDLE_LIMIT && !this.#pool.has(bytes)) this.trim();
+    return this.#pool.acquire(bytes);
+  }
+
+  /** Takes a buffer back; work already encoded may still use it. */
+  release(buffer: PooledBuffer): void {
+    this.#pool.release(buffer);
+  }
+
+  /** Frees the memory of buffers that nobody has borrowed. */
+  trim(): void {
+    this.flush();
+    this.#pipelines.dropBindGroups();
+    this.#pool.trim();
+  }
+
+  /** Folds `count` workgroups into two dimensions (see `flat_index` of the prelude). */
+  static grid(count: number): [number, number] {
+    const rows = Math.max(1, Math.ceil(count / MAXIMUM_WORKGROUPS));
+    return [Math.ceil(count / rows), rows];
+  }
+
+  /** Encodes one dispatch. */
+  run<Buffers extends string, Parameters extends string>(
+    kernel: Kernel<Buffers, Parameters>,
+    dispatch: Dispatch<Buffers, Parameters>,
+  ): void {
+    this.#check();
+    const compiled = this.#pipelines.get(kernel, dispatch.constants);
+    const buffers: PooledBuffer[] = [];
+    for (const name in kernel.buffers) buffers.push(dispatch.buffers[name]);
+    const group = this.#pipelines.bindGroup(compiled, this.#arena, buffers);
+    let word = this.#pending * (UNIFORM_SLOT / 4);
+    for (const name in kernel.params) {
+      const type = kernel.params[name];
+      const view = type === "f32"
+        ? this.#arenaF32
+        : type === "u32"
+        ? this.#arenaU32
+        : this.#arenaI32;
+      view[word++] = dispatch.params[name];
+    }
+    this.#encoder ??= this.device.createCommandEncoder();
+    if (this.#profiler) {
+      this.#pass?.end();
+      this.#pass = this.#encoder.beginComputePass(this.#profiler.next(kernel.name));
+    }
+    this.#pass ??= this.#encoder.beginComputePass();
+    this.#pass.setPipeline(compiled.pipeline);
+    this.#pass.setBindGroup(0, group, [this.#pending * UNIFORM_SLOT]);
+    this.#pass.dispatchWorkgroups(...dispatch.workgroups as [number, number, number]);
+    this.#dispatches++;
+    if (++this.#pending === DISPATCHES_PER_SUBMIT) this.flush();
+  }
+
+  /** Submits what has been encoded. */
+  flush(): void {
+    this.#check();
+    if (!this.#encoder) return;
+    this.#pass?.end();
+    this.device.queue.writeBuffer(
+      this.#arena,
+      0,
+      this.#arenaBytes,
+      0,
+      this.#pending * UNIFORM_SLOT,
+    );
+    this.#profiler?.resolve(this.#encoder);
+    this.device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = this.#pass = undefined;
+    this.#pending = 0;
+  }
+
+  /** Writes host data to the start of a buffer. */
+  write(buffer: PooledBuffer, data: Float32Array | Uint32Array): void {
+    // A write overtakes commands that are encoded and not submitted: one of them may still read the
+    // buffer on behalf of its last owner.
+    this.flush();
+    this.device.queue.writeBuffer(
+      buffer.buffer,
+      0,
+      data.buffer as ArrayBuffer,
+      data.byteOffset,
+      data.byteLength,
+    );
+  }
+
+  /** Copies the first `bytes` of one buffer to another. */
+  copy(from: PooledBuffer, to: PooledBuffer, bytes: number): void {
+    this.#check();
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#pass?.end();
+    this.#pass = undefined;
+    this.#encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, Math.ceil(bytes / 4) * 4);
+  }
+
+  /**
+   * Waits for all work and brings the first `bytes` of a buffer to the host. Under Deno this costs
+   * about 10 ms whatever the size: read rarely.
+   *
+   * @throws {Error} if the device refused or lost something since the last call.
+   */
+  async read(buffer: PooledBuffer, bytes: number): Promise<ArrayBuffer> {
+    const size = Math.ceil(bytes / 4) * 4;
+    const staging = this.device.createBuffer({
+      size,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#pass?.end();
+    this.#pass = undefined;
+    this.#encoder.copyBufferToBuffer(buffer.buffer, 0, staging, 0, size);
+    this.flush();
+    try {
+      await staging.mapAsync(GPUMapMode.READ);
+      this.#check();
+      return staging.getMappedRange().slice(0, bytes);
+    } catch (error) {
+      this.#check();
+      throw error;
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Waits until the device has done all work. */
+  async finish(): Promise<void> {
+    this.flush();
+    await this.device.queue.onSubmittedWorkDone();
+    this.#check();
+  }
+
+  /** Time by kernel since the device was opened, longest first; empty without `profile`. */
+  async profile(): Promise<KernelTime[]> {
+    await this.finish();
+    return await this.#profiler?.times() ?? [];
+  }
+
+  /** Closes the device and frees its memory. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pass?.end();
+    this.device.destroy();
+  }
+
+  #check(): void {
+    if (this.#closed) throw new Error("this Gpu was closed: open another");
+    if (this.#error) {
+      const error = this.#error;
+      this.#error = undefined;
+      throw error;
+    }
+  }
+}
+
+/** Measures each dispatch by a pair of timestamps around a pass of its own. */
+class Profiler {
+  readonly #device: GPUDevice;
+  readonly #queries: GPUQuerySet;
+  readonly #names: string[] = [];
+  readonly #totals = new Map<string, { dispatches: number; milliseconds: number }>();
+  #reading: Promise<void> = Promise.resolve();
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    this.#queries = device.createQuerySet({ type: "timestamp", count: 2 * DISPATCHES_PER_SUBMIT });
+  }
+
+  next(kernel: string): GPUComputePassDescriptor {
+    const i = this.#names.push(kernel) - 1;
+    return {
+      timestampWrites: {
+        querySet: this.#queries,
+        beginningOfPassWriteIndex: 2 * i,
+        endOfPassWriteIndex: 2 * i + 1,
+      },
+    };
+  }
+
+  resolve(encoder: GPUCommandEncoder): void {
+    const names = this.#names.splice(0);
+    if (names.length === 0) return;
+    const size = 16 * names.length;
+    const resolved = this.#device.createBuffer({
+      size,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    });
+    const staging = this.#device.createBuffer({
+      size,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    encoder.resolveQuerySet(this.#queries, 0, 2 * names.length, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
+    this.#reading = this.#reading.then(() => new Promise((done) => setTimeout(done)))
+      .then(async () => {
+        await staging.mapAsync(GPUMapMode.READ);
+        const stamps = new BigUint64Array(staging.getMappedRange());
+        names.forEach((name, i) => {
+          const total = this.#totals.get(name) ?? { dispatches: 0, milliseconds: 0 };
+          total.dispatches++;
+          total.milliseconds += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
+          this.#totals.set(name, total);
+        });
+        staging.destroy();
+        resolved.destroy();
+      });
+  }
+
+  async times(): Promise<KernelTime[]> {
+    await this.#reading;
+    return [...this.#totals].map(([kernel, total]) => ({ kernel, ...total }))
+      .sort((a, b) => b.milliseconds - a.milliseconds);
+  }
+}

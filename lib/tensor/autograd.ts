@@ -1,0 +1,164 @@
+import { currentScope, Scope } from "./scope.ts";
+import { shapeText } from "./shape.ts";
+import { add, addInPlace } from "./ops/arithmetic.ts";
+import { fill } from "./ops/fill.ts";
+import type { Tensor } from "./tensor.ts";
+
+/**
+ * How gradients flow back through an op.
+ *
+ * @param grad Gradient of the loss with respect to the op's output, in the output's shape.
+ * @param saved The tensors the op saved, readable again.
+ * @param needs For each input whether its gradient is wanted; an unwanted one may be `null` and
+ *   should cost nothing.
+ * @returns The gradient with respect to each input, in that input's shape.
+ */
+export type Backward<Saved extends readonly Tensor[]> = (
+  grad: Tensor,
+  saved: Saved,
+  needs: readonly boolean[],
+) => readonly (Tensor | null)[];
+
+/** An application of an op, as the tape records it. */
+export interface Application<Saved extends readonly Tensor[]> {
+  /** Name in error messages. */
+  readonly op: string;
+  /** The tensors it was applied to. */
+  readonly inputs: readonly Tensor[];
+  /** What it computed. */
+  readonly output: Tensor;
+  /** Tensors its backward reads. */
+  readonly saved: Saved;
+  /** Its backward: there is no op without one. */
+  readonly backward: Backward<Saved>;
+}
+
+/** Where a gradient goes: a parameter, or the node that computed the input. */
+type Target = Tensor | Node | null;
+
+let nodes = 0;
+let recording = true;
+
+/** A recorded application: what backward needs, and nothing of the forward's other memory. */
+export class Node {
+  /** Grows along every path from the parameters to the loss. */
+  readonly order = nodes++;
+  readonly op: string;
+  readonly targets: readonly Target[];
+  /** The set that keeps it for a scope to release. */
+  owner: Set<Node> | null = null;
+  readonly #backward: Backward<readonly Tensor[]>;
+  #saved: readonly Tensor[] | null;
+
+  /** Saves what backward reads. */
+  constructor(application: Application<readonly Tensor[]>) {
+    this.op = application.op;
+    this.targets = application.inputs.map((input) => input.isParameter ? input : input.node);
+    this.#saved = application.saved.map((tensor) => tensor.alias());
+    this.#backward = application.backward;
+  }
+
+  /** Runs the op's backward once and frees what it saved. */
+  run(grad: Tensor): readonly (Tensor | null)[] {
+    if (!this.#saved) {
+      throw new Error(`backward through ${this.op} a second time: run the forward pass again`);
+    }
+    const needs = this.targets.map((target) => target !== null);
+    const grads = this.#backward(grad, this.#saved, needs);
+    this.release();
+    return grads;
+  }
+
+  /** Frees what it saved. */
+  release(): void {
+    this.#saved?.forEach((tensor) => tensor.dispose());
+    this.#saved = null;
+    this.owner?.delete(this);
+  }
+}
+
+/**
+ * Puts an application of an op on the tape if a parameter lies upstream, and returns its output.
+ * Where everything upstream is frozen nothing is recorded and nothing saved.
+ */
+export function record<const Saved extends readonly Tensor[]>(
+  application: Application<Saved>,
+): Tensor {
+  const { inputs, output } = application;
+  if (recording && inputs.some((input) => input.requiresGrad)) {
+    // Saved is what `saved` holds, so the node may hand it back under that type.
+    output.node = new Node(application as unknown as Application<readonly Tensor[]>);
+    currentScope(output.gpu)?.adoptNode(output.node);
+  }
+  return output;
+}
+
+/** Runs `compute` without recording: for validation and inference. */
+export function noGrad<T>(compute: () => T): T {
+  const before = recording;
+  recording = false;
+  try {
+    return compute();
+  } finally {
+    recording = before;
+  }
+}
+
+/**
+ * Back-propagates from a scalar to every parameter upstream, adding to their `grad`. The tape is
+ * consumed.
+ *
+ * @throws {Error} if the tensor is not a scalar or no parameter lies upstream.
+ */
+export function backward(loss: Tensor): void {
+  if (loss.size !== 1) {
+    throw new Error(
+      `backward starts at a scalar, not at ${shapeText(loss.shape)}: reduce it first`,
+    );
+  }
+  if (!loss.node) throw new Error("backward: no parameter lies upstream of this tensor");
+  const { gpu } = loss;
+  noGrad(() => {
+    using _ = new Scope(gpu);
+    const grads = new Map<Node, Tensor>([[loss.node!, fill(gpu, loss.shape, 1)]]);
+    for (const node of reachable(loss.node!)) {
+      const grad = grads.get(node);
+      grads.delete(node);
+      if (!grad) continue;
+      using scope = new Scope(gpu);
+      node.run(grad).forEach((inputGrad, i) => {
+        const target = node.targets[i];
+        if (!target) return;
+        if (!inputGrad) throw new Error(`backward of ${node.op} gave no gradient for input ${i}`);
+        if (target instanceof Node) {
+          const sum = accumulate(grads.get(target) ?? null, inputGrad);
+          scope.handOver(sum);
+          grads.set(target, sum);
+        } else {
+          target.grad = accumulate(target.grad, inputGrad).keep();
+        }
+      });
+      grad.dispose();
+    }
+  });
+}
+
+/** Nodes upstream of `last`, each before the nodes it was computed from. */
+function reachable(last: Node): Node[] {
+  const seen = new Set([last]);
+  for (const node of seen) {
+    for (const target of node.targets) if (target instanceof Node) seen.add(target);
+  }
+  return [...seen].sort((a, b) => b.order - a.order);
+}
+
+/** The sum of two gradients, in place where nobody else can see it. */
+function accumulate(sum: Tensor | null, grad: Tensor): Tensor {
+  // A gradient that an op handed on unchanged may be freed with its first owner: hold it by a handle
+  // of our own.
+  if (!sum) return grad.detach();
+  if (!sum.shared) return addInPlace(sum, grad);
+  const total = add(sum, grad);
+  sum.dispose();
+  return total;
+}

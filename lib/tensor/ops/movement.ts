@@ -1,0 +1,204 @@
+import { insertKernel, permuteKernel } from "../../../kernels/movement.ts";
+import { Gpu } from "../../gpu/gpu.ts";
+import { record } from "../autograd.ts";
+import { normaliseAxes, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";
+import { Tensor } from "../tensor.ts";
+import { zeros } from "./fill.ts";
+import { sumTo } from "./sum.ts";
+
+/** Strides of a contiguous tensor. */
+function contiguousStrides(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= shape[axis];
+  }
+  return strides;
+}
+
+/** A strided view of x, copied into a contiguous tensor of at most five axes. */
+function copyView(op: string, x: Tensor, shape: Shape, strides: readonly number[], offset = 0) {
+  if (shape.length > 5) throw new Error(`${op}: ${shapeText(shape)} has more than five axes`);
+  const { gpu } = x;
+  const out = Tensor.empty(gpu, shape);
+  const lead = 5 - shape.length;
+  const size = (axis: number) => axis < lead ? 1 : shape[axis - lead];
+  const stride = (axis: number) => axis < lead ? 0 : strides[axis - lead];
+  gpu.run(permuteKernel, {
+    buffers: { x: x.buffer, out: out.buffer },
+    params: {
+      count: out.size,
+      offset,
+      d1: size(1),
+      d2: size(2),
+      d3: size(3),
+      d4: size(4),
+      s0: stride(0),
+      s1: stride(1),
+      s2: stride(2),
+      s3: stride(3),
+      s4: stride(4),
+    },
+    workgroups: Gpu.grid(Math.ceil(out.size / 64)),
+  });
+  return out;
+}
+
+/** The same elements under another shape; one size may be -1 and is worked out. No copy. */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  const known = sizeOf(shape.filter((size) => size !== -1));
+  const full = shape.map((size) => size === -1 ? x.size / known : size);
+  if (sizeOf(full) !== x.size || !full.every(Number.isInteger)) {
+    throw new Error(`reshape: ${shapeText(x.shape)} does not fit ${shapeText(shape)}`);
+  }
+  return record({
+    op: "reshape",
+    inputs: [x],
+    output: x.view(full),
+    saved: [],
+    backward: (dy) => [dy.view(x.shape)],
+  });
+}
+
+/** Reorders axes: axis i of the result is axis `axes[i]` of x. Gradient: the inverse order. */
+export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  const rank = x.shape.length;
+  if (!sameShape([...axes].sort((a, b) => a - b), x.shape.map((_, axis) => axis))) {
+    throw new Error(`permute: [${axes.join(", ")}] is not an order of ${rank} axes`);
+  }
+  const strides = contiguousStrides(x.shape);
+  return record({
+    op: "permute",
+    inputs: [x],
+    output: copyView(
+      "permute",
+      x,
+      axes.map((axis) => x.shape[axis]),
+      axes.map((axis) => strides[axis]),
+    ),
+    saved: [],
+    backward: (dy) => {
+      const inverse = axes.map((_, axis) => axes.indexOf(axis));
+      const back = contiguousStrides(dy.shape);
+      return [copyView("permute", dy, x.shape, inverse.map((axis) => back[axis]))];
+    },
+  });
+}
+
+/** Repeats x along axes of size 1 or missing leading axes, without history. */
+export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x.detach();
+  const lead = shape.length - x.shape.length;
+  const own = contiguousStrides(x.shape);
+  const strides = shape.map((size, axis) => {
+    const from = axis < lead ? 1 : x.shape[axis - lead];
+    if (from !== 1 && from !== size) {
+      throw new Error(`broadcastTo: ${shapeText(x.shape)} does not repeat to ${shapeText(shape)}`);
+    }
+    return from === 1 ? 0 : own[axis - lead];
+  });
+  return copyView("broadcastTo", x, shape, strides);
+}
+
+/** Elements `start` to `end` (exclusive) along one axis. Gradient: dy between zeros. */
+export function slice(
+  x: Tensor,
+  options: { axis: number; start: number; end: number },
+): Tensor {
+  const [axis] = normaliseAxes("slice", [options.axis], x.shape.length);
+  const { start, end } = options;
+  if (start < 0 || end > x.shape[axis] || start >= end) {
+    throw new Error(
+      `slice: ${start} to ${end} is not within axis ${axis} of ${shapeText(x.shape)}`,
+    );
+  }
+  const strides = contiguousStrides(x.shape);
+  const shape = x.shape.with(axis, end - start);
+  return record({
+    op: "slice",
+    inputs: [x],
+    output: copySlice(x, axis, start, shape, strides),
+    saved: [],
+    backward: (dy) => {
+      const dx = zeros(dy.gpu, x.shape);
+      insert(dy, dx, axis, start);
+      return [dx];
+    },
+  });
+}
+
+function copySlice(x: Tensor, axis: number, start: number, shape: Shape, strides: number[]) {
+  // Axes before and after the sliced one fold, so that any rank goes through the kernel.
+  const outer = sizeOf(shape.slice(0, axis));
+  const inner = sizeOf(shape.slice(axis + 1));
+  const view = copyView(
+    "slice",
+    x,
+    [outer, shape[axis], inner],
+    [x.shape[axis] * inner, inner, 1],
+    start * strides[axis],
+  );
+  return view.view(shape);
+}
+
+/** Writes x into `out` from index `at` of an axis on. */
+function insert(x: Tensor, out: Tensor, axis: number, at: number): void {
+  x.gpu.run(insertKernel, {
+    buffers: { x: x.buffer, out: out.buffer },
+    params: {
+      count: x.size,
+      n: x.shape[axis],
+      inner: sizeOf(x.shape.slice(axis + 1)),
+      total: out.shape[axis],
+      offset: at,
+    },
+    workgroups: Gpu.grid(Math.ceil(x.size / 64)),
+  });
+}
+
+/** Joins tensors along an axis. Gradients: the parts of dy. */
+export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+  const [first] = tensors;
+  [axis] = normaliseAxes("concat", [axis], first.shape.length);
+  const shape = first.shape.with(axis, tensors.reduce((sum, t) => sum + t.shape[axis], 0));
+  const output = Tensor.empty(first.gpu, shape);
+  const starts: number[] = [];
+  let at = 0;
+  for (const tensor of tensors) {
+    if (!sameShape(tensor.shape.with(axis, 1), shape.with(axis, 1))) {
+      throw new Error(
+        `concat: ${shapeText(first.shape)} and ${
+          shapeText(tensor.shape)
+        } differ beyond axis ${axis}`,
+      );
+    }
+    insert(tensor, output, axis, at);
+    starts.push(at);
+    at += tensor.shape[axis];
+  }
+  const shapes = tensors.map((tensor) => tensor.shape);
+  return record({
+    op: "concat",
+    inputs: tensors,
+    output,
+    saved: [],
+    backward: (dy, _, needs) => {
+      const strides = contiguousStrides(dy.shape);
+      return shapes.map((part, i) =>
+        needs[i] ? copySlice(dy, axis, starts[i], part, strides) : null
+      );
+    },
+  });
+}
+
+/** Repeats x along axes of size 1 or missing leading axes. Gradient: the sum over the copies. */
+export function expand(x: Tensor, shape: Shape): Tensor {
+  return record({
+    op: "expand",
+    inputs: [x],
+    output: broadcastTo(x, shape),
+    saved: [],
+    backward: (dy) => [sumTo(dy, x.shape)],
+  });
+}

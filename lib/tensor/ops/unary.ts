@@ -1,0 +1,86 @@
+import { unaryBackwardKernel, unaryKernel, unaryOps } from "../../../kernels/elementwise.ts";
+import { Gpu } from "../../gpu/gpu.ts";
+import { record } from "../autograd.ts";
+import { Tensor } from "../tensor.ts";
+
+/** Coefficients of `affine`; the other functions ignore them. */
+interface Coefficients {
+  readonly p: number;
+  readonly q: number;
+}
+
+function unary(
+  op: keyof typeof unaryOps,
+  x: Tensor,
+  { p, q }: Coefficients = { p: 1, q: 0 },
+): Tensor {
+  const { gpu, shape } = x;
+  const count4 = Math.ceil(x.size / 4);
+  const constants = { OP: unaryOps[op] };
+  const workgroups = Gpu.grid(Math.ceil(count4 / 64));
+  const output = Tensor.empty(gpu, shape);
+  gpu.run(unaryKernel, {
+    buffers: { x: x.buffer, out: output.buffer },
+    params: { count4, p, q },
+    constants,
+    workgroups,
+  });
+  // f' is cheapest in terms of f for these two.
+  const saved = op === "sigmoid" || op === "exp" ? output : x;
+  return record({
+    op,
+    inputs: [x],
+    output,
+    saved: op === "affine" ? [] : [saved],
+    backward: (dy, [saved = dy]) => {
+      const dx = Tensor.empty(gpu, shape);
+      gpu.run(unaryBackwardKernel, {
+        buffers: { x: saved.buffer, dy: dy.buffer, dx: dx.buffer },
+        params: { count4, p },
+        constants,
+        workgroups,
+      });
+      return [dx];
+    },
+  });
+}
+
+/** p x + q. */
+export function affine(x: Tensor, coefficients: { p: number; q: number }): Tensor {
+  return unary("affine", x, coefficients);
+}
+
+/** factor * x. */
+export function scale(x: Tensor, factor: number): Tensor {
+  return unary("affine", x, { p: factor, q: 0 });
+}
+
+/** max(x, 0); the gradient at 0 is 0, as in PyTorch. */
+export function relu(x: Tensor): Tensor {
+  return unary("relu", x);
+}
+
+/** x Phi(x), by the error function. */
+export function gelu(x: Tensor): Tensor {
+  return unary("gelu", x);
+}
+
+/** 1 / (1 + exp(-x)). */
+export function sigmoid(x: Tensor): Tensor {
+  return unary("sigmoid", x);
+}
+
+/** Natural exponential. */
+export function exp(x: Tensor): Tensor {
+  return unary("exp", x);
+}
+
+/** Sine of radians. */
+export function sin(x: Tensor): Tensor {
+  return unary("sin", x);
+}
+
+/** Cosine of radians. */
+export function cos(x: Tensor): Tensor {
+  return unary("cos", x);
+}

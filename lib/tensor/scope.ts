@@ -1,0 +1,87 @@
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Node } from "./autograd.ts";
+import type { Tensor } from "./tensor.ts";
+
+const open = new WeakMap<Gpu, Scope[]>();
+
+/** The innermost open scope of a device, which owns the tensors made now. */
+export function currentScope(gpu: Gpu): Scope | undefined {
+  return open.get(gpu)?.at(-1);
+}
+
+/**
+ * Owns every tensor that is made while it is the innermost open scope and frees them when it ends,
+ * except those that were kept.
+ *
+ * Tape nodes belong to the outermost scope: what a block's backward needs survives the block's own
+ * scope.
+ *
+ * @example
+ * ```ts ignore
+ * using _ = new Scope(gpu);
+ * const loss = criterion(model.forward(x), y);
+ * loss.backward();
+ * ```
+ */
+export class Scope implements Disposable {
+  readonly #stack: Scope[];
+  readonly #tensors = new Set<Tensor>();
+  readonly #nodes = new Set<Node>();
+
+  /** Opens a scope within the one that is open. */
+  constructor(gpu: Gpu) {
+    let stack = open.get(gpu);
+    if (!stack) open.set(gpu, stack = []);
+    this.#stack = stack;
+    stack.push(this);
+  }
+
+  /** Takes ownership of a tensor. */
+  adopt(tensor: Tensor): void {
+    this.#tensors.add(tensor);
+    tensor.scope = this;
+  }
+
+  /** Gives up ownership of a tensor. */
+  disown(tensor: Tensor): void {
+    this.#tensors.delete(tensor);
+    tensor.scope = null;
+  }
+
+  /** Hands a tensor to the scope around this one; without one, it lives until it is disposed. */
+  handOver(tensor: Tensor): void {
+    if (tensor.scope !== this) return;
+    this.disown(tensor);
+    this.#stack[this.#stack.indexOf(this) - 1]?.adopt(tensor);
+  }
+
+  /** Takes ownership of a tape node, for the outermost scope. */
+  adoptNode(node: Node): void {
+    node.owner = this.#stack[0].#nodes.add(node);
+  }
+
+  /** Frees what it owns. */
+  [Symbol.dispose](): void {
+    if (this.#stack.at(-1) !== this) throw new Error("scopes must end in reverse order");
+    this.#stack.pop();
+    for (const tensor of this.#tensors) {
+      tensor.scope = null;
+      tensor.dispose();
+    }
+    for (const node of this.#nodes) node.release();
+    this.#tensors.clear();
+  }
+}
+
+/**
+ * Runs `compute` in a scope of its own and frees everything it made but its result, which goes to the
+ * scope around.
+ */
+export function tidy<T extends Tensor | readonly Tensor[]>(gpu: Gpu, compute: () => T): T {
+  using scope = new Scope(gpu);
+  const result = compute();
+  for (const tensor of Array.isArray(result) ? result as Tensor[] : [result as Tensor]) {
+    scope.handOver(tensor);
+  }
+  return result;
+}

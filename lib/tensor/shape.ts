@@ -1,0 +1,47 @@
+/** Sizes of a tensor's axes, slowest first. */
+export type Shape = readonly number[];
+
+/** Number of elements of a tensor of this shape. */
+export function sizeOf(shape: Shape): number {
+  let size = 1;
+  for (const axis of shape) size *= axis;
+  return size;
+}
+
+/** A shape in error messages: `[2, 3]`. */
+export function shapeText(shape: Shape): string {
+  return `[${shape.join(", ")}]`;
+}
+
+/** Whether two shapes are the same. */
+export function sameShape(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((size, axis) => size === b[axis]);
+}
+
+/**
+ * The shape that two operands broadcast to, by NumPy's rule: axes are aligned from the last, and an
+ * axis of size 1 is repeated.
+ *
+ * @throws {Error} naming the op and both shapes if they do not fit.
+ */
+export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const x = a[a.length - rank + axis] ?? 1;
+    const y = b[b.length - rank + axis] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) {
+      throw new Error(`${op}: ${shapeText(a)} and ${shapeText(b)} do not broadcast`);
+    }
+    return x === 1 ? y : x;
+  });
+}
+
+/** Turns axes that may count from the end (-1 is the last) into ascending axes from the start. */
+export function normaliseAxes(op: string, axes: readonly number[], rank: number): number[] {
+  return axes.map((axis) => {
+    if (axis < -rank || axis >= rank) {
+      throw new Error(`${op}: there is no axis ${axis} in a tensor of ${rank} axes`);
+    }
+    return axis < 0 ? axis + rank : axis;
+  }).sort((a, b) => a - b);
+}

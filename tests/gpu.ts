@@ -1,0 +1,6 @@
+import { Gpu } from "../lib/gpu/gpu.ts";
+
+/** One device for a whole test file: opening one costs a tenth of a second. */
+export const gpu: Gpu = await Gpu.open();
+
+globalThis.addEventListener("unload", () => gpu[Symbol.dispose]());
