@@ -1,0 +1,149 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  compareRows,
+  type ComparisonContext,
+  type ComparisonRow,
+  tableMarkdown,
+  tableText,
+  writeTable,
+} from "../../lib/report/table.ts";
+
+const context: ComparisonContext = {
+  dataset: "phantom",
+  simulated: true,
+  baseModel: "MobileSAM",
+  side: 256,
+  seed: 0,
+  epochs: 1,
+  adapter: "llvmpipe (CPU)",
+  command: "./run experiments",
+  splits: {
+    train: { patients: 12, slices: 1441 },
+    test: { patients: 1, slices: 20 },
+  },
+  scoredOn: "test",
+  primaryPrompt: "tight_box",
+};
+
+function score(mean: number, sd = 0.05) {
+  return { mean, sd, n: 20 };
+}
+
+const trivial: ComparisonRow = {
+  model: "Filled box",
+  kind: "trivial",
+  dice: { tight_box: score(0.85), whole_image: score(0.034) },
+};
+const vanilla: ComparisonRow = {
+  model: "Vanilla",
+  kind: "vanilla",
+  dice: { tight_box: score(0.84) },
+};
+const peft: ComparisonRow = { model: "PEFT", kind: "peft", dice: { tight_box: score(0.877) } };
+const lora: ComparisonRow = {
+  model: "LoRA-64",
+  kind: "lora",
+  dice: { tight_box: score(0.021), point: score(0.5) },
+  iou: { tight_box: score(0.0106) },
+  trainableParameters: 1234567,
+  secondsPerStep: 0.4321,
+  trainSeconds: 1234.5,
+  bestEpoch: 34,
+};
+
+/** The cells of the row that starts with `model`, one array for each of the two tables. */
+function cells(markdown: string, model: string): string[][] {
+  return markdown.split("\n").filter((line) => line.startsWith(`| ${model} |`))
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+}
+
+Deno.test("comparisons are signed differences in percentage points, as the study printed them", () => {
+  const markdown = tableMarkdown(compareRows([trivial, lora, peft, vanilla], context));
+  assertEquals(cells(markdown, "LoRA-64")[0], ["LoRA-64", "2.1 ± 5.0", "−85.6", "−81.9"]);
+  assertEquals(cells(markdown, "PEFT")[0], ["PEFT", "87.7 ± 5.0", "–", "+3.7"]);
+  assertEquals(cells(markdown, "Vanilla")[0], ["Vanilla", "84.0 ± 5.0", "−3.7", "–"]);
+  assertEquals(cells(markdown, "Filled box")[0], ["Filled box", "85.0 ± 5.0", "−2.7", "+1.0"]);
+});
+
+Deno.test("a difference that rounds to nothing has no sign", () => {
+  const equal = { ...lora, dice: { tight_box: score(0.83999) } };
+  const markdown = tableMarkdown(compareRows([vanilla, equal], context));
+  assertEquals(cells(markdown, "LoRA-64")[0][3], "0.0");
+});
+
+Deno.test("what was not run is an en dash in text and null in JSON", () => {
+  const unscored: ComparisonRow = { model: "LoRA-16", kind: "lora", dice: { point: score(0.4) } };
+  const table = compareRows([vanilla, lora, unscored], context);
+  const markdown = tableMarkdown(table);
+  assertEquals(cells(markdown, "LoRA-64")[0][2], "–");
+  assertEquals(cells(markdown, "LoRA-16")[0], ["LoRA-16", "–", "–", "–"]);
+  assertEquals(table.rows.map((row) => row.peftComparison), [null, null, null]);
+  assertEquals(table.rows[2].accuracy, null);
+});
+
+Deno.test("rows are vanilla, PEFT, adapters, then trivial predictors, each kind as given", () => {
+  const second = { ...lora, model: "LoRA-128" };
+  const table = compareRows([trivial, lora, second, peft, vanilla], context);
+  assertEquals(table.rows.map((row) => row.model), [
+    "Vanilla",
+    "PEFT",
+    "LoRA-64",
+    "LoRA-128",
+    "Filled box",
+  ]);
+});
+
+Deno.test("the second table has the other prompts, IoU and cost", () => {
+  const markdown = tableMarkdown(compareRows([vanilla, lora, trivial], context));
+  assertStringIncludes(
+    markdown,
+    "| Model | Dice, point (%) | Dice, whole image (%) | IoU, tight box (%) | " +
+      "Trainable parameters | s/step | Training (s) | Best epoch |",
+  );
+  assertEquals(cells(markdown, "LoRA-64")[1], [
+    "LoRA-64",
+    "50.0 ± 5.0",
+    "–",
+    "1.1 ± 5.0",
+    "1,234,567",
+    "0.432",
+    "1235",
+    "34",
+  ]);
+  assertEquals(cells(markdown, "Filled box")[1].slice(1), [
+    "–",
+    "3.4 ± 5.0",
+    "–",
+    "–",
+    "–",
+    "–",
+    "–",
+  ]);
+});
+
+Deno.test("the caption counts what was scored and says when tumours are simulated", () => {
+  const simulated = tableMarkdown(compareRows([vanilla], context));
+  assertStringIncludes(simulated, "simulated tumours");
+  assertStringIncludes(simulated, "20 slices of 1 patient (test split)");
+  assertStringIncludes(simulated, "train 12 patients, 1,441 slices");
+  const real = compareRows([vanilla], { ...context, simulated: false });
+  assert(!(tableMarkdown(real) + tableText(real)).includes("simulated"));
+});
+
+Deno.test("the terminal's columns are aligned", () => {
+  const lines = tableText(compareRows([trivial, lora, peft, vanilla], context)).split("\n\n")[1]
+    .split("\n");
+  assertEquals(new Set(lines.map((line) => line.length)).size, 1);
+});
+
+Deno.test("table.md and table.json are written, and the JSON holds the rows and the context", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const table = compareRows([vanilla, peft, lora], context);
+    await writeTable(folder, table);
+    assertEquals(JSON.parse(await Deno.readTextFile(`${folder}/table.json`)), table);
+    assertEquals(await Deno.readTextFile(`${folder}/table.md`), tableMarkdown(table));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
