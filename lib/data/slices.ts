@@ -1,0 +1,386 @@
+/**
+ * The 2D slices of a data set's volumes. Each case is read once, its slices chosen, cropped, rescaled
+ * and kept in a file of the cache; afterwards any slice is read by itself. One case is in memory at
+ * a time, and of the rest only what {@linkcode SliceRef} says.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { InputError } from "../errors.ts";
+import { cacheDir } from "../fs.ts";
+import type { Case, Dataset } from "./dataset.ts";
+import { readNifti } from "./nifti.ts";
+import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
+import {
+  DamagedSliceFile,
+  readSlice,
+  readSliceIndex,
+  SLICE_FILE_VERSION,
+  type SliceLocation,
+  type SlicePixels,
+  writeSliceFile,
+} from "./slice_file.ts";
+import { binarise, type Target, TARGETS } from "./target.ts";
+import type { Volume } from "./volume.ts";
+
+/** The voxel axis that slices are perpendicular to. */
+export type Axis = 0 | 1 | 2;
+
+/** How slices are chosen and prepared. Every option is part of the cache's key. */
+export interface SliceOptions {
+  /** The axis to slice along; default 2 (axial in BraTS). */
+  axis?: Axis;
+  /** What counts as tumour; default `auto`, any label above 0. */
+  target?: Target;
+  /**
+   * Slices with fewer tumour pixels, counted after cropping, are left out. Default 20: at 1 mm the
+   * disc of 5 mm, below which manual borders say little.
+   */
+  minTumourVoxels?: number;
+  /** At most so many slices a case, evenly spread over its slices ranked by tumour area. */
+  maxPerCase?: number;
+  /** Keep the centred square of so many pixels; a side that is shorter stays whole. */
+  crop?: number;
+  /** How intensities become 0..255, slice by slice; default `percentile`. */
+  rescale?: RescaleMethod;
+}
+
+/** Says which slice, and what is known of it without reading it. */
+export interface SliceRef {
+  /** `<case>:<axis>:<index>`, unique in a data set. */
+  readonly id: string;
+  /** The case that it is cut from. */
+  readonly caseId: string;
+  /** Whose slice it is. */
+  readonly patient: string;
+  /** The axis it is perpendicular to. */
+  readonly axis: Axis;
+  /** Its voxel index along that axis. */
+  readonly index: number;
+  /** Columns, after cropping. */
+  readonly width: number;
+  /** Rows, after cropping. */
+  readonly height: number;
+  /** Pixel size in mm: between columns, between rows. */
+  readonly spacing: readonly [number, number];
+  /** Tumour pixels, after cropping. */
+  readonly tumourVoxels: number;
+}
+
+/**
+ * A slice in memory. Rows run along the second in-plane voxel axis and columns along the first: for
+ * axis 2 that is `volume[..., index].T` in numpy.
+ */
+export interface Slice extends SlicePixels {
+  /** Which slice it is. */
+  readonly ref: SliceRef;
+}
+
+/** What cropping cost the data set. */
+export interface CropReport {
+  /** Tumour voxels in the slices that have enough of them before cropping. */
+  readonly tumourVoxels: number;
+  /** How many of those lie outside the crop. */
+  readonly lostVoxels: number;
+  /** Slices that had enough tumour before cropping and have not after. */
+  readonly lostSlices: number;
+}
+
+/** Where {@linkcode openSlices} stands. */
+export interface SliceProgress {
+  /** Cases finished. */
+  done: number;
+  /** Cases in all. */
+  total: number;
+  /** The case just finished. */
+  caseId: string;
+  /** Whether it came from the cache. */
+  cached: boolean;
+}
+
+/** Options of {@linkcode openSlices}. */
+export interface OpenSlicesOptions extends SliceOptions {
+  /** Where slice files are kept; default the user's cache. */
+  cache?: string;
+  /** Called after each case. */
+  onProgress?: (progress: SliceProgress) => void;
+}
+
+type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop">> & {
+  maxPerCase: number | null;
+  crop: number | null;
+};
+
+/** What a slice file says of its case. */
+interface CaseFacts {
+  slices: Omit<SliceRef, "id" | "caseId" | "patient" | "axis">[];
+  crop: CropReport;
+}
+
+/** The chosen slices of a data set. Made by {@linkcode openSlices}. */
+export interface SliceSet {
+  /** The data set that the slices are of. */
+  readonly dataset: Dataset;
+  /** The slices, by case and then by index. */
+  readonly refs: readonly SliceRef[];
+  /** What cropping lost; nothing if no crop was asked for. */
+  readonly crop: CropReport;
+  /**
+   * Reads one slice from the cache; if its file was damaged or removed meanwhile, the case is
+   * extracted again.
+   *
+   * @throws {InputError} if the slice is not of this set, or its volume changed since it was opened.
+   */
+  read(ref: SliceRef): Promise<Slice>;
+}
+
+/** A slice's case and its place in the case's slice file. */
+interface Place {
+  source: Case;
+  location: SliceLocation;
+}
+
+/**
+ * Chooses a data set's slices, extracting those cases that the cache does not have. The cache knows a
+ * case by the names, sizes and times of its two files and by the options, and does not trust a file
+ * that is damaged.
+ *
+ * @example
+ * ```ts
+ * const slices = await openSlices(await openDataset("BraTS-MEN/"), { axis: 2, maxPerCase: 8 });
+ * const { image, mask } = await slices.read(slices.refs[0]);
+ * ```
+ * @throws {InputError} if an option is out of range, a volume cannot be read, an image and its mask
+ * differ in shape, no slice has enough tumour, or the crop leaves none.
+ */
+export async function openSlices(
+  dataset: Dataset,
+  options: OpenSlicesOptions = {},
+): Promise<SliceSet> {
+  const settings = check(options);
+  const cache = options.cache ?? cacheDir("slices");
+  const refs: SliceRef[] = [];
+  const places = new Map<string, Place>();
+  const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
+  for (const [i, source] of dataset.cases.entries()) {
+    const path = await caseFile(source, settings, cache);
+    const kept = await readSliceIndex<CaseFacts>(path).catch((error) => {
+      if (error instanceof DamagedSliceFile) return undefined;
+      throw error;
+    });
+    if (!kept) await extract(source, settings, path);
+    const { extra, locations } = kept ?? await readSliceIndex<CaseFacts>(path);
+    extra.slices.forEach((facts, n) => {
+      const id = `${source.id}:${settings.axis}:${facts.index}`;
+      const { patient } = source;
+      refs.push({ id, caseId: source.id, patient, axis: settings.axis, ...facts });
+      places.set(id, { source, location: locations[n] });
+    });
+    crop.tumourVoxels += extra.crop.tumourVoxels;
+    crop.lostVoxels += extra.crop.lostVoxels;
+    crop.lostSlices += extra.crop.lostSlices;
+    options.onProgress?.({
+      done: i + 1,
+      total: dataset.cases.length,
+      caseId: source.id,
+      cached: kept !== undefined,
+    });
+  }
+  if (refs.length === 0) refuseEmpty(dataset, settings, crop);
+  const read = async (ref: SliceRef): Promise<Slice> => {
+    const place = places.get(ref.id);
+    if (!place) throw new InputError(`slice ${ref.id} is not among the chosen slices`);
+    return { ref, ...await readOrRepair(place, { settings, cache }) };
+  };
+  return { dataset, refs, crop, read };
+}
+
+async function readOrRepair(
+  { source, location }: Place,
+  { settings, cache }: { settings: Settings; cache: string },
+): Promise<SlicePixels> {
+  try {
+    return await readSlice(location);
+  } catch (error) {
+    if (!(error instanceof DamagedSliceFile)) throw error;
+  }
+  if (await caseFile(source, settings, cache) !== location.path) {
+    throw new InputError(
+      `the files of case ${source.id} changed while they were in use: start again`,
+    );
+  }
+  await extract(source, settings, location.path);
+  return await readSlice(location);
+}
+
+function check(options: SliceOptions): Settings {
+  const { axis = 2, target = "auto", minTumourVoxels = 20, rescale = "percentile" } = options;
+  if (![0, 1, 2].includes(axis)) {
+    throw new InputError(`there is no axis ${axis} to slice along: choose 0, 1 or 2`);
+  }
+  if (!TARGETS.includes(target)) {
+    throw new InputError(`unknown target "${target}": choose ${TARGETS.join(", ")}`);
+  }
+  if (!RESCALE_METHODS.includes(rescale)) {
+    throw new InputError(`unknown rescaling "${rescale}": choose ${RESCALE_METHODS.join(", ")}`);
+  }
+  const counts = { minTumourVoxels, maxPerCase: options.maxPerCase, crop: options.crop };
+  for (const [name, value] of Object.entries(counts)) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
+      throw new InputError(`${name} cannot be ${value}: give a whole number from 1`);
+    }
+  }
+  const { maxPerCase = null, crop = null } = options;
+  return { axis, target, minTumourVoxels, maxPerCase, crop, rescale };
+}
+
+function refuseEmpty(dataset: Dataset, settings: Settings, crop: CropReport): never {
+  if (crop.lostSlices > 0) {
+    throw new InputError(
+      `the centre crop of ${settings.crop} pixels leaves no slice of ${dataset.root} with ` +
+        `${settings.minTumourVoxels} tumour voxels or more: choose a larger crop`,
+    );
+  }
+  throw new InputError(
+    `no slice of ${dataset.root} has ${settings.minTumourVoxels} tumour voxels or more (target ` +
+      `${settings.target}): check the segmentations, or ask for fewer voxels or another target`,
+  );
+}
+
+/** The path that holds this case's slices under these settings, if they were extracted. */
+async function caseFile(source: Case, settings: Settings, cache: string): Promise<string> {
+  const files: unknown[] = [];
+  for (const path of [source.image, source.seg]) {
+    try {
+      const { size, mtime } = await Deno.stat(path);
+      files.push([path, size, mtime?.getTime() ?? 0]);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new InputError(`cannot read ${path} (${reason}): check the data folder`);
+    }
+  }
+  const key = JSON.stringify([SLICE_FILE_VERSION, EXTRACTION_VERSION, settings, files]);
+  const hash = createHash("sha256").update(key).digest("hex");
+  return join(cache, hash.slice(0, 2), `${source.id}.${hash.slice(2, 26)}.slices`);
+}
+
+/** Counts up whenever the same volume and settings would give other slices. */
+const EXTRACTION_VERSION = 1;
+
+async function extract(source: Case, settings: Settings, path: string): Promise<void> {
+  const { axis, minTumourVoxels } = settings;
+  const seg = await readNifti(source.seg);
+  const image = await readNifti(source.image);
+  if (image.shape.some((n, i) => n !== seg.shape[i])) {
+    throw new InputError(
+      `${source.image} (${image.shape.join(" x ")}) and ${source.seg} ` +
+        `(${seg.shape.join(" x ")}) differ in shape: give the mask of this very image`,
+    );
+  }
+  const mask = binarise(seg, { target: settings.target, name: source.seg });
+  const plane = planeOf(image, axis);
+  const window = settings.crop === null ? whole(plane) : centreCrop(plane, settings.crop);
+
+  const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
+  let chosen: { index: number; area: number }[] = [];
+  for (let index = 0; index < image.shape[axis]; index++) {
+    const uncropped = count(mask, plane, { ...whole(plane), index });
+    if (uncropped < minTumourVoxels) continue;
+    const area = count(mask, plane, { ...window, index });
+    crop.tumourVoxels += uncropped;
+    crop.lostVoxels += uncropped - area;
+    if (area >= minTumourVoxels) chosen.push({ index, area });
+    else crop.lostSlices++;
+  }
+  if (settings.maxPerCase !== null) chosen = spread(chosen, settings.maxPerCase);
+
+  const slices = chosen.map(({ index }) => ({
+    image: rescale(cut(image.data, plane, { ...window, index }), {
+      width: window.width,
+      method: settings.rescale,
+    }),
+    mask: cut(mask, plane, { ...window, index }),
+  }));
+  const extra: CaseFacts = {
+    slices: chosen.map(({ index, area }) => ({
+      index,
+      width: window.width,
+      height: window.height,
+      spacing: plane.spacing,
+      tumourVoxels: area,
+    })),
+    crop,
+  };
+  await writeSliceFile(path, { slices, extra });
+}
+
+/** The grid of slices along an axis, as strides into the volume. */
+interface Plane {
+  width: number;
+  height: number;
+  spacing: [number, number];
+  columnStride: number;
+  rowStride: number;
+  sliceStride: number;
+}
+
+interface Window {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  index: number;
+}
+
+const whole = ({ width, height }: Plane) => ({ x: 0, y: 0, width, height });
+
+function planeOf({ shape, spacing }: Volume, axis: Axis): Plane {
+  const strides = [1, shape[0], shape[0] * shape[1]];
+  const [column, row] = [0, 1, 2].filter((a) => a !== axis);
+  return {
+    width: shape[column],
+    height: shape[row],
+    spacing: [spacing[column], spacing[row]],
+    columnStride: strides[column],
+    rowStride: strides[row],
+    sliceStride: strides[axis],
+  };
+}
+
+function cut<T extends Float32Array | Uint8Array>(voxels: T, plane: Plane, window: Window): T {
+  const { x, y, width, height, index } = window;
+  const pixels =
+    (voxels instanceof Float32Array
+      ? new Float32Array(width * height)
+      : new Uint8Array(width * height)) as T;
+  for (let row = 0; row < height; row++) {
+    let at = index * plane.sliceStride + (y + row) * plane.rowStride + x * plane.columnStride;
+    for (let column = 0; column < width; column++, at += plane.columnStride) {
+      pixels[row * width + column] = voxels[at];
+    }
+  }
+  return pixels;
+}
+
+function count(mask: Uint8Array, plane: Plane, window: Window): number {
+  const { x, y, width, height, index } = window;
+  let sum = 0;
+  for (let row = 0; row < height; row++) {
+    let at = index * plane.sliceStride + (y + row) * plane.rowStride + x * plane.columnStride;
+    for (let column = 0; column < width; column++, at += plane.columnStride) sum += mask[at];
+  }
+  return sum;
+}
+
+/** `limit` slices at even ranks by area, the largest among them, back in the order of the volume. */
+function spread(
+  slices: { index: number; area: number }[],
+  limit: number,
+): { index: number; area: number }[] {
+  if (slices.length <= limit) return slices;
+  const ranked = slices.toSorted((a, b) => b.area - a.area || a.index - b.index);
+  const step = limit > 1 ? (ranked.length - 1) / (limit - 1) : 0;
+  return Array.from({ length: limit }, (_, i) => ranked[Math.round(i * step)])
+    .sort((a, b) => a.index - b.index);
+}
