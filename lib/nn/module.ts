@@ -1,0 +1,126 @@
+import type { Gpu } from "../gpu/gpu.ts";
+import { sameShape, type Shape, shapeText } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+
+/** Weights on the host by their official names. */
+export type HostState = ReadonlyMap<string, { readonly shape: Shape; readonly data: Float32Array }>;
+
+/** A field of a module as the names in checkpoints spell it: `maskTokens` is `mask_tokens`. */
+function officialName(field: string): string {
+  return field.includes("_")
+    ? field
+    : field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/**
+ * A part of a model, as torch.nn.Module: its fields that are tensors are its weights, those that are
+ * modules (or arrays of modules, `null` for entries without weights) its children. Names are the
+ * paths of fields, in the spelling of PyTorch checkpoints.
+ */
+export abstract class Module {
+  /** The device that holds the weights. */
+  readonly gpu: Gpu;
+
+  /** Weights are made without content: load or initialise them. */
+  constructor(gpu: Gpu) {
+    this.gpu = gpu;
+  }
+
+  /** Direct children by name; children in arrays have names like `layers.0`. */
+  *namedChildren(): Iterable<[name: string, child: Module, place: Place]> {
+    const fields = this as unknown as Record<string, unknown>;
+    for (const field of Object.keys(fields)) {
+      const value = fields[field];
+      const name = officialName(field);
+      if (value instanceof Module) {
+        yield [name, value, (replacement) => fields[field] = replacement];
+      } else if (Array.isArray(value)) {
+        for (const [i, item] of value.entries()) {
+          if (item instanceof Module) {
+            yield [`${name}.${i}`, item, (replacement) => value[i] = replacement];
+          }
+        }
+      }
+    }
+  }
+
+  /** This module and all below it, by path. */
+  *namedModules(prefix = ""): Iterable<[path: string, module: Module, place: Place | null]> {
+    yield [prefix, this, null];
+    for (const [name, child, place] of this.namedChildren()) {
+      const path = prefix ? `${prefix}.${name}` : name;
+      for (const [below, module, own] of child.namedModules(path)) {
+        yield [below, module, module === child ? place : own];
+      }
+    }
+  }
+
+  /** All weights by path. */
+  *namedParameters(prefix = ""): Iterable<[path: string, tensor: Tensor]> {
+    for (const [path, module] of this.namedModules(prefix)) {
+      for (const [field, value] of Object.entries(module)) {
+        const name = officialName(field);
+        if (value instanceof Tensor) yield [path ? `${path}.${name}` : name, value];
+      }
+    }
+  }
+
+  /** The weights that training changes. */
+  trainableParameters(): [path: string, tensor: Tensor][] {
+    return [...this.namedParameters()].filter(([, tensor]) => tensor.isParameter);
+  }
+
+  /** Makes all weights trainable, or none. Returns itself. */
+  setTrainable(trainable: boolean): this {
+    for (const [, tensor] of this.namedParameters()) {
+      tensor.setParameter(trainable);
+      if (!trainable) tensor.zeroGrad();
+    }
+    return this;
+  }
+
+  /**
+   * Fills every weight from a state dict.
+   *
+   * @throws {Error} naming what is missing, left over or of another shape.
+   */
+  loadState(state: HostState): this {
+    const complaints: string[] = [];
+    const left = new Set(state.keys());
+    const found: [Tensor, Float32Array][] = [];
+    for (const [path, tensor] of this.namedParameters()) {
+      const source = state.get(path);
+      left.delete(path);
+      if (!source) complaints.push(`${path} is missing`);
+      else if (!sameShape(source.shape, tensor.shape)) {
+        complaints.push(`${path} is ${shapeText(source.shape)}, not ${shapeText(tensor.shape)}`);
+      } else found.push([tensor, source.data]);
+    }
+    for (const path of left) complaints.push(`${path} is not part of the model`);
+    if (complaints.length > 0) {
+      const shown = complaints.slice(0, 8).join("; ");
+      throw new Error(
+        `the weights do not fit the model: ${shown}${
+          complaints.length > 8 ? ` and ${complaints.length - 8} more` : ""
+        }`,
+      );
+    }
+    for (const [tensor, data] of found) tensor.write(data);
+    for (const [path, module] of this.namedModules()) module.onLoad(state, path);
+    return this;
+  }
+
+  /** Called after the weights were loaded, for modules that keep some of them on the host. */
+  protected onLoad(_state: HostState, _path: string): void {}
+
+  /** Frees all weights. */
+  dispose(): void {
+    for (const [, tensor] of this.namedParameters()) {
+      tensor.zeroGrad();
+      tensor.dispose();
+    }
+  }
+}
+
+/** Puts another module where a child was found. */
+export type Place = (replacement: Module) => void;

@@ -1,0 +1,79 @@
+import type { Gpu } from "../gpu/gpu.ts";
+import { Module } from "../nn/module.ts";
+import { reshape } from "../tensor/ops/movement.ts";
+import { resizeBilinear } from "../tensor/ops/resize.ts";
+import { crop2d } from "../tensor/ops/window.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { ImageEncoder } from "./image_encoder.ts";
+import { MaskDecoder } from "./mask_decoder.ts";
+import { PromptEncoder, type SamPrompt } from "./prompt_encoder.ts";
+
+/** Height and width in pixels. */
+export type Size = readonly [height: number, width: number];
+
+/** Segment Anything (Kirillov et al. 2023): an image encoder, a prompt encoder and a mask decoder. */
+export class Sam extends Module {
+  /** Logits above it are mask. */
+  static readonly maskThreshold = 0;
+  readonly imageEncoder: ImageEncoder;
+  readonly promptEncoder: PromptEncoder;
+  readonly maskDecoder: MaskDecoder;
+
+  /** Puts a model together. */
+  constructor(
+    gpu: Gpu,
+    parts: { imageEncoder: ImageEncoder; promptEncoder: PromptEncoder; maskDecoder: MaskDecoder },
+  ) {
+    super(gpu);
+    this.imageEncoder = parts.imageEncoder;
+    this.promptEncoder = parts.promptEncoder;
+    this.maskDecoder = parts.maskDecoder;
+  }
+
+  /**
+   * Masks from image embeddings.
+   *
+   * @param imageEmbeddings [B, g, g, 256], or [1, g, g, 256] for several prompts on one image.
+   * @param prompts B prompts, in pixels of the padded input of side 16 g.
+   * @param options.mask [B, 4g, 4g, 1]: logits of an earlier mask.
+   * @returns low-resolution logits [B, masks, 4g, 4g] and estimated IoU [B, masks].
+   */
+  decode(
+    imageEmbeddings: Tensor,
+    prompts: readonly SamPrompt[],
+    options: { multimaskOutput?: boolean; mask?: Tensor | null } = {},
+  ): { masks: Tensor; iouPredictions: Tensor } {
+    const grid = imageEmbeddings.shape[1];
+    const embeddings = this.promptEncoder.forward(prompts, {
+      imageSize: 16 * grid,
+      mask: options.mask,
+    });
+    return this.maskDecoder.forward({
+      imageEmbeddings,
+      imagePe: this.promptEncoder.getDensePe(grid),
+      ...embeddings,
+      multimaskOutput: options.multimaskOutput ?? false,
+    });
+  }
+
+  /**
+   * Brings low-resolution logits to the grid of the original image: up to the padded input, without
+   * the padding, to the original size.
+   *
+   * @param masks [B, masks, 4g, 4g]
+   * @param sizes.input Size of the resized image within the padded input.
+   * @returns logits [B, masks, H, W]
+   */
+  postprocessMasks(masks: Tensor, sizes: { input: Size; original: Size }): Tensor {
+    const [batch, count, side] = masks.shape;
+    const [inputHeight, inputWidth] = sizes.input;
+    let x = reshape(masks, [batch * count, side, side, 1]);
+    x = resizeBilinear(x, [4 * side, 4 * side]);
+    if (inputHeight !== 4 * side || inputWidth !== 4 * side) {
+      x = crop2d(x, { height: inputHeight, width: inputWidth });
+    }
+    const [height, width] = sizes.original;
+    if (height !== inputHeight || width !== inputWidth) x = resizeBilinear(x, [height, width]);
+    return reshape(x, [batch, count, height, width]);
+  }
+}

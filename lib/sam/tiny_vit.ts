@@ -1,0 +1,323 @@
+import type { Gpu } from "../gpu/gpu.ts";
+import { Conv2d } from "../nn/conv2d.ts";
+import { LayerNorm } from "../nn/layer_norm.ts";
+import { Linear } from "../nn/linear.ts";
+import { Module } from "../nn/module.ts";
+import { add } from "../tensor/ops/arithmetic.ts";
+import { qkvAttention } from "../tensor/ops/attention.ts";
+import { gelu } from "../tensor/ops/unary.ts";
+import { windowPartition, windowUnpartition } from "../tensor/ops/window.ts";
+import { tidy } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
+
+/** Sizes of a TinyViT; the defaults are MobileSAM's TinyViT-5M. */
+export interface TinyViTOptions {
+  /** Channels of the four stages. */
+  readonly embedDims?: readonly number[];
+  /** Blocks of the four stages. */
+  readonly depths?: readonly number[];
+  /** Attention heads of the four stages; the first stage is convolutional. */
+  readonly numHeads?: readonly number[];
+  /** Attention windows of the four stages, in tokens. */
+  readonly windowSizes?: readonly number[];
+  /** Hidden over outer channels of the perceptrons. */
+  readonly mlpRatio?: number;
+  /** Hidden over outer channels of the convolutional blocks. */
+  readonly mbconvExpandRatio?: number;
+  /** Channels of the embedding. */
+  readonly outChannels?: number;
+}
+
+/** Conv 3x3 s2, GELU, conv 3x3 s2: [B, S, S, 3] -> [B, S/4, S/4, dim]. */
+class PatchEmbed extends Module {
+  readonly seq: [Conv2d, null, Conv2d];
+
+  constructor(gpu: Gpu, dim: number) {
+    super(gpu);
+    const common = { kernelSize: 3, stride: 2, padding: 1 };
+    this.seq = [
+      new Conv2d(gpu, { inChannels: 3, outChannels: dim / 2, ...common }),
+      null,
+      new Conv2d(gpu, { inChannels: dim / 2, outChannels: dim, ...common }),
+    ];
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.seq[2].forward(gelu(this.seq[0].forward(x)));
+  }
+}
+
+/** Inverted bottleneck: 1x1 up, depthwise 3x3, 1x1 down, residual. BatchNorm is fused away. */
+class MBConv extends Module {
+  readonly conv1: Conv2d;
+  readonly conv2: Conv2d;
+  readonly conv3: Conv2d;
+
+  constructor(gpu: Gpu, { dim, expandRatio }: { dim: number; expandRatio: number }) {
+    super(gpu);
+    const hidden = dim * expandRatio;
+    this.conv1 = new Conv2d(gpu, { inChannels: dim, outChannels: hidden, kernelSize: 1 });
+    this.conv2 = new Conv2d(gpu, {
+      inChannels: hidden,
+      outChannels: hidden,
+      kernelSize: 3,
+      padding: 1,
+      groups: hidden,
+    });
+    this.conv3 = new Conv2d(gpu, { inChannels: hidden, outChannels: dim, kernelSize: 1 });
+  }
+
+  forward(x: Tensor): Tensor {
+    let y = gelu(this.conv1.forward(x)); // [B, h, w, hidden]
+    y = gelu(this.conv2.forward(y));
+    return gelu(add(this.conv3.forward(y), x)); // [B, h, w, dim]
+  }
+}
+
+/** Downsampling between stages: [B, h, w, dim] -> [B, h/stride, w/stride, outDim]. */
+class PatchMerging extends Module {
+  readonly conv1: Conv2d;
+  readonly conv2: Conv2d;
+  readonly conv3: Conv2d;
+
+  constructor(
+    gpu: Gpu,
+    { dim, outDim, stride }: { dim: number; outDim: number; stride: number },
+  ) {
+    super(gpu);
+    this.conv1 = new Conv2d(gpu, { inChannels: dim, outChannels: outDim, kernelSize: 1 });
+    this.conv2 = new Conv2d(gpu, {
+      inChannels: outDim,
+      outChannels: outDim,
+      kernelSize: 3,
+      stride,
+      padding: 1,
+      groups: outDim,
+    });
+    this.conv3 = new Conv2d(gpu, { inChannels: outDim, outChannels: outDim, kernelSize: 1 });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.conv3.forward(gelu(this.conv2.forward(gelu(this.conv1.forward(x)))));
+  }
+}
+
+/** Attention within a window, with a learned bias for each head and pair of positions. */
+class Attention extends Module {
+  readonly norm: LayerNorm;
+  readonly qkv: Linear;
+  readonly proj: Linear;
+  /** [heads, N, N]: the biases by relative position, gathered for all pairs of positions. */
+  readonly attentionBiasFull: Tensor;
+  readonly #heads: number;
+
+  constructor(gpu: Gpu, { dim, heads, window }: { dim: number; heads: number; window: number }) {
+    super(gpu);
+    this.norm = new LayerNorm(gpu, { dim });
+    this.qkv = new Linear(gpu, { inFeatures: dim, outFeatures: 3 * dim });
+    this.proj = new Linear(gpu, { inFeatures: dim, outFeatures: dim });
+    const n = window * window;
+    this.attentionBiasFull = Tensor.empty(gpu, [heads, n, n]).keep();
+    this.#heads = heads;
+  }
+
+  /** [windows, N, dim] -> [windows, N, dim] */
+  forward(x: Tensor): Tensor {
+    const qkv = this.qkv.forward(this.norm.forward(x)); // rows per head: [q | k | v]
+    const bias = this.attentionBiasFull;
+    return this.proj.forward(qkvAttention(qkv, { heads: this.#heads, layout: "per-head", bias }));
+  }
+}
+
+class Mlp extends Module {
+  readonly norm: LayerNorm;
+  readonly fc1: Linear;
+  readonly fc2: Linear;
+
+  constructor(gpu: Gpu, { dim, hidden }: { dim: number; hidden: number }) {
+    super(gpu);
+    this.norm = new LayerNorm(gpu, { dim });
+    this.fc1 = new Linear(gpu, { inFeatures: dim, outFeatures: hidden });
+    this.fc2 = new Linear(gpu, { inFeatures: hidden, outFeatures: dim });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.fc2.forward(gelu(this.fc1.forward(this.norm.forward(x))));
+  }
+}
+
+/** Window attention, a depthwise convolution across windows, a perceptron. */
+class TinyViTBlock extends Module {
+  readonly attn: Attention;
+  readonly localConv: Conv2d;
+  readonly mlp: Mlp;
+  readonly #window: number;
+
+  constructor(
+    gpu: Gpu,
+    { dim, heads, window, mlpRatio }: {
+      dim: number;
+      heads: number;
+      window: number;
+      mlpRatio: number;
+    },
+  ) {
+    super(gpu);
+    this.#window = window;
+    this.attn = new Attention(gpu, { dim, heads, window });
+    this.localConv = new Conv2d(gpu, {
+      inChannels: dim,
+      outChannels: dim,
+      kernelSize: 3,
+      padding: 1,
+      groups: dim,
+    });
+    this.mlp = new Mlp(gpu, { dim, hidden: dim * mlpRatio });
+  }
+
+  /** [B, h, w, dim] -> [B, h, w, dim] */
+  forward(x: Tensor): Tensor {
+    const [batch, height, width] = x.shape;
+    // Padding to whole windows comes before the LayerNorm: padded tokens take part in the attention.
+    const windows = this.attn.forward(windowPartition(x, this.#window)); // [B nH nW, N, dim]
+    x = add(x, windowUnpartition(windows, this.#window, [batch, height, width]));
+    x = this.localConv.forward(x);
+    return add(x, this.mlp.forward(x));
+  }
+}
+
+/** A stage of convolutional blocks, and its downsampling. */
+class ConvLayer extends Module {
+  readonly blocks: MBConv[];
+  readonly downsample: PatchMerging;
+
+  constructor(
+    gpu: Gpu,
+    options: { dim: number; outDim: number; depth: number; expandRatio: number },
+  ) {
+    super(gpu);
+    this.blocks = Array.from({ length: options.depth }, () => new MBConv(gpu, options));
+    this.downsample = new PatchMerging(gpu, { ...options, stride: 2 });
+  }
+}
+
+/** A stage of transformer blocks, and its downsampling, if any. */
+class BasicLayer extends Module {
+  readonly blocks: TinyViTBlock[];
+  readonly downsample: PatchMerging | null;
+
+  constructor(
+    gpu: Gpu,
+    options: {
+      dim: number;
+      depth: number;
+      heads: number;
+      window: number;
+      mlpRatio: number;
+      merge: { outDim: number; stride: number } | null;
+    },
+  ) {
+    super(gpu);
+    const { dim, depth, merge } = options;
+    this.blocks = Array.from({ length: depth }, () => new TinyViTBlock(gpu, options));
+    this.downsample = merge && new PatchMerging(gpu, { dim, ...merge });
+  }
+}
+
+/**
+ * MobileSAM's image encoder: TinyViT and SAM's neck, total stride 16. It has no absolute position
+ * embedding, so any side that is a multiple of 64 works.
+ *
+ * Source: Wu et al. 2022, "TinyViT"; Zhang et al. 2023, "Faster Segment Anything".
+ */
+export class TinyViT extends Module implements ImageEncoder {
+  readonly patchEmbed: PatchEmbed;
+  readonly layers: (ConvLayer | BasicLayer)[];
+  readonly neck: [Conv2d, LayerNorm, Conv2d, LayerNorm];
+
+  /** Makes an empty encoder. */
+  constructor(gpu: Gpu, options: TinyViTOptions = {}) {
+    super(gpu);
+    const {
+      embedDims = [64, 128, 160, 320],
+      depths = [2, 2, 6, 2],
+      numHeads = [2, 4, 5, 10],
+      windowSizes = [7, 7, 14, 7],
+      mlpRatio = 4,
+      mbconvExpandRatio = 4,
+      outChannels = 256,
+    } = options;
+    this.patchEmbed = new PatchEmbed(gpu, embedDims[0]);
+    this.layers = embedDims.map((dim, i) => {
+      const depth = depths[i];
+      const outDim = embedDims[i + 1];
+      if (i === 0) {
+        return new ConvLayer(gpu, { dim, outDim, depth, expandRatio: mbconvExpandRatio });
+      }
+      // The last downsampling has stride 1, so that the embedding's grid is S/16 as in SAM.
+      const merge = i < 3 ? { outDim, stride: i < 2 ? 2 : 1 } : null;
+      const attention = { heads: numHeads[i], window: windowSizes[i], mlpRatio };
+      return new BasicLayer(gpu, { dim, depth, merge, ...attention });
+    });
+    const last = embedDims[embedDims.length - 1];
+    const norm = { dim: outChannels, eps: 1e-6 };
+    this.neck = [
+      new Conv2d(gpu, {
+        inChannels: last,
+        outChannels,
+        kernelSize: 1,
+        bias: false,
+      }),
+      new LayerNorm(gpu, norm),
+      new Conv2d(gpu, {
+        inChannels: outChannels,
+        outChannels,
+        kernelSize: 3,
+        padding: 1,
+        bias: false,
+      }),
+      new LayerNorm(gpu, norm),
+    ];
+  }
+
+  /** The encoder in the order of computation, cut where one tensor flows. */
+  stages(): EncoderStage[] {
+    const stages: EncoderStage[] = [
+      { name: "patch_embed", modules: [this.patchEmbed], run: (x) => this.patchEmbed.forward(x) },
+    ];
+    this.layers.forEach((layer, i) => {
+      layer.blocks.forEach((block, j) =>
+        stages.push({
+          name: `layers.${i}.blocks.${j}`,
+          modules: [block],
+          run: (x) => block.forward(x),
+        })
+      );
+      const { downsample } = layer;
+      if (downsample) {
+        stages.push({
+          name: `layers.${i}.downsample`,
+          modules: [downsample],
+          run: (x) => downsample.forward(x),
+        });
+      }
+    });
+    const [conv1, norm1, conv2, norm2] = this.neck;
+    stages.push({
+      name: "neck",
+      modules: this.neck,
+      run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
+    });
+    return stages;
+  }
+
+  /** [B, S, S, 3], normalised -> [B, S/16, S/16, outChannels] */
+  forward(x: Tensor): Tensor {
+    for (const stage of this.stages()) {
+      const input = x;
+      x = tidy(this.gpu, () => stage.run(input));
+    }
+    return x;
+  }
+}

@@ -1,0 +1,142 @@
+import type { Gpu } from "../gpu/gpu.ts";
+import { LayerNorm } from "../nn/layer_norm.ts";
+import { Linear } from "../nn/linear.ts";
+import { Module } from "../nn/module.ts";
+import { add } from "../tensor/ops/arithmetic.ts";
+import { attention } from "../tensor/ops/attention.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { MLPBlock } from "./common.ts";
+
+/** Multi-head attention whose inner width may be smaller than the embedding's. */
+export class Attention extends Module {
+  readonly qProj: Linear;
+  readonly kProj: Linear;
+  readonly vProj: Linear;
+  readonly outProj: Linear;
+  readonly #heads: number;
+
+  /** Makes an empty layer. */
+  constructor(
+    gpu: Gpu,
+    options: { embeddingDim: number; numHeads: number; downsampleRate?: number },
+  ) {
+    super(gpu);
+    const { embeddingDim, numHeads, downsampleRate = 1 } = options;
+    const inner = { inFeatures: embeddingDim, outFeatures: embeddingDim / downsampleRate };
+    this.qProj = new Linear(gpu, inner);
+    this.kProj = new Linear(gpu, inner);
+    this.vProj = new Linear(gpu, inner);
+    this.outProj = new Linear(gpu, {
+      inFeatures: inner.outFeatures,
+      outFeatures: embeddingDim,
+    });
+    this.#heads = numHeads;
+  }
+
+  /** q [B, Nq, dim], k and v [B, Nk, dim] -> [B, Nq, dim] */
+  forward(q: Tensor, k: Tensor, v: Tensor): Tensor {
+    const mixed = attention(this.qProj.forward(q), this.kProj.forward(k), this.vProj.forward(v), {
+      heads: this.#heads,
+    });
+    return this.outProj.forward(mixed);
+  }
+}
+
+/** Tokens attend to tokens, tokens to the image, and the image to tokens. */
+class TwoWayAttentionBlock extends Module {
+  readonly selfAttn: Attention;
+  readonly norm1: LayerNorm;
+  readonly crossAttnTokenToImage: Attention;
+  readonly norm2: LayerNorm;
+  readonly mlp: MLPBlock;
+  readonly norm3: LayerNorm;
+  readonly norm4: LayerNorm;
+  readonly crossAttnImageToToken: Attention;
+  readonly #skipFirstLayerPe: boolean;
+
+  constructor(
+    gpu: Gpu,
+    options: {
+      embeddingDim: number;
+      numHeads: number;
+      mlpDim: number;
+      skipFirstLayerPe: boolean;
+    },
+  ) {
+    super(gpu);
+    const { embeddingDim: dim, numHeads, mlpDim } = options;
+    const cross = { embeddingDim: dim, numHeads, downsampleRate: 2 };
+    this.selfAttn = new Attention(gpu, { embeddingDim: dim, numHeads });
+    this.norm1 = new LayerNorm(gpu, { dim });
+    this.crossAttnTokenToImage = new Attention(gpu, cross);
+    this.norm2 = new LayerNorm(gpu, { dim });
+    this.mlp = new MLPBlock(gpu, { embeddingDim: dim, mlpDim });
+    this.norm3 = new LayerNorm(gpu, { dim });
+    this.norm4 = new LayerNorm(gpu, { dim });
+    this.crossAttnImageToToken = new Attention(gpu, cross);
+    this.#skipFirstLayerPe = options.skipFirstLayerPe;
+  }
+
+  /** queries and queryPe [B, tokens, dim], keys [B, g², dim], keyPe [g², dim] */
+  forward(queries: Tensor, keys: Tensor, queryPe: Tensor, keyPe: Tensor): [Tensor, Tensor] {
+    if (this.#skipFirstLayerPe) {
+      queries = this.selfAttn.forward(queries, queries, queries);
+    } else {
+      const q = add(queries, queryPe);
+      queries = add(queries, this.selfAttn.forward(q, q, queries));
+    }
+    queries = this.norm1.forward(queries);
+
+    let q = add(queries, queryPe);
+    let k = add(keys, keyPe);
+    queries = add(queries, this.crossAttnTokenToImage.forward(q, k, keys));
+    queries = this.norm2.forward(queries);
+
+    queries = this.norm3.forward(add(queries, this.mlp.forward(queries)));
+
+    q = add(queries, queryPe);
+    k = add(keys, keyPe);
+    keys = add(keys, this.crossAttnImageToToken.forward(k, q, queries));
+    return [queries, this.norm4.forward(keys)];
+  }
+}
+
+/** The decoder's transformer: tokens and image attend to each other, both ways. */
+export class TwoWayTransformer extends Module {
+  readonly layers: TwoWayAttentionBlock[];
+  readonly finalAttnTokenToImage: Attention;
+  readonly normFinalAttn: LayerNorm;
+
+  /** Makes an empty transformer. */
+  constructor(
+    gpu: Gpu,
+    options: { depth: number; embeddingDim: number; numHeads: number; mlpDim: number },
+  ) {
+    super(gpu);
+    const { depth, embeddingDim, numHeads } = options;
+    this.layers = Array.from(
+      { length: depth },
+      (_, i) => new TwoWayAttentionBlock(gpu, { ...options, skipFirstLayerPe: i === 0 }),
+    );
+    this.finalAttnTokenToImage = new Attention(gpu, { embeddingDim, numHeads, downsampleRate: 2 });
+    this.normFinalAttn = new LayerNorm(gpu, { dim: embeddingDim });
+  }
+
+  /**
+   * @param image [B, g², dim]
+   * @param imagePe [g², dim]
+   * @param tokens [B, tokens, dim]
+   * @returns the tokens and the image, in the same shapes.
+   */
+  forward(image: Tensor, imagePe: Tensor, tokens: Tensor): [tokens: Tensor, image: Tensor] {
+    let queries = tokens;
+    let keys = image;
+    for (const layer of this.layers) {
+      [queries, keys] = layer.forward(queries, keys, tokens, imagePe);
+    }
+    const q = add(queries, tokens);
+    const k = add(keys, imagePe);
+    queries = add(queries, this.finalAttnTokenToImage.forward(q, k, keys));
+    return [this.normFinalAttn.forward(queries), keys];
+  }
+}
