@@ -1,0 +1,251 @@
+/**
+ * Curves of training runs as SVG: drawn by Observable Plot on linkedom's document, so that no
+ * browser is needed.
+ *
+ * @module
+ */
+import * as Plot from "@observablehq/plot";
+import { parseHTML } from "linkedom";
+import { escapeXml } from "./xml.ts";
+
+/** One line of a run's metrics file. */
+export interface EpochMetrics {
+  /** Counted from 1. */
+  epoch: number;
+  /** Mean loss over the training slices. */
+  trainLoss: number;
+  /** Mean Dice over the training slices, 0..1. */
+  trainDice?: number;
+  /** Mean loss over the validation slices. */
+  validationLoss: number;
+  /** Mean Dice over the validation slices, 0..1. */
+  validationDice: number;
+  /** Learning rate at the end of the epoch. */
+  learningRate: number;
+  /** Wall time of the epoch, validation included. */
+  seconds: number;
+}
+
+/** A run's name, as it heads its column, and its epochs. */
+export interface Curve {
+  /** For example "LoRA-16". */
+  name: string;
+  /** In the order of the epochs. */
+  metrics: EpochMetrics[];
+}
+
+/** What the title adds. */
+export interface LossCurvesOptions {
+  /** True if the tumours are simulated. */
+  simulated?: boolean;
+}
+
+/** The epoch of the highest validation Dice, the first of equals: the one whose weights count. */
+export function bestEpoch(metrics: readonly EpochMetrics[]): EpochMetrics | undefined {
+  return metrics.reduce<EpochMetrics | undefined>(
+    (best, epoch) =>
+      best === undefined || epoch.validationDice > best.validationDice ? epoch : best,
+    undefined,
+  );
+}
+
+/** A value of a curve. */
+interface Point {
+  run: string;
+  epoch: number;
+  value: number;
+}
+
+/** How the curves of one split look: by colour, and by dash and marker where there is none. */
+interface Style {
+  name: string;
+  stroke: string;
+  dash?: string;
+  fill: string;
+}
+
+// Two colours of the Okabe-Ito palette, told apart by colour-blind readers too.
+const training: Style = { name: "training", stroke: "#0072b2", fill: "#0072b2" };
+const validation: Style = { name: "validation", stroke: "#d55e00", dash: "5 3", fill: "#ffffff" };
+
+const ink = "#1a1a1a";
+const font = "Helvetica, Arial, 'Liberation Sans', sans-serif";
+const margin = { left: 52, right: 16 };
+const columnWidth = 190;
+const panelHeight = 210;
+const headerHeight = 58;
+/** Above this many epochs markers would run into one another. */
+const markersUpTo = 20;
+
+/**
+ * Loss (above) and Dice (below) against the epoch, training and validation, one column a run on
+ * shared axes; a vertical line marks each run's best epoch by validation Dice. The SVG needs no
+ * style or font from outside, has a white ground, and is readable in black and white.
+ *
+ * @param runs Runs without metrics (a model that was not trained) are left out.
+ * @returns The text of an SVG file.
+ * @throws {RangeError} if no run has metrics.
+ */
+export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = {}): string {
+  const trained = runs.filter((run) => run.metrics.length > 0);
+  if (trained.length === 0) throw new RangeError("no run has metrics to draw");
+  const width = Math.max(420, margin.left + margin.right + columnWidth * trained.length);
+  const best = trained.map((run) => {
+    const { epoch, validationDice } = bestEpoch(run.metrics)!;
+    return { run: run.name, epoch, value: validationDice };
+  });
+  const of = (value: (epoch: EpochMetrics) => number | undefined): Point[] =>
+    trained.flatMap((run) =>
+      run.metrics.map((epoch) => ({
+        run: run.name,
+        epoch: epoch.epoch,
+        value: value(epoch) ?? NaN,
+      }))
+    );
+  const lastEpoch = Math.max(...trained.flatMap((run) => run.metrics.map(({ epoch }) => epoch)));
+
+  const markers = lastEpoch <= markersUpTo;
+  const step = Math.ceil(lastEpoch / 5);
+  const ticks = Array.from({ length: Math.floor(lastEpoch / step) }, (_, i) => (i + 1) * step);
+  const { document } = parseHTML("<html></html>") as unknown as { document: unknown };
+  const panel = (y: number, label: string, { marks, names }: PanelContent): string => {
+    const svg: SvgElement = Plot.plot({
+      document,
+      width,
+      height: panelHeight,
+      marginLeft: margin.left,
+      marginRight: margin.right,
+      marginTop: names ? 26 : 10,
+      marginBottom: names ? 8 : 34,
+      fx: {
+        domain: trained.map((run) => run.name),
+        axis: names ? "top" : null,
+        label: null,
+        padding: 0.08,
+      },
+      x: {
+        domain: lastEpoch > 1 ? [1, lastEpoch] : [0.5, 1.5],
+        axis: names ? null : "bottom",
+        ticks,
+        tickFormat: String,
+        inset: 10,
+        label: "Epoch",
+        labelAnchor: "center",
+        labelArrow: "none",
+      },
+      y: {
+        label,
+        nice: true,
+        inset: 6,
+        ticks: 5,
+        grid: true,
+        labelAnchor: "center",
+        labelArrow: "none",
+      },
+      marks: [
+        Plot.frame({ stroke: "#b0b0b0" }),
+        Plot.ruleX(best, { fx: "run", x: "epoch", stroke: "#666666", strokeDasharray: "1 3" }),
+        ...marks,
+      ],
+    });
+    svg.querySelector("style").remove(); // rules for an SVG of its own in a web page
+    return `<g transform="translate(0,${y})" color="${ink}" fill="currentColor" ` +
+      `text-anchor="middle">${svg.innerHTML}</g>`;
+  };
+  const curve = (points: Point[], style: Style): Plot.Markish[] => [
+    Plot.line(points, {
+      fx: "run",
+      x: "epoch",
+      y: "value",
+      stroke: style.stroke,
+      strokeWidth: 1.8,
+      strokeDasharray: style.dash,
+      ariaLabel: () => style.name,
+    }),
+    ...(markers
+      ? [Plot.dot(points, {
+        fx: "run",
+        x: "epoch",
+        y: "value",
+        r: 2.8,
+        stroke: style.stroke,
+        fill: style.fill,
+      })]
+      : []),
+  ];
+
+  const loss = panel(headerHeight, "Loss", {
+    names: true,
+    marks: [
+      ...curve(of((epoch) => epoch.trainLoss), training),
+      ...curve(of((epoch) => epoch.validationLoss), validation),
+    ],
+  });
+  const dice = panel(headerHeight + panelHeight, "Dice", {
+    names: false,
+    marks: [
+      ...curve(of((epoch) => epoch.trainDice), training),
+      ...curve(of((epoch) => epoch.validationDice), validation),
+      Plot.dot(best, {
+        fx: "run",
+        x: "epoch",
+        y: "value",
+        r: 4.5,
+        symbol: "diamond",
+        stroke: ink,
+        fill: validation.stroke,
+      }),
+      Plot.text(best, {
+        fx: "run",
+        frameAnchor: "bottom-right", // where a Dice that rises leaves room
+        text: ({ epoch, value }: Point) => `best ${value.toFixed(3)}, epoch ${epoch}`,
+        dx: -12,
+        dy: -8,
+        fill: ink,
+        stroke: "#ffffff",
+        strokeWidth: 4,
+      }),
+    ],
+  });
+  const height = headerHeight + 2 * panelHeight;
+  const title = `Loss and Dice by epoch${options.simulated ? ", simulated tumours" : ""}`;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
+    `viewBox="0 0 ${width} ${height}" font-family="${font}" font-size="11" role="img">`,
+    `<title>${escapeXml(title)}</title>`,
+    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<text x="14" y="24" font-size="15" font-weight="bold" fill="${ink}">${
+      escapeXml(title)
+    }</text>`,
+    legend(markers),
+    loss,
+    dice,
+    "</svg>\n",
+  ].join("\n");
+}
+
+/** What is used here of the element that Plot makes; the DOM's own types are a browser's. */
+interface SvgElement {
+  querySelector(selector: string): { remove(): void };
+  readonly innerHTML: string;
+}
+
+/** The marks of one row of panels, and whether the runs' names stand above it. */
+interface PanelContent {
+  marks: Plot.Markish[];
+  names: boolean;
+}
+
+/** A sample of each curve with its name, in one line under the title. */
+function legend(markers: boolean): string {
+  const sample = (x: number, style: Style) =>
+    `<line x1="${x}" x2="${x + 30}" y1="42" y2="42" stroke="${style.stroke}" stroke-width="1.8"` +
+    `${style.dash ? ` stroke-dasharray="${style.dash}"` : ""}/>` +
+    (markers
+      ? `<circle cx="${x + 15}" cy="42" r="2.8" fill="${style.fill}" stroke="${style.stroke}"/>`
+      : "") +
+    `<text x="${x + 36}" y="46" fill="${ink}">${style.name}</text>`;
+  return sample(14, training) + sample(110, validation) +
+    `<path d="M230,37l4.5,5l-4.5,5l-4.5,-5z" fill="${validation.stroke}" stroke="${ink}"/>` +
+    `<text x="240" y="46" fill="${ink}">best epoch by validation Dice</text>`;
+}

@@ -1,0 +1,126 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseHTML } from "linkedom";
+import { bestEpoch, type Curve, type EpochMetrics, lossCurves } from "../../lib/report/plots.ts";
+
+/** A run whose validation Dice are given; the other figures follow from them. */
+function run(name: string, validationDice: number[]): Curve {
+  return {
+    name,
+    metrics: validationDice.map((dice, index): EpochMetrics => ({
+      epoch: index + 1,
+      trainLoss: 1 - dice,
+      trainDice: dice + 0.01,
+      validationLoss: 1.1 - dice,
+      validationDice: dice,
+      learningRate: 1e-3,
+      seconds: 1,
+    })),
+  };
+}
+
+interface Element {
+  getAttribute(name: string): string | null;
+  textContent: string;
+}
+
+/** The elements of an SVG that match a selector. */
+function select(svg: string, selector: string): Element[] {
+  const { document } = parseHTML(svg) as unknown as {
+    document: { querySelectorAll(selector: string): Iterable<Element> };
+  };
+  return [...document.querySelectorAll(selector)];
+}
+
+/** The vertices of every line of a split, `d` being "M x,y L x,y …". */
+function vertices(svg: string, split: string): number[][][] {
+  return select(svg, `path[aria-label=${split}]`).map((path) =>
+    path.getAttribute("d")!.slice(1).split("L").map((pair) => pair.split(",").map(Number))
+  );
+}
+
+const runs = [run("PEFT", [0.6, 0.8, 0.7]), run("LoRA-16", [0.5, 0.7, 0.9])];
+
+Deno.test("the best epoch is that of the highest validation Dice, the first of equals", () => {
+  assertEquals(bestEpoch(run("", [0.5, 0.9, 0.9, 0.7]).metrics)?.epoch, 2);
+  assertEquals(bestEpoch([]), undefined);
+});
+
+Deno.test("each run has a training and a validation line of loss and of Dice", () => {
+  const svg = lossCurves(runs);
+  for (const split of ["training", "validation"]) {
+    const lines = vertices(svg, split);
+    assertEquals(lines.map((line) => line.length), [3, 3, 3, 3]);
+  }
+  for (const { name } of runs) {
+    assertEquals(select(svg, "text").filter((text) => text.textContent === name).length, 1);
+  }
+});
+
+Deno.test("lines go where their values are: losses fall, the first run's Dice turns back", () => {
+  // SVG's y grows downwards; the loss panels come first, then the Dice panels
+  const [, loraLoss, peftDice] = vertices(lossCurves(runs), "validation")
+    .map((line) => line.map(([, y]) => y));
+  assert(loraLoss[0] < loraLoss[1] && loraLoss[1] < loraLoss[2]);
+  assert(peftDice[1] < peftDice[0] && peftDice[1] < peftDice[2] && peftDice[2] < peftDice[0]);
+});
+
+Deno.test("validation differs from training without colour: dashes and hollow markers", () => {
+  const svg = lossCurves(runs);
+  const lineGroups = select(svg, "g[aria-label=line] > g");
+  assertEquals(lineGroups.map((group) => group.getAttribute("stroke-dasharray")), [
+    null,
+    null,
+    "5 3",
+    "5 3",
+    null,
+    null,
+    "5 3",
+    "5 3",
+  ]);
+  const hollow = select(svg, "g[aria-label=dot] > g[fill='#ffffff'] circle");
+  assertEquals(hollow.length, 2 * 2 * 3);
+});
+
+Deno.test("each run's best epoch is marked and named", () => {
+  const svg = lossCurves(runs);
+  const texts = select(svg, "text").map((text) => text.textContent);
+  assert(texts.includes("best 0.800, epoch 2"));
+  assert(texts.includes("best 0.900, epoch 3"));
+});
+
+Deno.test("a run without training Dice has no such line, and an untrained run no column", () => {
+  const bare = run("LoRA-16", [0.5, 0.7]);
+  for (const epoch of bare.metrics) delete epoch.trainDice;
+  const svg = lossCurves([{ name: "Vanilla", metrics: [] }, bare]);
+  assertEquals(vertices(svg, "training").length, 1);
+  assertEquals(vertices(svg, "validation").length, 2);
+  assert(!svg.includes("Vanilla"));
+});
+
+Deno.test("one epoch is drawn as points and fifty without markers", () => {
+  assertStringIncludes(lossCurves([run("LoRA-16", [0.5])]), "best 0.500, epoch 1");
+  const long = lossCurves([run("LoRA-64", Array.from({ length: 50 }, (_, i) => i / 50))]);
+  assertEquals(select(long, "circle").length, 0);
+});
+
+Deno.test("the title says when tumours are simulated", () => {
+  const title = (svg: string) => select(svg, "title")[0].textContent;
+  assertStringIncludes(title(lossCurves(runs, { simulated: true })), "simulated tumours");
+  assert(!lossCurves(runs).includes("simulated"));
+});
+
+Deno.test("the SVG is self-contained, on a white ground, and the same each time", () => {
+  const svg = lossCurves(runs);
+  assertEquals(svg, lossCurves(runs));
+  assertEquals(select(svg, "svg > rect")[0].getAttribute("fill"), "#ffffff");
+  assert(!/<style|href=|url\(/.test(svg));
+});
+
+Deno.test("a run's name cannot break the SVG", () => {
+  const svg = lossCurves([run('a<b & "c"', [0.5, 0.6])]);
+  assert(!svg.includes("a<b"));
+});
+
+Deno.test("without any trained run there is nothing to draw", () => {
+  assertThrows(() => lossCurves([{ name: "Vanilla", metrics: [] }]), RangeError, "no run");
+});
