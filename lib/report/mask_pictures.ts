@@ -4,6 +4,7 @@
  * @module
  */
 import { encode } from "fast-png";
+import { tightBox } from "../data/prompts.ts";
 import { rasterFont, rasterize } from "./rasterize.ts";
 import { escapeXml } from "./xml.ts";
 
@@ -47,8 +48,9 @@ const gap = 8;
 const captionHeight = 34;
 const panelHeaderHeight = 40;
 const legendHeight = 34;
-/** The close-up shows this many times the tumour's longer side, but no fewer pixels than the next. */
+/** The close-up is this many times the tumour's box. */
 const closeUpFactor = 1.7;
+/** No side of the close-up shows fewer slice pixels than this. */
 const closeUpMinimum = 24;
 
 /** A part of the slice in pixels. */
@@ -89,35 +91,23 @@ function outlinePath(mask: Uint8Array, width: number): string {
 }
 
 /** The part of the slice round the tumour, of the slice's own shape; undefined if there is none. */
-function closeUp({ truth, width, height }: MaskPictureOptions): View | undefined {
-  const columns: number[] = [];
-  const rows: number[] = [];
-  truth.forEach((value, index) => {
-    if (value === 0) return;
-    columns.push(index % width);
-    rows.push(Math.floor(index / width));
-  });
-  if (columns.length === 0) return undefined;
-  const span = (values: number[]) => {
-    const low = values.reduce((a, b) => Math.min(a, b));
-    const high = values.reduce((a, b) => Math.max(a, b)) + 1;
-    return { centre: (low + high) / 2, extent: high - low };
-  };
-  const [across, down] = [span(columns), span(rows)];
+function closeUp({ truth: mask, width, height }: MaskPictureOptions): View | undefined {
+  if (mask.every((value) => value === 0)) return undefined;
+  const [x0, y0, x1, y1] = tightBox({ mask, width, height });
   // the share of the slice's sides that the close-up shows
   const share = Math.min(
     1,
     Math.max(
-      closeUpFactor * across.extent / width,
-      closeUpFactor * down.extent / height,
+      closeUpFactor * (x1 - x0) / width,
+      closeUpFactor * (y1 - y0) / height,
       closeUpMinimum / Math.min(width, height),
     ),
   );
   const place = (centre: number, extent: number, limit: number) =>
     Math.max(0, Math.min(limit - extent, centre - extent / 2));
   return {
-    x: place(across.centre, share * width, width),
-    y: place(down.centre, share * height, height),
+    x: place((x0 + x1) / 2, share * width, width),
+    y: place((y0 + y1) / 2, share * height, height),
     width: share * width,
     height: share * height,
   };

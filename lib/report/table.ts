@@ -18,7 +18,7 @@ export interface ComparisonRow {
   model: string;
   /** Decides the row's place, and which rows the others are compared with. */
   kind: RowKind;
-  /** Dice (0..1) by prompt, for example `tight_box`. */
+  /** Dice (0..1) by prompt, for example `tight-box`. */
   dice: Record<string, Score>;
   /** Intersection over union (0..1) by prompt. */
   iou?: Record<string, Score>;
@@ -147,7 +147,7 @@ function plural(value: number, noun: string): string {
 }
 
 function promptName(prompt: string): string {
-  return prompt.replaceAll(/[_-]/g, " ");
+  return prompt.replaceAll("-", " ");
 }
 
 /** The study's own table. */

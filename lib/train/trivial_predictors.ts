@@ -4,9 +4,7 @@
  *
  * @module
  */
-
-/** A box prompt in pixels, [x0, y0, x1, y1]; x1 and y1 are one past the last column and row. */
-export type Box = readonly [x0: number, y0: number, x1: number, y1: number];
+import type { Box } from "../data/prompts.ts";
 
 /** The pixel grid that a mask is drawn on. */
 export interface Grid {
@@ -33,12 +31,12 @@ export function allOnes(grid: Grid): Uint8Array {
 }
 
 /** The predictor that answers a box prompt (of whole or fractional pixels) with the box, filled. */
-export function filledBox([x0, y0, x1, y1]: Box, grid: Grid): Uint8Array {
+export function filledBox([x0, y0, x1, y1]: Readonly<Box>, grid: Grid): Uint8Array {
   return draw(grid, (x, y) => x >= x0 && x < x1 && y >= y0 && y < y1);
 }
 
 /** The predictor that answers a box prompt with the ellipse whose axes are the box's sides. */
-export function inscribedEllipse([x0, y0, x1, y1]: Box, grid: Grid): Uint8Array {
+export function inscribedEllipse([x0, y0, x1, y1]: Readonly<Box>, grid: Grid): Uint8Array {
   return draw(grid, (x, y) => {
     const u = (2 * x - x0 - x1) / (x1 - x0);
     const v = (2 * y - y0 - y1) / (y1 - y0);

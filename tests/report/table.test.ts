@@ -22,7 +22,7 @@ const context: ComparisonContext = {
     test: { patients: 1, slices: 20 },
   },
   scoredOn: "test",
-  primaryPrompt: "tight_box",
+  primaryPrompt: "tight-box",
 };
 
 function score(mean: number, sd = 0.05) {
@@ -32,19 +32,19 @@ function score(mean: number, sd = 0.05) {
 const trivial: ComparisonRow = {
   model: "Filled box",
   kind: "trivial",
-  dice: { tight_box: score(0.85), whole_image: score(0.034) },
+  dice: { "tight-box": score(0.85), "whole-image": score(0.034) },
 };
 const vanilla: ComparisonRow = {
   model: "Vanilla",
   kind: "vanilla",
-  dice: { tight_box: score(0.84) },
+  dice: { "tight-box": score(0.84) },
 };
-const peft: ComparisonRow = { model: "PEFT", kind: "peft", dice: { tight_box: score(0.877) } };
+const peft: ComparisonRow = { model: "PEFT", kind: "peft", dice: { "tight-box": score(0.877) } };
 const lora: ComparisonRow = {
   model: "LoRA-64",
   kind: "lora",
-  dice: { tight_box: score(0.021), point: score(0.5) },
-  iou: { tight_box: score(0.0106) },
+  dice: { "tight-box": score(0.021), point: score(0.5) },
+  iou: { "tight-box": score(0.0106) },
   trainableParameters: 1234567,
   secondsPerStep: 0.4321,
   trainSeconds: 1234.5,
@@ -66,7 +66,7 @@ Deno.test("comparisons are signed differences in percentage points, as the study
 });
 
 Deno.test("a difference that rounds to nothing has no sign", () => {
-  const equal = { ...lora, dice: { tight_box: score(0.83999) } };
+  const equal = { ...lora, dice: { "tight-box": score(0.83999) } };
   const markdown = tableMarkdown(compareRows([vanilla, equal], context));
   assertEquals(cells(markdown, "LoRA-64")[0][3], "0.0");
 });
