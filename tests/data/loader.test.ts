@@ -18,16 +18,16 @@ const ref = (index: number, width = 4): SliceRef => ({
 const refs = (n: number) => Array.from({ length: n }, (_, i) => ref(i));
 const indices = (plan: SliceRef[][]) => plan.map((batch) => batch.map((r) => r.index));
 
-/** A reader whose reads end when the test says so, and which counts them. */
+/** A reader that counts its reads: those begun, in order, and those under way. */
 class Shelf implements SliceReader {
-  started: number[] = [];
+  readonly started: number[] = [];
   under = 0;
-  failing = new Set<number>();
+  readonly failing = new Set<number>();
 
   async read(slice: SliceRef): Promise<Slice> {
     this.started.push(slice.index);
     this.under++;
-    await Promise.resolve();
+    await new Promise((resolve) => setTimeout(resolve)); // let everything else run first
     this.under--;
     if (this.failing.has(slice.index)) throw new InputError(`slice ${slice.index} is bad`);
     return { ref: slice, image: new Float32Array(16), mask: new Uint8Array(16) };
