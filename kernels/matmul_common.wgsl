@@ -72,14 +72,26 @@ fn without_tail(block: mat4x4<f32>, k: u32) -> mat4x4<f32> {
   );
 }
 
-// Sums of one row, columns n..n+3: scaled, with the bias. The activation is applied by `activate`.
-fn scaled(sums: vec4<f32>, n: u32) -> vec4<f32> {
-  if (!BIAS) { return params.alpha * sums; }
-  let columns = min(n + vec4<u32>(0, 1, 2, 3), vec4<u32>(params.n - 1));
-  return params.alpha * sums + vec4<f32>(bias[columns.x], bias[columns.y], bias[columns.z], bias[columns.w]);
+// The bias of columns n..n+3, the last one's repeated beyond the end.
+fn bias_of(n: u32) -> vec4<f32> {
+  if (!BIAS) { return vec4<f32>(); }
+  let columns = min(n + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.n - 1));
+  return vec4<f32>(bias[columns.x], bias[columns.y], bias[columns.z], bias[columns.w]);
 }
 
-fn activate(x: f32) -> f32 {
-  if (ACTIVATION == 1) { return gelu(x); }
-  return max(x, 0.0);
+// Stores a block's rows m..m+3, columns n..n+3, as far as they lie inside C. A loop that the driver
+// cannot unroll: stores are most of what a CPU driver would have to compile.
+fn store_rows(origin: u32, m: u32, n: u32, sums: mat4x4<f32>, bias: vec4<f32>) {
+  if (n >= params.n) { return; }
+  let rows = min(max(params.m, m) - m, 4u);
+  for (var i = 0u; i < rows; i++) {
+    let row = select(select(sums[0], sums[1], i == 1), select(sums[2], sums[3], i == 3), i > 1);
+    store(origin + (m + i) * params.ldc, n, activate(params.alpha * row + bias));
+  }
+}
+
+fn activate(x: vec4<f32>) -> vec4<f32> {
+  if (ACTIVATION == 1) { return vec4<f32>(gelu(x.x), gelu(x.y), gelu(x.z), gelu(x.w)); }
+  if (ACTIVATION == 2) { return max(x, vec4<f32>()); }
+  return x;
 }

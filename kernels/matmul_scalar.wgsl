@@ -27,28 +27,10 @@ fn load_b(columns: vec4<u32>, k: u32) -> mat4x4<f32> {
   ), k);
 }
 
-// Stores columns n..n+3 of row m, those that lie inside C.
-fn store(origin: u32, m: u32, n: u32, sums: vec4<f32>) {
-  let value = scaled(sums, n);
-  store_one(origin, m, n, value.x);
-  store_one(origin, m, n + 1, value.y);
-  store_one(origin, m, n + 2, value.z);
-  store_one(origin, m, n + 3, value.w);
-}
-
-fn store_one(origin: u32, m: u32, n: u32, value: f32) {
-  if (m < params.m && n < params.n) {
-    let i = origin + m * params.ldc + n;
-    if (ACCUMULATE) { c[i] += value; } else { c[i] = value; }
-  }
-}
-
-// Applies the activation to columns n..n+3 of row m in place.
-fn activate_stored(origin: u32, m: u32, n: u32) {
-  for (var column = n; column < n + 4; column++) {
-    if (m < params.m && column < params.n) {
-      let i = origin + m * params.ldc + column;
-      c[i] = activate(c[i]);
-    }
+// Stores columns n..n+3 of the row of C that starts at `row`, as far as there are so many.
+fn store(row: u32, n: u32, value: vec4<f32>) {
+  let columns = min(params.n - n, 4u);
+  for (var i = 0u; i < columns; i++) {
+    if (ACCUMULATE) { c[row + n + i] += value[i]; } else { c[row + n + i] = value[i]; }
   }
 }

@@ -9,7 +9,10 @@
 // multiplication, and the transposes only rename registers. Lanes own columns of C; with OWN_ROWS
 // they own rows, for products with few columns (LoRA's rank).
 //
-// GFLOPS_LINE
+// Speed on llvmpipe with AVX2, for two free cores of a 2.6 GHz Xeon (flops by CPU time): 48 to 56
+// GFLOP/s on linear layers and their gradients, 34 to 40 with 16 rows or columns, 25 to 38 on batches of
+// 196 x 196 attention and 14 to 20 on 49 x 49, whose rows are not aligned. A specialisation compiles in
+// 0.2 to 0.8 s.
 
 override SHARED_TILE: u32 = 32;
 override OWNED_TILE: u32 = 64;
@@ -38,88 +41,84 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let l = transpose(load_owned(lines_0, k));
     let r = transpose(load_owned(lines_1, k));
     let x0 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 0), subgroupBroadcast(s[1], 0),
-      subgroupBroadcast(s[2], 0), subgroupBroadcast(s[3], 0),
+      subgroupBroadcast(s[0], 0u), subgroupBroadcast(s[1], 0u),
+      subgroupBroadcast(s[2], 0u), subgroupBroadcast(s[3], 0u),
     );
     l0 += l * x0;
     r0 += r * x0;
     let x1 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 1), subgroupBroadcast(s[1], 1),
-      subgroupBroadcast(s[2], 1), subgroupBroadcast(s[3], 1),
+      subgroupBroadcast(s[0], 1u), subgroupBroadcast(s[1], 1u),
+      subgroupBroadcast(s[2], 1u), subgroupBroadcast(s[3], 1u),
     );
     l1 += l * x1;
     r1 += r * x1;
     let x2 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 2), subgroupBroadcast(s[1], 2),
-      subgroupBroadcast(s[2], 2), subgroupBroadcast(s[3], 2),
+      subgroupBroadcast(s[0], 2u), subgroupBroadcast(s[1], 2u),
+      subgroupBroadcast(s[2], 2u), subgroupBroadcast(s[3], 2u),
     );
     l2 += l * x2;
     r2 += r * x2;
     let x3 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 3), subgroupBroadcast(s[1], 3),
-      subgroupBroadcast(s[2], 3), subgroupBroadcast(s[3], 3),
+      subgroupBroadcast(s[0], 3u), subgroupBroadcast(s[1], 3u),
+      subgroupBroadcast(s[2], 3u), subgroupBroadcast(s[3], 3u),
     );
     l3 += l * x3;
     r3 += r * x3;
     let x4 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 4), subgroupBroadcast(s[1], 4),
-      subgroupBroadcast(s[2], 4), subgroupBroadcast(s[3], 4),
+      subgroupBroadcast(s[0], 4u), subgroupBroadcast(s[1], 4u),
+      subgroupBroadcast(s[2], 4u), subgroupBroadcast(s[3], 4u),
     );
     l4 += l * x4;
     r4 += r * x4;
     let x5 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 5), subgroupBroadcast(s[1], 5),
-      subgroupBroadcast(s[2], 5), subgroupBroadcast(s[3], 5),
+      subgroupBroadcast(s[0], 5u), subgroupBroadcast(s[1], 5u),
+      subgroupBroadcast(s[2], 5u), subgroupBroadcast(s[3], 5u),
     );
     l5 += l * x5;
     r5 += r * x5;
     let x6 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 6), subgroupBroadcast(s[1], 6),
-      subgroupBroadcast(s[2], 6), subgroupBroadcast(s[3], 6),
+      subgroupBroadcast(s[0], 6u), subgroupBroadcast(s[1], 6u),
+      subgroupBroadcast(s[2], 6u), subgroupBroadcast(s[3], 6u),
     );
     l6 += l * x6;
     r6 += r * x6;
     let x7 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 7), subgroupBroadcast(s[1], 7),
-      subgroupBroadcast(s[2], 7), subgroupBroadcast(s[3], 7),
+      subgroupBroadcast(s[0], 7u), subgroupBroadcast(s[1], 7u),
+      subgroupBroadcast(s[2], 7u), subgroupBroadcast(s[3], 7u),
     );
     l7 += l * x7;
     r7 += r * x7;
   }
 
-  store_block(origin.c, shared_start, own_0, l0);
-  store_block(origin.c, shared_start + 4, own_0, l1);
-  store_block(origin.c, shared_start + 8, own_0, l2);
-  store_block(origin.c, shared_start + 12, own_0, l3);
+  let bias_l = bias_of(own_0);
+  let bias_r = bias_of(own_1);
+  // With OWN_ROWS the columns are the shared lines.
+  let bias_s = bias_of(shared_start + (4 * lane) % SHARED_TILE);
+  let bias_0 = subgroupBroadcast(bias_s, 0u);
+  store_block(origin.c, shared_start, own_0, l0, select(bias_l, bias_0, OWN_ROWS));
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start, own_1, r0, select(bias_r, bias_0, OWN_ROWS)); }
+  let bias_1 = subgroupBroadcast(bias_s, 1u);
+  store_block(origin.c, shared_start + 4, own_0, l1, select(bias_l, bias_1, OWN_ROWS));
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 4, own_1, r1, select(bias_r, bias_1, OWN_ROWS)); }
+  let bias_2 = subgroupBroadcast(bias_s, 2u);
+  store_block(origin.c, shared_start + 8, own_0, l2, select(bias_l, bias_2, OWN_ROWS));
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 8, own_1, r2, select(bias_r, bias_2, OWN_ROWS)); }
+  let bias_3 = subgroupBroadcast(bias_s, 3u);
+  store_block(origin.c, shared_start + 12, own_0, l3, select(bias_l, bias_3, OWN_ROWS));
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 12, own_1, r3, select(bias_r, bias_3, OWN_ROWS)); }
   if (SHARED_TILE > 16) {
-    store_block(origin.c, shared_start + 16, own_0, l4);
-    store_block(origin.c, shared_start + 20, own_0, l5);
-    store_block(origin.c, shared_start + 24, own_0, l6);
-    store_block(origin.c, shared_start + 28, own_0, l7);
-  }
-  if (OWNED_TILE > 32) {
-    store_block(origin.c, shared_start, own_1, r0);
-    store_block(origin.c, shared_start + 4, own_1, r1);
-    store_block(origin.c, shared_start + 8, own_1, r2);
-    store_block(origin.c, shared_start + 12, own_1, r3);
-    if (SHARED_TILE > 16) {
-      store_block(origin.c, shared_start + 16, own_1, r4);
-      store_block(origin.c, shared_start + 20, own_1, r5);
-      store_block(origin.c, shared_start + 24, own_1, r6);
-      store_block(origin.c, shared_start + 28, own_1, r7);
-    }
-  }
-  if (ACTIVATION != 0) {
-    // Each lane takes up what it stored itself: a loop compiles much faster than 64 unrolled copies.
-    for (var line = 0u; line < SHARED_TILE; line += select(1u, 4u, OWN_ROWS)) {
-      for (var i = 0u; i < select(OWNED_TILE / 32, OWNED_TILE / 8, OWN_ROWS); i++) {
-        if (OWN_ROWS) {
-          activate_stored(origin.c, own_0 + i % 4 + i / 4 * 32, shared_start + line);
-        } else {
-          activate_stored(origin.c, shared_start + line, own_0 + i * 32);
-        }
-      }
-    }
+    let bias_4 = subgroupBroadcast(bias_s, 4u);
+    store_block(origin.c, shared_start + 16, own_0, l4, select(bias_l, bias_4, OWN_ROWS));
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 16, own_1, r4, select(bias_r, bias_4, OWN_ROWS)); }
+    let bias_5 = subgroupBroadcast(bias_s, 5u);
+    store_block(origin.c, shared_start + 20, own_0, l5, select(bias_l, bias_5, OWN_ROWS));
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 20, own_1, r5, select(bias_r, bias_5, OWN_ROWS)); }
+    let bias_6 = subgroupBroadcast(bias_s, 6u);
+    store_block(origin.c, shared_start + 24, own_0, l6, select(bias_l, bias_6, OWN_ROWS));
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 24, own_1, r6, select(bias_r, bias_6, OWN_ROWS)); }
+    let bias_7 = subgroupBroadcast(bias_s, 7u);
+    store_block(origin.c, shared_start + 28, own_0, l7, select(bias_l, bias_7, OWN_ROWS));
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 28, own_1, r7, select(bias_r, bias_7, OWN_ROWS)); }
   }
 }
 
@@ -144,17 +143,10 @@ fn load_owned(lines: vec4<u32>, k: u32) -> mat4x4<f32> {
 }
 
 // Stores the sums of 4 shared lines with 4 owned ones.
-fn store_block(origin: u32, shared_line: u32, owned: u32, sums: mat4x4<f32>) {
+fn store_block(origin: u32, shared_line: u32, owned: u32, sums: mat4x4<f32>, bias: vec4<f32>) {
   if (OWN_ROWS) {
-    let rows = transpose(sums);
-    store(origin, owned, shared_line, rows[0]);
-    store(origin, owned + 1, shared_line, rows[1]);
-    store(origin, owned + 2, shared_line, rows[2]);
-    store(origin, owned + 3, shared_line, rows[3]);
+    store_rows(origin, owned, shared_line, transpose(sums), bias);
   } else {
-    store(origin, shared_line, owned, sums[0]);
-    store(origin, shared_line + 1, owned, sums[1]);
-    store(origin, shared_line + 2, owned, sums[2]);
-    store(origin, shared_line + 3, owned, sums[3]);
+    store_rows(origin, shared_line, owned, sums, bias);
   }
 }

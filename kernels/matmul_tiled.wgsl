@@ -6,15 +6,17 @@
 // Both tiles are stored [k][line / 4] in vec4, A's transposed on the way in; the columns of a row are
 // permuted by k / 4 to spread the stores over the memory banks. Needs no subgroups.
 //
-// GFLOPS_LINE
+// Speed on llvmpipe, counted as in matmul_subgroup.wgsl: 8 GFLOP/s on linear layers. It has not been
+// measured on a GPU.
 
 // Rows and columns of C in a tile: 64 or 128.
 override TILE: u32 = 64;
 override TILE_K: u32 = 2048 / TILE;
-override TILE_VECTORS: u32 = 512;
+// Vectors in a row of a tile.
+override ROW: u32 = TILE / 4;
 
-var<workgroup> tile_a: array<vec4<f32>, TILE_VECTORS>;
-var<workgroup> tile_b: array<vec4<f32>, TILE_VECTORS>;
+var<workgroup> tile_a: array<vec4<f32>, 512>;
+var<workgroup> tile_b: array<vec4<f32>, 512>;
 
 @compute @workgroup_size(16, 16)
 fn main(
@@ -36,60 +38,75 @@ fn main(
   let rows = rows_of_a(origin.a, tile_m + 4 * line);
   let columns = columns_of_b(origin.b, tile_n + 4 * line);
 
-  // Sums [row][column]; the second halves of the tile are used when TILE is 128.
-  var c00: mat4x4<f32>; var c01: mat4x4<f32>;
-  var c10: mat4x4<f32>; var c11: mat4x4<f32>;
-
+  var sums: Sums;
   for (var start = 0u; start < params.k; start += TILE_K) {
     let k = start + 4 * depth;
-    var values: mat4x4<f32>;
+    // Zeroed in words: naga zeroes a variable that has no initial value once, not in every round.
+    var values = mat4x4<f32>();
     if (k < params.k) {
       if (loads_a) { values = load_a(rows, k); } else { values = load_b(columns, k); }
     }
     values = transpose(values);
-    for (var i = 0u; i < 4; i++) {
-      let at = slot(4 * depth + i, line);
-      if (loads_a) { tile_a[at] = values[i]; } else { tile_b[at] = values[i]; }
+    let at = slot(4 * depth, line);
+    if (loads_a) {
+      tile_a[at] = values[0];
+      tile_a[at + ROW] = values[1];
+      tile_a[at + 2 * ROW] = values[2];
+      tile_a[at + 3 * ROW] = values[3];
+    } else {
+      tile_b[at] = values[0];
+      tile_b[at + ROW] = values[1];
+      tile_b[at + 2 * ROW] = values[2];
+      tile_b[at + 3 * ROW] = values[3];
     }
     workgroupBarrier();
-    for (var i = 0u; i < TILE_K; i++) {
-      let a0 = tile_a[slot(i, thread.y)];
-      let b0 = tile_b[slot(i, thread.x)];
-      c00 += outer(b0, a0);
-      if (TILE == 128) {
-        let a1 = tile_a[slot(i, 16 + thread.y)];
-        let b1 = tile_b[slot(i, 16 + thread.x)];
-        c01 += outer(b1, a0);
-        c10 += outer(b0, a1);
-        c11 += outer(b1, a1);
-      }
+    for (var i = 0u; i < TILE_K; i += 4) {
+      let at_a = slot(i, thread.y);
+      let at_b = slot(i, thread.x);
+      multiply(&sums, at_a, at_b);
+      multiply(&sums, at_a + ROW, at_b + ROW);
+      multiply(&sums, at_a + 2 * ROW, at_b + 2 * ROW);
+      multiply(&sums, at_a + 3 * ROW, at_b + 3 * ROW);
     }
     workgroupBarrier();
   }
 
   let m = tile_m + 4 * thread.y;
   let n = tile_n + 4 * thread.x;
-  store_block(origin.c, m, n, c00);
+  let bias_0 = bias_of(n);
+  store_rows(origin.c, m, n, sums.c00, bias_0);
   if (TILE == 128) {
-    store_block(origin.c, m, n + 64, c01);
-    store_block(origin.c, m + 64, n, c10);
-    store_block(origin.c, m + 64, n + 64, c11);
+    let bias_1 = bias_of(n + 64);
+    store_rows(origin.c, m, n + 64, sums.c01, bias_1);
+    store_rows(origin.c, m + 64, n, sums.c10, bias_0);
+    store_rows(origin.c, m + 64, n + 64, sums.c11, bias_1);
+  }
+}
+
+// A thread's sums, [row][column] in blocks of 4x4 that lie 64 apart; all but the first are used in a
+// tile of 128 only.
+struct Sums { c00: mat4x4<f32>, c01: mat4x4<f32>, c10: mat4x4<f32>, c11: mat4x4<f32> }
+
+// Adds the products at one k. A line 64 further is 16 vectors further.
+fn multiply(sums: ptr<function, Sums>, at_a: u32, at_b: u32) {
+  let a0 = tile_a[at_a];
+  let b0 = tile_b[at_b];
+  (*sums).c00 += outer(b0, a0);
+  if (TILE == 128) {
+    let a1 = tile_a[at_a + 16];
+    let b1 = tile_b[at_b + 16];
+    (*sums).c01 += outer(b1, a0);
+    (*sums).c10 += outer(b0, a1);
+    (*sums).c11 += outer(b1, a1);
   }
 }
 
 // Where vector `line` of row k lies in a tile.
 fn slot(k: u32, line: u32) -> u32 {
-  return k * (TILE / 4) + (line ^ ((k / 4) % 8));
+  return k * ROW + (line ^ ((k / 4) % 8));
 }
 
 // Column i of the result is b * a[i].
 fn outer(b: vec4<f32>, a: vec4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(b * a.x, b * a.y, b * a.z, b * a.w);
-}
-
-fn store_block(origin: u32, m: u32, n: u32, sums: mat4x4<f32>) {
-  for (var i = 0u; i < 4; i++) {
-    store(origin, m + i, n, sums[i]);
-    if (ACTIVATION != 0) { activate_stored(origin, m + i, n); }
-  }
 }

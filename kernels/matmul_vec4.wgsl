@@ -25,21 +25,8 @@ fn load_b(columns: vec4<u32>, k: u32) -> mat4x4<f32> {
   return mat4x4<f32>(b[i.x], b[i.y], b[i.z], b[i.w]);
 }
 
-// Stores columns n..n+3 of row m, if they lie inside C.
-fn store(origin: u32, m: u32, n: u32, sums: vec4<f32>) {
-  if (m < params.m && n < params.n) {
-    let i = (origin + m * params.ldc + n) >> 2;
-    var value = scaled(sums, n);
-    if (ACCUMULATE) { value += c[i]; }
-    c[i] = value;
-  }
-}
-
-// Applies the activation to columns n..n+3 of row m in place.
-fn activate_stored(origin: u32, m: u32, n: u32) {
-  if (m < params.m && n < params.n) {
-    let i = (origin + m * params.ldc + n) >> 2;
-    let x = c[i];
-    c[i] = vec4<f32>(activate(x.x), activate(x.y), activate(x.z), activate(x.w));
-  }
+// Stores columns n..n+3 of the row of C that starts at `row`.
+fn store(row: u32, n: u32, value: vec4<f32>) {
+  let i = (row + n) >> 2;
+  if (ACCUMULATE) { c[i] += value; } else { c[i] = value; }
 }
