@@ -1,0 +1,35 @@
+import { defineByWidth } from "./row.ts";
+import backwardSource from "./layer_norm_backward.wgsl" with { type: "text" };
+import forwardSource from "./layer_norm.wgsl" with { type: "text" };
+import parametersSource from "./layer_norm_parameters.wgsl" with { type: "text" };
+import rowSource from "./row.wgsl" with { type: "text" };
+
+/** out = x normalised along each row, times weight, plus bias. */
+export const layerNormKernel = defineByWidth({
+  name: "layer_norm",
+  source: rowSource + forwardSource,
+  buffers: { x: "read", weight: "read", bias: "read", out: "read_write", statistics: "read_write" },
+  params: { rows: "u32", length: "u32", eps: "f32" },
+});
+
+/** Gradient with respect to x. */
+export const layerNormBackwardKernel = defineByWidth({
+  name: "layer_norm_backward",
+  source: rowSource + backwardSource,
+  buffers: { x: "read", weight: "read", statistics: "read", dy: "read", dx: "read_write" },
+  params: { rows: "u32", length: "u32" },
+});
+
+/** Gradients with respect to weight and bias, by chunks of rows. */
+export const layerNormParametersKernel = defineByWidth({
+  name: "layer_norm_parameters",
+  source: parametersSource,
+  buffers: {
+    x: "read",
+    statistics: "read",
+    dy: "read",
+    dweight: "read_write",
+    dbias: "read_write",
+  },
+  params: { rows: "u32", length: "u32", chunk: "u32" },
+});

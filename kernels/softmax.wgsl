@@ -1,0 +1,42 @@
+// x = softmax(x + bias) along each row, in place. Rows of n elements lie in a whole number of
+// Elements; what fills up the last one is ignored and set to 0. The bias has as many rows as
+// bias_rows and repeats.
+override BIAS: bool = false;
+struct Params { rows: u32, n: u32, bias_rows: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<Elements>;
+@group(0) @binding(2) var<storage, read> bias: array<Elements>;
+
+const LOWEST: f32 = -3.4e38;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let length = (params.n + WIDTH - 1) / WIDTH;
+  let share = share_of(group, groups, lane, params.rows, length);
+  let start = share.row * length;
+  let bias_start = (share.row % params.bias_rows) * length;
+
+  var highest = Elements() + LOWEST;
+  for (var i = share.first; i < share.end; i += ROW_LANES) {
+    highest = max(highest, score(start, bias_start, i));
+  }
+  let row_highest = row_max(largest(highest), lane);
+  var sum = Elements();
+  for (var i = share.first; i < share.end; i += ROW_LANES) {
+    let e = exp(score(start, bias_start, i) - row_highest);
+    x[start + i] = e;
+    sum += e;
+  }
+  let factor = 1.0 / row_sum(total(sum), lane);
+  for (var i = share.first; i < share.end; i += ROW_LANES) { x[start + i] *= factor; }
+}
+
+fn score(start: u32, bias_start: u32, i: u32) -> Elements {
+  var v = x[start + i];
+  if (BIAS) { v += bias[bias_start + i]; }
+  return inside(v, i * WIDTH, params.n, LOWEST);
+}

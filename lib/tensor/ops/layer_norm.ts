@@ -1,0 +1,108 @@
+import {
+  layerNormBackwardKernel,
+  layerNormKernel,
+  layerNormParametersKernel,
+} from "../../../kernels/layer_norm.ts";
+import { record } from "../autograd.ts";
+import { shapeText } from "../shape.ts";
+import { Tensor } from "../tensor.ts";
+import { byWidth, rowDispatch } from "./rows.ts";
+import { sumTo } from "./sum.ts";
+
+/** Rows that one invocation sums for the gradients of weight and bias, and chunks at most. */
+const ROWS_PER_CHUNK = 32;
+const MAXIMUM_CHUNKS = 256;
+
+/**
+ * Normalises the last axis to mean 0 and variance 1 (over n, not n - 1), then scales and shifts it, as
+ * torch.nn.LayerNorm. On channels-last images it is SAM's LayerNorm2d, with eps 1e-6.
+ *
+ * Gradients, with g = weight dy and the normalised x̂: dx = rstd (g - mean(g) - x̂ mean(g x̂)),
+ * dweight = the sum of dy x̂ and dbias = the sum of dy over all but the last axis.
+ *
+ * @param x [..., C]
+ * @param weight [C]
+ * @param bias [C]
+ * @param options `eps`, added to the variance; 1e-5 by default.
+ * @throws {Error} if the shapes do not fit.
+ */
+export function layerNorm(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  options: { eps?: number } = {},
+): Tensor {
+  const { eps = 1e-5 } = options;
+  const { gpu } = x;
+  const channels = x.shape.at(-1) ?? 0;
+  if (channels === 0 || weight.size !== channels || bias.size !== channels) {
+    throw new Error(
+      `layerNorm: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)} and bias ${
+        shapeText(bias.shape)
+      } do not fit`,
+    );
+  }
+  const rows = x.size / channels;
+  const { kernel, width } = byWidth(layerNormKernel, channels);
+  const length = channels / width;
+  const output = Tensor.empty(gpu, x.shape);
+  const statistics = Tensor.empty(gpu, [rows, 2]);
+  gpu.run(kernel, {
+    buffers: {
+      x: x.buffer,
+      weight: weight.buffer,
+      bias: bias.buffer,
+      out: output.buffer,
+      statistics: statistics.buffer,
+    },
+    params: { rows, length, eps },
+    ...rowDispatch(gpu, rows),
+  });
+  record({
+    op: "layerNorm",
+    inputs: [x, weight, bias],
+    output,
+    saved: [x, weight, statistics],
+    backward: (dy, [x, weight, statistics], [toX, toWeight, toBias]) => {
+      let dx = null;
+      if (toX) {
+        dx = Tensor.empty(gpu, x.shape);
+        gpu.run(byWidth(layerNormBackwardKernel, channels).kernel, {
+          buffers: {
+            x: x.buffer,
+            weight: weight.buffer,
+            statistics: statistics.buffer,
+            dy: dy.buffer,
+            dx: dx.buffer,
+          },
+          params: { rows, length },
+          ...rowDispatch(gpu, rows),
+        });
+      }
+      if (!toWeight && !toBias) return [dx, null, null];
+      const chunk = Math.max(ROWS_PER_CHUNK, Math.ceil(rows / MAXIMUM_CHUNKS));
+      const chunks = Math.ceil(rows / chunk);
+      const dweight = Tensor.empty(gpu, [chunks, channels]);
+      const dbias = Tensor.empty(gpu, [chunks, channels]);
+      gpu.run(byWidth(layerNormParametersKernel, channels).kernel, {
+        buffers: {
+          x: x.buffer,
+          statistics: statistics.buffer,
+          dy: dy.buffer,
+          dweight: dweight.buffer,
+          dbias: dbias.buffer,
+        },
+        params: { rows, length, chunk },
+        workgroups: [Math.ceil(length / 32), chunks],
+      });
+      return [
+        dx,
+        toWeight ? sumTo(dweight, weight.shape) : null,
+        toBias ? sumTo(dbias, weight.shape) : null,
+      ];
+    },
+  });
+  // What the tape saved it holds by handles of its own.
+  statistics.dispose();
+  return output;
+}

@@ -1,0 +1,29 @@
+import type { WidthVariants } from "../../../kernels/row.ts";
+import type { Kernel } from "../../../kernels/spec.ts";
+import { Gpu } from "../../gpu/gpu.ts";
+
+/** Rows below which one invocation a row would leave most of a CPU's vector lanes idle. */
+const FEW_ROWS = 16;
+
+/** How a kernel that reduces over rows (kernels/row.wgsl) is dispatched. */
+export interface RowDispatch {
+  /** Invocations that share a row. */
+  readonly constants: { readonly ROW_LANES: 1 | 64 };
+  /** Workgroups along x and y. */
+  readonly workgroups: [number, number];
+}
+
+/** An invocation a row on CPU drivers, a workgroup of 64 a row on GPUs and where rows are few. */
+export function rowDispatch(gpu: Gpu, rows: number): RowDispatch {
+  return gpu.info.type === "CPU" && rows >= FEW_ROWS
+    ? { constants: { ROW_LANES: 1 }, workgroups: Gpu.grid(Math.ceil(rows / 64)) }
+    : { constants: { ROW_LANES: 64 }, workgroups: Gpu.grid(rows) };
+}
+
+/** The variant of a kernel for rows of `n` elements, and what it takes at once. */
+export function byWidth<Buffers extends string, Parameters extends string>(
+  kernel: WidthVariants<Buffers, Parameters>,
+  n: number,
+): { kernel: Kernel<Buffers, Parameters>; width: 1 | 4 } {
+  return n % 4 === 0 ? { kernel: kernel.vec4, width: 4 } : { kernel: kernel.scalar, width: 1 };
+}

@@ -1,0 +1,42 @@
+import { assertEquals } from "@std/assert";
+import { softmax } from "../../lib/tensor/ops/softmax.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
+
+function softmax64(x: Reference): Reference {
+  const n = x.shape.at(-1)!;
+  const data = new Float64Array(x.data.length);
+  for (let start = 0; start < data.length; start += n) {
+    const row = x.data.subarray(start, start + n).map(Math.exp);
+    const total = row.reduce((a, b) => a + b);
+    data.set(row.map((e) => e / total), start);
+  }
+  return { shape: x.shape, data };
+}
+
+for (const shape of [[1], [1, 1], [3, 1], [1, 3], [2, 3, 8], [20, 5], [2, 17, 4], [2, 49], [300]]) {
+  Deno.test(`softmax of [${shape}] and its gradient match float64`, async () => {
+    await checkOp("softmax", {
+      inputs: [shape],
+      sample: (random) => 3 * random.normal(),
+      op: softmax,
+      reference: softmax64,
+    });
+  });
+}
+
+Deno.test("softmax neither overflows nor loses small differences beside huge values", async () => {
+  using _ = new Scope(gpu);
+  const p = await softmax(Tensor.from(gpu, [3e38, -3e38, 1000, 1001, -1000, -1001], [3, 2])).data();
+  const e = 1 / (1 + Math.E);
+  assertClose(p, [1, 0, e, 1 - e, 1 - e, e], f32Tolerance, "softmax");
+});
+
+Deno.test("softmax leaves its input as it was", async () => {
+  using _ = new Scope(gpu);
+  const x = Tensor.from(gpu, [1, 2, 3], [3]);
+  softmax(x);
+  assertEquals([...await x.data()], [1, 2, 3]);
+});
