@@ -1,0 +1,160 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { attention, qkvAttention } from "../../lib/tensor/ops/attention.ts";
+import { sum } from "../../lib/tensor/ops/sum.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+import { checkOp, type Reference } from "./check.ts";
+
+/** Reads channel c of head h at row i of batch element b. */
+type Read = (b: number, h: number, i: number, c: number) => number;
+
+interface Problem {
+  readonly batch: number;
+  readonly heads: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly depth: number;
+  readonly scale: number;
+}
+
+/** softmax(scale q kᵀ + bias) v, row by row. */
+function attend64(
+  problem: Problem,
+  bands: { q: Read; k: Read; v: Read; bias: (h: number, i: number, j: number) => number },
+): Reference {
+  const { batch, heads, queries, keys, depth, scale } = problem;
+  const data = new Float64Array(batch * queries * heads * depth);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let i = 0; i < queries; i++) {
+        const p = Array.from({ length: keys }, (_, j) => {
+          let dot = 0;
+          for (let c = 0; c < depth; c++) dot += bands.q(b, h, i, c) * bands.k(b, h, j, c);
+          return Math.exp(scale * dot + bands.bias(h, i, j));
+        });
+        const total = p.reduce((a, b) => a + b);
+        for (let c = 0; c < depth; c++) {
+          let out = 0;
+          for (let j = 0; j < keys; j++) out += p[j] / total * bands.v(b, h, j, c);
+          data[((b * queries + i) * heads + h) * depth + c] = out;
+        }
+      }
+    }
+  }
+  return { shape: [batch, queries, heads * depth], data };
+}
+
+const noBias = () => 0;
+
+const separate: Omit<Problem, "scale">[] = [
+  { batch: 1, heads: 1, queries: 1, keys: 1, depth: 4 },
+  { batch: 2, heads: 2, queries: 3, keys: 5, depth: 4 },
+  { batch: 1, heads: 3, queries: 5, keys: 3, depth: 7 },
+  { batch: 2, heads: 1, queries: 7, keys: 4, depth: 1 },
+  { batch: 1, heads: 2, queries: 2, keys: 9, depth: 32 },
+];
+
+for (const size of separate) {
+  const { batch, heads, queries, keys, depth } = size;
+  const name = `${batch} x ${heads} heads of ${depth}, ${queries} queries and ${keys} keys`;
+  Deno.test(`attention with ${name} and its gradients match float64`, async () => {
+    const width = heads * depth;
+    const read = ({ shape, data }: Reference): Read => (b, h, i, c) =>
+      data[(b * shape[1] + i) * width + h * depth + c];
+    await checkOp(name, {
+      inputs: [[batch, queries, width], [batch, keys, width], [batch, keys, width]],
+      op: (q, k, v) => attention(q, k, v, { heads }),
+      reference: (q, k, v) =>
+        attend64({ ...size, scale: 1 / Math.sqrt(depth) }, {
+          q: read(q),
+          k: read(k),
+          v: read(v),
+          bias: noBias,
+        }),
+    });
+  });
+}
+
+const fused = [
+  { batch: 1, heads: 1, n: 1, depth: 4 },
+  { batch: 2, heads: 2, n: 5, depth: 4 },
+  { batch: 2, heads: 5, n: 3, depth: 7 },
+  { batch: 3, heads: 4, n: 4, depth: 4 },
+  { batch: 1, heads: 1, n: 17, depth: 4 },
+  { batch: 1, heads: 1, n: 49, depth: 4 },
+];
+
+for (const layout of ["per-head", "thirds"] as const) {
+  for (const { batch, heads, n, depth } of fused) {
+    // Differences with respect to each of 49 x 49 elements of a bias would take seconds.
+    for (const withBias of n < 49 ? [false, true] : [false]) {
+      const name = `${batch} x ${heads} heads of ${depth} over ${n} rows, ${layout}${
+        withBias ? ", with a bias" : ""
+      }`;
+      Deno.test(`qkvAttention with ${name} and its gradients match float64`, async () => {
+        const scale = 0.7;
+        const read = (data: Float64Array, band: number): Read => (b, h, i, c) => {
+          const at = layout === "per-head" ? h * 3 + band : band * heads + h;
+          return data[((b * n + i) * 3 * heads + at) * depth + c];
+        };
+        await checkOp(name, {
+          inputs: [[batch, n, 3 * heads * depth], ...(withBias ? [[heads, n, n]] : [])],
+          op: (qkv, bias) => qkvAttention(qkv, { heads, layout, bias, scale }),
+          reference: (qkv, bias) =>
+            attend64({ batch, heads, queries: n, keys: n, depth, scale }, {
+              q: read(qkv.data, 0),
+              k: read(qkv.data, 1),
+              v: read(qkv.data, 2),
+              bias: bias ? (h, i, j) => bias.data[(h * n + i) * n + j] : noBias,
+            }),
+        });
+      });
+    }
+  }
+}
+
+Deno.test("what lies in memory after the last key stays out of attention", async () => {
+  // Each window's scores are computed to a multiple of 4 columns, past its last key.
+  using _ = new Scope(gpu);
+  const [n, width] = [5, 12];
+  const window = Float32Array.from({ length: n * width }, (_, i) => Math.sin(i));
+  const neighbour = Float32Array.from(window, (v) => 1e6 * v);
+  const attend = (...windows: Float32Array[]) => {
+    const qkv = Tensor.from(gpu, windows.flatMap((w) => [...w]), [windows.length, n, width]);
+    return qkvAttention(qkv, { heads: 1, layout: "per-head" }).data();
+  };
+  const alone = await attend(window);
+  assertEquals([...(await attend(window, neighbour)).subarray(0, alone.length)], [...alone]);
+});
+
+Deno.test("attention over frozen keys and values computes the gradient of the queries alone", () => {
+  using _ = new Scope(gpu);
+  const make = () => Tensor.from(gpu, Array(24).fill(1), [1, 3, 8]);
+  const [q, k, v] = [make().setParameter(true), make(), make()];
+  const cost = () => {
+    const loss = sum(attention(q, k, v, { heads: 2 }));
+    const before = gpu.dispatches;
+    loss.backward();
+    for (const x of [q, k, v]) x.zeroGrad();
+    return gpu.dispatches - before;
+  };
+  const queriesAlone = cost();
+  k.setParameter(true);
+  v.setParameter(true);
+  assertEquals(cost(), queriesAlone + 2);
+  q.setParameter(false);
+  k.setParameter(false);
+  assertEquals(cost(), queriesAlone - 2);
+});
+
+Deno.test("attention refuses channels that do not divide into heads, and a bias of another shape", () => {
+  using _ = new Scope(gpu);
+  const x = Tensor.from(gpu, Array(12).fill(0), [1, 2, 6]);
+  assertThrows(() => attention(x, x, x, { heads: 4 }), Error, "4 heads");
+  assertThrows(
+    () => qkvAttention(x, { heads: 1, layout: "thirds", bias: x }),
+    Error,
+    "bias [1, 2, 6]",
+  );
+});
