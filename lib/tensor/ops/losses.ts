@@ -1,0 +1,188 @@
+import {
+  maskLossBackwardKernel,
+  maskLossKernel,
+  maskSumsKernel,
+} from "../../../kernels/mask_loss.ts";
+import { record } from "../autograd.ts";
+import { sameShape, shapeText } from "../shape.ts";
+import { Tensor } from "../tensor.ts";
+import { byWidth } from "./rows.ts";
+import { sum } from "./sum.ts";
+
+/** Partial sums of a sample at most, and the steps that one should take at least. */
+const MAXIMUM_CHUNKS = 256;
+const STEPS_PER_CHUNK = 8;
+
+/** Weights of the terms of {@linkcode diceBceLoss}. */
+export interface DiceBceOptions {
+  /** Factor of the Dice loss; default 1. */
+  readonly diceWeight?: number;
+  /** Factor of the binary cross entropy; default 1. */
+  readonly bceWeight?: number;
+  /** Added to numerator and denominator of the Dice coefficient; default 1. */
+  readonly smooth?: number;
+}
+
+/** Loss and what it is made of. */
+export interface DiceBce {
+  /** Scalar to go backward from. */
+  readonly loss: Tensor;
+  /** Soft Dice coefficient of each sample [B], smoothed; carries no gradient. */
+  readonly dice: Tensor;
+}
+
+/** What one pass over logits and targets leaves of each sample. */
+interface MaskTerms {
+  readonly dice: Tensor;
+  readonly terms: Tensor;
+  readonly coefficients: Tensor;
+}
+
+/** Reduces each sample of [B, ...] to its Dice coefficient and its term of the loss. */
+function reduceMasks(
+  logits: Tensor,
+  target: Tensor,
+  options: { hard: boolean; smoothing: number; bceWeight: number; diceWeight: number },
+): MaskTerms {
+  const { gpu } = logits;
+  const [samples] = logits.shape;
+  const n = logits.size / samples;
+  const { kernel, width } = byWidth(maskSumsKernel, n);
+  const length = n / width;
+  const chunks = Math.min(MAXIMUM_CHUNKS, Math.ceil(length / STEPS_PER_CHUNK));
+  using sums = Tensor.empty(gpu, [samples, chunks, 4]);
+  gpu.run(kernel, {
+    buffers: { logits: logits.buffer, targets: target.buffer, out: sums.buffer },
+    params: { length, chunks },
+    constants: { HARD: options.hard },
+    workgroups: [Math.ceil(chunks / 64), samples],
+  });
+  const dice = Tensor.empty(gpu, [samples]);
+  const terms = Tensor.empty(gpu, [samples]);
+  const coefficients = Tensor.empty(gpu, [samples, 2]);
+  gpu.run(maskLossKernel, {
+    buffers: {
+      sums: sums.buffer,
+      dice: dice.buffer,
+      terms: terms.buffer,
+      coefficients: coefficients.buffer,
+    },
+    params: {
+      samples,
+      chunks,
+      smoothing: options.smoothing,
+      bce_weight: options.bceWeight,
+      dice_weight: options.diceWeight,
+    },
+    workgroups: [Math.ceil(samples / 64)],
+  });
+  return { dice, terms, coefficients };
+}
+
+function checkMasks(op: string, logits: Tensor, target: Tensor): void {
+  if (logits.size === 0 || logits.shape.length === 0 || !sameShape(logits.shape, target.shape)) {
+    throw new Error(
+      `${op}: takes logits and a target of one shape [B, ...], not ${shapeText(logits.shape)} and ${
+        shapeText(target.shape)
+      }`,
+    );
+  }
+  if (target.requiresGrad) {
+    throw new Error(`${op}: gives no gradient to its target: detach() it`);
+  }
+}
+
+/**
+ * bceWeight times the binary cross entropy, averaged over all elements, plus diceWeight times
+ * 1 - the soft Dice coefficient, averaged over the samples: both from one pass over the masks.
+ *
+ * With p = sigmoid(logits) and t = target, each sample's Dice coefficient is
+ * (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth), and an element's cross entropy
+ * max(x, 0) - x t + log(1 + exp(-|x|)), which overflows for no logit x.
+ *
+ * @param logits [B, ...]
+ * @param target The same shape, between 0 and 1; it gets no gradient.
+ * @throws {Error} if the shapes differ or the target requires a gradient.
+ */
+export function diceBceLoss(
+  logits: Tensor,
+  target: Tensor,
+  options: DiceBceOptions = {},
+): DiceBce {
+  checkMasks("diceBceLoss", logits, target);
+  const { gpu } = logits;
+  const [samples] = logits.shape;
+  const bceWeight = (options.bceWeight ?? 1) / logits.size;
+  const { dice, terms, coefficients } = reduceMasks(logits, target, {
+    hard: false,
+    smoothing: options.smooth ?? 1,
+    bceWeight,
+    diceWeight: (options.diceWeight ?? 1) / samples,
+  });
+  const loss = record({
+    op: "diceBceLoss",
+    inputs: [logits],
+    output: sum(terms),
+    saved: [logits, target, coefficients],
+    backward: (dloss, [logits, target, coefficients]) => {
+      const { kernel, width } = byWidth(maskLossBackwardKernel, logits.size / samples);
+      const length = logits.size / samples / width;
+      const dlogits = Tensor.empty(gpu, logits.shape);
+      gpu.run(kernel, {
+        buffers: {
+          logits: logits.buffer,
+          targets: target.buffer,
+          coefficients: coefficients.buffer,
+          dloss: dloss.buffer,
+          dlogits: dlogits.buffer,
+        },
+        params: { length, bce_weight: bceWeight },
+        workgroups: [Math.ceil(length / 64), samples],
+      });
+      return [dlogits];
+    },
+  });
+  terms.dispose();
+  coefficients.dispose();
+  return { loss, dice };
+}
+
+/** The mean binary cross entropy of {@linkcode diceBceLoss} alone. */
+export function bceWithLogits(logits: Tensor, target: Tensor): Tensor {
+  const { loss, dice } = diceBceLoss(logits, target, { diceWeight: 0 });
+  dice.dispose();
+  return loss;
+}
+
+/** The soft Dice loss of {@linkcode diceBceLoss} alone: 1 - the mean Dice coefficient. */
+export function diceLoss(
+  logits: Tensor,
+  target: Tensor,
+  options: { smooth?: number } = {},
+): Tensor {
+  const { loss, dice } = diceBceLoss(logits, target, { ...options, bceWeight: 0 });
+  dice.dispose();
+  return loss;
+}
+
+/**
+ * The Dice coefficient 2 |P ∩ T| / (|P| + |T|) of each sample, with P where the logit is positive and T
+ * where the target exceeds 0.5; 1 where both are empty. Carries no gradient.
+ *
+ * @param logits [B, ...]
+ * @param target The same shape.
+ * @returns [B]
+ * @throws {Error} if the shapes differ.
+ */
+export function diceScore(logits: Tensor, target: Tensor): Tensor {
+  checkMasks("diceScore", logits, target);
+  const { dice, terms, coefficients } = reduceMasks(logits, target, {
+    hard: true,
+    smoothing: 0,
+    bceWeight: 0,
+    diceWeight: 0,
+  });
+  terms.dispose();
+  coefficients.dispose();
+  return dice;
+}
