@@ -1,0 +1,19 @@
+// out[offset + j] = the sum of x^2 over the vectors j, j + lanes, ... of x. All gradients write into one
+// array, which is then summed.
+struct Params { count: u32, lanes: u32, offset: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x >= params.lanes) { return; }
+  var sum = vec4<f32>();
+  for (var i = id.x; 4 * i < params.count; i += params.lanes) {
+    // What fills up the last vector is not part of x.
+    let inside = 4 * i + vec4<u32>(0, 1, 2, 3) < vec4<u32>(params.count);
+    let v = select(vec4<f32>(), x[i], inside);
+    sum += v * v;
+  }
+  out[params.offset + id.x] = dot(sum, vec4<f32>(1.0));
+}
