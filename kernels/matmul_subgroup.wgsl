@@ -90,35 +90,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     r7 += r * x7;
   }
 
+  // Columns are the owned lines, or with OWN_ROWS the shared ones.
   let bias_l = bias_of(own_0);
   let bias_r = bias_of(own_1);
-  // With OWN_ROWS the columns are the shared lines.
   let bias_s = bias_of(shared_start + (4 * lane) % SHARED_TILE);
   let bias_0 = subgroupBroadcast(bias_s, 0u);
-  store_block(origin.c, shared_start, own_0, l0, select(bias_l, bias_0, OWN_ROWS));
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start, own_1, r0, select(bias_r, bias_0, OWN_ROWS)); }
+  store_block(origin.c, shared_start, own_0, l0, bias_l, bias_0);
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start, own_1, r0, bias_r, bias_0); }
   let bias_1 = subgroupBroadcast(bias_s, 1u);
-  store_block(origin.c, shared_start + 4, own_0, l1, select(bias_l, bias_1, OWN_ROWS));
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 4, own_1, r1, select(bias_r, bias_1, OWN_ROWS)); }
+  store_block(origin.c, shared_start + 4, own_0, l1, bias_l, bias_1);
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 4, own_1, r1, bias_r, bias_1); }
   let bias_2 = subgroupBroadcast(bias_s, 2u);
-  store_block(origin.c, shared_start + 8, own_0, l2, select(bias_l, bias_2, OWN_ROWS));
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 8, own_1, r2, select(bias_r, bias_2, OWN_ROWS)); }
+  store_block(origin.c, shared_start + 8, own_0, l2, bias_l, bias_2);
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 8, own_1, r2, bias_r, bias_2); }
   let bias_3 = subgroupBroadcast(bias_s, 3u);
-  store_block(origin.c, shared_start + 12, own_0, l3, select(bias_l, bias_3, OWN_ROWS));
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 12, own_1, r3, select(bias_r, bias_3, OWN_ROWS)); }
+  store_block(origin.c, shared_start + 12, own_0, l3, bias_l, bias_3);
+  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 12, own_1, r3, bias_r, bias_3); }
   if (SHARED_TILE > 16) {
     let bias_4 = subgroupBroadcast(bias_s, 4u);
-    store_block(origin.c, shared_start + 16, own_0, l4, select(bias_l, bias_4, OWN_ROWS));
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 16, own_1, r4, select(bias_r, bias_4, OWN_ROWS)); }
+    store_block(origin.c, shared_start + 16, own_0, l4, bias_l, bias_4);
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 16, own_1, r4, bias_r, bias_4); }
     let bias_5 = subgroupBroadcast(bias_s, 5u);
-    store_block(origin.c, shared_start + 20, own_0, l5, select(bias_l, bias_5, OWN_ROWS));
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 20, own_1, r5, select(bias_r, bias_5, OWN_ROWS)); }
+    store_block(origin.c, shared_start + 20, own_0, l5, bias_l, bias_5);
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 20, own_1, r5, bias_r, bias_5); }
     let bias_6 = subgroupBroadcast(bias_s, 6u);
-    store_block(origin.c, shared_start + 24, own_0, l6, select(bias_l, bias_6, OWN_ROWS));
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 24, own_1, r6, select(bias_r, bias_6, OWN_ROWS)); }
+    store_block(origin.c, shared_start + 24, own_0, l6, bias_l, bias_6);
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 24, own_1, r6, bias_r, bias_6); }
     let bias_7 = subgroupBroadcast(bias_s, 7u);
-    store_block(origin.c, shared_start + 28, own_0, l7, select(bias_l, bias_7, OWN_ROWS));
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 28, own_1, r7, select(bias_r, bias_7, OWN_ROWS)); }
+    store_block(origin.c, shared_start + 28, own_0, l7, bias_l, bias_7);
+    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 28, own_1, r7, bias_r, bias_7); }
   }
 }
 
@@ -142,11 +142,13 @@ fn load_owned(lines: vec4<u32>, k: u32) -> mat4x4<f32> {
   return load_b(lines, k);
 }
 
-// Stores the sums of 4 shared lines with 4 owned ones.
-fn store_block(origin: u32, shared_line: u32, owned: u32, sums: mat4x4<f32>, bias: vec4<f32>) {
+// Stores the sums of 4 shared lines with 4 owned ones. Whichever are columns have the bias.
+fn store_block(
+  origin: u32, shared_line: u32, owned: u32, sums: mat4x4<f32>, bias_owned: vec4<f32>, bias_shared: vec4<f32>,
+) {
   if (OWN_ROWS) {
-    store_rows(origin, owned, shared_line, transpose(sums), bias);
+    store_rows(origin, owned, shared_line, transpose(sums), bias_shared);
   } else {
-    store_rows(origin, shared_line, owned, sums, bias);
+    store_rows(origin, shared_line, owned, sums, bias_owned);
   }
 }
