@@ -13,6 +13,7 @@ const MAXIMUM_LANES = 4096;
 export interface AdamStep {
   /** Updated in place. */
   readonly parameter: Tensor;
+  /** Gradient of the loss with respect to it. */
   readonly grad: Tensor;
   /** First moment (`exp_avg`), updated in place; zeros before the first step. */
   readonly m: Tensor;
@@ -20,10 +21,13 @@ export interface AdamStep {
   readonly v: Tensor;
   /** Learning rate. */
   readonly lr: number;
+  /** Decay of the first moment. */
   readonly beta1: number;
+  /** Decay of the second moment. */
   readonly beta2: number;
   /** Added to the root of the corrected second moment. */
   readonly eps: number;
+  /** Weight decay; see {@linkcode AdamStep.decoupled}. */
   readonly weightDecay: number;
   /** Number of this step, from 1. */
   readonly step: number;
