@@ -1,0 +1,98 @@
+import { byElement, type ElementKernels } from "./element.ts";
+import col2imSource from "./col2im.wgsl" with { type: "text" };
+import depthwise3x3Source from "./depthwise3x3.wgsl" with { type: "text" };
+import depthwise3x3WeightSource from "./depthwise3x3_weight.wgsl" with { type: "text" };
+import depthwiseInputSource from "./depthwise_input.wgsl" with { type: "text" };
+import depthwiseSource from "./depthwise.wgsl" with { type: "text" };
+import depthwiseWeightSource from "./depthwise_weight.wgsl" with { type: "text" };
+import im2colSource from "./im2col.wgsl" with { type: "text" };
+
+/** Parameters of all convolution kernels: sizes of the input and of the output, in Elements. */
+const sizes = { h: "u32", w: "u32", out_h: "u32", out_w: "u32", channels: "u32" } as const;
+type Sizes = "count" | keyof typeof sizes;
+
+/** The tiles that the 3 x 3 kernels walk down. */
+const tiles = { padding: "i32", columns: "u32", strips: "u32", rows: "u32" } as const;
+
+/** The window of the general kernels; its stride is the constant `STRIDE`. */
+const window = { kernel_h: "u32", kernel_w: "u32", padding: "i32" } as const;
+
+/** Output columns of a tile of the 3 x 3 kernels. */
+export const TILE_COLUMNS = 4;
+
+/** Depthwise 3 x 3 convolution at stride 1; with `FLIP`, its gradient to the input. */
+export const depthwise3x3Kernels: ElementKernels<
+  "x" | "weight" | "bias" | "out",
+  Sizes | keyof typeof tiles
+> = byElement({
+  name: "depthwise3x3",
+  source: depthwise3x3Source,
+  buffers: { x: "read", weight: "read", bias: "read", out: "read_write" },
+  params: { count: "u32", ...sizes, ...tiles },
+});
+
+/** Gradient of a depthwise 3 x 3 convolution at stride 1 to its kernel, tile by tile. */
+export const depthwise3x3WeightKernels: ElementKernels<
+  "x" | "dy" | "out",
+  Sizes | keyof typeof tiles
+> = byElement({
+  name: "depthwise3x3_weight",
+  source: depthwise3x3WeightSource,
+  buffers: { x: "read", dy: "read", out: "read_write" },
+  params: { count: "u32", ...sizes, ...tiles },
+});
+
+/** Depthwise convolution of any kernel size and stride. */
+export const depthwiseKernels: ElementKernels<
+  "x" | "weight" | "bias" | "out",
+  Sizes | keyof typeof window
+> = byElement({
+  name: "depthwise",
+  source: depthwiseSource,
+  buffers: { x: "read", weight: "read", bias: "read", out: "read_write" },
+  params: { count: "u32", ...sizes, ...window },
+});
+
+/** Gradient of a depthwise convolution to its input. */
+export const depthwiseInputKernels: ElementKernels<
+  "dy" | "weight" | "dx",
+  Sizes | keyof typeof window
+> = byElement({
+  name: "depthwise_input",
+  source: depthwiseInputSource,
+  buffers: { dy: "read", weight: "read", dx: "read_write" },
+  params: { count: "u32", ...sizes, ...window },
+});
+
+/** Gradient of a depthwise convolution to its kernel, row by row of dy. */
+export const depthwiseWeightKernels: ElementKernels<
+  "x" | "dy" | "out",
+  Sizes | keyof typeof window
+> = byElement({
+  name: "depthwise_weight",
+  source: depthwiseWeightSource,
+  buffers: { x: "read", dy: "read", out: "read_write" },
+  params: { count: "u32", ...sizes, ...window },
+});
+
+/** Inputs of every output pixel side by side. */
+export const im2colKernels: ElementKernels<
+  "x" | "col",
+  Sizes | keyof typeof window | "first"
+> = byElement({
+  name: "im2col",
+  source: im2colSource,
+  buffers: { x: "read", col: "read_write" },
+  params: { count: "u32", first: "u32", ...sizes, ...window },
+});
+
+/** The adjoint of im2col. */
+export const col2imKernels: ElementKernels<
+  "col" | "bias" | "x",
+  Sizes | keyof typeof window | "first"
+> = byElement({
+  name: "col2im",
+  source: col2imSource,
+  buffers: { col: "read", bias: "read", x: "read_write" },
+  params: { count: "u32", first: "u32", ...sizes, ...window },
+});

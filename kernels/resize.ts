@@ -1,0 +1,32 @@
+import { byElement, type ElementKernels } from "./element.ts";
+import backwardSource from "./resize_bilinear_backward.wgsl" with { type: "text" };
+import forwardSource from "./resize_bilinear.wgsl" with { type: "text" };
+import source from "./resize_source.wgsl" with { type: "text" };
+
+const params = {
+  count: "u32",
+  h: "u32",
+  w: "u32",
+  out_h: "u32",
+  out_w: "u32",
+  channels: "u32",
+  scale_y: "f32",
+  scale_x: "f32",
+} as const;
+
+/** Bilinear resizing. */
+export const resizeBilinearKernels: ElementKernels<"x" | "out", keyof typeof params> = byElement({
+  name: "resize_bilinear",
+  source: source + forwardSource,
+  buffers: { x: "read", out: "read_write" },
+  params,
+});
+
+/** Gradient of bilinear resizing. */
+export const resizeBilinearBackwardKernels: ElementKernels<"dy" | "dx", keyof typeof params> =
+  byElement({
+    name: "resize_bilinear_backward",
+    source: source + backwardSource,
+    buffers: { dy: "read", dx: "read_write" },
+    params,
+  });

@@ -1,0 +1,139 @@
+import { record } from "../autograd.ts";
+import { shapeText } from "../shape.ts";
+import { Tensor } from "../tensor.ts";
+import { col2im, im2col, inTurns, positions, type Window } from "./columns.ts";
+import { depthwiseConv2d } from "./depthwise_conv2d.ts";
+import { gemm } from "./gemm.ts";
+import { linear } from "./matmul.ts";
+import { permute, reshape } from "./movement.ts";
+import { sum } from "./sum.ts";
+
+/** Options of {@linkcode conv2d}. */
+export interface Conv2dOptions {
+  /** Pixels from one output to the next, along both axes; by default 1. */
+  readonly stride?: number;
+  /** Zero pixels on every side; by default 0. */
+  readonly padding?: number;
+  /** 1 (every input channel reaches every output channel) or the number of channels (depthwise). */
+  readonly groups?: number;
+}
+
+/**
+ * 2-D convolution (cross-correlation) as torch.nn.functional.conv2d, channels last: x [B, H, W, I],
+ * weight [O, I / groups, kh, kw], bias [O] -> [B, H', W', O], H' = floor((H + 2 padding - kh) / stride)
+ * + 1.
+ *
+ * @throws {Error} if the shapes do not fit, or for groups between 1 and the number of channels.
+ */
+export function conv2d(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  options: Conv2dOptions = {},
+): Tensor {
+  const { stride = 1, padding = 0, groups = 1 } = options;
+  const [out, inp, kh, kw] = weight.shape;
+  const [, h, w, channels] = x.shape;
+  if (
+    x.shape.length !== 4 || weight.shape.length !== 4 || channels !== inp * groups ||
+    (bias && bias.size !== out)
+  ) {
+    throw new Error(
+      `conv2d: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)}${
+        bias ? `, bias ${shapeText(bias.shape)}` : ""
+      } and ${groups} groups do not fit`,
+    );
+  }
+  if (groups !== 1 && (groups !== channels || out !== channels)) {
+    throw new Error(
+      `conv2d: ${groups} groups of ${channels} channels: only 1 group and depthwise are supported`,
+    );
+  }
+  const window: Window = { kernel: [kh, kw], stride, padding };
+  if (Math.min(...positions([h, w], window)) < 1) {
+    throw new Error(`conv2d: a kernel of ${kh} x ${kw} does not fit into ${shapeText(x.shape)}`);
+  }
+  if (groups > 1) {
+    // The taps slowest, so that neighbouring channels lie side by side.
+    return depthwiseConv2d(x, permute(reshape(weight, [out, kh * kw]), [1, 0]), { window, bias });
+  }
+  if (kh * kw === 1 && stride === 1 && padding === 0) {
+    return linear(x, reshape(weight, [out, inp]), bias);
+  }
+  // As [O, kh, kw, I] the weight fits columns whose channels are copied side by side.
+  const rows = inp === 1 || kh * kw === 1 ? weight : permute(weight, [0, 2, 3, 1]);
+  return convByColumns(x, reshape(rows, [out, kh * kw * inp]), { window, bias });
+}
+
+/**
+ * Dense convolution as a matrix product: y = col(x) Wᵀ + b with W [O, kh * kw * I].
+ *
+ * Gradients: dx = col2im(dy W), dW = dyᵀ col(x), db = the sum of dy over pixels. The columns, kh * kw
+ * times as large as x, are made again for dW rather than kept.
+ */
+function convByColumns(
+  x: Tensor,
+  weight: Tensor,
+  { window, bias }: { window: Window; bias: Tensor | null },
+): Tensor {
+  const [batch, h, w] = x.shape;
+  const [n, k] = weight.shape;
+  const [outH, outW] = positions([h, w], window);
+  const output = Tensor.empty(x.gpu, [batch, outH, outW, n]);
+  const turns = () => inTurns(batch, [outH * outW, k]);
+  for (const turn of turns()) {
+    using col = im2col(x, window, turn);
+    gemm({
+      m: turn.rows,
+      n,
+      k,
+      a: { tensor: col, ld: k },
+      b: { tensor: weight, ld: k, transpose: true },
+      c: { tensor: output, ld: n, offset: turn.offset * n },
+      bias,
+    });
+  }
+  const { shape } = x;
+  return record({
+    op: "conv2d",
+    inputs: bias ? [x, weight, bias] : [x, weight],
+    output,
+    // x is needed for dW alone, W for dx alone.
+    saved: [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x],
+    backward: (dy, [x, weight], [toX, toWeight, toBias]) => {
+      const { gpu } = dy;
+      const dx = toX ? Tensor.empty(gpu, shape) : null;
+      const dWeight = toWeight ? Tensor.empty(gpu, [n, k]) : null;
+      for (const turn of turns()) {
+        const dyTurn = { tensor: dy, ld: n, offset: turn.offset * n };
+        if (dx) {
+          using dCol = Tensor.empty(gpu, [turn.rows, k]);
+          gemm({
+            m: turn.rows,
+            n: k,
+            k: n,
+            a: dyTurn,
+            b: { tensor: weight, ld: k },
+            c: { tensor: dCol, ld: k },
+          });
+          col2im(dCol, dx, { window, turn });
+        }
+        if (dWeight) {
+          using col = im2col(x, window, turn);
+          gemm({
+            m: n,
+            n: k,
+            k: turn.rows,
+            a: { ...dyTurn, transpose: true },
+            b: { tensor: col, ld: k },
+            c: { tensor: dWeight, ld: k },
+            accumulate: turn.first > 0,
+          });
+        }
+      }
+      const grads = [dx, dWeight];
+      if (bias) grads.push(toBias ? sum(dy, { axes: [0, 1, 2] }) : null);
+      return grads;
+    },
+  });
+}

@@ -1,0 +1,110 @@
+import { assertThrows } from "@std/assert";
+import { crop2d, pad2d, windowPartition, windowUnpartition } from "../../lib/tensor/ops/window.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+import { checkOp, type Reference } from "./check.ts";
+
+/** Images in a frame of another size, by pixel. */
+function frame({ shape: [batch, h, w, channels], data }: Reference, height: number, width: number) {
+  const shape = [batch, height, width, channels];
+  const out = new Float64Array(batch * height * width * channels);
+  let at = 0;
+  for (let b = 0; b < batch; b++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        for (let c = 0; c < channels; c++, at++) {
+          if (y < h && x < w) out[at] = data[((b * h + y) * w + x) * channels + c];
+        }
+      }
+    }
+  }
+  return { shape, data: out };
+}
+
+/** Calls `visit` with the place of every element of the images in its window. */
+function visitWindows(
+  [batch, h, w, channels]: readonly number[],
+  size: number,
+  visit: (image: number, window: number) => void,
+) {
+  const [rows, columns] = [Math.ceil(h / size), Math.ceil(w / size)];
+  for (let b = 0; b < batch; b++) {
+    for (let y = 0; y < h; y++) {
+      for (let x = 0; x < w; x++) {
+        const window = (b * rows + Math.floor(y / size)) * columns + Math.floor(x / size);
+        const pixel = (window * size + y % size) * size + x % size;
+        for (let c = 0; c < channels; c++) {
+          visit(((b * h + y) * w + x) * channels + c, pixel * channels + c);
+        }
+      }
+    }
+  }
+}
+
+const windowShape = ([batch, h, w, channels]: readonly number[], size: number) => [
+  batch * Math.ceil(h / size) * Math.ceil(w / size),
+  size * size,
+  channels,
+];
+
+const images = [[2, 6, 9, 4], [1, 5, 4, 3], [1, 1, 7, 1], [2, 4, 1, 8]];
+
+for (const shape of images) {
+  Deno.test(`padding and cropping [${shape}] are exact, with gradients`, async () => {
+    const [, h, w] = shape;
+    for (const [bottom, right] of [[0, 0], [1, 3], [2, 0], [0, 6]]) {
+      await checkOp("pad2d", {
+        inputs: [shape],
+        op: (x) => pad2d(x, { bottom, right }),
+        reference: (x) => frame(x, h + bottom, w + right),
+      });
+    }
+    for (const [height, width] of [[h, w], [1, w], [h, 1], [Math.ceil(h / 2), Math.ceil(w / 2)]]) {
+      await checkOp("crop2d", {
+        inputs: [shape],
+        op: (x) => crop2d(x, { height, width }),
+        reference: (x) => frame(x, height, width),
+      });
+    }
+  });
+
+  Deno.test(`windows of [${shape}] are exact both ways, with gradients`, async () => {
+    const [batch, h, w] = shape;
+    for (const size of [1, 3, 4, 7]) {
+      const windows = windowShape(shape, size);
+      await checkOp("windowPartition", {
+        inputs: [shape],
+        op: (x) => windowPartition(x, size),
+        reference: ({ data }) => {
+          const out = new Float64Array(windows.reduce((a, b) => a * b));
+          visitWindows(shape, size, (image, window) => out[window] = data[image]);
+          return { shape: windows, data: out };
+        },
+      });
+      await checkOp("windowUnpartition", {
+        inputs: [windows],
+        op: (x) => windowUnpartition(x, { size, images: [batch, h, w] }),
+        reference: ({ data }) => {
+          const out = new Float64Array(shape.reduce((a, b) => a * b));
+          visitWindows(shape, size, (image, window) => out[image] = data[window]);
+          return { shape, data: out };
+        },
+      });
+    }
+  });
+}
+
+Deno.test("what does not fit is refused, naming shapes and sizes", () => {
+  using _ = new Scope(gpu);
+  const x = Tensor.from(gpu, new Float32Array(12), [1, 2, 2, 3]);
+  assertThrows(() => pad2d(x, { right: -1 }), Error, "use crop2d");
+  assertThrows(() => crop2d(x, { height: 3, width: 1 }), Error, "3 x 1 pixels are not within");
+  assertThrows(() => windowPartition(x, 0), Error, "0 pixels wide");
+  assertThrows(() => pad2d(x.view([4, 3]), {}), Error, "[4, 3] is not [B, H, W, C]");
+  assertThrows(
+    () => windowUnpartition(x.view([1, 4, 3]), { size: 2, images: [1, 3, 2] }),
+    Error,
+    "[1, 4, 3] are not the windows of 2 x 2 pixels of [1, 3, 2]",
+  );
+});
