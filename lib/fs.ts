@@ -20,7 +20,9 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot write ${path} (${reason}): choose a folder that can be written to`);
+    throw new InputError(
+      `cannot write ${path} (${reason}): choose a folder that can be written to`,
+    );
   }
 }
 

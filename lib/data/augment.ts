@@ -30,15 +30,33 @@ export interface AugmentOptions {
   vertical?: number;
 }
 
+/** A slice after augmentation. */
+export interface AugmentedSlice {
+  /** The slice, with other pixels. */
+  readonly slice: Slice;
+  /** What was done to it: with the slice's id it says which pixels these are. Empty for nothing. */
+  readonly variant: string;
+}
+
 /**
  * Augments a slice at random. Two numbers are drawn whatever comes of it, so that one option does not
  * shift what a seed gives another.
  */
-export function augment(slice: Slice, random: Random, options: AugmentOptions = {}): Slice {
+export function augment(
+  slice: Slice,
+  random: Random,
+  options: AugmentOptions = {},
+): AugmentedSlice {
   const { horizontal = 0.5, vertical = 0 } = options;
   const draws = [random.uniform(), random.uniform()];
-  let augmented = slice;
-  if (draws[0] < horizontal) augmented = flip(augmented, "horizontal");
-  if (draws[1] < vertical) augmented = flip(augmented, "vertical");
+  const augmented = { slice, variant: "" };
+  if (draws[0] < horizontal) {
+    augmented.slice = flip(augmented.slice, "horizontal");
+    augmented.variant += "/horizontal";
+  }
+  if (draws[1] < vertical) {
+    augmented.slice = flip(augmented.slice, "vertical");
+    augmented.variant += "/vertical";
+  }
   return augmented;
 }

@@ -181,7 +181,7 @@ class TinyViTBlock extends Module {
     const [batch, height, width] = x.shape;
     // Padding to whole windows comes before the LayerNorm: padded tokens take part in the attention.
     const windows = this.attn.forward(windowPartition(x, this.#window)); // [B nH nW, N, dim]
-    x = add(x, windowUnpartition(windows, this.#window, [batch, height, width]));
+    x = add(x, windowUnpartition(windows, { size: this.#window, images: [batch, height, width] }));
     x = this.localConv.forward(x);
     return add(x, this.mlp.forward(x));
   }

@@ -34,7 +34,7 @@ Deno.test("half of the slices are mirrored left to right and none upside down, b
   const random = new Random(1);
   let mirrored = 0;
   for (let i = 0; i < 1000; i++) {
-    const first = augment(slice, random).image[0];
+    const first = augment(slice, random).slice.image[0];
     assert(first === 1 || first === 3);
     if (first === 3) mirrored++;
   }
@@ -42,13 +42,14 @@ Deno.test("half of the slices are mirrored left to right and none upside down, b
 });
 
 Deno.test("the chances are those asked for, and one option does not shift the other's draws", () => {
-  assertEquals(augment(slice, new Random(1), { horizontal: 0 }), slice);
+  assertEquals(augment(slice, new Random(1), { horizontal: 0 }), { slice, variant: "" });
   const both = augment(slice, new Random(1), { horizontal: 1, vertical: 1 });
-  assertEquals([...both.image], [6, 5, 4, 3, 2, 1]);
+  assertEquals([...both.slice.image], [6, 5, 4, 3, 2, 1]);
+  assertEquals(both.variant, "/horizontal/vertical");
   const pattern = (vertical: number) => {
     const random = new Random(7);
     return Array.from({ length: 50 }, () => {
-      const { image } = augment(slice, random, { vertical });
+      const { slice: { image } } = augment(slice, random, { vertical });
       return image[0] < image[2]; // not mirrored left to right
     });
   };

@@ -58,7 +58,9 @@ export function assertClose(
   }
   assert(
     worst < 0,
-    `${what}: element ${worst} is ${actual[worst]}, not ${expected[worst]} (${worstRatio.toFixed(1)} x the tolerance)`,
+    `${what}: element ${worst} is ${actual[worst]}, not ${expected[worst]} (${
+      worstRatio.toFixed(1)
+    } x the tolerance)`,
   );
 }
 

@@ -1,31 +1,5 @@
-import { defineKernel } from "../../../kernels/spec.ts";
-import { Tensor } from "../tensor.ts";
-import source from "../../../kernels/matmul_naive.wgsl" with { type: "text" };
-
-const naive = defineKernel({
-  name: "matmul",
-  source,
-  buffers: { a: "read", b: "read", bias: "read", c: "read_write" },
-  params: {
-    m: "u32",
-    n: "u32",
-    k: "u32",
-    batch_inner: "u32",
-    lda: "u32",
-    ldb: "u32",
-    ldc: "u32",
-    off_a: "u32",
-    off_b: "u32",
-    off_c: "u32",
-    a_outer: "u32",
-    a_inner: "u32",
-    b_outer: "u32",
-    b_inner: "u32",
-    c_outer: "u32",
-    c_inner: "u32",
-    alpha: "f32",
-  },
-});
+import { planMatmul } from "../../../kernels/matmul.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** One matrix operand of a batch, as BLAS describes it: element (row, column) of matrix (i, j) lies at offset + i outer + j inner + row ld + column. */
 export interface Matrix {
@@ -61,41 +35,39 @@ export interface Gemm {
 
 /** Multiplies strided batches of matrices without history, on the kernel that suits device and shape. */
 export function gemm(spec: Gemm): void {
-  const { m, n, k, a, b, c, bias } = spec;
+  const { m, n, k, a, b, c, bias, alpha, accumulate, activation } = spec;
+  const { gpu } = a.tensor;
   const [outer, inner] = spec.batch ?? [1, 1];
-  a.tensor.gpu.run(naive, {
+  const plan = planMatmul({
+    m,
+    n,
+    k,
+    batch: outer * inner,
+    batchInner: inner,
+    transA: a.transpose,
+    transB: b.transpose,
+    lda: a.ld,
+    ldb: b.ld,
+    ldc: c.ld,
+    offsetA: a.offset,
+    offsetB: b.offset,
+    offsetC: c.offset,
+    strideA: [a.outer ?? 0, a.inner ?? 0],
+    strideB: [b.outer ?? 0, b.inner ?? 0],
+    strideC: [c.outer ?? 0, c.inner ?? 0],
+    alpha,
+    bias: bias != null,
+    accumulate,
+    activation,
+  }, gpu.subgroupSize);
+  gpu.run(plan.kernel, {
+    ...plan,
     buffers: {
       a: a.tensor.buffer,
       b: b.tensor.buffer,
+      // A binding must hold something even where the kernel does not read it.
       bias: (bias ?? b.tensor).buffer,
       c: c.tensor.buffer,
     },
-    params: {
-      m,
-      n,
-      k,
-      batch_inner: inner,
-      lda: a.ld,
-      ldb: b.ld,
-      ldc: c.ld,
-      off_a: a.offset ?? 0,
-      off_b: b.offset ?? 0,
-      off_c: c.offset ?? 0,
-      a_outer: a.outer ?? 0,
-      a_inner: a.inner ?? 0,
-      b_outer: b.outer ?? 0,
-      b_inner: b.inner ?? 0,
-      c_outer: c.outer ?? 0,
-      c_inner: c.inner ?? 0,
-      alpha: spec.alpha ?? 1,
-    },
-    constants: {
-      TRANS_A: a.transpose ?? false,
-      TRANS_B: b.transpose ?? false,
-      BIAS: bias != null,
-      ACCUMULATE: spec.accumulate ?? false,
-      ACTIVATION: spec.activation === "gelu" ? 1 : spec.activation === "relu" ? 2 : 0,
-    },
-    workgroups: [Math.ceil(n / 8), Math.ceil(m / 8), outer * inner],
   });
 }

@@ -1,0 +1,172 @@
+import * as v from "valibot";
+import { InputError } from "../../lib/errors.ts";
+
+const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
+const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
+const notNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
+const chance = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
+const promptKind = v.picklist(["tight-box", "jittered-box", "point", "whole-image"]);
+
+/** Which slices a study is made on and how they are prepared. */
+const dataSchema = v.strictObject({
+  /** Folder in BraTS layout; null for the phantom. */
+  data: v.nullable(v.string()),
+  /** t1c, t1n, t2f or t2w. */
+  modality: v.string(),
+  /** Labels that count as tumour. */
+  target: v.picklist(["auto", "wt", "tc", "et"]),
+  /** Voxel axis to slice along. */
+  axis: v.picklist([0, 1, 2]),
+  /** Slices with fewer tumour pixels are left out. */
+  minTumourVoxels: positiveInteger,
+  /** At most so many slices a case; null for all. */
+  maxSlicesPerCase: v.nullable(positiveInteger),
+  /** Side of the centre crop; null for none. */
+  crop: v.nullable(positiveInteger),
+  /** How intensities become 0..255. */
+  rescale: v.picklist(["percentile", "zscore", "minmax"]),
+});
+
+/** Everything an experiment depends on, beyond the code: written down with each run. */
+export const configSchema = v.strictObject({
+  ...dataSchema.entries,
+  /** Side of the model's input. */
+  side: v.pipe(
+    v.number(),
+    v.integer(),
+    v.minValue(64),
+    v.maxValue(1024),
+    v.multipleOf(64, "must be a multiple of 64"),
+  ),
+  /** Decides split, initial adapters, order, flips and prompts. */
+  seed: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** Passes over the training slices. */
+  epochs: positiveInteger,
+  /** Slices a step. */
+  batchSize: positiveInteger,
+  /** The highest learning rate. */
+  learningRate: positive,
+  /** Steps of linear warm-up. */
+  warmupSteps: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** The learning rate after the warm-up. */
+  schedule: v.picklist(["cosine", "constant"]),
+  /** Adam or AdamW. */
+  optimizer: v.picklist(["adam", "adamw"]),
+  /** Weight decay. */
+  weightDecay: notNegative,
+  /** Norm to which gradients are clipped. */
+  maxGradNorm: positive,
+  /** Prompts trained with. */
+  prompt: v.picklist(["tight-box", "jittered-box", "point", "whole-image", "mixed"]),
+  /** Prompt whose validation Dice decides the best epoch. */
+  validationPrompt: promptKind,
+  /** Epochs without improvement before stopping. */
+  patience: positiveInteger,
+  /** Chance of a left-right flip. */
+  flip: chance,
+  /** LoRA's alpha: the update is scaled by alpha / rank. */
+  alpha: positive,
+  /** Dropout on the adapters' input. */
+  dropout: v.pipe(v.number(), v.minValue(0), v.ltValue(1)),
+  /** Suffixes of the paths of the Linears that get adapters. */
+  targets: v.pipe(v.array(v.pipe(v.string(), v.minLength(1))), v.minLength(1)),
+  /** Blocks that get adapters, counted from 0; null for all. */
+  blocks: v.nullable(
+    v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.minLength(1)),
+  ),
+  /** At most so many slices of each part of the split; null for all. */
+  maxTrain: v.nullable(positiveInteger),
+  maxValidation: v.nullable(positiveInteger),
+  maxTest: v.nullable(positiveInteger),
+});
+
+/** The values of an experiment that are not its name or kind. */
+export type Config = v.InferOutput<typeof configSchema>;
+
+/** What is trained. `peft` is the study's word for fine-tuning the mask decoder alone. */
+export type ExperimentKind = "vanilla" | "peft" | "lora";
+
+/** One row of the comparison. */
+export interface Experiment {
+  /** Folder name and argument of `deno task experiment`. */
+  readonly name: string;
+  /** What is trained. */
+  readonly kind: ExperimentKind;
+  /** Rank of the adapters (kind `lora`). */
+  readonly rank?: number;
+  /** Values that this experiment sets otherwise than the others. */
+  readonly overrides?: Partial<Config>;
+}
+
+const defaults: Config = {
+  data: null,
+  modality: "t1c",
+  target: "auto",
+  axis: 2,
+  minTumourVoxels: 20,
+  maxSlicesPerCase: null,
+  crop: null,
+  rescale: "percentile",
+  side: 256,
+  seed: 0,
+  epochs: 3,
+  batchSize: 4,
+  learningRate: 1e-3,
+  warmupSteps: 20,
+  schedule: "cosine",
+  optimizer: "adamw",
+  weightDecay: 0,
+  maxGradNorm: 1,
+  prompt: "jittered-box",
+  validationPrompt: "tight-box",
+  patience: 10,
+  flip: 0.5,
+  alpha: 16,
+  dropout: 0,
+  targets: ["attn.qkv"],
+  blocks: null,
+  maxTrain: null,
+  maxValidation: null,
+  maxTest: null,
+};
+
+/** Named sets of values, and the ranks that go with them. */
+export const presets: Readonly<
+  Record<string, { readonly config: Config; readonly ranks: readonly number[] }>
+> = {
+  /** Minutes on two CPU cores: enough to see every part work and the order of the rows. */
+  quick: {
+    config: { ...defaults, maxTrain: 96, maxValidation: 24, maxTest: 48 },
+    ranks: [16, 32, 64],
+  },
+  /** The study's: 50 epochs, Adam, all ranks, SAM's own input side; for a GPU. */
+  study: {
+    config: { ...defaults, side: 1024, epochs: 50, optimizer: "adam", patience: 50 },
+    ranks: [16, 32, 64, 128, 256],
+  },
+  /** Everything of a data set in few epochs: the values that the options start from with --data. */
+  full: { config: defaults, ranks: [16, 32, 64] },
+};
+
+/**
+ * Checks a config from outside.
+ *
+ * @throws {InputError} naming the first value that is wrong, or unknown.
+ */
+export function parseConfig(value: unknown, source: string): Config {
+  const result = v.safeParse(configSchema, value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue) ?? "the whole";
+  throw new InputError(`${source}: ${path} is not valid (${issue.message.toLowerCase()})`);
+}
+
+/** The experiment for a rank. */
+export function loraExperiment(rank: number): Experiment {
+  return { name: `lora_${rank}`, kind: "lora", rank };
+}
+
+/** Name of an experiment in tables and pictures. */
+export function displayName({ kind, rank }: Experiment): string {
+  return kind === "lora" ? `LoRA-${rank}` : kind === "peft" ? "PEFT" : "Vanilla";
+}

@@ -1,0 +1,76 @@
+import { InputError } from "../../lib/errors.ts";
+import type { Gpu } from "../../lib/gpu/gpu.ts";
+import { injectLora } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
+import { sameShape } from "../../lib/tensor/shape.ts";
+import type { AdapterConfig } from "../../lib/weights/adapter.ts";
+import type { StateDict } from "../../lib/weights/state_dict.ts";
+import type { Config, Experiment } from "./config.ts";
+
+/** The pretrained model with what the experiment trains unfrozen: nothing, the decoder or adapters. */
+export async function buildModel(
+  gpu: Gpu,
+  { experiment, config }: { experiment: Experiment; config: Config },
+): Promise<Sam> {
+  const sam = await buildMobileSam(gpu);
+  if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
+  if (experiment.kind === "lora") {
+    injectLora(sam.imageEncoder, {
+      rank: experiment.rank!,
+      alpha: config.alpha,
+      dropout: config.dropout,
+      targets: config.targets,
+      blocks: config.blocks ?? undefined,
+      random: new Random(config.seed).fork("adapters"),
+    });
+  }
+  return sam;
+}
+
+/** PEFT's description of an experiment's adapters; null if it has none. */
+export function adapterConfig(experiment: Experiment, config: Config): AdapterConfig | null {
+  if (experiment.kind !== "lora") return null;
+  return {
+    peft_type: "LORA",
+    r: experiment.rank!,
+    lora_alpha: config.alpha,
+    lora_dropout: config.dropout,
+    target_modules: config.targets,
+  };
+}
+
+/** The trained weights of a model, on the host. */
+export async function trainedWeights(sam: Sam): Promise<StateDict> {
+  const weights: StateDict = new Map();
+  for (const [path, tensor] of sam.trainableParameters()) {
+    weights.set(path, { shape: tensor.shape, data: await tensor.data() });
+  }
+  return weights;
+}
+
+/**
+ * Puts trained weights into a model built for the same experiment.
+ *
+ * @throws {InputError} naming a weight that one of the two lacks or has in another shape.
+ */
+export function restoreWeights(sam: Sam, weights: StateDict, source: string): void {
+  const parameters = new Map(sam.trainableParameters());
+  for (const [path, tensor] of parameters) {
+    const saved = weights.get(path);
+    if (!saved || !sameShape(saved.shape, tensor.shape)) {
+      throw new InputError(
+        `${source} ${
+          saved ? "has another shape for" : "lacks"
+        } ${path}: it was trained otherwise than its config says`,
+      );
+    }
+  }
+  for (const path of weights.keys()) {
+    if (!parameters.has(path)) {
+      throw new InputError(`${source} holds ${path}, which the model does not train`);
+    }
+  }
+  for (const [path, tensor] of parameters) tensor.write(weights.get(path)!.data);
+}

@@ -1,0 +1,155 @@
+import { parseArgs } from "@std/cli/parse-args";
+import { basename } from "node:path";
+import { InputError } from "../../lib/errors.ts";
+import { type Config, parseConfig, presets } from "./config.ts";
+
+/** What the command line asks for. */
+export interface Options {
+  /** Values for every experiment. */
+  readonly config: Config;
+  /** Ranks of the LoRA experiments. */
+  readonly ranks: readonly number[];
+  /** Folder for results; null for a new one under results/. */
+  readonly out: string | null;
+  /** Slice or case whose masks are drawn; null for the one nearest to the median. */
+  readonly sample: string | null;
+  /** Arguments that are not options. */
+  readonly positional: readonly string[];
+  /** Whether `--help` was given. */
+  readonly help: boolean;
+}
+
+type Parse = (text: string, option: string) => unknown;
+
+const text: Parse = (value) => value;
+
+const number: Parse = (value, option) => {
+  const parsed = Number(value);
+  if (value.trim() === "" || !Number.isFinite(parsed)) {
+    throw new InputError(`--${option} takes a number, not "${value}"`);
+  }
+  return parsed;
+};
+
+const numbers: Parse = (value, option) => value.split(",").map((item) => number(item, option));
+
+const texts: Parse = (value) => value.split(",").map((item) => item.trim());
+
+/** Options that set a value of the config: [name, field, parser, argument, what it means]. */
+const configOptions: readonly (readonly [string, keyof Config, Parse, string, string])[] = [
+  ["data", "data", text, "DIR", "data set in BraTS layout (default: the phantom)"],
+  ["modality", "modality", text, "NAME", "t1c, t1n, t2f or t2w"],
+  ["target", "target", text, "NAME", "auto (any label), wt, tc or et"],
+  ["axis", "axis", number, "N", "slice along this voxel axis: 0, 1 or 2"],
+  ["min-tumour", "minTumourVoxels", number, "N", "leave out slices with fewer tumour pixels"],
+  ["max-slices", "maxSlicesPerCase", number, "N", "at most so many slices a case"],
+  ["crop", "crop", number, "N", "centre crop of N x N pixels"],
+  ["rescale", "rescale", text, "NAME", "percentile, zscore or minmax"],
+  ["side", "side", number, "N", "side of the model's input, a multiple of 64 up to 1024"],
+  ["epochs", "epochs", number, "N", "passes over the training slices"],
+  ["batch-size", "batchSize", number, "N", "slices a step"],
+  ["lr", "learningRate", number, "X", "highest learning rate"],
+  ["warmup", "warmupSteps", number, "N", "steps of linear warm-up"],
+  ["schedule", "schedule", text, "NAME", "cosine or constant"],
+  ["optimizer", "optimizer", text, "NAME", "adam or adamw"],
+  ["weight-decay", "weightDecay", number, "X", "weight decay"],
+  ["max-grad-norm", "maxGradNorm", number, "X", "clip gradients to this norm"],
+  ["prompt", "prompt", text, "NAME", "tight-box, jittered-box, point, whole-image or mixed"],
+  ["validation-prompt", "validationPrompt", text, "NAME", "prompt that decides the best epoch"],
+  ["patience", "patience", number, "N", "epochs without improvement before stopping"],
+  ["flip", "flip", number, "P", "chance of a left-right flip"],
+  ["alpha", "alpha", number, "X", "LoRA's alpha; the update is scaled by alpha / rank"],
+  ["dropout", "dropout", number, "P", "dropout on the adapters' input"],
+  ["targets", "targets", texts, "A,B", "Linears that get adapters, by the end of their path"],
+  ["blocks", "blocks", numbers, "A,B", "blocks that get adapters, counted from 0"],
+  ["max-train", "maxTrain", number, "N", "at most so many training slices"],
+  ["max-validation", "maxValidation", number, "N", "at most so many validation slices"],
+  ["max-test", "maxTest", number, "N", "at most so many test slices"],
+  ["seed", "seed", number, "N", "seed of split, adapters, order and prompts"],
+];
+
+const otherOptions = [
+  ["preset", "NAME", "quick (the default without --data), full (with --data) or study"],
+  ["ranks", "A,B", "ranks of the LoRA experiments"],
+  ["out", "DIR", "folder for the results (default: a new one under results/)"],
+  ["sample", "ID", "case or slice whose masks are drawn"],
+  ["help", "", "print this"],
+] as const;
+
+/** The text of `--help`. */
+export function helpText(usage: string): string {
+  const rows = [
+    ...otherOptions.map(([name, argument, what]) => [`--${name} ${argument}`, what]),
+    ...configOptions.map(([name, , , argument, what]) => [`--${name} ${argument}`, what]),
+  ];
+  const width = Math.max(...rows.map(([option]) => option.length));
+  const lines = rows.map(([option, what]) => `  ${option.padEnd(width)}  ${what}`);
+  return `usage: ${usage}\n\n${lines.join("\n")}\n`;
+}
+
+/**
+ * Reads the command line of an experiment.
+ *
+ * @throws {InputError} naming an option that is unknown or a value that is not possible.
+ */
+export function parseOptions(args: readonly string[]): Options {
+  const known = [...otherOptions.map(([name]) => name), ...configOptions.map(([name]) => name)];
+  const parsed = parseArgs([...args], {
+    string: known.filter((name) => name !== "help"),
+    boolean: ["help"],
+    unknown: (argument, key) => {
+      if (key === undefined) return true;
+      throw new InputError(`there is no option ${argument.split("=")[0]}: --help lists them`);
+    },
+  }) as Record<string, unknown>;
+  const value = (name: string) => {
+    const given = parsed[name];
+    if (given === "") throw new InputError(`--${name} needs a value: --help lists the options`);
+    return given as string | undefined;
+  };
+
+  const presetName = value("preset") ?? (value("data") === undefined ? "quick" : "full");
+  const preset = Object.hasOwn(presets, presetName) ? presets[presetName] : undefined;
+  if (!preset) {
+    throw new InputError(
+      `there is no preset "${presetName}": choose ${Object.keys(presets).join(", ")}`,
+    );
+  }
+  const config: Record<string, unknown> = { ...preset.config };
+  for (const [name, field, parse] of configOptions) {
+    const given = value(name);
+    if (given === undefined) continue;
+    config[field] = parse(given, name);
+    try {
+      parseConfig(config, "");
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      const reason = /\((.*)\)/.exec(error.message)?.[1] ?? "";
+      throw new InputError(`--${name} cannot be ${given} (${reason})`);
+    }
+  }
+  const ranks = value("ranks") === undefined
+    ? preset.ranks
+    : numbers(value("ranks")!, "ranks") as number[];
+  for (const rank of ranks) {
+    if (!Number.isInteger(rank) || rank < 1) {
+      throw new InputError(`--ranks cannot hold ${rank}: a rank is a whole number from 1 on`);
+    }
+  }
+  return {
+    config: parseConfig(config, "the command line"),
+    ranks,
+    out: value("out") ?? null,
+    sample: value("sample") ?? null,
+    positional: (parsed._ as unknown[]).map(String),
+    help: parsed.help as boolean,
+  };
+}
+
+/** The command as a user would type it, without folders of this machine. */
+export function commandLine(task: string, args: readonly string[]): string {
+  const shown = args.map((argument, i) =>
+    args[i - 1] === "--data" || args[i - 1] === "--out" ? basename(argument) : argument
+  );
+  return ["./run", task, ...shown].join(" ");
+}

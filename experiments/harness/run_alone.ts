@@ -1,0 +1,20 @@
+import { InputError } from "../../lib/errors.ts";
+import type { Experiment } from "./config.ts";
+import { runMain } from "./main.ts";
+import { commandLine, helpText, parseOptions } from "./options.ts";
+import { runStudy } from "./study.ts";
+
+/** Runs one experiment by itself, with the options of the command line. */
+export async function runAlone(experiment: Experiment, args: readonly string[]): Promise<void> {
+  await runMain(async () => {
+    const options = parseOptions(args);
+    const { name } = experiment;
+    if (options.help) return console.log(helpText(`./run experiment ${name} [options]`));
+    if (options.positional.length > 0) {
+      throw new InputError(
+        `unexpected argument ${options.positional[0]}: --help lists the options`,
+      );
+    }
+    await runStudy([experiment], { options, command: commandLine(`experiment ${name}`, args) });
+  });
+}

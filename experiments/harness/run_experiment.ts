@@ -1,0 +1,178 @@
+import { join } from "node:path";
+import type { PromptKind } from "../../lib/data/prompts.ts";
+import type { SliceRef } from "../../lib/data/slices.ts";
+import { writeFileAtomic } from "../../lib/fs.ts";
+import type { Gpu } from "../../lib/gpu/gpu.ts";
+import { Progress } from "../../lib/report/progress.ts";
+import { noGrad } from "../../lib/tensor/autograd.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { evaluate, type Evaluation, evaluationPrompt } from "../../lib/train/evaluate.ts";
+import { dice as diceOf, type Score, summarize } from "../../lib/train/metrics.ts";
+import { SliceModel } from "../../lib/train/slice_model.ts";
+import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
+import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { type Config, displayName, type Experiment } from "./config.ts";
+import type { Environment } from "./environment.ts";
+import { adapterConfig, buildModel, trainedWeights } from "./model.ts";
+import type { StudyData } from "./study_data.ts";
+
+/** Kinds of prompt that every model is scored under; the first is the study's. */
+export const SCORED_PROMPTS: readonly PromptKind[] = [
+  "tight-box",
+  "jittered-box",
+  "point",
+  "whole-image",
+];
+
+/** Mean and spread over slices, by kind of prompt. */
+export interface Scores {
+  readonly dice: Readonly<Record<string, Score>>;
+  readonly iou: Readonly<Record<string, Score>>;
+}
+
+/** What a run comes to: the content of summary.json. */
+export interface RunSummary extends Scores {
+  readonly experiment: Experiment;
+  readonly trainableParameters: number;
+  readonly secondsPerStep?: number;
+  readonly trainSeconds?: number;
+  readonly bestEpoch?: number;
+  readonly stoppedEarly?: boolean;
+}
+
+/** A finished run with what pictures and curves need. */
+export interface FinishedRun {
+  readonly summary: RunSummary;
+  readonly metrics: readonly EpochMetrics[];
+  /** The sample's predicted mask and its Dice under the tight box. */
+  readonly sample: { readonly mask: Uint8Array; readonly dice: number };
+}
+
+/** What all runs of a study share. */
+export interface StudyContext {
+  readonly gpu: Gpu;
+  readonly data: StudyData;
+  readonly environment: Environment;
+  /** The slice whose masks are drawn. */
+  readonly sample: SliceRef;
+  readonly log: (line: string) => void;
+}
+
+/** Means of an evaluation. */
+export function summarizeEvaluation({ slices }: Evaluation): Scores {
+  const by = (metric: "dice" | "iou") =>
+    Object.fromEntries(
+      SCORED_PROMPTS.map((kind) => [
+        kind,
+        summarize(slices.map(({ scores }) => scores[kind]![metric])),
+      ]),
+    );
+  return { dice: by("dice"), iou: by("iou") };
+}
+
+/** Trains (if there is something to train) and scores one experiment, and writes its run folder. */
+export async function runExperiment(
+  experiment: Experiment,
+  options: { config: Config; folder: string; context: StudyContext },
+): Promise<FinishedRun> {
+  const { folder, context } = options;
+  const config = { ...options.config, ...experiment.overrides };
+  const { gpu, data, log } = context;
+  const name = displayName(experiment);
+  const writeJson = (file: string, value: unknown) =>
+    writeFileAtomic(join(folder, file), JSON.stringify(value, null, 2) + "\n");
+
+  await writeJson("config.json", { experiment, config: { ...config, data: data.name } });
+  await writeJson("environment.json", context.environment);
+  await writeJson("split.json", data.split);
+
+  const sam = await buildModel(gpu, { experiment, config });
+  try {
+    using model = new SliceModel(sam, { side: config.side });
+    const trainable = sam.trainableParameters();
+    const metrics: EpochMetrics[] = [];
+    let summary: Omit<RunSummary, keyof Scores> = {
+      experiment,
+      trainableParameters: trainable.reduce((sum, [, tensor]) => sum + tensor.size, 0),
+    };
+
+    if (trainable.length > 0) {
+      let progress: Progress | undefined;
+      const result = await fit(model, { reader: data.slices, ...data.parts }, {
+        ...config,
+        onProgress: ({ epoch, total, ...update }) => {
+          progress ??= new Progress({ label: `${name} epoch ${epoch}/${config.epochs}`, total });
+          progress.update(update);
+        },
+        onEpoch: async (epoch, best) => {
+          metrics.push(epoch);
+          await writeFileAtomic(
+            join(folder, "metrics.jsonl"),
+            metrics.map((line) => JSON.stringify(line) + "\n").join(""),
+          );
+          progress?.finish(
+            `${name} epoch ${epoch.epoch}/${config.epochs}: loss ${epoch.trainLoss.toFixed(3)}, ` +
+              `validation loss ${epoch.validationLoss.toFixed(3)}, ` +
+              `validation Dice ${epoch.validationDice.toFixed(3)}${best ? " (best)" : ""}, ` +
+              `${(epoch.seconds / epoch.steps).toFixed(2)} s a step`,
+          );
+          progress = undefined;
+        },
+      });
+      const trainSeconds = metrics.reduce((sum, { seconds }) => sum + seconds, 0);
+      // The first step compiles kernels and fills caches: the median epoch is what a step costs.
+      const perStep = metrics.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
+      summary = {
+        ...summary,
+        secondsPerStep: perStep[perStep.length >> 1],
+        trainSeconds,
+        bestEpoch: result.bestEpoch,
+        stoppedEarly: result.stoppedEarly,
+      };
+      const weights = await trainedWeights(sam);
+      await saveAdapter(join(folder, "adapter"), weights, adapterConfig(experiment, config));
+    }
+
+    const { test } = data.parts;
+    const progress = new Progress({ label: `${name} test`, total: test.length });
+    const evaluation = await evaluate(model, { reader: data.slices, refs: test }, {
+      prompts: SCORED_PROMPTS,
+      seed: config.seed,
+      batchSize: config.batchSize,
+      onProgress: (done) => progress.update({ done }),
+    });
+    const scored: RunSummary = { ...summary, ...summarizeEvaluation(evaluation) };
+    const dice = (kind: PromptKind) => scored.dice[kind].mean.toFixed(3);
+    progress.finish(
+      `${name}: test Dice ${
+        SCORED_PROMPTS.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`).join(", ")
+      }`,
+    );
+    await writeJson("scores.json", evaluation.slices);
+    const sample = await predict(model, context, config.seed);
+    await writeJson("summary.json", scored);
+    log("");
+    return { summary: scored, metrics, sample };
+  } finally {
+    sam.dispose();
+    gpu.trim();
+  }
+}
+
+/** The sample's mask under its tight box. */
+async function predict(
+  model: SliceModel,
+  { data, sample }: StudyContext,
+  seed: number,
+): Promise<FinishedRun["sample"]> {
+  const slice = await data.slices.read(sample);
+  using _ = new Scope(model.sam.gpu);
+  const logits = await noGrad(() => {
+    const samples = [{ slice, variant: "" }];
+    return model.decode(model.encode(samples), samples, [
+      evaluationPrompt("tight-box", slice, seed),
+    ]);
+  }).data();
+  const mask = Uint8Array.from(logits, (logit) => logit > 0 ? 1 : 0);
+  return { mask, dice: diceOf(mask, slice.mask) };
+}

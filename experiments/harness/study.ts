@@ -1,0 +1,205 @@
+import { join } from "node:path";
+import type { PromptKind } from "../../lib/data/prompts.ts";
+import type { SliceRef } from "../../lib/data/slices.ts";
+import { InputError } from "../../lib/errors.ts";
+import { writeFileAtomic } from "../../lib/fs.ts";
+import { Gpu } from "../../lib/gpu/gpu.ts";
+import { maskPicture } from "../../lib/report/mask_pictures.ts";
+import { lossCurves } from "../../lib/report/plots.ts";
+import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
+import { evaluationPrompt } from "../../lib/train/evaluate.ts";
+import { dice, iou, summarize } from "../../lib/train/metrics.ts";
+import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
+import { displayName, type Experiment } from "./config.ts";
+import { describeEnvironment } from "./environment.ts";
+import type { Options } from "./options.ts";
+import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
+import { openStudyData, type StudyData } from "./study_data.ts";
+
+/**
+ * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
+ * as `table.md` and `table.json`, loss curves and the sample's masks.
+ *
+ * @returns the results folder.
+ * @throws {InputError} if data, options or the results folder cannot be used.
+ */
+export async function runStudy(
+  experiments: readonly Experiment[],
+  { options, command }: { options: Options; command: string },
+): Promise<string> {
+  const { config } = options;
+  const log = (line: string) => console.log(line);
+  using gpu = await Gpu.open();
+  log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
+
+  const data = await openStudyData(config, log);
+  const sample = chooseSample(data, options.sample);
+  const date = new Date();
+  const folder = options.out ?? join("results", `${data.name}-${stamp(date)}`);
+  await requireNew(folder);
+  const environment = await describeEnvironment(gpu.info, command);
+  const context = { gpu, data, environment, sample, log };
+  log(`Results: ${folder}\n`);
+
+  const runs: FinishedRun[] = [];
+  for (const experiment of experiments) {
+    const run = await runExperiment(experiment, {
+      config,
+      folder: join(folder, experiment.name),
+      context,
+    });
+    runs.push(run);
+  }
+
+  const rows = [...runs.map(comparisonRow), ...await trivialRows(data, config.seed)];
+  const part = (refs: readonly SliceRef[]) => ({
+    patients: new Set(refs.map(({ patient }) => patient)).size,
+    slices: refs.length,
+  });
+  const table = compareRows(rows, {
+    dataset: data.name,
+    simulated: data.simulated,
+    baseModel: "MobileSAM",
+    side: config.side,
+    seed: config.seed,
+    epochs: config.epochs,
+    adapter: gpu.info.name,
+    command,
+    splits: {
+      train: part(data.parts.train),
+      validation: part(data.parts.validation),
+      test: part(data.parts.test),
+    },
+    scoredOn: "test",
+    primaryPrompt: SCORED_PROMPTS[0],
+  });
+  await writeTable(folder, table);
+  const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
+    name: displayName(run.summary.experiment),
+    metrics: [...run.metrics],
+  }));
+  if (curves.length > 0) {
+    const svg = lossCurves(curves, { simulated: data.simulated });
+    await writeFileAtomic(join(folder, "loss_curves.svg"), svg);
+  }
+  await writeFileAtomic(join(folder, "masks.png"), await drawSample(runs, data, sample));
+  log(tableText(table));
+  return folder;
+}
+
+function comparisonRow({ summary }: FinishedRun): ComparisonRow {
+  const { experiment, dice, iou } = summary;
+  const trained = summary.bestEpoch !== undefined;
+  return {
+    model: displayName(experiment),
+    kind: experiment.kind,
+    dice,
+    iou,
+    trainableParameters: summary.trainableParameters,
+    ...(trained && {
+      secondsPerStep: summary.secondsPerStep,
+      trainSeconds: summary.trainSeconds,
+      bestEpoch: summary.bestEpoch,
+    }),
+  };
+}
+
+/** Scores what needs no model: all ones, and the box and its inscribed ellipse filled in. */
+async function trivialRows(data: StudyData, seed: number): Promise<ComparisonRow[]> {
+  const predictors = [
+    { model: "All ones", predict: (_: Box, grid: Grid) => allOnes(grid) },
+    { model: "Filled box", predict: filledBox },
+    { model: "Inscribed ellipse", predict: inscribedEllipse },
+  ];
+  const boxes = SCORED_PROMPTS.filter((kind) => kind !== "point");
+  const found = predictors.map(() =>
+    boxes.map(() => ({ dice: [] as number[], iou: [] as number[] }))
+  );
+  for (const ref of data.parts.test) {
+    const slice = await data.slices.read(ref);
+    boxes.forEach((kind, k) => {
+      const { box } = evaluationPrompt(kind, slice, seed);
+      predictors.forEach(({ predict }, p) => {
+        const mask = predict(box!, ref);
+        found[p][k].dice.push(dice(mask, slice.mask));
+        found[p][k].iou.push(iou(mask, slice.mask));
+      });
+    });
+  }
+  return predictors.map(({ model }, p) => {
+    const by = (metric: "dice" | "iou") =>
+      Object.fromEntries(boxes.map((kind, k) => [kind, summarize(found[p][k][metric])]));
+    return { model, kind: "trivial", dice: by("dice"), iou: by("iou") };
+  });
+}
+
+type Box = Parameters<typeof filledBox>[0];
+type Grid = Parameters<typeof filledBox>[1];
+
+/** The slice that `--sample` names, by itself or by its case; else the test slice of median area. */
+function chooseSample(data: StudyData, name: string | null): SliceRef {
+  const byArea = (refs: readonly SliceRef[]) =>
+    [...refs].sort((a, b) => a.tumourVoxels - b.tumourVoxels || a.id.localeCompare(b.id));
+  if (name === null) {
+    const sorted = byArea(data.parts.test);
+    return sorted[sorted.length >> 1];
+  }
+  const matching = data.slices.refs.filter(({ id, caseId }) => id === name || caseId === name);
+  if (matching.length === 0) {
+    throw new InputError(
+      `--sample ${name} is no case or slice of ${data.name}: name one such as ${
+        data.parts.test[0].id
+      }`,
+    );
+  }
+  return byArea(matching).at(-1)!;
+}
+
+async function drawSample(
+  runs: readonly FinishedRun[],
+  data: StudyData,
+  sample: SliceRef,
+): Promise<Uint8Array> {
+  const slice = await data.slices.read(sample);
+  const part = (["train", "validation", "test"] as const).find((name) =>
+    data.parts[name].some(({ id }) => id === sample.id)
+  );
+  return await maskPicture({
+    image: slice.image,
+    width: sample.width,
+    height: sample.height,
+    truth: slice.mask,
+    predictions: runs.map(({ summary, sample }) => ({
+      name: displayName(summary.experiment),
+      ...sample,
+    })),
+    box: evaluationPrompt("tight-box" satisfies PromptKind, slice, 0).box,
+    caption: `${sample.caseId}, slice ${sample.index}${part ? `, ${part} split` : ""}`,
+    simulated: data.simulated,
+  });
+}
+
+/** Refuses a results folder that holds something, or that cannot be written to. */
+async function requireNew(folder: string): Promise<void> {
+  try {
+    for await (const _ of Deno.readDir(folder)) {
+      throw new InputError(
+        `${folder} already holds results: name another folder with --out, or remove it`,
+      );
+    }
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    if (!(error instanceof Deno.errors.NotFound)) {
+      throw new InputError(`cannot use ${folder} for results: name another folder with --out`);
+    }
+  }
+  // Whether it can be written to is found out now, not after an hour of training.
+  const probe = join(folder, ".writable");
+  await writeFileAtomic(probe, "");
+  await Deno.remove(probe);
+}
+
+/** A date as part of a folder name, in UTC. */
+function stamp(date: Date): string {
+  return date.toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
+}

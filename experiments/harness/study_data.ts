@@ -1,0 +1,95 @@
+import { openDataset } from "../../lib/data/dataset.ts";
+import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
+import { type Axis, openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
+import { type Partition, partition, type Split, splitPatients } from "../../lib/data/split.ts";
+import { Random } from "../../lib/random.ts";
+import type { Config } from "./config.ts";
+
+/** The slices of a study and who is in which part of its split. */
+export interface StudyData {
+  /** Name of the data set, without its path. */
+  readonly name: string;
+  /** Whether its tumours are simulated. */
+  readonly simulated: boolean;
+  /** Reads slices. */
+  readonly slices: SliceSet;
+  /** Patients of each part. */
+  readonly split: Split;
+  /** Slices of each part. */
+  readonly parts: Partition<SliceRef>;
+}
+
+/**
+ * Opens the data set of a config, the phantom if it names none, and splits it by patient.
+ *
+ * @param log Is told, line by line, what is found and what was left out.
+ * @throws {InputError} if the data cannot be used.
+ */
+export async function openStudyData(
+  config: Config,
+  log: (line: string) => void,
+): Promise<StudyData> {
+  const root = config.data ?? await phantom(log);
+  const dataset = await openDataset(root, { modality: config.modality });
+  const slices = await openSlices(dataset, sliceOptions(config));
+  const simulated = dataset.cases.some(({ id }) => id.startsWith(PHANTOM_SET));
+  if (slices.crop.lostVoxels > 0) {
+    const { lostVoxels, tumourVoxels, lostSlices } = slices.crop;
+    const share = (100 * lostVoxels / tumourVoxels).toFixed(1);
+    log(
+      `The crop to ${config.crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`,
+    );
+  }
+  const split = splitPatients(slices.refs.map(({ patient }) => patient), { seed: config.seed });
+  const all = partition(slices.refs, split);
+  const parts = {
+    train: limit(all.train, config.maxTrain, config.seed),
+    validation: limit(all.validation, config.maxValidation, config.seed),
+    test: limit(all.test, config.maxTest, config.seed),
+  };
+  log(
+    `${dataset.name}: ${dataset.cases.length} cases, ${slices.refs.length} slices` +
+      (simulated ? ", simulated tumours" : "") +
+      `; using ${parts.train.length} slices to train, ${parts.validation.length} to validate, ${parts.test.length} to test.`,
+  );
+  if (split.validationSharesTrainingPatients) {
+    log(
+      "Two patients are too few for a validation patient: validation slices are held out from the training patient.",
+    );
+  }
+  return { name: dataset.name, simulated, slices, split, parts };
+}
+
+/** The slice options of a config. */
+export function sliceOptions(config: Config): Parameters<typeof openSlices>[1] {
+  return {
+    axis: config.axis as Axis,
+    target: config.target,
+    minTumourVoxels: config.minTumourVoxels,
+    maxPerCase: config.maxSlicesPerCase ?? undefined,
+    crop: config.crop ?? undefined,
+    rescale: config.rescale,
+  };
+}
+
+async function phantom(log: (line: string) => void): Promise<string> {
+  let announced = false;
+  return await phantomDataset({
+    onProgress: (done, patients) => {
+      if (!announced) log(`Simulating ${patients} patients; they are kept for later runs.`);
+      announced = true;
+      if (done === patients) log(`${patients} patients simulated.`);
+    },
+  });
+}
+
+/** A seeded choice of at most `count` slices, in their own order. */
+export function limit(
+  refs: readonly SliceRef[],
+  count: number | null,
+  seed: number,
+): SliceRef[] {
+  if (count === null || refs.length <= count) return [...refs];
+  const chosen = new Set(new Random(`${seed}/limit`).shuffle(refs).slice(0, count));
+  return refs.filter((ref) => chosen.has(ref));
+}

@@ -1,0 +1,7 @@
+import { type Experiment, loraExperiment } from "./harness/config.ts";
+import { runAlone } from "./harness/run_alone.ts";
+
+/** LoRA of rank 64 in every `attn.qkv` of the image encoder, everything else frozen. */
+export const experiment: Experiment = loraExperiment(64);
+
+if (import.meta.main) await runAlone(experiment, Deno.args);

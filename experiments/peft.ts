@@ -1,0 +1,7 @@
+import type { Experiment } from "./harness/config.ts";
+import { runAlone } from "./harness/run_alone.ts";
+
+/** The study's PEFT: the mask decoder alone is trained, encoder and prompt encoder are frozen. */
+export const experiment: Experiment = { name: "peft", kind: "peft" };
+
+if (import.meta.main) await runAlone(experiment, Deno.args);

@@ -1,0 +1,85 @@
+import { zeros } from "../tensor/ops/fill.ts";
+import { adamStep, globalNormClip } from "../tensor/ops/optimizer_steps.ts";
+import { tidy } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** Options of {@linkcode Adam}, by PyTorch's names and defaults. */
+export interface AdamOptions {
+  /** Decay rates of the two moments. Default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number];
+  /** Default 1e-8. */
+  readonly eps?: number;
+  /** Default 0. */
+  readonly weightDecay?: number;
+  /** Decay the weights themselves (AdamW) instead of adding to the gradient (Adam). */
+  readonly decoupled?: boolean;
+  /** Scale the gradients down to this norm over all parameters. Default: no clipping. */
+  readonly maxGradNorm?: number;
+}
+
+/** Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019), as PyTorch computes them. */
+export class Adam implements Disposable {
+  readonly #parameters: readonly Tensor[];
+  readonly #moments: readonly { m: Tensor; v: Tensor }[];
+  readonly #options: AdamOptions;
+  #step = 0;
+
+  /** @param parameters What to train. */
+  constructor(parameters: readonly Tensor[], options: AdamOptions = {}) {
+    this.#parameters = parameters;
+    this.#options = options;
+    this.#moments = parameters.map(({ gpu, shape }) => ({
+      m: zeros(gpu, shape).keep(),
+      v: zeros(gpu, shape).keep(),
+    }));
+  }
+
+  /**
+   * Changes the parameters by their gradients, which it then drops. Parameters without a gradient
+   * are left alone, as in PyTorch. Nothing is read back.
+   *
+   * @returns The norm of all gradients before clipping, where clipping is on.
+   */
+  step(learningRate: number): Tensor | null {
+    const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupled = false, maxGradNorm } =
+      this.#options;
+    const gradients = this.#parameters.flatMap(({ grad }) => grad ?? []);
+    if (gradients.length === 0) throw new Error("no parameter has a gradient: call backward first");
+    const { gpu } = this.#parameters[0];
+    this.#step++;
+    let norm: Tensor | null = null;
+    tidy(gpu, () => {
+      const clip = maxGradNorm === undefined
+        ? null
+        : globalNormClip(gradients, { maxNorm: maxGradNorm });
+      this.#parameters.forEach((parameter, i) => {
+        if (!parameter.grad) return;
+        adamStep({
+          parameter,
+          grad: parameter.grad,
+          ...this.#moments[i],
+          lr: learningRate,
+          beta1: betas[0],
+          beta2: betas[1],
+          eps,
+          weightDecay,
+          decoupled,
+          step: this.#step,
+          gradScale: clip?.scale,
+        });
+        parameter.zeroGrad();
+      });
+      norm = clip?.norm ?? null;
+      return norm ? [norm] : [];
+    });
+    return norm;
+  }
+
+  /** Frees the moments. */
+  [Symbol.dispose](): void {
+    for (const { m, v } of this.#moments) {
+      m.dispose();
+      v.dispose();
+    }
+  }
+}

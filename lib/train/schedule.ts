@@ -1,0 +1,26 @@
+/** How the learning rate goes on after the warm-up. */
+export type Schedule = "cosine" | "constant";
+
+/** Options of {@linkcode learningRateAt}. */
+export interface ScheduleOptions {
+  /** The highest learning rate. */
+  readonly learningRate: number;
+  /** Steps over which it rises linearly to that. */
+  readonly warmupSteps: number;
+  /** Steps in all. */
+  readonly totalSteps: number;
+  /** Default `cosine`: down to 0 at the last step. */
+  readonly schedule?: Schedule;
+}
+
+/**
+ * The learning rate of a step, counted from 0: linear warm-up times a half cosine over all steps, or
+ * constant after the warm-up.
+ */
+export function learningRateAt(step: number, options: ScheduleOptions): number {
+  const { learningRate, warmupSteps, totalSteps, schedule = "cosine" } = options;
+  const warmup = Math.min(1, (step + 1) / Math.max(1, warmupSteps));
+  const progress = Math.min(1, step / Math.max(1, totalSteps));
+  const decay = schedule === "cosine" ? 0.5 + 0.5 * Math.cos(Math.PI * progress) : 1;
+  return learningRate * warmup * decay;
+}

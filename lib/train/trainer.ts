@@ -1,0 +1,221 @@
+import { augment } from "../data/augment.ts";
+import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
+import { drawKind, drawPrompt, type PromptChoice, type PromptKind } from "../data/prompts.ts";
+import type { SliceRef } from "../data/slices.ts";
+import { LoraLinear } from "../nn/lora.ts";
+import { Random } from "../random.ts";
+import { addInPlace } from "../tensor/ops/arithmetic.ts";
+import { zeros } from "../tensor/ops/fill.ts";
+import { diceBceLoss, diceScore } from "../tensor/ops/losses.ts";
+import { concat, reshape } from "../tensor/ops/movement.ts";
+import { sum } from "../tensor/ops/sum.ts";
+import { scale } from "../tensor/ops/unary.ts";
+import { Scope } from "../tensor/scope.ts";
+import { evaluate, meanDice } from "./evaluate.ts";
+import { Adam } from "./optimizer.ts";
+import { learningRateAt, type Schedule } from "./schedule.ts";
+import type { SliceModel } from "./slice_model.ts";
+
+/** Steps between read-backs: each stalls the queue for about 10 ms under Deno. */
+const STEPS_PER_SYNC = 8;
+
+/** How to train. */
+export interface FitOptions {
+  /** Passes over the training slices. */
+  readonly epochs: number;
+  /** Slices a step. */
+  readonly batchSize: number;
+  /** The highest learning rate. */
+  readonly learningRate: number;
+  /** Steps of linear warm-up. */
+  readonly warmupSteps: number;
+  /** The learning rate after the warm-up. */
+  readonly schedule: Schedule;
+  /** Adam with L2 regularisation, or AdamW with decoupled weight decay. */
+  readonly optimizer: "adam" | "adamw";
+  /** Default 0. */
+  readonly weightDecay: number;
+  /** Norm to which gradients are clipped. */
+  readonly maxGradNorm: number;
+  /** The prompts trained with; `mixed` draws one kind a batch. */
+  readonly prompt: PromptChoice;
+  /** The prompt that decides which epoch is best. */
+  readonly validationPrompt: PromptKind;
+  /** Epochs without a better validation Dice after which to stop. */
+  readonly patience: number;
+  /** Chance of a left-right flip. */
+  readonly flip: number;
+  /** Decides order, flips and prompts. */
+  readonly seed: number;
+}
+
+/** What an epoch came to. */
+export interface EpochMetrics {
+  /** Counted from 1. */
+  readonly epoch: number;
+  /** Mean BCE + Dice loss over the training slices, as they were trained on. */
+  readonly trainLoss: number;
+  /** Mean Dice over the training slices, as they were trained on. */
+  readonly trainDice: number;
+  /** Mean BCE + Dice loss over the validation slices. */
+  readonly validationLoss: number;
+  /** Mean Dice over the validation slices. */
+  readonly validationDice: number;
+  /** Learning rate of the epoch's last step. */
+  readonly learningRate: number;
+  /** Optimiser steps of the epoch. */
+  readonly steps: number;
+  /** Wall time of the training steps. */
+  readonly seconds: number;
+}
+
+/** Where training stands, for a progress bar. */
+export interface FitProgress {
+  readonly epoch: number;
+  /** Slices of the epoch done. */
+  readonly done: number;
+  /** Slices of the epoch. */
+  readonly total: number;
+  /** Mean over the epoch so far. */
+  readonly loss: number;
+  /** Mean over the epoch so far. */
+  readonly dice: number;
+}
+
+/** Slices to train on and to choose the best epoch by. */
+export interface FitData {
+  readonly reader: SliceReader;
+  readonly train: readonly SliceRef[];
+  readonly validation: readonly SliceRef[];
+}
+
+/** What is told while training goes on. */
+export interface FitCallbacks {
+  readonly onProgress?: (progress: FitProgress) => void;
+  readonly onEpoch?: (metrics: EpochMetrics, best: boolean) => void | Promise<void>;
+}
+
+/** What training came to. */
+export interface FitResult {
+  readonly epochs: readonly EpochMetrics[];
+  /** The epoch with the best validation Dice, whose weights the model now has. */
+  readonly bestEpoch: number;
+  /** Whether validation Dice stopped rising before the last epoch. */
+  readonly stoppedEarly: boolean;
+}
+
+/**
+ * Trains whatever is trainable in a model by Dice + binary cross-entropy, and leaves the model with
+ * the weights of the epoch that was best on the validation slices. The same seed, data and adapter
+ * give the same numbers.
+ *
+ * @throws {Error} if nothing is trainable, or the loss is no longer a finite number.
+ */
+export async function fit(
+  model: SliceModel,
+  data: FitData,
+  options: FitOptions & FitCallbacks,
+): Promise<FitResult> {
+  const { gpu } = model.sam;
+  const parameters = model.sam.trainableParameters();
+  if (parameters.length === 0) {
+    throw new Error("nothing is trainable: inject adapters, or unfreeze a part of the model");
+  }
+  using optimizer = new Adam(parameters.map(([, tensor]) => tensor), {
+    weightDecay: options.weightDecay,
+    decoupled: options.optimizer === "adamw",
+    maxGradNorm: options.maxGradNorm,
+  });
+  const random = new Random(options.seed).fork("training");
+  const stepsPerEpoch = planBatches(data.train, options).length;
+  const totalSteps = options.epochs * stepsPerEpoch;
+  const epochs: EpochMetrics[] = [];
+  let best = { epoch: 0, dice: -1, weights: [] as Float32Array[] };
+  let step = 0;
+
+  for (let epoch = 1; epoch <= options.epochs; epoch++) {
+    const order = random.fork(`epoch ${epoch}`);
+    const plan = planBatches(data.train, {
+      batchSize: options.batchSize,
+      random: order.fork("order"),
+    });
+    const start = performance.now();
+    // Sums of loss and Dice over the epoch's slices stay on the device until they are read.
+    const totals = zeros(gpu, [2]).keep();
+    let done = 0;
+    let learningRate = 0;
+    let mean = { loss: 0, dice: 0 };
+    setTraining(model, true);
+    for await (const slices of loadBatches(data.reader, plan)) {
+      const samples = slices.map((slice) => augment(slice, order, { horizontal: options.flip }));
+      const kind = drawKind(options.prompt, order);
+      const prompts = samples.map(({ slice: { mask, ref: { width, height } } }) =>
+        drawPrompt(kind, { mask, width, height, random: order, point: "random" })
+      );
+      learningRate = learningRateAt(step, { ...options, totalSteps });
+      {
+        using _ = new Scope(gpu);
+        const target = model.target(samples);
+        const logits = model.decode(model.encode(samples), samples, prompts);
+        const { loss } = diceBceLoss(logits, target);
+        loss.backward();
+        optimizer.step(learningRate);
+        const dice = sum(diceScore(logits, target));
+        const sums = [reshape(scale(loss.detach(), slices.length), [1]), reshape(dice, [1])];
+        addInPlace(totals, concat(sums, 0));
+      }
+      step++;
+      done += slices.length;
+      if (step % STEPS_PER_SYNC === 0 || done === data.train.length) {
+        const [loss, dice] = await totals.data();
+        if (!Number.isFinite(loss)) {
+          throw new Error(
+            `the loss is not finite after step ${step}: lower the learning rate (${options.learningRate})`,
+          );
+        }
+        mean = { loss: loss / done, dice: dice / done };
+        options.onProgress?.({ epoch, done, total: data.train.length, ...mean });
+      }
+    }
+    totals.dispose();
+    setTraining(model, false);
+    const seconds = (performance.now() - start) / 1000;
+
+    const validation = await evaluate(model, { reader: data.reader, refs: data.validation }, {
+      prompts: [options.validationPrompt],
+      seed: options.seed,
+    });
+    const metrics: EpochMetrics = {
+      epoch,
+      trainLoss: mean.loss,
+      trainDice: mean.dice,
+      validationLoss: validation.losses[options.validationPrompt]!,
+      validationDice: meanDice(validation, options.validationPrompt),
+      learningRate,
+      steps: plan.length,
+      seconds,
+    };
+    epochs.push(metrics);
+    const improved = metrics.validationDice > best.dice;
+    if (improved) {
+      const weights: Float32Array[] = [];
+      for (const [, tensor] of parameters) weights.push(await tensor.data());
+      best = { epoch, dice: metrics.validationDice, weights };
+    }
+    await options.onEpoch?.(metrics, improved);
+    if (epoch - best.epoch >= options.patience) break;
+  }
+  parameters.forEach(([, tensor], i) => tensor.write(best.weights[i]));
+  return {
+    epochs,
+    bestEpoch: best.epoch,
+    stoppedEarly: epochs.length < options.epochs,
+  };
+}
+
+/** Turns the adapters' dropout on or off. */
+function setTraining(model: SliceModel, training: boolean): void {
+  for (const [, module] of model.sam.namedModules()) {
+    if (module instanceof LoraLinear) module.training = training;
+  }
+}
