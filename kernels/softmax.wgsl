@@ -1,6 +1,7 @@
-// x = softmax(x + bias) along each row, in place. Rows of n elements lie in a whole number of
-// Elements; what fills up the last one is ignored and set to 0. The bias has as many rows as
-// bias_rows and repeats.
+// x = softmax(x + bias) along each row, in place. Two passes: the first finds the largest element and
+// the sum of exponentials together (Milakov and Gimelshein 2018), the second writes. Rows of n
+// elements lie in a whole number of Elements; what fills up the last one is ignored and set to 0. The
+// bias has as many rows as bias_rows and repeats.
 override BIAS: bool = false;
 struct Params { rows: u32, n: u32, bias_rows: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -20,19 +21,20 @@ fn main(
   let start = share.row * length;
   let bias_start = (share.row % params.bias_rows) * length;
 
+  // The sum of exp(v - highest) so far; a new highest v scales what was summed before.
   var highest = Elements() + LOWEST;
-  for (var i = share.first; i < share.end; i += ROW_LANES) {
-    highest = max(highest, score(start, bias_start, i));
-  }
-  let row_highest = row_max(largest(highest), lane);
   var sum = Elements();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    let e = exp(score(start, bias_start, i) - row_highest);
-    x[start + i] = e;
-    sum += e;
+    let v = score(start, bias_start, i);
+    let e = exp(-abs(v - highest));
+    sum = select(sum + e, sum * e + 1.0, v > highest);
+    highest = max(highest, v);
   }
-  let factor = 1.0 / row_sum(total(sum), lane);
-  for (var i = share.first; i < share.end; i += ROW_LANES) { x[start + i] *= factor; }
+  let row_highest = row_max(largest(highest), lane);
+  let factor = 1.0 / row_sum(total(sum * exp(highest - row_highest)), lane);
+  for (var i = share.first; i < share.end; i += ROW_LANES) {
+    x[start + i] = exp(score(start, bias_start, i) - row_highest) * factor;
+  }
 }
 
 fn score(start: u32, bias_start: u32, i: u32) -> Elements {

@@ -22,7 +22,7 @@ export function softmaxInPlace(x: Tensor, options: RowLayout & { bias?: Tensor |
   const { n, stride, bias } = options;
   const rows = x.size / stride;
   const dispatch = rowDispatch(x.gpu, rows);
-  // Without a bias a read-only buffer of x's own cannot stand in: x is written. Any other does.
+  // Without a bias any buffer stands in for it but x's own, which is written.
   const { kernel } = byWidth(softmaxKernel, stride);
   const spare = bias ?? Tensor.empty(x.gpu, [1]);
   x.gpu.run(kernel, {
