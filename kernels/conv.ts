@@ -7,14 +7,17 @@ import depthwiseSource from "./depthwise.wgsl" with { type: "text" };
 import depthwiseWeightSource from "./depthwise_weight.wgsl" with { type: "text" };
 import im2colSource from "./im2col.wgsl" with { type: "text" };
 
-/** Parameters of all convolution kernels: sizes of the input and of the output, in Elements. */
-const sizes = { h: "u32", w: "u32", out_h: "u32", out_w: "u32", channels: "u32" } as const;
-type Sizes = "count" | keyof typeof sizes;
+/** Parameters of all convolution kernels: invocations, input and output pixels, Elements. */
+export type SizeParameter = "count" | "h" | "w" | "out_h" | "out_w" | "channels";
 
 /** The tiles that the 3 x 3 kernels walk down. */
-const tiles = { padding: "i32", columns: "u32", strips: "u32", rows: "u32" } as const;
+export type TileParameter = "padding" | "columns" | "strips" | "rows";
 
 /** The window of the general kernels; its stride is the constant `STRIDE`. */
+export type WindowParameter = "kernel_h" | "kernel_w" | "padding";
+
+const sizes = { h: "u32", w: "u32", out_h: "u32", out_w: "u32", channels: "u32" } as const;
+const tiles = { padding: "i32", columns: "u32", strips: "u32", rows: "u32" } as const;
 const window = { kernel_h: "u32", kernel_w: "u32", padding: "i32" } as const;
 
 /** Output columns of a tile of the 3 x 3 kernels. */
@@ -23,7 +26,7 @@ export const TILE_COLUMNS = 4;
 /** Depthwise 3 x 3 convolution at stride 1; with `FLIP`, its gradient to the input. */
 export const depthwise3x3Kernels: ElementKernels<
   "x" | "weight" | "bias" | "out",
-  Sizes | keyof typeof tiles
+  SizeParameter | TileParameter
 > = byElement({
   name: "depthwise3x3",
   source: depthwise3x3Source,
@@ -34,7 +37,7 @@ export const depthwise3x3Kernels: ElementKernels<
 /** Gradient of a depthwise 3 x 3 convolution at stride 1 to its kernel, tile by tile. */
 export const depthwise3x3WeightKernels: ElementKernels<
   "x" | "dy" | "out",
-  Sizes | keyof typeof tiles
+  SizeParameter | TileParameter
 > = byElement({
   name: "depthwise3x3_weight",
   source: depthwise3x3WeightSource,
@@ -45,7 +48,7 @@ export const depthwise3x3WeightKernels: ElementKernels<
 /** Depthwise convolution of any kernel size and stride. */
 export const depthwiseKernels: ElementKernels<
   "x" | "weight" | "bias" | "out",
-  Sizes | keyof typeof window
+  SizeParameter | WindowParameter
 > = byElement({
   name: "depthwise",
   source: depthwiseSource,
@@ -56,7 +59,7 @@ export const depthwiseKernels: ElementKernels<
 /** Gradient of a depthwise convolution to its input. */
 export const depthwiseInputKernels: ElementKernels<
   "dy" | "weight" | "dx",
-  Sizes | keyof typeof window
+  SizeParameter | WindowParameter
 > = byElement({
   name: "depthwise_input",
   source: depthwiseInputSource,
@@ -67,7 +70,7 @@ export const depthwiseInputKernels: ElementKernels<
 /** Gradient of a depthwise convolution to its kernel, row by row of dy. */
 export const depthwiseWeightKernels: ElementKernels<
   "x" | "dy" | "out",
-  Sizes | keyof typeof window
+  SizeParameter | WindowParameter
 > = byElement({
   name: "depthwise_weight",
   source: depthwiseWeightSource,
@@ -78,7 +81,7 @@ export const depthwiseWeightKernels: ElementKernels<
 /** Inputs of every output pixel side by side. */
 export const im2colKernels: ElementKernels<
   "x" | "col",
-  Sizes | keyof typeof window | "first"
+  SizeParameter | WindowParameter | "first"
 > = byElement({
   name: "im2col",
   source: im2colSource,
@@ -89,7 +92,7 @@ export const im2colKernels: ElementKernels<
 /** The adjoint of im2col. */
 export const col2imKernels: ElementKernels<
   "col" | "bias" | "x",
-  Sizes | keyof typeof window | "first"
+  SizeParameter | WindowParameter | "first"
 > = byElement({
   name: "col2im",
   source: col2imSource,

@@ -3,6 +3,17 @@ import backwardSource from "./resize_bilinear_backward.wgsl" with { type: "text"
 import forwardSource from "./resize_bilinear.wgsl" with { type: "text" };
 import source from "./resize_source.wgsl" with { type: "text" };
 
+/** Parameters of the resizing kernels: invocations, input and output pixels, input to output. */
+export type ResizeParameter =
+  | "count"
+  | "h"
+  | "w"
+  | "out_h"
+  | "out_w"
+  | "channels"
+  | "scale_y"
+  | "scale_x";
+
 const params = {
   count: "u32",
   h: "u32",
@@ -15,7 +26,7 @@ const params = {
 } as const;
 
 /** Bilinear resizing. */
-export const resizeBilinearKernels: ElementKernels<"x" | "out", keyof typeof params> = byElement({
+export const resizeBilinearKernels: ElementKernels<"x" | "out", ResizeParameter> = byElement({
   name: "resize_bilinear",
   source: source + forwardSource,
   buffers: { x: "read", out: "read_write" },
@@ -23,7 +34,7 @@ export const resizeBilinearKernels: ElementKernels<"x" | "out", keyof typeof par
 });
 
 /** Gradient of bilinear resizing. */
-export const resizeBilinearBackwardKernels: ElementKernels<"dy" | "dx", keyof typeof params> =
+export const resizeBilinearBackwardKernels: ElementKernels<"dy" | "dx", ResizeParameter> =
   byElement({
     name: "resize_bilinear_backward",
     source: source + backwardSource,

@@ -21,11 +21,11 @@ fn share(i: u32, o: u32, scale: f32, size: u32) -> f32 {
 }
 
 // The output pixels [x, y) that may hold some of input pixel i: their sources lie within a pixel of
-// it, or beyond the edge; one more on either side makes up for rounding.
+// it, a little more for rounding, or beyond the edge.
 fn range(i: u32, scale: f32, size: u32, out_size: u32) -> vec2<u32> {
-  let first = select(floor((f32(i) - 0.5) / scale - 0.5) - 1, 0.0, i == 0);
-  let last = select(ceil((f32(i) + 1.5) / scale - 0.5) + 1, f32(out_size), i == size - 1);
-  return vec2(u32(max(first, 0)), min(u32(last), out_size));
+  let first = select(ceil((f32(i) - 0.5) / scale - 0.51), 0.0, i == 0);
+  let last = select(floor((f32(i) + 1.5) / scale - 0.49) + 1.0, f32(out_size), i == size - 1);
+  return vec2(u32(max(first, 0.0)), min(u32(last), out_size));
 }
 
 @compute @workgroup_size(64)

@@ -19,8 +19,9 @@ const TALLEST_TILE = 16;
 /** Invocations from which a device is busy, so that tiles need not be shorter. */
 const ENOUGH_INVOCATIONS = 16_384;
 
-/** What a depthwise convolution is asked for. */
-interface Depthwise {
+/** What a depthwise convolution is asked for beside its operands. */
+export interface Depthwise {
+  /** Where the kernel is laid. */
   readonly window: Window;
   /** [C], or none. */
   readonly bias: Tensor | null;
