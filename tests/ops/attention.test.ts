@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { attention, qkvAttention } from "../../lib/tensor/ops/attention.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
@@ -126,6 +127,30 @@ Deno.test("what lies in memory after the last key stays out of attention", async
   };
   const alone = await attend(window);
   assertEquals([...(await attend(window, neighbour)).subarray(0, alone.length)], [...alone]);
+});
+
+Deno.test("what the padding of scores held before stays out of attention", async () => {
+  const [heads, n, depth] = [2, 5, 7];
+  const data = Float32Array.from({ length: 3 * n * heads * depth }, (_, i) => Math.sin(i));
+  const run = async () => {
+    using _ = new Scope(gpu);
+    const qkv = Tensor.from(gpu, data, [1, n, 3 * heads * depth]).setParameter(true);
+    const bias = Tensor.from(gpu, new Float32Array(heads * n * n), [heads, n, n]).setParameter(
+      true,
+    );
+    const out = qkvAttention(qkv, { heads, layout: "thirds", bias });
+    sum(mul(out, out)).backward();
+    const results = [out, qkv.grad!, bias.grad!];
+    const values = await Promise.all(results.map(async (x) => [...await x.data()]));
+    for (const x of [qkv, bias]) x.zeroGrad();
+    return values;
+  };
+  const expected = await run();
+  // Rows of 5 scores are padded to 8; the pool lends these buffers again.
+  const poison = new Float32Array(heads * n * 8).fill(NaN);
+  const lent = Array.from({ length: 8 }, () => Tensor.from(gpu, poison, [heads * n * 8]));
+  for (const tensor of lent) tensor.dispose();
+  assertEquals(await run(), expected);
 });
 
 Deno.test("attention over frozen keys and values computes the gradient of the queries alone", () => {

@@ -34,6 +34,17 @@ Deno.test("softmax neither overflows nor loses small differences beside huge val
   assertClose(p, [1, 0, e, 1 - e, 1 - e, e], f32Tolerance, "softmax");
 });
 
+Deno.test("softmax finds the largest element wherever in the row it is", async () => {
+  using _ = new Scope(gpu);
+  for (const n of [300, 301]) {
+    for (const rows of [2, 20]) {
+      const x = Float32Array.from({ length: rows * n }, (_, i) => i % n === 203 ? 1000 : 900);
+      const p = await softmax(Tensor.from(gpu, x, [rows, n])).data();
+      assertEquals(p, x.map((v) => v === 1000 ? 1 : 0));
+    }
+  }
+});
+
 Deno.test("softmax leaves its input as it was", async () => {
   using _ = new Scope(gpu);
   const x = Tensor.from(gpu, [1, 2, 3], [3]);
