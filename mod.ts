@@ -1,6 +1,118 @@
 /**
- * SAM with LoRA for brain-tumour segmentation on WebGPU, in TypeScript and WGSL.
+ * Segment Anything adapted to brain tumours with LoRA, on WebGPU: tensors with reverse-mode autograd
+ * and hand-written WGSL kernels, MobileSAM with its pretrained weights, adapters, BraTS data,
+ * training and scoring.
+ *
+ * @example Adapt MobileSAM to a data set
+ * ```ts ignore
+ * import { buildMobileSam, evaluate, fit, Gpu, injectLora, openDataset, openSlices, partition, Random,
+ *   SliceModel, splitPatients } from "@samlora/samlora";
+ *
+ * using gpu = await Gpu.open();
+ * const sam = await buildMobileSam(gpu);
+ * injectLora(sam.imageEncoder, { rank: 16, alpha: 16, targets: "attn.qkv", random: new Random(0) });
+ *
+ * const slices = await openSlices(await openDataset("BraTS-MEN/"));
+ * const split = splitPatients(slices.refs.map(({ patient }) => patient), { seed: 0 });
+ * const { train, validation, test } = partition(slices.refs, split);
+ * using model = new SliceModel(sam, { side: 256 });
+ * await fit(model, { reader: slices, train, validation }, { epochs: 3, learningRate: 1e-3 });
+ * const scores = await evaluate(model, { reader: slices, refs: test }, { prompts: ["tight-box"] });
+ * ```
  *
  * @module
  */
-export { InputError } from "./lib/errors.ts";
+export * from "./lib/errors.ts";
+export * from "./lib/random.ts";
+
+export * from "./kernels/spec.ts";
+export * from "./lib/gpu/adapter.ts";
+export * from "./lib/gpu/buffer_pool.ts";
+export * from "./lib/gpu/gpu.ts";
+export type { Constants } from "./lib/gpu/pipelines.ts";
+
+export * from "./lib/tensor/autograd.ts";
+export * from "./lib/tensor/scope.ts";
+export * from "./lib/tensor/shape.ts";
+export * from "./lib/tensor/tensor.ts";
+export * from "./lib/tensor/ops/arithmetic.ts";
+export * from "./lib/tensor/ops/attention.ts";
+export * from "./lib/tensor/ops/conv2d.ts";
+export * from "./lib/tensor/ops/conv_transpose2d.ts";
+export * from "./lib/tensor/ops/dropout.ts";
+export * from "./lib/tensor/ops/fill.ts";
+export * from "./lib/tensor/ops/gather.ts";
+export * from "./lib/tensor/ops/layer_norm.ts";
+export * from "./lib/tensor/ops/lora_linear.ts";
+export * from "./lib/tensor/ops/losses.ts";
+export * from "./lib/tensor/ops/matmul.ts";
+export * from "./lib/tensor/ops/movement.ts";
+export * from "./lib/tensor/ops/optimizer_steps.ts";
+export { resizeBilinear } from "./lib/tensor/ops/resize.ts";
+export * from "./lib/tensor/ops/softmax.ts";
+export * from "./lib/tensor/ops/sum.ts";
+export * from "./lib/tensor/ops/unary.ts";
+export * from "./lib/tensor/ops/window.ts";
+
+export * from "./lib/nn/conv2d.ts";
+export * from "./lib/nn/embedding.ts";
+export * from "./lib/nn/layer_norm.ts";
+export * from "./lib/nn/linear.ts";
+export * from "./lib/nn/lora.ts";
+export * from "./lib/nn/module.ts";
+
+export * from "./lib/weights/adapter.ts";
+export * from "./lib/weights/mobile_sam.ts";
+export * from "./lib/weights/onnx.ts";
+export * from "./lib/weights/raw_tensor.ts";
+export * from "./lib/weights/safetensors.ts";
+export * from "./lib/weights/state_dict.ts";
+
+export * from "./lib/data/augment.ts";
+export * from "./lib/data/dataset.ts";
+export * from "./lib/data/loader.ts";
+export * from "./lib/data/nifti.ts";
+export * from "./lib/data/phantom.ts";
+export {
+  centreCrop,
+  type CropWindow,
+  type Image,
+  type InputGeometry,
+  inputGeometry,
+  type ModelInput,
+  PIXEL_MEAN,
+  PIXEL_STD,
+  rescale,
+  RESCALE_METHODS,
+  type RescaleMethod,
+  type RescaleOptions,
+  toModelInput,
+} from "./lib/data/preprocess.ts";
+export * from "./lib/data/prompts.ts";
+export * from "./lib/data/slices.ts";
+export type { SlicePixels } from "./lib/data/slice_file.ts";
+export * from "./lib/data/split.ts";
+export * from "./lib/data/target.ts";
+export * from "./lib/data/volume.ts";
+
+export * from "./lib/sam/build_sam.ts";
+export * from "./lib/sam/cached_encoder.ts";
+export * from "./lib/sam/image_encoder.ts";
+export * from "./lib/sam/mask_decoder.ts";
+export * from "./lib/sam/prompt_encoder.ts";
+export * from "./lib/sam/sam.ts";
+export * from "./lib/sam/tiny_vit.ts";
+
+export * from "./lib/train/evaluate.ts";
+export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
+export * from "./lib/train/optimizer.ts";
+export * from "./lib/train/schedule.ts";
+export * from "./lib/train/slice_model.ts";
+export * from "./lib/train/trainer.ts";
+export * from "./lib/train/trivial_predictors.ts";
+
+export * from "./lib/report/mask_pictures.ts";
+export { lossCurves, type LossCurvesOptions } from "./lib/report/plots.ts";
+export type { Curve } from "./lib/report/plots.ts";
+export * from "./lib/report/progress.ts";
+export * from "./lib/report/table.ts";

@@ -146,6 +146,50 @@ export function parseOptions(args: readonly string[]): Options {
   };
 }
 
+/** What `evaluate` is asked for. */
+export interface EvaluateOptions {
+  /** Folder of the run. */
+  readonly run: string | null;
+  /** Folder of the data set. */
+  readonly data: string | null;
+  /** Values that replace those the run was trained with. */
+  readonly overrides: Partial<Config>;
+  /** At most so many slices; null for all. */
+  readonly maxTest: number | null;
+  /** File for the scores; null for one in the run's folder. */
+  readonly out: string | null;
+  readonly help: boolean;
+}
+
+/**
+ * Reads the command line of `evaluate`: a run folder and the options that say which slices are scored.
+ *
+ * @throws {InputError} naming an option that is unknown or a value that is not possible.
+ */
+export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
+  const allowed = ["data", "modality", "target", "axis", "min-tumour", "max-slices", "crop"];
+  const sizes = ["rescale", "side", "batch-size", "max-test", "seed"];
+  for (const argument of args) {
+    const name = /^--([^=]+)/.exec(argument)?.[1];
+    if (name && ![...allowed, ...sizes, "out", "help"].includes(name)) {
+      throw new InputError(`evaluate has no option --${name}: it takes a run, --data and --out`);
+    }
+  }
+  const { config, positional, out, help } = parseOptions(args);
+  const given = configOptions.filter(([name]) =>
+    args.some((argument) => argument === `--${name}` || argument.startsWith(`--${name}=`))
+  );
+  const overrides = Object.fromEntries(given.map(([, field]) => [field, config[field]]));
+  return {
+    run: positional[0] ?? null,
+    data: config.data,
+    overrides,
+    maxTest: given.some(([name]) => name === "max-test") ? config.maxTest : null,
+    out,
+    help,
+  };
+}
+
 /** The command as a user would type it, without folders of this machine. */
 export function commandLine(task: string, args: readonly string[]): string {
   const shown = args.map((argument, i) =>

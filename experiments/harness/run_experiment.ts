@@ -97,26 +97,28 @@ export async function runExperiment(
     };
 
     if (trainable.length > 0) {
-      let progress: Progress | undefined;
+      const start = (epoch: number) =>
+        new Progress({
+          label: `${name} epoch ${epoch}/${config.epochs}`,
+          total: data.parts.train.length,
+        });
+      let progress = start(1);
       const result = await fit(model, { reader: data.slices, ...data.parts }, {
         ...config,
-        onProgress: ({ epoch, total, ...update }) => {
-          progress ??= new Progress({ label: `${name} epoch ${epoch}/${config.epochs}`, total });
-          progress.update(update);
-        },
+        onProgress: (update) => progress.update(update),
         onEpoch: async (epoch, best) => {
           metrics.push(epoch);
           await writeFileAtomic(
             join(folder, "metrics.jsonl"),
             metrics.map((line) => JSON.stringify(line) + "\n").join(""),
           );
-          progress?.finish(
+          progress.finish(
             `${name} epoch ${epoch.epoch}/${config.epochs}: loss ${epoch.trainLoss.toFixed(3)}, ` +
               `validation loss ${epoch.validationLoss.toFixed(3)}, ` +
               `validation Dice ${epoch.validationDice.toFixed(3)}${best ? " (best)" : ""}, ` +
               `${(epoch.seconds / epoch.steps).toFixed(2)} s a step`,
           );
-          progress = undefined;
+          progress = start(epoch.epoch + 1);
         },
       });
       const trainSeconds = metrics.reduce((sum, { seconds }) => sum + seconds, 0);

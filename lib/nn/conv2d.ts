@@ -5,7 +5,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
 
 /** Sizes of a convolution, named as torch.nn.Conv2d's. */
-export interface Conv2dOptions {
+export interface Conv2dLayerOptions {
   readonly inChannels: number;
   readonly outChannels: number;
   readonly kernelSize: number;
@@ -28,7 +28,7 @@ export class Conv2d extends Module {
   readonly #options: { stride: number; padding: number; groups: number };
 
   /** Makes an empty layer. */
-  constructor(gpu: Gpu, options: Conv2dOptions) {
+  constructor(gpu: Gpu, options: Conv2dLayerOptions) {
     super(gpu);
     const { inChannels, outChannels, kernelSize: k, stride = 1, padding = 0, groups = 1 } = options;
     this.weight = Tensor.empty(gpu, [outChannels, inChannels / groups, k, k]).keep();

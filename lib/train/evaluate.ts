@@ -40,8 +40,8 @@ export interface Evaluation {
 export interface EvaluateOptions {
   /** Kinds of prompt to score under. */
   readonly prompts: readonly PromptKind[];
-  /** Decides the jitter: the same for every model, epoch and order of slices. */
-  readonly seed: number;
+  /** Decides the jitter: the same for every model, epoch and order of slices. Default 0. */
+  readonly seed?: number;
   /** Slices at a time. Default 4. */
   readonly batchSize?: number;
   /** Called after each batch with the slices done so far. */
@@ -65,7 +65,7 @@ export async function evaluate(
   data: { reader: SliceReader; refs: readonly SliceRef[] },
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const { prompts: kinds, seed, batchSize = 4, onProgress } = options;
+  const { prompts: kinds, seed = 0, batchSize = 4, onProgress } = options;
   const scores = new Map<string, SliceScore>();
   const sums: Partial<Record<PromptKind, number>> = {};
   let done = 0;

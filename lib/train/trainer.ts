@@ -23,31 +23,46 @@ const STEPS_PER_SYNC = 8;
 export interface FitOptions {
   /** Passes over the training slices. */
   readonly epochs: number;
-  /** Slices a step. */
-  readonly batchSize: number;
-  /** The highest learning rate. */
-  readonly learningRate: number;
-  /** Steps of linear warm-up. */
-  readonly warmupSteps: number;
-  /** The learning rate after the warm-up. */
-  readonly schedule: Schedule;
-  /** Adam with L2 regularisation, or AdamW with decoupled weight decay. */
-  readonly optimizer: "adam" | "adamw";
+  /** Slices a step. Default 4. */
+  readonly batchSize?: number;
+  /** The highest learning rate. Default 1e-3. */
+  readonly learningRate?: number;
+  /** Steps of linear warm-up. Default 20. */
+  readonly warmupSteps?: number;
+  /** The learning rate after the warm-up. Default `cosine`. */
+  readonly schedule?: Schedule;
+  /** Adam with L2 regularisation, or AdamW with decoupled weight decay. Default `adamw`. */
+  readonly optimizer?: "adam" | "adamw";
   /** Default 0. */
-  readonly weightDecay: number;
-  /** Norm to which gradients are clipped. */
-  readonly maxGradNorm: number;
-  /** The prompts trained with; `mixed` draws one kind a batch. */
-  readonly prompt: PromptChoice;
-  /** The prompt that decides which epoch is best. */
-  readonly validationPrompt: PromptKind;
-  /** Epochs without a better validation Dice after which to stop. */
-  readonly patience: number;
-  /** Chance of a left-right flip. */
-  readonly flip: number;
-  /** Decides order, flips and prompts. */
-  readonly seed: number;
+  readonly weightDecay?: number;
+  /** Norm to which gradients are clipped. Default 1. */
+  readonly maxGradNorm?: number;
+  /** The prompts trained with; `mixed` draws one kind a batch. Default `jittered-box`. */
+  readonly prompt?: PromptChoice;
+  /** The prompt that decides which epoch is best. Default `tight-box`. */
+  readonly validationPrompt?: PromptKind;
+  /** Epochs without a better validation Dice after which to stop. Default 10. */
+  readonly patience?: number;
+  /** Chance of a left-right flip. Default 0.5. */
+  readonly flip?: number;
+  /** Decides order, flips and prompts. Default 0. */
+  readonly seed?: number;
 }
+
+const defaults = {
+  batchSize: 4,
+  learningRate: 1e-3,
+  warmupSteps: 20,
+  schedule: "cosine",
+  optimizer: "adamw",
+  weightDecay: 0,
+  maxGradNorm: 1,
+  prompt: "jittered-box",
+  validationPrompt: "tight-box",
+  patience: 10,
+  flip: 0.5,
+  seed: 0,
+} as const;
 
 /** What an epoch came to. */
 export interface EpochMetrics {
@@ -114,8 +129,9 @@ export interface FitResult {
 export async function fit(
   model: SliceModel,
   data: FitData,
-  options: FitOptions & FitCallbacks,
+  chosen: FitOptions & FitCallbacks,
 ): Promise<FitResult> {
+  const options = { ...defaults, ...chosen };
   const { gpu } = model.sam;
   const parameters = model.sam.trainableParameters();
   if (parameters.length === 0) {

@@ -1,0 +1,76 @@
+// deno task evaluate RUN --data DIR: scores a finished run on any data set.
+import { basename, join } from "node:path";
+import { openDataset } from "../lib/data/dataset.ts";
+import { openSlices } from "../lib/data/slices.ts";
+import { InputError } from "../lib/errors.ts";
+import { writeFileAtomic } from "../lib/fs.ts";
+import { Gpu } from "../lib/gpu/gpu.ts";
+import { Progress } from "../lib/report/progress.ts";
+import { evaluate } from "../lib/train/evaluate.ts";
+import { SliceModel } from "../lib/train/slice_model.ts";
+import { loadAdapter } from "../lib/weights/adapter.ts";
+import { displayName } from "./harness/config.ts";
+import { describeEnvironment } from "./harness/environment.ts";
+import { runMain } from "./harness/main.ts";
+import { buildModel, restoreWeights } from "./harness/model.ts";
+import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
+import { readRun } from "./harness/run_folder.ts";
+import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
+import { limit, sliceOptions } from "./harness/study_data.ts";
+
+const usage = "usage: ./run evaluate RUN --data DIR [--side N] [--max-test N] [--out FILE]";
+
+await runMain(async () => {
+  const options = parseEvaluateOptions(Deno.args);
+  if (options.help) return console.log(usage);
+  const { run } = options;
+  if (run === null || options.data === null) throw new InputError(usage);
+  const { experiment, config: trained } = await readRun(run);
+  const config = { ...trained, ...options.overrides, data: options.data };
+
+  using gpu = await Gpu.open();
+  console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
+  const dataset = await openDataset(options.data, { modality: config.modality });
+  const slices = await openSlices(dataset, sliceOptions(config));
+  const refs = limit(slices.refs, options.maxTest, config.seed);
+
+  const sam = await buildModel(gpu, { experiment, config });
+  if (experiment.kind !== "vanilla") {
+    const folder = join(run, "adapter");
+    restoreWeights(sam, await loadAdapter(folder), folder);
+  }
+  using model = new SliceModel(sam, { side: config.side });
+  const name = displayName(experiment);
+  const progress = new Progress({ label: `${name} on ${dataset.name}`, total: refs.length });
+  const evaluation = await evaluate(model, { reader: slices, refs }, {
+    prompts: SCORED_PROMPTS,
+    seed: config.seed,
+    batchSize: config.batchSize,
+    onProgress: (done) => progress.update({ done }),
+  });
+  const scores = summarizeEvaluation(evaluation);
+  progress.finish(
+    `${name} on ${dataset.name}: Dice ${
+      SCORED_PROMPTS.map((kind) => `${scores.dice[kind].mean.toFixed(3)} (${kind})`).join(", ")
+    }`,
+  );
+  const command = commandLine("evaluate", [basename(run), ...Deno.args.slice(1)]);
+  const out = options.out ?? join(run, `evaluation-${dataset.name}.json`);
+  await writeFileAtomic(
+    out,
+    JSON.stringify(
+      {
+        experiment,
+        dataset: dataset.name,
+        side: config.side,
+        patients: new Set(refs.map(({ patient }) => patient)).size,
+        ...scores,
+        slices: evaluation.slices,
+        environment: await describeEnvironment(gpu.info, command),
+      },
+      null,
+      2,
+    ) + "\n",
+  );
+  console.log(`Written: ${out}`);
+});

@@ -1,0 +1,27 @@
+import { join } from "node:path";
+import { InputError } from "../../lib/errors.ts";
+import { type Config, type Experiment, parseConfig } from "./config.ts";
+
+/**
+ * Reads what a finished run was.
+ *
+ * @throws {InputError} if the folder is not that of a run.
+ */
+export async function readRun(
+  folder: string,
+): Promise<{ experiment: Experiment; config: Config }> {
+  const path = join(folder, "config.json");
+  let value: { experiment?: Experiment; config?: unknown };
+  try {
+    value = JSON.parse(await Deno.readTextFile(path));
+  } catch {
+    throw new InputError(
+      `${path} cannot be read: name the folder of a run, such as results/…/lora_16`,
+    );
+  }
+  const { experiment, config } = value;
+  const known = experiment && ["vanilla", "peft", "lora"].includes(experiment.kind) &&
+    (experiment.kind !== "lora" || Number.isInteger(experiment.rank));
+  if (!known) throw new InputError(`${path} names no experiment that can be rebuilt`);
+  return { experiment, config: parseConfig(config, path) };
+}
