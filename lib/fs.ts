@@ -26,8 +26,13 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
   }
 }
 
-/** The folder for files that can be made again (`$XDG_CACHE_HOME/samlora` or `~/.cache/samlora`). */
+/**
+ * The folder for files that can be made again: `$SAMLORA_CACHE`, else `$XDG_CACHE_HOME/samlora`, else
+ * `~/.cache/samlora`.
+ */
 export function cacheDir(...parts: string[]): string {
+  const own = Deno.env.get("SAMLORA_CACHE");
+  if (own) return join(own, ...parts);
   const base = Deno.env.get("XDG_CACHE_HOME") || join(Deno.env.get("HOME") ?? ".", ".cache");
   return join(base, "samlora", ...parts);
 }

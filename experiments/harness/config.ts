@@ -166,6 +166,11 @@ export function loraExperiment(rank: number): Experiment {
   return { name: `lora_${rank}`, kind: "lora", rank };
 }
 
+/** The values that hold for one experiment. */
+export function experimentConfig(experiment: Experiment, config: Config): Config {
+  return { ...config, ...experiment.overrides };
+}
+
 /** Name of an experiment in tables and pictures. */
 export function displayName({ kind, rank }: Experiment): string {
   return kind === "lora" ? `LoRA-${rank}` : kind === "peft" ? "PEFT" : "Vanilla";

@@ -11,7 +11,7 @@ import { dice as diceOf, type Score, summarize } from "../../lib/train/metrics.t
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { saveAdapter } from "../../lib/weights/adapter.ts";
-import { type Config, displayName, type Experiment } from "./config.ts";
+import { type Config, displayName, type Experiment, experimentConfig } from "./config.ts";
 import type { Environment } from "./environment.ts";
 import { adapterConfig, buildModel, trainedWeights } from "./model.ts";
 import type { StudyData } from "./study_data.ts";
@@ -76,7 +76,7 @@ export async function runExperiment(
   options: { config: Config; folder: string; context: StudyContext },
 ): Promise<FinishedRun> {
   const { folder, context } = options;
-  const config = { ...options.config, ...experiment.overrides };
+  const config = experimentConfig(experiment, options.config);
   const { gpu, data, log } = context;
   const name = displayName(experiment);
   const writeJson = (file: string, value: unknown) =>

@@ -10,8 +10,9 @@ import { compareRows, type ComparisonRow, tableText, writeTable } from "../../li
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import { dice, iou, summarize } from "../../lib/train/metrics.ts";
 import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
-import { displayName, type Experiment } from "./config.ts";
+import { displayName, type Experiment, experimentConfig } from "./config.ts";
 import { describeEnvironment } from "./environment.ts";
+import { buildModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
 import { openStudyData, type StudyData } from "./study_data.ts";
@@ -34,6 +35,10 @@ export async function runStudy(
 
   const data = await openStudyData(config, log);
   const sample = chooseSample(data, options.sample);
+  // An option that fits no model is found out now, not when its experiment's turn comes.
+  for (const experiment of experiments) {
+    (await buildModel(gpu, { experiment, config: experimentConfig(experiment, config) })).dispose();
+  }
   const date = new Date();
   const folder = options.out ?? join("results", `${data.name}-${stamp(date)}`);
   await requireNew(folder);

@@ -1,0 +1,106 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { writeNifti } from "../../lib/data/nifti.ts";
+import { createVolume } from "../../lib/data/volume.ts";
+import { runScript } from "./command_line.ts";
+import { tinyCase, tinyDataset, tinyFile, tinyShape as shape } from "./tiny_dataset.ts";
+
+const { image, mask } = tinyCase(1);
+
+interface BadInput {
+  /** Breaks the data set. */
+  readonly damage?: (file: (kind: "t1c" | "seg") => string, folder: string) => Promise<void>;
+  /** Options beside --data and --out. */
+  readonly args?: readonly string[];
+  readonly data?: string;
+  readonly out?: string;
+  /** What the sentence must say. */
+  readonly says: RegExp;
+}
+
+const cases: Record<string, BadInput> = {
+  "a missing folder": { data: "nowhere", says: /nowhere/ },
+  "a case without seg": {
+    damage: (file) => Deno.remove(file("seg")),
+    says: /TINY-MEN-00001-000.*seg/,
+  },
+  "a truncated .nii.gz": {
+    damage: async (file) => {
+      const bytes = await Deno.readFile(file("t1c"));
+      await Deno.writeFile(file("t1c"), bytes.subarray(0, bytes.length / 2));
+    },
+    says: /TINY-MEN-00001-000-t1c\.nii\.gz/,
+  },
+  "an image and a mask of different shape": {
+    damage: async (file) => {
+      const cut = createVolume(mask.slice(0, 1024), { shape: [32, 32, 1] });
+      await writeNifti(file("seg"), cut, { datatype: "uint8" });
+    },
+    says: /TINY-MEN-00001-000.*32/,
+  },
+  "masks that are all empty": {
+    damage: async (file) => {
+      const empty = createVolume(new Float32Array(mask.length), { shape });
+      await writeNifti(file("seg"), empty, { datatype: "uint8" });
+      await writeNifti(file("seg").replaceAll("00001", "00002"), empty, { datatype: "uint8" });
+    },
+    says: /no slice|tumour/,
+  },
+  "a NaN in a volume": {
+    damage: async (file) => {
+      const plain = file("t1c").replace(".gz", "");
+      await writeNifti(plain, createVolume(image, { shape }), { datatype: "float32" });
+      await Deno.remove(file("t1c"));
+      const bytes = await Deno.readFile(plain);
+      new DataView(bytes.buffer).setFloat32(bytes.length - 4 * 77, NaN, true);
+      await Deno.writeFile(plain, bytes);
+    },
+    says: /TINY-MEN-00001-000-t1c\.nii.*NaN/i,
+  },
+  "an unknown option": { args: ["--epohcs", "3"], says: /--epohcs/ },
+  "rank 0": { args: ["--ranks", "16,0"], says: /rank/ },
+  "a side that is no multiple of 64": { args: ["--side", "200"], says: /--side.*200.*64/ },
+  "a number that is none": { args: ["--epochs", "three"], says: /--epochs.*three/ },
+  "targets that match no Linear": {
+    args: ["--targets", "attn.qvk", "--ranks", "4", "--max-train", "1", "--side", "64"],
+    says: /attn\.qvk.*attn\.qkv/,
+  },
+  "a folder for results that cannot be written to": {
+    damage: (_, folder) => Deno.writeTextFile(join(folder, "file"), ""),
+    out: "file/out",
+    says: /file\/out.*--out|--out.*file\/out/,
+  },
+};
+
+for (
+  const [name, { damage, args = [], data = "data", out = "out", says }] of Object.entries(cases)
+) {
+  Deno.test(`${name} ends with one sentence and exit code 1, and leaves nothing behind`, async () => {
+    const folder = await tinyDataset(2);
+    const file = (kind: "t1c" | "seg") => tinyFile(folder, 1, kind);
+    try {
+      await damage?.(file, folder);
+      const { code, stderr } = await runScript("main.ts", ["--data", data, "--out", out, ...args], {
+        cwd: folder,
+      });
+      assertEquals(code, 1, stderr);
+      const lines = stderr.split("\n").filter((line) => line.trim() !== "" && !/XDG_/.test(line));
+      assertEquals(lines.length, 1, stderr);
+      assertMatch(lines[0], /^error: /);
+      assertMatch(lines[0], says);
+      const left = [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
+      const expected = ["cache", "data", ...(out === "out" ? [] : ["file"])];
+      assert(left.every((entry) => expected.includes(entry)), `left behind: ${left}`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+Deno.test("an experiment that does not exist is named, with those that do", async () => {
+  const folder = await Deno.makeTempDir();
+  const { code, stderr } = await runScript("experiment.ts", ["lora_0"], { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(stderr, /error: .*lora_0.*lora_32/);
+  await Deno.remove(folder, { recursive: true });
+});

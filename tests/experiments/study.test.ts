@@ -1,0 +1,143 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { decode } from "fast-png";
+import { join } from "node:path";
+import { readSafetensors } from "../../lib/weights/safetensors.ts";
+import { runScript } from "./command_line.ts";
+import { tinyDataset } from "./tiny_dataset.ts";
+
+const options = ["--side", "64", "--ranks", "4", "--epochs", "2", "--batch-size", "2"];
+
+/** A finished study of six tiny patients, run twice with one seed. */
+const folder = await tinyDataset(6);
+globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+
+const read = (...path: string[]) => Deno.readTextFile(join(folder, ...path));
+const readJson = async (...path: string[]) => JSON.parse(await read(...path));
+
+async function study(out: string): Promise<void> {
+  const args = ["--data", "data", "--out", out, ...options];
+  const { code, stdout, stderr } = await runScript("main.ts", args, { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  assertMatch(stdout, /^Adapter: .+ \((GPU|CPU)\)/);
+}
+
+Deno.test("a whole tiny study writes every file, and its table holds every row", async () => {
+  await study("first");
+  const files = (...path: string[]) =>
+    [...Deno.readDirSync(join(folder, ...path))].map(({ name }) => name).sort();
+  assertEquals(files("first"), [
+    "lora_4",
+    "loss_curves.svg",
+    "masks.png",
+    "peft",
+    "table.json",
+    "table.md",
+    "vanilla",
+  ]);
+  const untrained = [
+    "config.json",
+    "environment.json",
+    "scores.json",
+    "split.json",
+    "summary.json",
+  ];
+  assertEquals(files("first", "vanilla"), untrained);
+  assertEquals(files("first", "lora_4"), ["adapter", ...untrained, "metrics.jsonl"].sort());
+
+  const { context, rows } = await readJson("first", "table.json");
+  assertEquals(
+    rows.map(({ model }: { model: string }) => model),
+    ["Vanilla", "PEFT", "LoRA-4", "All ones", "Filled box", "Inscribed ellipse"],
+  );
+  assertEquals(context.simulated, false);
+  for (const row of rows) {
+    const { mean, n } = row.dice["tight-box"];
+    assert(mean >= 0 && mean <= 1 && n === 2, JSON.stringify(row));
+  }
+  const [vanilla, peft, lora] = rows;
+  assertEquals(vanilla.trainableParameters, 0);
+  assertEquals(peft.trainableParameters, 4_058_340);
+  // 2 blocks of width 128, 6 of 160 and 2 of 320, each with A [4, d] and B [3 d, 4].
+  assertEquals(lora.trainableParameters, 4 * 4 * (2 * 128 + 6 * 160 + 2 * 320));
+  assertEquals(lora.vanillaComparison, lora.accuracy - vanilla.accuracy);
+
+  const markdown = await read("first", "table.md");
+  assertStringIncludes(markdown, "| Model | Accuracy (Dice, %) | PEFT comparison | Vanilla");
+  assert(!markdown.includes(folder), "the table names a folder of this machine");
+  const png = decode(await Deno.readFile(join(folder, "first", "masks.png")));
+  assert(png.width > 500 && png.height > 200);
+  assertStringIncludes(await read("first", "loss_curves.svg"), "LoRA-4");
+});
+
+Deno.test("the split keeps patients apart and the metrics hold a line an epoch", async () => {
+  const split = await readJson("first", "lora_4", "split.json");
+  const all = [...split.train, ...split.validation, ...split.test];
+  assertEquals(new Set(all).size, 6);
+  assertEquals(all.length, 6);
+  const lines = (await read("first", "lora_4", "metrics.jsonl")).trim().split("\n");
+  assertEquals(lines.map((line) => JSON.parse(line).epoch), [1, 2]);
+  const summary = await readJson("first", "lora_4", "summary.json");
+  const dice = lines.map((line) => JSON.parse(line).validationDice);
+  assertEquals(summary.bestEpoch, dice[1] > dice[0] ? 2 : 1);
+});
+
+Deno.test("the same seed gives the same adapters, bit for bit, and the same scores", async () => {
+  await study("second");
+  for (const run of ["peft", "lora_4"]) {
+    const bytes = (out: string) =>
+      Deno.readFile(join(folder, out, run, "adapter", "adapter_model.safetensors"));
+    assertEquals(await bytes("first"), await bytes("second"), run);
+  }
+  for (const run of ["vanilla", "peft", "lora_4"]) {
+    assertEquals(await read("first", run, "scores.json"), await read("second", run, "scores.json"));
+  }
+});
+
+Deno.test("the adapter is a PEFT folder that holds A and B of every adapted layer", async () => {
+  const path = join(folder, "first", "lora_4", "adapter");
+  const { tensors } = await readSafetensors(join(path, "adapter_model.safetensors"));
+  assertEquals(tensors.size, 20);
+  const prefix = "base_model.model.image_encoder.layers.3.blocks.1.attn.qkv";
+  assertEquals([...tensors.get(`${prefix}.lora_A.weight`)!.shape], [4, 320]);
+  assertEquals([...tensors.get(`${prefix}.lora_B.weight`)!.shape], [960, 4]);
+  const config = await readJson("first", "lora_4", "adapter", "adapter_config.json");
+  assertEquals([config.peft_type, config.r, config.target_modules], ["LORA", 4, ["attn.qkv"]]);
+});
+
+Deno.test("a finished run scores again, slice for slice, as it did at its end", async () => {
+  for (const run of ["vanilla", "peft", "lora_4"]) {
+    const { code, stdout, stderr } = await runScript("evaluate.ts", [
+      join("first", run),
+      "--data",
+      "data",
+    ], { cwd: folder });
+    assertEquals(code, 0, stdout + stderr);
+    const evaluation = await readJson("first", run, "evaluation-data.json");
+    assertEquals(evaluation.slices.length, 12);
+    const again = new Map(evaluation.slices.map((slice: { id: string }) => [slice.id, slice]));
+    for (const slice of await readJson("first", run, "scores.json")) {
+      assertEquals(again.get(slice.id), slice);
+    }
+  }
+});
+
+Deno.test("results are not overwritten", async () => {
+  const args = ["--data", "data", "--out", "first", ...options];
+  const { code, stderr } = await runScript("main.ts", args, { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(stderr, /first already holds results/);
+});
+
+Deno.test("evaluate names what is wrong with a run", async () => {
+  const cases: [string[], RegExp][] = [
+    [["nowhere", "--data", "data"], /nowhere/],
+    [[join("first", "lora_4"), "--data", "nowhere"], /nowhere/],
+    [[join("first", "lora_4"), "--ranks", "4"], /--ranks/],
+    [[], /evaluate RUN --data DIR/],
+  ];
+  for (const [args, says] of cases) {
+    const { code, stderr } = await runScript("evaluate.ts", args, { cwd: folder });
+    assertEquals(code, 1);
+    assertMatch(stderr, says);
+  }
+});
