@@ -97,11 +97,14 @@ export * from "./lib/data/volume.ts";
 
 export * from "./lib/sam/build_sam.ts";
 export * from "./lib/sam/cached_encoder.ts";
+export * from "./lib/sam/common.ts";
 export * from "./lib/sam/image_encoder.ts";
 export * from "./lib/sam/mask_decoder.ts";
+export * from "./lib/sam/predictor.ts";
 export * from "./lib/sam/prompt_encoder.ts";
 export * from "./lib/sam/sam.ts";
 export * from "./lib/sam/tiny_vit.ts";
+export * from "./lib/sam/transformer.ts";
 
 export * from "./lib/train/evaluate.ts";
 export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
@@ -112,7 +115,7 @@ export * from "./lib/train/trainer.ts";
 export * from "./lib/train/trivial_predictors.ts";
 
 export * from "./lib/report/mask_pictures.ts";
-export { lossCurves, type LossCurvesOptions } from "./lib/report/plots.ts";
-export type { Curve } from "./lib/report/plots.ts";
+export * from "./lib/report/plots.ts";
 export * from "./lib/report/progress.ts";
+export * from "./lib/report/rasterize.ts";
 export * from "./lib/report/table.ts";

@@ -4,5 +4,6 @@
  * and exit with code 1.
  */
 export class InputError extends Error {
+  /** Tells it from other errors in messages. */
   override readonly name = "InputError";
 }

@@ -23,7 +23,11 @@ export class Random {
   readonly #seed: string;
   readonly #generator: RandomGenerator;
 
-  /** @param seed A number or a name; equal seeds give equal streams. */
+  /**
+   * Starts a stream.
+   *
+   * @param seed A number or a name; equal seeds give equal streams.
+   */
   constructor(seed: number | string) {
     this.#seed = String(seed);
     this.#generator = xoroshiro128plus(hash(this.#seed));

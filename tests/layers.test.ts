@@ -30,10 +30,10 @@ function layerOf(file: string): string {
   return first === "lib" && second ? `lib/${second}` : first;
 }
 
-/** The files that a module names in its imports and exports, relative to the root. */
+/** The code that a module names in its imports and exports, relative to the root; JSON is data. */
 function importsOf(file: string, source: string): string[] {
   const code = source.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
-  const specifiers = code.matchAll(/\b(?:from|import)\s*\(?\s*["'](\.[^"']+)["']/g);
+  const specifiers = code.matchAll(/\b(?:from|import)\s*\(?\s*["'](\.[^"']+)(?<!\.json)["']/g);
   return [...specifiers].map((match) => join(dirname(file), match[1]).replaceAll("\\", "/"));
 }
 
@@ -82,6 +82,7 @@ Deno.test("the layer rule sees upward, sideways and forbidden imports however th
     ["kernels/d.ts", 'import { test } from "../tests/d.ts";'],
     ["lib/fs.ts", 'import { a } from "./gpu/a.ts";'],
     ["lib/other/e.ts", ""],
+    ["experiments/f.ts", 'import metadata from "../deno.json" with { type: "json" };'],
     ["lib/train/fine.ts", '/* from "../report/x.ts" */\nimport { Sam } from "../sam/sam.ts";'],
   ]);
   assertEquals(violations(planted), [

@@ -16,7 +16,9 @@ export interface AdapterInfo {
 
 /** An open device with what is known of its adapter. */
 export interface OpenDevice {
+  /** The device, to be destroyed by whoever opened it. */
   readonly device: GPUDevice;
+  /** What is known of the adapter. */
   readonly info: AdapterInfo;
   /** Lanes that run in step, where shaders may rely on it: 0 without the feature `subgroups`. */
   readonly subgroupSize: number;

@@ -38,7 +38,11 @@ export class BufferPool {
   #peakBytes = 0;
   #nextId = 0;
 
-  /** @param device The device whose memory is lent. */
+  /**
+   * Makes an empty pool.
+   *
+   * @param device The device whose memory is lent.
+   */
   constructor(device: GPUDevice) {
     this.#device = device;
   }

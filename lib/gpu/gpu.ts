@@ -26,8 +26,11 @@ export interface Dispatch<Buffers extends string, Parameters extends string> {
 
 /** Time that a kernel took on the device, summed over its dispatches. */
 export interface KernelTime {
+  /** Name of the kernel. */
   readonly kernel: string;
+  /** How often it was dispatched. */
   readonly dispatches: number;
+  /** Its time by the device's timestamps, over all dispatches. */
   readonly milliseconds: number;
 }
 

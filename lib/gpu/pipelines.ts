@@ -7,7 +7,9 @@ export type Constants = Readonly<Record<string, number | boolean>>;
 
 /** A compiled kernel: its pipeline and the layout its bind groups follow. */
 export interface CompiledKernel {
+  /** The kernel with its constants set. */
   readonly pipeline: GPUComputePipeline;
+  /** Uniforms at binding 0, then the kernel's buffers in order. */
   readonly layout: GPUBindGroupLayout;
   /** Bind groups by the ids of their buffers; shared by all kernels of the same layout. */
   readonly groups: Map<string, GPUBindGroup>;
@@ -27,7 +29,11 @@ export class PipelineCache {
   readonly #layouts = new Map<string, Omit<CompiledKernel, "pipeline">>();
   readonly #compiled = new Map<Kernel, Map<string, CompiledKernel>>();
 
-  /** @param onError Is told, later, of a kernel that does not compile. */
+  /**
+   * Makes an empty cache.
+   *
+   * @param onError Is told, later, of a kernel that does not compile.
+   */
   constructor(device: GPUDevice, onError: (error: Error) => void) {
     this.#device = device;
     this.#onError = onError;

@@ -6,16 +6,19 @@ import { Module } from "./module.ts";
 
 /** Sizes of a convolution, named as torch.nn.Conv2d's. */
 export interface Conv2dLayerOptions {
+  /** Channels of the input. */
   readonly inChannels: number;
+  /** Channels of the output. */
   readonly outChannels: number;
+  /** Side of the kernel. */
   readonly kernelSize: number;
-  /** Default 1. */
+  /** Pixels from one window to the next. Default 1. */
   readonly stride?: number;
-  /** Default 0. */
+  /** Zeros around the image. Default 0. */
   readonly padding?: number;
   /** 1 (default), or `inChannels` for a depthwise convolution. */
   readonly groups?: number;
-  /** Default true. */
+  /** Whether a bias is added. Default true. */
   readonly bias?: boolean;
 }
 

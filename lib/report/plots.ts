@@ -6,32 +6,15 @@
  */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
+import type { EpochMetrics } from "../train/trainer.ts";
 import { escapeXml } from "./xml.ts";
-
-/** One line of a run's metrics file. */
-export interface EpochMetrics {
-  /** Counted from 1. */
-  epoch: number;
-  /** Mean loss over the training slices. */
-  trainLoss: number;
-  /** Mean Dice over the training slices, 0..1. */
-  trainDice?: number;
-  /** Mean loss over the validation slices. */
-  validationLoss: number;
-  /** Mean Dice over the validation slices, 0..1. */
-  validationDice: number;
-  /** Learning rate at the end of the epoch. */
-  learningRate: number;
-  /** Wall time of the epoch, validation included. */
-  seconds: number;
-}
 
 /** A run's name, as it heads its column, and its epochs. */
 export interface Curve {
   /** For example "LoRA-16". */
   name: string;
-  /** In the order of the epochs. */
-  metrics: EpochMetrics[];
+  /** In the order of the epochs; a figure that was not measured is NaN and leaves a gap. */
+  metrics: readonly EpochMetrics[];
 }
 
 /** What the title adds. */
@@ -94,13 +77,9 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
     const { epoch, validationDice } = bestEpoch(run.metrics)!;
     return { run: run.name, epoch, value: validationDice };
   });
-  const of = (value: (epoch: EpochMetrics) => number | undefined): Point[] =>
+  const of = (value: (epoch: EpochMetrics) => number): Point[] =>
     trained.flatMap((run) =>
-      run.metrics.map((epoch) => ({
-        run: run.name,
-        epoch: epoch.epoch,
-        value: value(epoch) ?? NaN,
-      }))
+      run.metrics.map((epoch) => ({ run: run.name, epoch: epoch.epoch, value: value(epoch) }))
     );
   const lastEpoch = Math.max(...trained.flatMap((run) => run.metrics.map(({ epoch }) => epoch)));
 

@@ -26,6 +26,8 @@ export class CachedEncoder implements Disposable {
   #bytes = 0;
 
   /**
+   * Makes an empty cache. Freeze and inject first: what is trainable now decides where it cuts.
+   *
    * @param options.side Side S of the input.
    * @param options.budget Bytes of device memory the cache may take. Default 1 GiB.
    */

@@ -6,7 +6,9 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 /** The two-layer perceptron of SAM's decoder blocks, with ReLU. */
 export class MLPBlock extends Module {
+  /** embeddingDim -> mlpDim */
   readonly lin1: Linear;
+  /** mlpDim -> embeddingDim */
   readonly lin2: Linear;
 
   /** Makes an empty block. */
@@ -25,6 +27,7 @@ export class MLPBlock extends Module {
 
 /** SAM's perceptron for heads: linear layers with ReLU between them. */
 export class MLP extends Module {
+  /** inputDim -> hiddenDim -> ... -> outputDim */
   readonly layers: Linear[];
 
   /** Makes an empty perceptron. */

@@ -25,13 +25,23 @@ export interface MaskDecoderInput {
   readonly multimaskOutput: boolean;
 }
 
-/** SAM's mask decoder: embeddings of image and prompts to masks and their estimated IoU. */
+/**
+ * SAM's mask decoder: embeddings of image and prompts to masks and their estimated IoU.
+ *
+ * Source: Kirillov et al. 2023, "Segment Anything", appendix A.
+ */
 export class MaskDecoder extends Module {
+  /** Lets tokens and image attend to each other. */
   readonly transformer: TwoWayTransformer;
+  /** [1, dim]: the token that becomes the estimated IoU. */
   readonly iouToken: Embedding;
+  /** [masks, dim]: the tokens that become masks, the single mask's first. */
   readonly maskTokens: Embedding;
+  /** The image to four times its side and an eighth of its channels; `null` stands for GELU. */
   readonly outputUpscaling: [ConvTranspose2d, LayerNorm, null, ConvTranspose2d, null];
+  /** For each mask token the perceptron dim -> dim / 8 that gives the mask's weights. */
   readonly outputHypernetworksMlps: MLP[];
+  /** dim -> masks: the estimated IoU of each. */
   readonly iouPredictionHead: MLP;
 
   /** Makes an empty decoder. */
@@ -62,7 +72,11 @@ export class MaskDecoder extends Module {
     this.iouPredictionHead = new MLP(gpu, { ...head, outputDim: count });
   }
 
-  /** @returns mask logits [B, masks, 4g, 4g] and estimated IoU [B, masks]. */
+  /**
+   * Masks for B prompts.
+   *
+   * @returns mask logits [B, masks, 4g, 4g] and estimated IoU [B, masks].
+   */
   forward(input: MaskDecoderInput): { masks: Tensor; iouPredictions: Tensor } {
     const { imageEmbeddings, imagePe, sparse, dense, multimaskOutput } = input;
     const [batch, , dim] = sparse.shape;

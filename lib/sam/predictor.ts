@@ -60,6 +60,8 @@ export class SamPredictor implements Disposable {
   #image: SetImage | null = null;
 
   /**
+   * Wraps a model; no image is set yet.
+   *
    * @param options.side Side S of the model's input, a multiple of 64; default 1024.
    * @throws {InputError} if the side is not a multiple of 64.
    */

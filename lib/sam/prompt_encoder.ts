@@ -11,8 +11,11 @@ import { Tensor } from "../tensor/tensor.ts";
 
 /** A click: a position in input pixels, label 1 on the object or 0 beside it. */
 export interface PointPrompt {
+  /** Column of the pixel clicked on, from 0 at the left; fractions are allowed. */
   readonly x: number;
+  /** Row of that pixel, from 0 at the top. */
   readonly y: number;
+  /** 1 on the object, 0 beside it. */
   readonly label: 0 | 1;
 }
 
@@ -27,17 +30,23 @@ export interface SamPrompt {
 /** Rows of the embedding table: `not_a_point_embed`, then `point_embeddings` 0 to 3. */
 const ROW = { padding: 0, background: 1, foreground: 2, topLeft: 3, bottomRight: 4 } as const;
 
-/** Random Fourier features of positions in the unit square (Tancik et al. 2020). */
-class PositionEmbeddingRandom extends Module {
-  /** [2, dim / 2], fixed */
+/**
+ * Random Fourier features of positions in the unit square.
+ *
+ * Source: Tancik et al. 2020, "Fourier Features Let Networks Learn High Frequency Functions".
+ */
+export class PositionEmbeddingRandom extends Module {
+  /** [2, dim / 2]: frequencies along x and y; fixed. */
   readonly positionalEncodingGaussianMatrix: Tensor;
   #matrix: Float32Array = new Float32Array(0);
 
+  /** Makes an empty embedding of `dim` channels. */
   constructor(gpu: Gpu, dim: number) {
     super(gpu);
     this.positionalEncodingGaussianMatrix = Tensor.empty(gpu, [2, dim / 2]).keep();
   }
 
+  /** Keeps the frequencies on the host, where they are used. */
   protected override onLoad(state: HostState, path: string): void {
     this.#matrix = state.get(`${path}.positional_encoding_gaussian_matrix`)!.data;
   }
@@ -56,12 +65,21 @@ class PositionEmbeddingRandom extends Module {
   }
 }
 
-/** SAM's prompt encoder: points, boxes and masks to embeddings. */
+/**
+ * SAM's prompt encoder: points, boxes and masks to embeddings.
+ *
+ * Source: Kirillov et al. 2023, "Segment Anything", appendix A.
+ */
 export class PromptEncoder extends Module {
+  /** Embeds positions, of prompts and of the image's grid. */
   readonly peLayer: PositionEmbeddingRandom;
+  /** [1, dim] each: background click, foreground click, a box's first and second corner. */
   readonly pointEmbeddings: Embedding[];
+  /** [1, dim]: the point that stands in for a missing box. */
   readonly notAPointEmbed: Embedding;
+  /** Mask logits to a quarter of their side and dim channels; `null` stands for GELU. */
   readonly maskDownscaling: [Conv2d, LayerNorm, null, Conv2d, LayerNorm, null, Conv2d];
+  /** [1, dim]: the dense embedding where no mask is given. */
   readonly noMaskEmbed: Embedding;
   readonly #dim: number;
   readonly #densePe = new Map<number, Tensor>();

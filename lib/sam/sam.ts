@@ -5,8 +5,8 @@ import { resizeBilinear } from "../tensor/ops/resize.ts";
 import { crop2d } from "../tensor/ops/window.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ImageEncoder } from "./image_encoder.ts";
-import { MaskDecoder } from "./mask_decoder.ts";
-import { PromptEncoder, type SamPrompt } from "./prompt_encoder.ts";
+import type { MaskDecoder } from "./mask_decoder.ts";
+import type { PromptEncoder, SamPrompt } from "./prompt_encoder.ts";
 
 /** Height and width in pixels. */
 export type Size = readonly [height: number, width: number];
@@ -15,8 +15,11 @@ export type Size = readonly [height: number, width: number];
 export class Sam extends Module {
   /** Logits above it are mask. */
   static readonly maskThreshold = 0;
+  /** [B, S, S, 3] -> [B, S/16, S/16, 256] */
   readonly imageEncoder: ImageEncoder;
+  /** Points, boxes and masks to embeddings. */
   readonly promptEncoder: PromptEncoder;
+  /** Embeddings of image and prompts to masks. */
   readonly maskDecoder: MaskDecoder;
 
   /** Puts a model together. */

@@ -30,9 +30,11 @@ export interface TinyViTOptions {
 }
 
 /** Conv 3x3 s2, GELU, conv 3x3 s2: [B, S, S, 3] -> [B, S/4, S/4, dim]. */
-class PatchEmbed extends Module {
+export class PatchEmbed extends Module {
+  /** 3 -> dim / 2 -> dim channels; `null` stands for GELU. */
   readonly seq: [Conv2d, null, Conv2d];
 
+  /** Makes an empty embedding of `dim` channels. */
   constructor(gpu: Gpu, dim: number) {
     super(gpu);
     const common = { kernelSize: 3, stride: 2, padding: 1 };
@@ -43,17 +45,26 @@ class PatchEmbed extends Module {
     ];
   }
 
+  /** [B, S, S, 3] -> [B, S/4, S/4, dim] */
   forward(x: Tensor): Tensor {
     return this.seq[2].forward(gelu(this.seq[0].forward(x)));
   }
 }
 
-/** Inverted bottleneck: 1x1 up, depthwise 3x3, 1x1 down, residual. BatchNorm is fused away. */
-class MBConv extends Module {
+/**
+ * Inverted bottleneck: 1x1 up, depthwise 3x3, 1x1 down, residual. BatchNorm is fused away.
+ *
+ * Source: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks".
+ */
+export class MBConv extends Module {
+  /** 1x1, dim -> dim expandRatio. */
   readonly conv1: Conv2d;
+  /** Depthwise 3x3. */
   readonly conv2: Conv2d;
+  /** 1x1, dim expandRatio -> dim. */
   readonly conv3: Conv2d;
 
+  /** Makes an empty block. */
   constructor(gpu: Gpu, { dim, expandRatio }: { dim: number; expandRatio: number }) {
     super(gpu);
     const hidden = dim * expandRatio;
@@ -68,6 +79,7 @@ class MBConv extends Module {
     this.conv3 = new Conv2d(gpu, { inChannels: hidden, outChannels: dim, kernelSize: 1 });
   }
 
+  /** [B, h, w, dim] -> [B, h, w, dim] */
   forward(x: Tensor): Tensor {
     let y = gelu(this.conv1.forward(x)); // [B, h, w, hidden]
     y = gelu(this.conv2.forward(y));
@@ -76,11 +88,15 @@ class MBConv extends Module {
 }
 
 /** Downsampling between stages: [B, h, w, dim] -> [B, h/stride, w/stride, outDim]. */
-class PatchMerging extends Module {
+export class PatchMerging extends Module {
+  /** 1x1, dim -> outDim. */
   readonly conv1: Conv2d;
+  /** Depthwise 3x3 at the stride. */
   readonly conv2: Conv2d;
+  /** 1x1, outDim -> outDim. */
   readonly conv3: Conv2d;
 
+  /** Makes an empty downsampling. */
   constructor(
     gpu: Gpu,
     { dim, outDim, stride }: { dim: number; outDim: number; stride: number },
@@ -98,20 +114,28 @@ class PatchMerging extends Module {
     this.conv3 = new Conv2d(gpu, { inChannels: outDim, outChannels: outDim, kernelSize: 1 });
   }
 
+  /** [B, h, w, dim] -> [B, h/stride, w/stride, outDim] */
   forward(x: Tensor): Tensor {
     return this.conv3.forward(gelu(this.conv2.forward(gelu(this.conv1.forward(x)))));
   }
 }
 
-/** Attention within a window, with a learned bias for each head and pair of positions. */
-class Attention extends Module {
+/**
+ * Attention within a window, with a learned bias for each head and pair of positions: MobileSAM's
+ * `Attention` of TinyViT, whose bias by relative position follows Graham et al. 2021, "LeViT".
+ */
+export class WindowAttention extends Module {
+  /** Before the projection. */
   readonly norm: LayerNorm;
+  /** dim -> 3 dim: for each head its query, key and value side by side. */
   readonly qkv: Linear;
+  /** dim -> dim: mixes the heads. */
   readonly proj: Linear;
   /** [heads, N, N]: the biases by relative position, gathered for all pairs of positions. */
   readonly attentionBiasFull: Tensor;
   readonly #heads: number;
 
+  /** Makes an empty layer for windows of `window` x `window` tokens. */
   constructor(gpu: Gpu, { dim, heads, window }: { dim: number; heads: number; window: number }) {
     super(gpu);
     this.norm = new LayerNorm(gpu, { dim });
@@ -130,11 +154,16 @@ class Attention extends Module {
   }
 }
 
-class Mlp extends Module {
+/** The perceptron of TinyViT's blocks: LayerNorm, linear, GELU, linear. */
+export class Mlp extends Module {
+  /** Before the perceptron. */
   readonly norm: LayerNorm;
+  /** dim -> hidden */
   readonly fc1: Linear;
+  /** hidden -> dim */
   readonly fc2: Linear;
 
+  /** Makes an empty perceptron. */
   constructor(gpu: Gpu, { dim, hidden }: { dim: number; hidden: number }) {
     super(gpu);
     this.norm = new LayerNorm(gpu, { dim });
@@ -142,18 +171,23 @@ class Mlp extends Module {
     this.fc2 = new Linear(gpu, { inFeatures: hidden, outFeatures: dim });
   }
 
+  /** [..., dim] -> [..., dim] */
   forward(x: Tensor): Tensor {
     return this.fc2.forward(gelu(this.fc1.forward(this.norm.forward(x))));
   }
 }
 
 /** Window attention, a depthwise convolution across windows, a perceptron. */
-class TinyViTBlock extends Module {
-  readonly attn: Attention;
+export class TinyViTBlock extends Module {
+  /** Within windows. */
+  readonly attn: WindowAttention;
+  /** Depthwise 3x3: lets windows see their neighbours. */
   readonly localConv: Conv2d;
+  /** On each token. */
   readonly mlp: Mlp;
   readonly #window: number;
 
+  /** Makes an empty block for windows of `window` x `window` tokens. */
   constructor(
     gpu: Gpu,
     { dim, heads, window, mlpRatio }: {
@@ -165,7 +199,7 @@ class TinyViTBlock extends Module {
   ) {
     super(gpu);
     this.#window = window;
-    this.attn = new Attention(gpu, { dim, heads, window });
+    this.attn = new WindowAttention(gpu, { dim, heads, window });
     this.localConv = new Conv2d(gpu, {
       inChannels: dim,
       outChannels: dim,
@@ -188,10 +222,13 @@ class TinyViTBlock extends Module {
 }
 
 /** A stage of convolutional blocks, and its downsampling. */
-class ConvLayer extends Module {
+export class ConvLayer extends Module {
+  /** In order. */
   readonly blocks: MBConv[];
+  /** Halves the sides. */
   readonly downsample: PatchMerging;
 
+  /** Makes an empty stage of `depth` blocks. */
   constructor(
     gpu: Gpu,
     options: { dim: number; outDim: number; depth: number; expandRatio: number },
@@ -203,10 +240,13 @@ class ConvLayer extends Module {
 }
 
 /** A stage of transformer blocks, and its downsampling, if any. */
-class BasicLayer extends Module {
+export class BasicLayer extends Module {
+  /** In order. */
   readonly blocks: TinyViTBlock[];
+  /** Leads to the next stage; the last stage has none. */
   readonly downsample: PatchMerging | null;
 
+  /** Makes an empty stage of `depth` blocks. */
   constructor(
     gpu: Gpu,
     options: {
@@ -232,8 +272,11 @@ class BasicLayer extends Module {
  * Source: Wu et al. 2022, "TinyViT"; Zhang et al. 2023, "Faster Segment Anything".
  */
 export class TinyViT extends Module implements ImageEncoder {
+  /** [B, S, S, 3] -> [B, S/4, S/4, 64] */
   readonly patchEmbed: PatchEmbed;
+  /** The stages: the first one convolutional, the others transformers. */
   readonly layers: (ConvLayer | BasicLayer)[];
+  /** SAM's 1x1 and 3x3 convolutions to the embedding's channels, each with a LayerNorm. */
   readonly neck: [Conv2d, LayerNorm, Conv2d, LayerNorm];
 
   /** Makes an empty encoder. */

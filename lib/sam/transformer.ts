@@ -7,11 +7,15 @@ import { attention } from "../tensor/ops/attention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { MLPBlock } from "./common.ts";
 
-/** Multi-head attention whose inner width may be smaller than the embedding's. */
+/** Multi-head attention whose inner width, dim / downsampleRate, may be smaller than the embedding's. */
 export class Attention extends Module {
+  /** dim -> inner: the queries. */
   readonly qProj: Linear;
+  /** dim -> inner: the keys. */
   readonly kProj: Linear;
+  /** dim -> inner: the values. */
   readonly vProj: Linear;
+  /** inner -> dim: mixes the heads. */
   readonly outProj: Linear;
   readonly #heads: number;
 
@@ -43,17 +47,31 @@ export class Attention extends Module {
 }
 
 /** Tokens attend to tokens, tokens to the image, and the image to tokens. */
-class TwoWayAttentionBlock extends Module {
+export class TwoWayAttentionBlock extends Module {
+  /** Tokens to tokens. */
   readonly selfAttn: Attention;
+  /** Of the tokens, after their self-attention. */
   readonly norm1: LayerNorm;
+  /** Tokens to the image. */
   readonly crossAttnTokenToImage: Attention;
+  /** Of the tokens, after they read the image. */
   readonly norm2: LayerNorm;
+  /** On each token. */
   readonly mlp: MLPBlock;
+  /** Of the tokens, after the perceptron. */
   readonly norm3: LayerNorm;
+  /** Of the image, after it read the tokens. */
   readonly norm4: LayerNorm;
+  /** The image to tokens. */
   readonly crossAttnImageToToken: Attention;
   readonly #skipFirstLayerPe: boolean;
 
+  /**
+   * Makes an empty block.
+   *
+   * @param options.skipFirstLayerPe Let the self-attention see the tokens alone, without their position
+   * embedding and without a residual: so the first block starts.
+   */
   constructor(
     gpu: Gpu,
     options: {
@@ -77,7 +95,15 @@ class TwoWayAttentionBlock extends Module {
     this.#skipFirstLayerPe = options.skipFirstLayerPe;
   }
 
-  /** queries and queryPe [B, tokens, dim], keys [B, g², dim], keyPe [g², dim] */
+  /**
+   * Lets tokens and image read each other once.
+   *
+   * @param queries [B, tokens, dim]
+   * @param keys [B, g², dim]
+   * @param queryPe [B, tokens, dim]
+   * @param keyPe [g², dim]
+   * @returns queries and keys, in the same shapes.
+   */
   forward(queries: Tensor, keys: Tensor, queryPe: Tensor, keyPe: Tensor): [Tensor, Tensor] {
     if (this.#skipFirstLayerPe) {
       queries = this.selfAttn.forward(queries, queries, queries);
@@ -101,10 +127,17 @@ class TwoWayAttentionBlock extends Module {
   }
 }
 
-/** The decoder's transformer: tokens and image attend to each other, both ways. */
+/**
+ * The decoder's transformer: tokens and image attend to each other, both ways.
+ *
+ * Source: Kirillov et al. 2023, "Segment Anything", appendix A.
+ */
 export class TwoWayTransformer extends Module {
+  /** The blocks, one after another. */
   readonly layers: TwoWayAttentionBlock[];
+  /** The tokens read the image a last time. */
   readonly finalAttnTokenToImage: Attention;
+  /** Of the tokens, after that. */
   readonly normFinalAttn: LayerNorm;
 
   /** Makes an empty transformer. */
@@ -123,6 +156,8 @@ export class TwoWayTransformer extends Module {
   }
 
   /**
+   * Lets tokens and image read each other.
+   *
    * @param image [B, g², dim]
    * @param imagePe [g², dim]
    * @param tokens [B, tokens, dim]

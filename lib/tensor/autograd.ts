@@ -33,8 +33,8 @@ export interface Application<Saved extends readonly Tensor[]> {
   readonly backward: Backward<Saved>;
 }
 
-/** Where a gradient goes: a parameter, or the node that computed the input. */
-type Target = Tensor | Node | null;
+/** Where a gradient goes: a parameter, the node that computed the input, or nowhere. */
+export type GradientTarget = Tensor | Node | null;
 
 let nodes = 0;
 let recording = true;
@@ -43,8 +43,10 @@ let recording = true;
 export class Node {
   /** Grows along every path from the parameters to the loss. */
   readonly order = nodes++;
+  /** Name of the op, in error messages. */
   readonly op: string;
-  readonly targets: readonly Target[];
+  /** For each input of the op where its gradient goes. */
+  readonly targets: readonly GradientTarget[];
   /** The set that keeps it for a scope to release. */
   owner: Set<Node> | null = null;
   readonly #backward: Backward<readonly Tensor[]>;

@@ -7,11 +7,11 @@ import type { Tensor } from "../tensor/tensor.ts";
 export interface AdamOptions {
   /** Decay rates of the two moments. Default [0.9, 0.999]. */
   readonly betas?: readonly [number, number];
-  /** Default 1e-8. */
+  /** Added to the root of the second moment. Default 1e-8. */
   readonly eps?: number;
-  /** Default 0. */
+  /** Factor of the decay. Default 0. */
   readonly weightDecay?: number;
-  /** Decay the weights themselves (AdamW) instead of adding to the gradient (Adam). */
+  /** Decay the weights themselves (AdamW) instead of adding to the gradient (Adam). Default false. */
   readonly decoupled?: boolean;
   /** Scale the gradients down to this norm over all parameters. Default: no clipping. */
   readonly maxGradNorm?: number;
@@ -24,7 +24,11 @@ export class Adam implements Disposable {
   readonly #options: AdamOptions;
   #step = 0;
 
-  /** @param parameters What to train. */
+  /**
+   * Starts with moments of zero.
+   *
+   * @param parameters What to train.
+   */
   constructor(parameters: readonly Tensor[], options: AdamOptions = {}) {
     this.#parameters = parameters;
     this.#options = options;

@@ -15,6 +15,8 @@ export class SliceModel implements Disposable {
   readonly #encoder: CachedEncoder;
 
   /**
+   * Wraps a model. Freeze and inject first: what is trainable now decides what the cache keeps.
+   *
    * @param options.side Side S of the input; a multiple of 64.
    * @param options.cacheBytes Budget of the cache of frozen activations.
    */

@@ -86,6 +86,7 @@ export interface EpochMetrics {
 
 /** Where training stands, for a progress bar. */
 export interface FitProgress {
+  /** Counted from 1. */
   readonly epoch: number;
   /** Slices of the epoch done. */
   readonly done: number;
@@ -99,19 +100,25 @@ export interface FitProgress {
 
 /** Slices to train on and to choose the best epoch by. */
 export interface FitData {
+  /** Reads the slices that the lists name. */
   readonly reader: SliceReader;
+  /** Slices to train on. */
   readonly train: readonly SliceRef[];
+  /** Slices of other patients, to choose the best epoch by. */
   readonly validation: readonly SliceRef[];
 }
 
 /** What is told while training goes on. */
 export interface FitCallbacks {
+  /** Called whenever the epoch's figures have been read back: every few steps, and after its last. */
   readonly onProgress?: (progress: FitProgress) => void;
+  /** Called after an epoch's validation; `best` says whether it is the best so far. Awaited. */
   readonly onEpoch?: (metrics: EpochMetrics, best: boolean) => void | Promise<void>;
 }
 
 /** What training came to. */
 export interface FitResult {
+  /** Every epoch that was trained, in order. */
   readonly epochs: readonly EpochMetrics[];
   /** The epoch with the best validation Dice, whose weights the model now has. */
   readonly bestEpoch: number;

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseHTML } from "linkedom";
-import { bestEpoch, type Curve, type EpochMetrics, lossCurves } from "../../lib/report/plots.ts";
+import { bestEpoch, type Curve, lossCurves } from "../../lib/report/plots.ts";
+import type { EpochMetrics } from "../../lib/train/trainer.ts";
 
 /** A run whose validation Dice are given; the other figures follow from them. */
 function run(name: string, validationDice: number[]): Curve {
@@ -13,6 +14,7 @@ function run(name: string, validationDice: number[]): Curve {
       validationLoss: 1.1 - dice,
       validationDice: dice,
       learningRate: 1e-3,
+      steps: 1,
       seconds: 1,
     })),
   };
@@ -89,8 +91,8 @@ Deno.test("each run's best epoch is marked and named", () => {
 });
 
 Deno.test("a run without training Dice has no such line, and an untrained run no column", () => {
-  const bare = run("LoRA-16", [0.5, 0.7]);
-  for (const epoch of bare.metrics) delete epoch.trainDice;
+  const { name, metrics } = run("LoRA-16", [0.5, 0.7]);
+  const bare = { name, metrics: metrics.map((epoch) => ({ ...epoch, trainDice: NaN })) };
   const svg = lossCurves([{ name: "Vanilla", metrics: [] }, bare]);
   assertEquals(vertices(svg, "training").length, 1);
   assertEquals(vertices(svg, "validation").length, 2);

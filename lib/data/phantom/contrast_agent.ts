@@ -8,6 +8,7 @@ export const OUTER_LIMIT = 5;
 
 /** How one patient's T1 with contrast looks; brightness in units of white matter's. */
 export interface Look {
+  /** Of cerebrospinal fluid. */
   readonly csf: number;
   /** The exponent of the curve from cerebrospinal fluid to white matter; below 1 flattens grey. */
   readonly gamma: number;

@@ -25,6 +25,7 @@ export class Deformation {
   readonly #fields: Float32Array; // [z, y, channel, x]
   readonly #shape: readonly [number, number, number];
 
+  /** Draws a deformation. */
   constructor(options: DeformationOptions, random: Random) {
     const { extent, knots, shift, gain } = options;
     const points = extent.map((length) => Math.ceil(length / STEP) + 2);

@@ -1,6 +1,8 @@
 /** A scalar field on voxels of 1 mm, x fastest; coordinates are voxel indices, so also millimetres. */
 export interface Grid {
+  /** One value a voxel. */
   readonly data: Float32Array;
+  /** Voxels along x, y and z. */
   readonly shape: readonly [number, number, number];
 }
 

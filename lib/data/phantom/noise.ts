@@ -6,6 +6,7 @@ const SIDE = 32; // the lattice repeats after so many nodes
 export class SmoothNoise {
   readonly #lattice = new Float32Array(SIDE ** 3);
 
+  /** Draws the lattice. */
   constructor(random: Random) {
     for (let i = 0; i < this.#lattice.length; i++) this.#lattice[i] = 0.7 * random.normal();
   }
@@ -37,6 +38,7 @@ export class WhiteNoise {
   readonly #table = new Float32Array(1 << 16);
   #state: number;
 
+  /** Draws the table. */
   constructor(random: Random) {
     for (let i = 0; i < this.#table.length; i++) this.#table[i] = random.normal();
     this.#state = random.int(2 ** 32) | 0;

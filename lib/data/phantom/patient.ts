@@ -13,6 +13,7 @@ export interface PatientScan {
   readonly t1c: Volume;
   /** BraTS-MEN's labels: 1 non-enhancing core, 2 oedema, 3 enhancing tumour. */
   readonly seg: Volume;
+  /** What was simulated, in the anatomy's coordinates. */
   readonly tumour: Tumour;
 }
 

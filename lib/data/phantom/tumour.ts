@@ -5,6 +5,7 @@ import { SmoothNoise } from "./noise.ts";
 
 /** Where a meningioma grows from: the dura of the skull, or the falx on one side. */
 export interface Site {
+  /** Outer side of the brain, its underside, or the fold between its halves. */
   readonly kind: "convexity" | "skull base" | "falx";
   /** On the dura, in the anatomy's voxels (mm). */
   readonly base: Vec3;
@@ -29,6 +30,7 @@ export interface TumourPoint {
 
 /** A simulated meningioma: its shape, and how it pushes the brain away. */
 export class Tumour {
+  /** Where it grows from. */
   readonly site: Site;
   /** In mm: the radius that its lobes were drawn from. */
   readonly radius: number;
@@ -41,6 +43,7 @@ export class Tumour {
   readonly #side: number; // of the falx: -1 right, 1 left, 0 if it may grow across the middle
   readonly #point: TumourPoint = { border: 0, uncut: 0, depth: 0 };
 
+  /** Draws site, size and shape. */
   constructor(anatomy: Anatomy, random: Random) {
     this.#anatomy = anatomy;
     this.site = drawSite(anatomy, random.fork("site"));

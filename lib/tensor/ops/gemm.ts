@@ -3,11 +3,13 @@ import type { Tensor } from "../tensor.ts";
 
 /** One matrix operand of a batch, as BLAS describes it: element (row, column) of matrix (i, j) lies at offset + i outer + j inner + row ld + column. */
 export interface Matrix {
+  /** The memory it lies in. */
   readonly tensor: Tensor;
   /** Elements from one row to the next. */
   readonly ld: number;
   /** Read transposed. */
   readonly transpose?: boolean;
+  /** Its first element. */
   readonly offset?: number;
   /** Elements from one matrix to the next along the outer batch axis. */
   readonly outer?: number;
@@ -17,19 +19,27 @@ export interface Matrix {
 
 /** C = activation(alpha op(A) op(B) + bias) for a batch of outer x inner matrices, or added to C. */
 export interface Gemm {
+  /** Rows of C. */
   readonly m: number;
+  /** Columns of C. */
   readonly n: number;
+  /** Length of the sums. */
   readonly k: number;
+  /** [m, k] after its transposition. */
   readonly a: Matrix;
+  /** [k, n] after its transposition. */
   readonly b: Matrix;
+  /** [m, n] */
   readonly c: Matrix;
   /** Matrices along the outer and inner batch axes; default 1 and 1. */
   readonly batch?: readonly [number, number];
+  /** Factor of the product; default 1. */
   readonly alpha?: number;
   /** [n], added to every row. */
   readonly bias?: Tensor | null;
   /** Add to what C holds. */
   readonly accumulate?: boolean;
+  /** Applied last. */
   readonly activation?: "gelu" | "relu";
 }
 
