@@ -31,7 +31,11 @@ export interface LoraOptions {
   readonly blocks?: readonly number[];
 }
 
-/** A Linear with a low-rank update beside its frozen weight. */
+/**
+ * A Linear with a low-rank update beside its frozen weight: y = x Wᵀ + b + (alpha / r) x Aᵀ Bᵀ.
+ *
+ * Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", eq. 3.
+ */
 export class LoraLinear extends Linear {
   /** A: [r, in]. Kaiming-uniform at first, as PEFT's default. */
   readonly lora_A: Linear;

@@ -272,7 +272,7 @@ export class BasicLayer extends Module {
  * Source: Wu et al. 2022, "TinyViT"; Zhang et al. 2023, "Faster Segment Anything".
  */
 export class TinyViT extends Module implements ImageEncoder {
-  /** [B, S, S, 3] -> [B, S/4, S/4, 64] */
+  /** [B, S, S, 3] -> [B, S/4, S/4, embedDims[0]] */
   readonly patchEmbed: PatchEmbed;
   /** The stages: the first one convolutional, the others transformers. */
   readonly layers: (ConvLayer | BasicLayer)[];

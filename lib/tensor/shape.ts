@@ -36,7 +36,11 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
   });
 }
 
-/** Turns axes that may count from the end (-1 is the last) into ascending axes from the start. */
+/**
+ * Turns axes that may count from the end (-1 is the last) into ascending axes from the start.
+ *
+ * @throws {Error} naming the op and the axis if there is no such axis.
+ */
 export function normaliseAxes(op: string, axes: readonly number[], rank: number): number[] {
   return axes.map((axis) => {
     if (axis < -rank || axis >= rank) {

@@ -9,13 +9,13 @@ export interface ScheduleOptions {
   readonly warmupSteps: number;
   /** Steps in all. */
   readonly totalSteps: number;
-  /** Default `cosine`: down to 0 at the last step. */
+  /** Default `cosine`: down to 0, which it would reach one step after the last. */
   readonly schedule?: Schedule;
 }
 
 /**
- * The learning rate of a step, counted from 0: linear warm-up times a half cosine over all steps, or
- * constant after the warm-up.
+ * The learning rate of a step, counted from 0: linear warm-up times a half cosine over all steps
+ * (Loshchilov and Hutter 2017, eq. 5, without restarts), or constant after the warm-up.
  */
 export function learningRateAt(step: number, options: ScheduleOptions): number {
   const { learningRate, warmupSteps, totalSteps, schedule = "cosine" } = options;

@@ -33,7 +33,7 @@ export interface FitOptions {
   readonly schedule?: Schedule;
   /** Adam with L2 regularisation, or AdamW with decoupled weight decay. Default `adamw`. */
   readonly optimizer?: "adam" | "adamw";
-  /** Default 0. */
+  /** Factor of the weight decay. Default 0. */
   readonly weightDecay?: number;
   /** Norm to which gradients are clipped. Default 1. */
   readonly maxGradNorm?: number;

@@ -64,7 +64,11 @@ function binary(op: Op, a: Tensor, b: Tensor): Tensor {
   return out;
 }
 
-/** a + b, broadcast. Gradients: dy to each, summed over its repeated axes. */
+/**
+ * a + b, broadcast. Gradients: dy to each, summed over its repeated axes.
+ *
+ * @throws {Error} if the shapes do not broadcast.
+ */
 export function add(a: Tensor, b: Tensor): Tensor {
   return record({
     op: "add",
@@ -78,7 +82,11 @@ export function add(a: Tensor, b: Tensor): Tensor {
   });
 }
 
-/** a - b, broadcast. Gradients: dy and -dy, summed over repeated axes. */
+/**
+ * a - b, broadcast. Gradients: dy and -dy, summed over repeated axes.
+ *
+ * @throws {Error} if the shapes do not broadcast.
+ */
 export function sub(a: Tensor, b: Tensor): Tensor {
   return record({
     op: "sub",
@@ -92,7 +100,11 @@ export function sub(a: Tensor, b: Tensor): Tensor {
   });
 }
 
-/** a * b, broadcast. Gradients: dy b and dy a, summed over repeated axes. */
+/**
+ * a * b, broadcast. Gradients: dy b and dy a, summed over repeated axes.
+ *
+ * @throws {Error} if the shapes do not broadcast.
+ */
 export function mul(a: Tensor, b: Tensor): Tensor {
   return record({
     op: "mul",
@@ -106,7 +118,11 @@ export function mul(a: Tensor, b: Tensor): Tensor {
   });
 }
 
-/** a / b, broadcast. Gradients: dy / b and -dy a / b^2, summed over repeated axes. */
+/**
+ * a / b, broadcast. Gradients: dy / b and -dy a / b^2, summed over repeated axes.
+ *
+ * @throws {Error} if the shapes do not broadcast.
+ */
 export function div(a: Tensor, b: Tensor): Tensor {
   const output = binary("divide", a, b);
   return record({
@@ -124,7 +140,11 @@ export function div(a: Tensor, b: Tensor): Tensor {
   });
 }
 
-/** a += scale * b in place, without history; the shapes are equal. Returns a. */
+/**
+ * a += scale * b in place, without history; scale is 1 by default. Returns a.
+ *
+ * @throws {Error} if the sizes differ.
+ */
 export function addInPlace(a: Tensor, b: Tensor, options: { scale?: number } = {}): Tensor {
   if (sizeOf(a.shape) !== sizeOf(b.shape)) {
     throw new Error(`addInPlace: ${shapeText(a.shape)} and ${shapeText(b.shape)} differ in size`);

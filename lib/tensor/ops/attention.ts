@@ -230,7 +230,8 @@ export interface AttentionOptions {
 }
 
 /**
- * Multi-head attention softmax(scale q kᵀ) v over separate queries, keys and values.
+ * Multi-head attention softmax(scale q kᵀ) v over separate queries, keys and values (Vaswani et al.
+ * 2017, eq. 1).
  *
  * @param q [B, Nq, heads d]
  * @param k [B, Nk, heads d]

@@ -20,8 +20,8 @@ export interface Conv2dOptions {
 
 /**
  * 2-D convolution (cross-correlation) as torch.nn.functional.conv2d, channels last: x [B, H, W, I],
- * weight [O, I / groups, kh, kw], bias [O] -> [B, H', W', O], H' = floor((H + 2 padding - kh) / stride)
- * + 1.
+ * weight [O, I / groups, kh, kw], bias [O] -> [B, H', W', O] with
+ * H' = floor((H + 2 padding - kh) / stride) + 1.
  *
  * @throws {Error} if the shapes do not fit, or for groups between 1 and the number of channels.
  */

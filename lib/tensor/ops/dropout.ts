@@ -5,7 +5,7 @@ import { Tensor } from "../tensor.ts";
 
 /**
  * Sets each element to 0 with probability p and divides the others by 1 - p (inverted dropout, as in
- * training; do not call it in evaluation). Which elements depends on the seed and their index alone.
+ * training; do not call it in evaluation; Srivastava et al. 2014). Which elements depends on the seed and their index alone.
  * Gradient: dy through the same mask, which is computed anew.
  *
  * @param options `p` in [0, 1); `seed` an integer of 32 bits, a new one for each use.

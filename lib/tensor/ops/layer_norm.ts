@@ -15,7 +15,7 @@ const MAXIMUM_CHUNKS = 256;
 
 /**
  * Normalises the last axis to mean 0 and variance 1 (over n, not n - 1), then scales and shifts it, as
- * torch.nn.LayerNorm. On channels-last images it is SAM's LayerNorm2d, with eps 1e-6.
+ * torch.nn.LayerNorm (Ba et al. 2016). On channels-last images it is SAM's LayerNorm2d, with eps 1e-6.
  *
  * Gradients, with g = weight dy and the normalised x̂: dx = rstd (g - mean(g) - x̂ mean(g x̂)),
  * dweight = the sum of dy x̂ and dbias = the sum of dy over all but the last axis.

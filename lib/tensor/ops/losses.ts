@@ -94,7 +94,8 @@ function checkMasks(op: string, logits: Tensor, target: Tensor): void {
 
 /**
  * bceWeight times the binary cross entropy, averaged over all elements, plus diceWeight times
- * 1 - the soft Dice coefficient, averaged over the samples: both from one pass over the masks.
+ * 1 - the soft Dice coefficient (Milletari et al. 2016), averaged over the samples: both from one pass
+ * over the masks.
  *
  * With p = sigmoid(logits) and t = target, each sample's Dice coefficient is
  * (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth), and an element's cross entropy

@@ -45,7 +45,11 @@ function copyView(op: string, x: Tensor, shape: Shape, strides: readonly number[
   return out;
 }
 
-/** The same elements under another shape; one size may be -1 and is worked out. No copy. */
+/**
+ * The same elements under another shape; one size may be -1 and is worked out. No copy.
+ *
+ * @throws {Error} if the sizes differ.
+ */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const known = sizeOf(shape.filter((size) => size !== -1));
   const full = shape.map((size) => size === -1 ? x.size / known : size);
@@ -61,7 +65,12 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   });
 }
 
-/** Reorders axes: axis i of the result is axis `axes[i]` of x. Gradient: the inverse order. */
+/**
+ * Reorders axes: axis i of the result is axis `axes[i]` of x, which has at most five. Gradient: the
+ * inverse order.
+ *
+ * @throws {Error} if `axes` is not an order of x's axes.
+ */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
   const rank = x.shape.length;
   if (!sameShape([...axes].sort((a, b) => a - b), x.shape.map((_, axis) => axis))) {
@@ -101,7 +110,11 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return copyView("broadcastTo", x, shape, strides);
 }
 
-/** Elements `start` to `end` (exclusive) along one axis. Gradient: dy between zeros. */
+/**
+ * Elements `start` to `end` (exclusive) along one axis. Gradient: dy between zeros.
+ *
+ * @throws {Error} if they do not lie within the axis, or there are none.
+ */
 export function slice(
   x: Tensor,
   options: { axis: number; start: number; end: number },
@@ -157,7 +170,11 @@ function insert(x: Tensor, out: Tensor, axis: number, at: number): void {
   });
 }
 
-/** Joins tensors along an axis. Gradients: the parts of dy. */
+/**
+ * Joins tensors along an axis. Gradients: the parts of dy.
+ *
+ * @throws {Error} if the shapes differ beyond that axis.
+ */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const [first] = tensors;
   [axis] = normaliseAxes("concat", [axis], first.shape.length);
@@ -192,7 +209,11 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   });
 }
 
-/** Repeats x along axes of size 1 or missing leading axes. Gradient: the sum over the copies. */
+/**
+ * Repeats x along axes of size 1 or missing leading axes. Gradient: the sum over the copies.
+ *
+ * @throws {Error} if x does not repeat to the shape.
+ */
 export function expand(x: Tensor, shape: Shape): Tensor {
   return record({
     op: "expand",
