@@ -56,6 +56,7 @@ export * from "./lib/tensor/ops/window.ts";
 
 export * from "./lib/nn/conv2d.ts";
 export * from "./lib/nn/embedding.ts";
+export * from "./lib/nn/host_state.ts";
 export * from "./lib/nn/layer_norm.ts";
 export * from "./lib/nn/linear.ts";
 export * from "./lib/nn/lora.ts";

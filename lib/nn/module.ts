@@ -1,9 +1,6 @@
 import type { Gpu } from "../gpu/gpu.ts";
-import { sameShape, type Shape, shapeText } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-
-/** Weights on the host by their official names. */
-export type HostState = ReadonlyMap<string, { readonly shape: Shape; readonly data: Float32Array }>;
+import { checkHostState, type HostState } from "./host_state.ts";
 
 /** A field of a module as the names in checkpoints spell it: `maskTokens` is `mask_tokens`. */
 function officialName(field: string): string {
@@ -80,32 +77,17 @@ export abstract class Module {
   }
 
   /**
-   * Fills every weight from a state dict.
+   * Fills every weight from a state dict; if it does not fit, none is changed. Returns itself.
    *
-   * @throws {Error} naming what is missing, left over or of another shape.
+   * @param options.source What the weights come from, for the message.
+   * @throws {InputError} naming what is missing, unexpected or of another shape.
    */
-  loadState(state: HostState): this {
-    const complaints: string[] = [];
-    const left = new Set(state.keys());
-    const found: [Tensor, Float32Array][] = [];
-    for (const [path, tensor] of this.namedParameters()) {
-      const source = state.get(path);
-      left.delete(path);
-      if (!source) complaints.push(`${path} is missing`);
-      else if (!sameShape(source.shape, tensor.shape)) {
-        complaints.push(`${path} is ${shapeText(source.shape)}, not ${shapeText(tensor.shape)}`);
-      } else found.push([tensor, source.data]);
-    }
-    for (const path of left) complaints.push(`${path} is not part of the model`);
-    if (complaints.length > 0) {
-      const shown = complaints.slice(0, 8).join("; ");
-      throw new Error(
-        `the weights do not fit the model: ${shown}${
-          complaints.length > 8 ? ` and ${complaints.length - 8} more` : ""
-        }`,
-      );
-    }
-    for (const [tensor, data] of found) tensor.write(data);
+  loadState(state: HostState, options: { source?: string } = {}): this {
+    const { source = "the state dict" } = options;
+    const parameters = [...this.namedParameters()];
+    const shapes = new Map(parameters.map(([path, tensor]) => [path, tensor.shape]));
+    checkHostState(state, shapes, { source });
+    for (const [path, tensor] of parameters) tensor.write(state.get(path)!.data);
     for (const [path, module] of this.namedModules()) module.onLoad(state, path);
     return this;
   }

