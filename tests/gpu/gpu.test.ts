@@ -1,0 +1,149 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { fillKernel, unaryKernel, unaryOps } from "../../kernels/elementwise.ts";
+import { defineKernel } from "../../kernels/spec.ts";
+import { InputError } from "../../lib/errors.ts";
+import { Gpu } from "../../lib/gpu/gpu.ts";
+import { add } from "../../lib/tensor/ops/arithmetic.ts";
+import { ones } from "../../lib/tensor/ops/fill.ts";
+import { Scope, tidy } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+
+Deno.test("the adapter says what it is", () => {
+  const { name, type, features } = gpu.info;
+  assert(name.length > 0);
+  assert(type === "GPU" || type === "CPU");
+  assert(Array.isArray(features));
+});
+
+Deno.test("without an adapter the message says what to install", async () => {
+  const none = { requestAdapter: () => Promise.resolve(null) } as unknown as GPU;
+  await assertRejects(() => Gpu.open({ gpu: none }), InputError, "install a Vulkan driver");
+});
+
+Deno.test("dispatches see each other's results, over many submits", async () => {
+  using _ = new Scope(gpu);
+  let x = Tensor.scalar(gpu, 0);
+  const one = ones(gpu, []);
+  for (let i = 0; i < 1000; i++) x = add(x, one); // a submit holds 256 dispatches
+  assertEquals(await x.item(), 1000);
+});
+
+Deno.test("a write does not overtake a dispatch that was encoded before it", async () => {
+  using _ = new Scope(gpu);
+  const x = Tensor.from(gpu, [1, 2, 3, 4], [4]);
+  const before = add(x, x);
+  x.write(Float32Array.of(10, 20, 30, 40));
+  const after = add(x, x);
+  assertEquals([...await before.data()], [2, 4, 6, 8]);
+  assertEquals([...await after.data()], [20, 40, 60, 80]);
+});
+
+Deno.test("a buffer's next owner does not disturb the work of the one before", async () => {
+  using _ = new Scope(gpu);
+  const sum = tidy(gpu, () => {
+    const x = Tensor.from(gpu, new Float32Array(1031).fill(3), [1031]);
+    return add(x, x);
+  });
+  Tensor.from(gpu, new Float32Array(1031).fill(7), [1031]); // takes the buffer of x
+  const values = await sum.data();
+  assert(values.every((value) => value === 6));
+});
+
+Deno.test("copies bring the start of a buffer to another", async () => {
+  using _ = new Scope(gpu);
+  const from = Tensor.from(gpu, [1, 2, 3, 4, 5], [5]);
+  const to = Tensor.from(gpu, [0, 0, 0, 0, 9], [5]);
+  gpu.copy(from.buffer, to.buffer, 16);
+  assertEquals([...await to.data()], [1, 2, 3, 4, 9]);
+});
+
+Deno.test("a kernel that does not compile is named, with the driver's reason", async () => {
+  using own = await Gpu.open();
+  const broken = defineKernel({
+    name: "broken_on_purpose",
+    source: "struct Params { count: u32 }\nfn main( {}",
+    buffers: { x: "read_write" },
+    params: { count: "u32" },
+  });
+  using x = Tensor.empty(own, [4]);
+  own.run(broken, { buffers: { x: x.buffer }, params: { count: 4 }, workgroups: [1] });
+  await assertRejects(() => x.data(), Error, "kernel broken_on_purpose does not compile");
+  using next = Tensor.from(own, [1, 2], [2]);
+  assertEquals([...await next.data()], [1, 2], "the device goes on working");
+});
+
+Deno.test("a command that the GPU refuses is an error that names the kernel", async () => {
+  using own = await Gpu.open();
+  using x = Tensor.from(own, [1, 2, 3, 4], [4]);
+  own.run(unaryKernel, {
+    buffers: { x: x.buffer, out: x.buffer }, // read and written by one dispatch
+    params: { count4: 1, p: 1, q: 0 },
+    constants: { OP: unaryOps.affine },
+    workgroups: [1],
+  });
+  await assertRejects(() => own.finish(), Error, "the GPU refused commands with unary");
+  assertEquals([...await x.data()], [1, 2, 3, 4], "the device goes on working");
+});
+
+Deno.test("more workgroups than WebGPU allows are refused before they are encoded", () => {
+  using x = Tensor.empty(gpu, [4]);
+  assertThrows(
+    () =>
+      gpu.run(fillKernel, {
+        buffers: { x: x.buffer },
+        params: { count4: 1, value: 0 },
+        workgroups: [65_536],
+      }),
+    Error,
+    "kernel fill: 65536 workgroups",
+  );
+});
+
+Deno.test("a grid of any size folds into two dimensions that WebGPU allows", () => {
+  for (const count of [0, 1, 65_535, 65_536, 131_071, 10_000_019]) {
+    const [x, y] = Gpu.grid(count);
+    assert(x <= 65_535 && y <= 65_535 && x * y >= count, `${count} becomes ${x} x ${y}`);
+    assert(x * y < count + y, `${count} becomes ${x} x ${y}`);
+  }
+});
+
+Deno.test("an invocation beyond 65,535 workgroups finds its own element", async () => {
+  using _ = new Scope(gpu);
+  const size = 4 * 64 * 65_535 + 4 * 64 * 3 + 5;
+  const x = ones(gpu, [size]);
+  const last = await add(x, x).data();
+  assertEquals(last.length, size);
+  assert(last.every((value) => value === 2));
+});
+
+Deno.test("a tensor beyond the device's largest buffer is refused with a remedy", () => {
+  assertThrows(() => Tensor.empty(gpu, [2 ** 40]), Error, "take a smaller batch or side");
+});
+
+Deno.test("a closed device says so", async () => {
+  const own = await Gpu.open();
+  using x = Tensor.empty(own, [1]);
+  own[Symbol.dispose]();
+  own[Symbol.dispose]();
+  await assertRejects(() => x.data(), Error, "this Gpu was closed");
+});
+
+Deno.test("in profile mode every kernel's time and dispatches are told", async () => {
+  using own = await Gpu.open({ profile: true });
+  if (!own.info.features.includes("timestamp-query")) return;
+  using _ = new Scope(own);
+  const x = ones(own, [1 << 16]);
+  let y = x;
+  for (let i = 0; i < 300; i++) y = add(y, x); // over more than one submit
+  assertEquals((await y.data())[0], 301);
+  const times = await own.profile();
+  const byKernel = new Map(times.map((time) => [time.kernel, time]));
+  assertEquals(byKernel.get("fill")?.dispatches, 1);
+  assertEquals(byKernel.get("binary")?.dispatches, 300);
+  assert(byKernel.get("binary")!.milliseconds > 0);
+  assert(times.every(({ milliseconds }) => Number.isFinite(milliseconds) && milliseconds >= 0));
+  const sorted = times.map(({ milliseconds }) => milliseconds);
+  assertEquals(sorted, sorted.toSorted((a, b) => b - a), "longest first");
+  assertEquals(await gpu.profile(), [], "without profile mode nothing is measured");
+});
