@@ -68,9 +68,13 @@ export class Gpu implements Disposable {
   readonly #arenaI32 = new Int32Array(this.#arenaBytes);
   readonly #arenaF32 = new Float32Array(this.#arenaBytes);
   readonly #profiler: Profiler | undefined;
+  readonly #onError: (error: Error) => void;
+  readonly #largestBuffer: number;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pending = 0;
+  /** Names of the kernels that the next submit runs, for error messages. */
+  #kernels = new Set<string>();
   #dispatches = 0;
   #error: Error | undefined;
   #closed = false;
@@ -82,8 +86,11 @@ export class Gpu implements Disposable {
     this.device = open.device;
     this.info = open.info;
     this.subgroupSize = open.subgroupSize;
+    const { maxBufferSize, maxStorageBufferBindingSize } = open.device.limits;
+    this.#largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     this.#pool = new BufferPool(open.device);
     const onError = (error: Error) => this.#error ??= error;
+    this.#onError = onError;
     this.#pipelines = new PipelineCache(open.device, onError);
     this.#arena = open.device.createBuffer({
       size: DISPATCHES_PER_SUBMIT * UNIFORM_SLOT,
@@ -122,8 +129,17 @@ export class Gpu implements Disposable {
     return this.#dispatches;
   }
 
-  /** Lends a buffer of at least `bytes` with undefined content. */
+  /**
+   * Lends a buffer of at least `bytes` with undefined content.
+   *
+   * @throws {Error} if the device has no buffers of that size.
+   */
   acquire(bytes: number): PooledBuffer {
+    if (bytes > this.#largestBuffer) {
+      throw new Error(
+        `a buffer of ${bytes} bytes is more than the ${this.#largestBuffer} of this device: take a smaller batch or side`,
+      );
+    }
     if (this.#pool.idleBytes > IDLE_LIMIT && !this.#pool.has(bytes)) this.trim();
     return this.#pool.acquire(bytes);
   }
@@ -146,12 +162,23 @@ export class Gpu implements Disposable {
     return [Math.ceil(count / rows), rows];
   }
 
-  /** Encodes one dispatch. */
+  /**
+   * Encodes one dispatch.
+   *
+   * @throws {Error} if it has more workgroups than WebGPU allows.
+   */
   run<Buffers extends string, Parameters extends string>(
     kernel: Kernel<Buffers, Parameters>,
     dispatch: Dispatch<Buffers, Parameters>,
   ): void {
     this.#check();
+    if (dispatch.workgroups.some((count) => count! > MAXIMUM_WORKGROUPS)) {
+      throw new Error(
+        `kernel ${kernel.name}: ${
+          dispatch.workgroups.join(" x ")
+        } workgroups are more than ${MAXIMUM_WORKGROUPS} along one dimension`,
+      );
+    }
     const compiled = this.#pipelines.get(kernel, dispatch.constants);
     const buffers: PooledBuffer[] = [];
     for (const name in kernel.buffers) buffers.push(dispatch.buffers[name]);
@@ -176,6 +203,7 @@ export class Gpu implements Disposable {
     this.#pass.setBindGroup(0, group, [this.#pending * UNIFORM_SLOT]);
     this.#pass.dispatchWorkgroups(...dispatch.workgroups as [number, number, number]);
     this.#dispatches++;
+    this.#kernels.add(kernel.name);
     if (++this.#pending === DISPATCHES_PER_SUBMIT) this.flush();
   }
 
@@ -192,8 +220,16 @@ export class Gpu implements Disposable {
       this.#pending * UNIFORM_SLOT,
     );
     this.#profiler?.resolve(this.#encoder);
+    const kernels = this.#kernels;
+    this.device.pushErrorScope("validation");
     this.device.queue.submit([this.#encoder.finish()]);
+    this.device.popErrorScope().then((error) => {
+      if (!error) return;
+      const names = [...kernels].join(", ") || "copies alone";
+      this.#onError(new Error(`the GPU refused commands with ${names}: ${error.message}`));
+    });
     this.#encoder = this.#pass = undefined;
+    this.#kernels = new Set();
     this.#pending = 0;
   }
 
