@@ -142,8 +142,8 @@ const KERNELS = {
  * Chooses kernel, tile and access for a batch of matrix products.
  *
  * The subgroup kernel takes exactly 8 lanes (`subgroupSize` 8, as llvmpipe has on AVX2); everything
- * else runs the tiled kernel. Access is by vec4 where every contiguous extent, leading dimension,
- * offset and stride is a multiple of 4. A product with few rows and columns and a long `k` can be
+ * else runs the tiled kernel. Access is by vec4 where every leading dimension, offset and stride is a
+ * multiple of 4, and so is n, and k where A or B is contiguous along it. A product with few rows and columns and a long `k` can be
  * spread over more workgroups by making slices of `k` a batch with a C each, to be summed afterwards.
  *
  * @param subgroupSize Lanes of a subgroup, 0 where shaders cannot rely on it.
@@ -158,9 +158,10 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
   }
   const params = matmulParams(problem);
   const aligned = [
-    transA ? m : k,
-    transB ? k : n,
+    // C's rows are stored by fours, and k must end where an operand's load along it ends. An operand
+    // that is loaded across k may run over its m or n into padding: such sums are not stored.
     n,
+    !transA || transB ? k : 0,
     params.lda,
     params.ldb,
     params.ldc,

@@ -1,5 +1,7 @@
-// Access to A, B and C by vec4, for problems whose contiguous extents, leading dimensions, offsets
-// and strides are all multiples of 4. matmul_scalar.wgsl has the same functions for the others.
+// Access to A, B and C by vec4, for problems whose leading dimensions, offsets and strides are all
+// multiples of 4, and n, and k where a load goes along it. With TRANS_A a load goes along m, which may
+// be anything: what it reads beyond the last m, in the padding of A's row, adds up to rows of C that are
+// never stored. matmul_scalar.wgsl has the same functions for the other problems.
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;

@@ -1,5 +1,11 @@
+import { assertEquals } from "@std/assert";
+import { type MatmulProblem, planMatmul } from "../../kernels/matmul.ts";
+import { Random } from "../../lib/random.ts";
 import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
-import { checkOp, type Reference } from "./check.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
 
 /** [batch, m, k] x [batch or 1, k, n] by the definition. */
 function multiply(a: Reference, b: Reference, transposeA: boolean, transposeB: boolean): Reference {
@@ -70,4 +76,82 @@ Deno.test("linear with and without bias matches float64, with gradients", async 
     await checkOp("linear", { inputs: [x, [out, inp]], op: linear, reference });
     await checkOp("linear", { inputs: [x, [out, inp], [out]], op: linear, reference });
   }
+});
+
+/** The kernels for CPU drivers run on this device only if it has subgroups of 8. */
+const families = gpu.subgroupSize === 8 ? [8, 0] : [0];
+
+/** Rows of `width` numbers `stride` apart, each followed by NaN. */
+function padded(rows: Float32Array, width: number, stride: number): Float32Array {
+  const count = rows.length / width;
+  const data = new Float32Array(count * stride).fill(NaN);
+  for (let i = 0; i < count; i++) {
+    data.set(rows.subarray(i * width, (i + 1) * width), i * stride);
+  }
+  return data;
+}
+
+for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 66, n: 68, k: 3 }]) {
+  const batch = 3;
+  const [lda, ldb, ldc] = [Math.ceil(m / 4) * 4, n + 4, n + 8];
+  for (const subgroupSize of families) {
+    const family = subgroupSize === 8 ? "subgroup" : "tiled";
+    Deno.test(`${family} vec4 product of padded Aᵀ [${k}, ${m}] matches float64 and keeps to C`, async () => {
+      const random = new Random(m);
+      const values = (length: number) => Float32Array.from({ length }, () => random.normal());
+      const a = values(batch * k * m);
+      const b = values(batch * k * n);
+      const problem: MatmulProblem = {
+        m,
+        n,
+        k,
+        batch,
+        batchInner: batch,
+        transA: true,
+        lda,
+        ldb,
+        ldc,
+        strideA: [0, k * lda],
+        strideB: [0, k * ldb],
+        strideC: [0, m * ldc],
+      };
+      const plan = planMatmul(problem, subgroupSize);
+      assertEquals(plan.kernel.name, `matmul_${family}_vec4`);
+      using _ = new Scope(gpu);
+      const untouched = new Float32Array(batch * m * ldc).fill(-9);
+      const tensors = {
+        a: Tensor.from(gpu, padded(a, m, lda), [batch, k, lda]),
+        b: Tensor.from(gpu, padded(b, n, ldb), [batch, k, ldb]),
+        c: Tensor.from(gpu, untouched, [batch, m, ldc]),
+      };
+      const buffers = { a: tensors.a.buffer, b: tensors.b.buffer, c: tensors.c.buffer };
+      gpu.run(plan.kernel, { ...plan, buffers: { ...buffers, bias: tensors.b.buffer } });
+      const expected = multiply(
+        { shape: [batch, k, m], data: Float64Array.from(a) },
+        { shape: [batch, k, n], data: Float64Array.from(b) },
+        true,
+        false,
+      );
+      const inC = Float64Array.from(
+        untouched,
+        (value, i) => i % ldc < n ? expected.data[Math.floor(i / ldc) * n + i % ldc] : value,
+      );
+      assertClose(await tensors.c.data(), inC, f32Tolerance, "C and what lies between its rows");
+    });
+  }
+}
+
+Deno.test("a product is read by fours only where its layout allows it", () => {
+  const access = (problem: Partial<MatmulProblem>) =>
+    planMatmul({ m: 8, n: 8, k: 8, ...problem }, 0).kernel.name.split("_").at(-1);
+  assertEquals(access({}), "vec4");
+  assertEquals(access({ m: 7 }), "vec4");
+  assertEquals(access({ m: 7, transA: true }), "scalar"); // rows of 7, without padding
+  assertEquals(access({ m: 7, transA: true, lda: 8 }), "vec4");
+  assertEquals(access({ m: 7, transA: true, lda: 8, offsetA: 2 }), "scalar");
+  assertEquals(access({ m: 7, transA: true, lda: 8, transB: true }), "vec4");
+  assertEquals(access({ n: 7, ldb: 8, ldc: 8 }), "scalar"); // C's padding is not ours to write
+  assertEquals(access({ k: 7, lda: 8 }), "scalar");
+  assertEquals(access({ k: 7, transA: true }), "vec4");
+  assertEquals(access({ k: 7, transA: true, transB: true, ldb: 8 }), "scalar");
 });
