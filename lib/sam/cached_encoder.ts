@@ -55,21 +55,32 @@ export class CachedEncoder implements Disposable {
     const missing = inputs.filter(({ key }) => !this.#cache.has(key));
     return tidy(gpu, () => {
       const fresh = new Map<string, Tensor>();
-      if (missing.length > 0) {
-        const size = this.#side * this.#side * 3;
-        const pixels = new Float32Array(missing.length * size);
-        missing.forEach((input, i) => pixels.set(input.pixels(), i * size));
-        const shape = [missing.length, this.#side, this.#side, 3];
-        const x = run(this.#prefix, Tensor.from(gpu, pixels, shape));
-        missing.forEach(({ key }, i) => {
-          const own = missing.length === 1 ? x : slice(x, { axis: 0, start: i, end: i + 1 });
-          fresh.set(key, own);
-          this.#remember(key, own);
-        });
+      const atOnce = imagesAtOnce(this.#side);
+      for (let start = 0; start < missing.length; start += atOnce) {
+        for (const [key, activation] of this.#runPrefix(missing.slice(start, start + atOnce))) {
+          fresh.set(key, activation);
+          this.#remember(key, activation);
+        }
       }
       const parts = inputs.map(({ key }) => fresh.get(key) ?? this.#cache.get(key)!);
       return run(this.#suffix, parts.length === 1 ? parts[0].detach() : concat(parts, 0));
     });
+  }
+
+  /** What lies before the first trainable weight, for each image: [1, ...]. */
+  #runPrefix(inputs: readonly EncoderInput[]): [key: string, activation: Tensor][] {
+    const { gpu } = this.#encoder;
+    const size = this.#side * this.#side * 3;
+    const activations = tidy(gpu, () => {
+      const pixels = new Float32Array(inputs.length * size);
+      inputs.forEach((input, i) => pixels.set(input.pixels(), i * size));
+      const shape = [inputs.length, this.#side, this.#side, 3];
+      const x = run(this.#prefix, Tensor.from(gpu, pixels, shape));
+      return inputs.length === 1
+        ? [x]
+        : inputs.map((_, i) => slice(x, { axis: 0, start: i, end: i + 1 }));
+    });
+    return inputs.map(({ key }, i) => [key, activations[i]]);
   }
 
   #remember(key: string, activation: Tensor): void {
@@ -85,6 +96,11 @@ export class CachedEncoder implements Disposable {
     this.#cache.clear();
     this.#bytes = 0;
   }
+}
+
+/** Images of side S whose widest activation, 256 channels at S/4, stays within 64 MiB. */
+function imagesAtOnce(side: number): number {
+  return Math.max(1, Math.floor(2 ** 20 / (side * side)));
 }
 
 /** Runs stages one after the other, each in a scope of its own. */
