@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { InputError } from "../../lib/errors.ts";
+import { FIT_DEFAULTS } from "../../lib/train/trainer.ts";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
@@ -108,19 +109,8 @@ const defaults: Config = {
   crop: null,
   rescale: "percentile",
   side: 256,
-  seed: 0,
+  ...FIT_DEFAULTS,
   epochs: 3,
-  batchSize: 4,
-  learningRate: 1e-3,
-  warmupSteps: 20,
-  schedule: "cosine",
-  optimizer: "adamw",
-  weightDecay: 0,
-  maxGradNorm: 1,
-  prompt: "jittered-box",
-  validationPrompt: "tight-box",
-  patience: 10,
-  flip: 0.5,
   alpha: 16,
   dropout: 0,
   targets: ["attn.qkv"],

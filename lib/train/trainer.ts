@@ -49,7 +49,8 @@ export interface FitOptions {
   readonly seed?: number;
 }
 
-const defaults = {
+/** The values that {@linkcode fit} uses where none is given. */
+export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   batchSize: 4,
   learningRate: 1e-3,
   warmupSteps: 20,
@@ -62,7 +63,7 @@ const defaults = {
   patience: 10,
   flip: 0.5,
   seed: 0,
-} as const;
+};
 
 /** What an epoch came to. */
 export interface EpochMetrics {
@@ -138,7 +139,7 @@ export async function fit(
   data: FitData,
   chosen: FitOptions & FitCallbacks,
 ): Promise<FitResult> {
-  const options = { ...defaults, ...chosen };
+  const options = { ...FIT_DEFAULTS, ...chosen };
   const { gpu } = model.sam;
   const parameters = model.sam.trainableParameters();
   if (parameters.length === 0) {
