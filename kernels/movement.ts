@@ -1,6 +1,7 @@
 import { defineKernel } from "./spec.ts";
 import insertSource from "./insert.wgsl" with { type: "text" };
 import permuteSource from "./permute.wgsl" with { type: "text" };
+import repeatSource from "./repeat.wgsl" with { type: "text" };
 
 /** out = a strided view of x of up to five axes. */
 export const permuteKernel = defineKernel({
@@ -20,6 +21,14 @@ export const permuteKernel = defineKernel({
     s3: "u32",
     s4: "u32",
   },
+});
+
+/** out = x over and over. */
+export const repeatKernel = defineKernel({
+  name: "repeat",
+  source: repeatSource,
+  buffers: { x: "read", out: "read_write" },
+  params: { count4: "u32", x_count4: "u32" },
 });
 
 /** A band of out = x. */

@@ -19,6 +19,16 @@ export function sameShape(a: Shape, b: Shape): boolean {
 }
 
 /**
+ * Whether b, apart from leading axes of size 1, is the end of a, so that a tensor of shape b repeats as a
+ * whole along a's leading axes.
+ */
+export function isTail(a: Shape, b: Shape): boolean {
+  const first = b.findIndex((size) => size !== 1);
+  const tail = first < 0 ? [] : b.slice(first);
+  return b.length <= a.length && sameShape(a.slice(a.length - tail.length), tail);
+}
+
+/**
  * The shape that two operands broadcast to, by NumPy's rule: axes are aligned from the last, and an
  * axis of size 1 is repeated.
  *

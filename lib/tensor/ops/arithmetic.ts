@@ -6,17 +6,12 @@ import {
 } from "../../../kernels/elementwise.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
-import { broadcastShapes, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";
+import { broadcastShapes, isTail, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { sumTo } from "./sum.ts";
 import { scale } from "./unary.ts";
 
 type Op = keyof typeof binaryOps;
-
-/** Whether b's shape is a tail of a's, so that b repeats along a's leading axes. */
-function isTail(a: Shape, b: Shape): boolean {
-  return b.length <= a.length && b.every((size, axis) => size === a[a.length - b.length + axis]);
-}
 
 /** The four-axis strides by which an operand is read when it is broadcast: 0 where it repeats. */
 function broadcastStrides(operand: Shape): number[] {

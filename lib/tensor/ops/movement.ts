@@ -1,7 +1,7 @@
-import { insertKernel, permuteKernel } from "../../../kernels/movement.ts";
+import { insertKernel, permuteKernel, repeatKernel } from "../../../kernels/movement.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
-import { normaliseAxes, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";
+import { isTail, normaliseAxes, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { zeros } from "./fill.ts";
 import { sumTo } from "./sum.ts";
@@ -95,18 +95,35 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
   });
 }
 
-/** Repeats x along axes of size 1 or missing leading axes, without history. */
+/** x over and over: a scalar, or a size that divides into fours. */
+function repeat(x: Tensor, shape: Shape): Tensor {
+  const out = Tensor.empty(x.gpu, shape);
+  const count4 = Math.ceil(out.size / 4);
+  x.gpu.run(repeatKernel, {
+    buffers: { x: x.buffer, out: out.buffer },
+    params: { count4, x_count4: Math.ceil(x.size / 4) },
+    constants: { SCALAR: x.size === 1 },
+    workgroups: Gpu.grid(Math.ceil(count4 / 64)),
+  });
+  return out;
+}
+
+/**
+ * Repeats x along axes of size 1 or missing leading axes, without history.
+ *
+ * @throws {Error} if x does not repeat to the shape.
+ */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x.detach();
   const lead = shape.length - x.shape.length;
+  if (lead < 0 || x.shape.some((size, axis) => size !== 1 && size !== shape[lead + axis])) {
+    throw new Error(`broadcastTo: ${shapeText(x.shape)} does not repeat to ${shapeText(shape)}`);
+  }
+  if (x.size === 1 || (x.size % 4 === 0 && isTail(shape, x.shape))) return repeat(x, shape);
   const own = contiguousStrides(x.shape);
-  const strides = shape.map((size, axis) => {
-    const from = axis < lead ? 1 : x.shape[axis - lead];
-    if (from !== 1 && from !== size) {
-      throw new Error(`broadcastTo: ${shapeText(x.shape)} does not repeat to ${shapeText(shape)}`);
-    }
-    return from === 1 ? 0 : own[axis - lead];
-  });
+  const strides = shape.map((_, axis) =>
+    axis < lead || x.shape[axis - lead] === 1 ? 0 : own[axis - lead]
+  );
   return copyView("broadcastTo", x, shape, strides);
 }
 
