@@ -1,0 +1,160 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { InputError } from "../../lib/errors.ts";
+import { injectLora, type LoraLinear } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
+import { noGrad } from "../../lib/tensor/autograd.ts";
+import { sum } from "../../lib/tensor/ops/sum.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+import { largestDifference, testImage } from "./images.ts";
+
+/** A normalised picture [1, S, S, 3]. */
+function picture(side: number): Tensor {
+  const pixels = testImage(side, side).map((value) => (value - 115) / 58);
+  return Tensor.from(gpu, pixels, [1, side, side, 3]);
+}
+
+function embed(sam: Sam, side: number): Promise<Float32Array> {
+  using _ = new Scope(gpu);
+  return noGrad(() => sam.imageEncoder.forward(picture(side))).data();
+}
+
+function fillB(adapters: Map<string, LoraLinear>): void {
+  const random = new Random("B");
+  for (const { lora_B: { weight } } of adapters.values()) {
+    weight.write(Float32Array.from({ length: weight.size }, () => 0.1 * random.normal()));
+  }
+}
+
+Deno.test("the default targets are the ten qkv of the encoder", async () => {
+  const sam = await buildMobileSam(gpu);
+  const adapters = injectLora(sam, { rank: 2, random: new Random(0) });
+  assertEquals(
+    [...adapters.keys()],
+    [2, 6, 2].flatMap((depth, i) =>
+      Array.from({ length: depth }, (_, j) => `image_encoder.layers.${i + 1}.blocks.${j}.attn.qkv`)
+    ),
+  );
+  sam.dispose();
+});
+
+Deno.test("any Linear of encoder or decoder can be adapted, and a wrong name lists what there is", async () => {
+  const sam = await buildMobileSam(gpu);
+  const random = new Random(0);
+  const { message } = assertThrows(
+    () => injectLora(sam.imageEncoder, { rank: 2, targets: "q_proj", random }),
+    InputError,
+  );
+  for (const name of ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]) {
+    assertStringIncludes(message, name);
+  }
+  const adapters = injectLora(sam, {
+    rank: 2,
+    targets: /image_encoder\.layers\.3\..*|mask_decoder\.transformer\..*\.(q|v)_proj/,
+    random,
+  });
+  const paths = [...adapters.keys()];
+  assertEquals(paths.filter((path) => path.startsWith("image_encoder.")).length, 8);
+  assertEquals(paths.filter((path) => path.startsWith("mask_decoder.")).length, 14);
+  fillB(adapters);
+  using _ = new Scope(gpu);
+  const { masks } = sam.decode(sam.imageEncoder.forward(picture(64)), [{ box: [9, 9, 50, 40] }]);
+  sum(masks).backward();
+  for (const [path, { lora_A, lora_B }] of adapters) {
+    assert(lora_A.weight.grad && lora_B.weight.grad, `${path} gets no gradient`);
+  }
+  sam.dispose();
+});
+
+Deno.test("before training an adapted MobileSAM is bit-equal to the vanilla one", async () => {
+  const sam = await buildMobileSam(gpu);
+  const vanilla = await embed(sam, 256);
+  injectLora(sam.imageEncoder, {
+    rank: 16,
+    alpha: 32,
+    targets: ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"],
+    random: new Random(0),
+  });
+  const adapted = await embed(sam, 256);
+  const bits = (data: Float32Array) => new Uint32Array(data.buffer, data.byteOffset, data.length);
+  assert(bits(adapted).every((value, i) => value === bits(vanilla)[i]));
+  sam.dispose();
+});
+
+Deno.test("merged adapters compute the same for the price of none, and unmerge again", async () => {
+  const sam = await buildMobileSam(gpu);
+  const counted = async () => {
+    const before = gpu.dispatches;
+    const embedding = await embed(sam, 128);
+    return { embedding, dispatches: gpu.dispatches - before };
+  };
+  const vanilla = await counted();
+  const adapters = injectLora(sam.imageEncoder, { rank: 8, random: new Random(0) });
+  fillB(adapters);
+  const apart = await counted();
+  for (const adapter of adapters.values()) adapter.merge();
+  const merged = await counted();
+  for (const adapter of adapters.values()) adapter.unmerge();
+  const unmerged = await counted();
+
+  const effect = largestDifference(apart.embedding, vanilla.embedding);
+  assert(effect > 1e-3, `the adapters change the embedding by ${effect} only`);
+  assertEquals(merged.dispatches, vanilla.dispatches);
+  assertEquals(apart.dispatches, vanilla.dispatches + 2 * adapters.size);
+  const error = largestDifference(merged.embedding, apart.embedding);
+  const residue = largestDifference(unmerged.embedding, apart.embedding);
+  console.log(
+    `of an effect of ${effect.toExponential(1)}, largest difference merged ${
+      error.toExponential(1)
+    }, unmerged ${residue.toExponential(1)}`,
+  );
+  assert(error < 1e-4, `merging changes the embedding by ${error}`);
+  assert(residue < 1e-4, `unmerging leaves a difference of ${residue}`);
+  sam.dispose();
+});
+
+Deno.test("backward costs nothing for frozen weights and stops at the first trainable one", async () => {
+  const sam = await buildMobileSam(gpu);
+  const parameters = () => [...sam.namedParameters()];
+  /** Dispatches of backward, after a check of who has a gradient. */
+  const cost = (trainable: (path: string) => boolean): number => {
+    for (const [path, tensor] of parameters()) tensor.setParameter(trainable(path));
+    using _ = new Scope(gpu);
+    const embedding = sam.imageEncoder.forward(picture(64));
+    assertEquals(
+      embedding.requiresGrad,
+      parameters().some(([path]) => path.startsWith("image_encoder.") && trainable(path)),
+    );
+    const { masks } = sam.decode(embedding, [{ box: [9, 9, 50, 40] }]);
+    const loss = sum(masks);
+    const before = gpu.dispatches;
+    loss.backward();
+    const count = gpu.dispatches - before;
+    for (const [path, tensor] of parameters()) {
+      if (!trainable(path)) assertEquals(tensor.grad, null, `${path} is frozen`);
+      tensor.zeroGrad();
+    }
+    return count;
+  };
+  const random = new Random(0);
+  const adapters = injectLora(sam.imageEncoder, { rank: 2, random });
+  fillB(adapters);
+  const everything = cost((path) => !path.endsWith("gaussian_matrix"));
+  const decoder = cost((path) => path.startsWith("mask_decoder."));
+  const lora = cost((path) => path.includes("lora_"));
+  const lastBlock = cost((path) => /layers\.3\.blocks\.1\..*lora_/.test(path));
+  const firstBlock = cost((path) => /layers\.1\.blocks\.0\..*lora_/.test(path));
+  const neck = cost((path) => path.startsWith("image_encoder.neck."));
+  console.log(
+    `dispatches of backward: everything ${everything}, all adapters ${lora}, adapter of the first ` +
+      `block ${firstBlock}, of the last ${lastBlock}, neck ${neck}, decoder ${decoder}`,
+  );
+  assert(decoder < everything / 2, `decoder ${decoder} of ${everything}`);
+  assert(neck < lastBlock && lastBlock < firstBlock && firstBlock < lora && lora < everything);
+  // Where a gradient passes anyhow, an adapter costs the products for its A and B and nothing else.
+  assertEquals(lora - firstBlock, 9 * 2);
+  sam.dispose();
+});
