@@ -150,7 +150,8 @@ function isTarget(path: string, targets: string | readonly string[] | RegExp): b
  * @param model The model, or the part of it, to adapt.
  * @param options.random Draws the initial A.
  * @returns the adapted layers by path.
- * @throws {InputError} if the rank is not a positive integer or no Linear is a target.
+ * @throws {InputError} if the rank is not a positive integer, no Linear is a target or the model has
+ *   adapters already.
  */
 export function injectLora(
   model: Module,
@@ -160,8 +161,10 @@ export function injectLora(
   if (!Number.isInteger(rank) || rank < 1) {
     throw new InputError(`a LoRA rank of ${rank} is not possible: give a whole number from 1 on`);
   }
-  model.setTrainable(false);
   const linears = [...model.namedModules()].filter(([, module]) => module instanceof Linear);
+  if (linears.some(([, module]) => module instanceof LoraLinear)) {
+    throw new InputError("the model has adapters already: build it anew for others");
+  }
   let chosen = linears.filter(([path]) => isTarget(path, targets));
   if (chosen.length === 0) {
     const known = [...new Set(linears.map(([path]) => path.split(".").slice(-2).join(".")))];
@@ -178,7 +181,9 @@ export function injectLora(
       );
     }
     chosen = chosen.filter(([path]) => blocks.includes(order.indexOf(blockOf(path))));
+    if (chosen.length === 0) throw new InputError("no block is chosen: leave blocks out for all");
   }
+  model.setTrainable(false);
   const adapters = new Map<string, LoraLinear>();
   for (const [path, base, place] of chosen) {
     const adapter = new LoraLinear(model.gpu, base as Linear, {

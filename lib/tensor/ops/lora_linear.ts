@@ -1,5 +1,5 @@
 import { record } from "../autograd.ts";
-import { shapeText } from "../shape.ts";
+import { sameShape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { gemm } from "./gemm.ts";
 import { sum } from "./sum.ts";
@@ -32,7 +32,9 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
   const { gpu } = x;
   const [out, inp] = weight.shape;
   const rank = loraA.shape[0];
-  if (x.shape.at(-1) !== inp || loraA.shape[1] !== inp || loraB.shape[0] !== out) {
+  if (
+    x.shape.at(-1) !== inp || loraA.shape[1] !== inp || !sameShape(loraB.shape, [out, rank])
+  ) {
     throw new Error(
       `loraLinear: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)}, A ${
         shapeText(loraA.shape)
