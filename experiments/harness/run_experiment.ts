@@ -14,7 +14,7 @@ import { saveAdapter } from "../../lib/weights/adapter.ts";
 import { type Config, displayName, type Experiment, experimentConfig } from "./config.ts";
 import type { Environment } from "./environment.ts";
 import { adapterConfig, buildModel, trainedWeights } from "./model.ts";
-import type { StudyData } from "./study_data.ts";
+import { describeParts, type StudyData } from "./study_data.ts";
 
 /** Kinds of prompt that every model is scored under; the first is the study's. */
 export const SCORED_PROMPTS: readonly PromptKind[] = [
@@ -82,7 +82,15 @@ export async function runExperiment(
   const writeJson = (file: string, value: unknown) =>
     writeFileAtomic(join(folder, file), JSON.stringify(value, null, 2) + "\n");
 
-  await writeJson("config.json", { experiment, config: { ...config, data: data.name } });
+  await writeJson("config.json", {
+    experiment,
+    config: { ...config, data: data.name },
+    data: {
+      cases: data.slices.dataset.cases.length,
+      ...describeParts(data),
+      crop: data.slices.crop,
+    },
+  });
   await writeJson("environment.json", context.environment);
   await writeJson("split.json", data.split);
 

@@ -15,7 +15,7 @@ import { describeEnvironment } from "./environment.ts";
 import { buildModel } from "./model.ts";
 import type { Options } from "./options.ts";
 import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
-import { openStudyData, type StudyData } from "./study_data.ts";
+import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
 
 /**
  * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
@@ -57,10 +57,6 @@ export async function runStudy(
   }
 
   const rows = [...runs.map(comparisonRow), ...await trivialRows(data, config.seed)];
-  const part = (refs: readonly SliceRef[]) => ({
-    patients: new Set(refs.map(({ patient }) => patient)).size,
-    slices: refs.length,
-  });
   const table = compareRows(rows, {
     dataset: data.name,
     simulated: data.simulated,
@@ -70,11 +66,7 @@ export async function runStudy(
     epochs: config.epochs,
     adapter: gpu.info.name,
     command,
-    splits: {
-      train: part(data.parts.train),
-      validation: part(data.parts.validation),
-      test: part(data.parts.test),
-    },
+    splits: describeParts(data),
     scoredOn: "test",
     primaryPrompt: SCORED_PROMPTS[0],
   });

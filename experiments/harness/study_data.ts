@@ -60,6 +60,21 @@ export async function openStudyData(
   return { name: dataset.name, simulated, slices, split, parts };
 }
 
+/** How many patients and slices each part of a study holds. */
+export function describeParts(
+  { parts }: StudyData,
+): Record<keyof Partition<SliceRef>, { patients: number; slices: number }> {
+  const describe = (refs: readonly SliceRef[]) => ({
+    patients: new Set(refs.map(({ patient }) => patient)).size,
+    slices: refs.length,
+  });
+  return {
+    train: describe(parts.train),
+    validation: describe(parts.validation),
+    test: describe(parts.test),
+  };
+}
+
 /** The slice options of a config. */
 export function sliceOptions(config: Config): Parameters<typeof openSlices>[1] {
   return {
