@@ -95,8 +95,9 @@ export abstract class Module {
   /** Called after the weights were loaded, for modules that keep some of them on the host. */
   protected onLoad(_state: HostState, _path: string): void {}
 
-  /** Frees all weights. */
+  /** Frees all weights, and what the modules below made from theirs. */
   dispose(): void {
+    for (const [, child] of this.namedChildren()) child.dispose();
     for (const [, tensor] of this.namedParameters()) {
       tensor.zeroGrad();
       tensor.dispose();

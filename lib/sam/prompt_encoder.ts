@@ -195,8 +195,16 @@ export class PromptEncoder extends Module {
 
   /** Frees all weights and the position embeddings made from them. */
   override dispose(): void {
+    this.#dropDensePe();
+    super.dispose();
+  }
+
+  protected override onLoad(): void {
+    this.#dropDensePe();
+  }
+
+  #dropDensePe(): void {
     for (const pe of this.#densePe.values()) pe.dispose();
     this.#densePe.clear();
-    super.dispose();
   }
 }
