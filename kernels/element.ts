@@ -1,10 +1,12 @@
-import type { Kernel } from "./spec.ts";
+import { defineKernel, type Kernel } from "./spec.ts";
+import scalarElement from "./element_scalar.wgsl" with { type: "text" };
+import vec4Element from "./element_vec4.wgsl" with { type: "text" };
 
-/** A kernel over channels-last data for any number of channels and, faster, for multiples of 4. */
+/** A kernel that takes neighbouring elements (channels, a row) one at a time or, faster, by fours. */
 export interface ElementKernels<Buffers extends string, Parameters extends string> {
-  /** Works on single channels. */
+  /** For any number of neighbours. */
   readonly scalar: Kernel<Buffers, Parameters>;
-  /** Works on four neighbouring channels at a time. */
+  /** For numbers that divide into fours or are padded to do so. */
   readonly vec4: Kernel<Buffers, Parameters>;
 }
 
@@ -12,20 +14,21 @@ export interface ElementKernels<Buffers extends string, Parameters extends strin
 export function byElement<Buffers extends string, Parameters extends string>(
   kernel: Kernel<Buffers, Parameters>,
 ): ElementKernels<Buffers, Parameters> {
-  const form = (name: string, type: string) => ({
-    ...kernel,
-    name: `${kernel.name}_${name}`,
-    source: `alias Element = ${type};\n${kernel.source}`,
-  });
-  return { scalar: form("scalar", "f32"), vec4: form("vec4", "vec4<f32>") };
+  const form = (name: string, element: string) =>
+    defineKernel({
+      ...kernel,
+      name: `${kernel.name}_${name}`,
+      source: element + kernel.source,
+    });
+  return { scalar: form("scalar", scalarElement), vec4: form("vec4", vec4Element) };
 }
 
-/** The form that suits a number of channels, and that number in its Elements. */
-export function forChannels<Buffers extends string, Parameters extends string>(
+/** The form that suits n neighbours, and their number in its Elements. */
+export function inElements<Buffers extends string, Parameters extends string>(
   kernels: ElementKernels<Buffers, Parameters>,
-  channels: number,
+  n: number,
 ): { kernel: Kernel<Buffers, Parameters>; elements: number } {
-  return channels % 4 === 0
-    ? { kernel: kernels.vec4, elements: channels / 4 }
-    : { kernel: kernels.scalar, elements: channels };
+  return n % 4 === 0
+    ? { kernel: kernels.vec4, elements: n / 4 }
+    : { kernel: kernels.scalar, elements: n };
 }

@@ -1,11 +1,11 @@
-import { defineByWidth } from "./row.ts";
+import { byElement } from "./element.ts";
 import backwardSource from "./layer_norm_backward.wgsl" with { type: "text" };
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
 import parametersSource from "./layer_norm_parameters.wgsl" with { type: "text" };
 import rowSource from "./row.wgsl" with { type: "text" };
 
 /** out = x normalised along each row, times weight, plus bias. */
-export const layerNormKernel = defineByWidth({
+export const layerNormKernels = byElement({
   name: "layer_norm",
   source: rowSource + forwardSource,
   buffers: { x: "read", weight: "read", bias: "read", out: "read_write", statistics: "read_write" },
@@ -13,7 +13,7 @@ export const layerNormKernel = defineByWidth({
 });
 
 /** Gradient with respect to x. */
-export const layerNormBackwardKernel = defineByWidth({
+export const layerNormBackwardKernels = byElement({
   name: "layer_norm_backward",
   source: rowSource + backwardSource,
   buffers: { x: "read", weight: "read", statistics: "read", dy: "read", dx: "read_write" },
@@ -21,7 +21,7 @@ export const layerNormBackwardKernel = defineByWidth({
 });
 
 /** Gradients with respect to weight and bias, by chunks of rows. */
-export const layerNormParametersKernel = defineByWidth({
+export const layerNormParametersKernels = byElement({
   name: "layer_norm_parameters",
   source: parametersSource,
   buffers: {

@@ -4,10 +4,10 @@
 // by Chan's formula.
 struct Params { rows: u32, length: u32, eps: f32 } // length in Elements
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Elements>;
-@group(0) @binding(2) var<storage, read> weight: array<Elements>;
-@group(0) @binding(3) var<storage, read> bias: array<Elements>;
-@group(0) @binding(4) var<storage, read_write> out: array<Elements>;
+@group(0) @binding(1) var<storage, read> x: array<Element>;
+@group(0) @binding(2) var<storage, read> weight: array<Element>;
+@group(0) @binding(3) var<storage, read> bias: array<Element>;
+@group(0) @binding(4) var<storage, read_write> out: array<Element>;
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec2<f32>>;
 
 @compute @workgroup_size(64)
@@ -19,8 +19,8 @@ fn main(
   let share = share_of(group, groups, lane, params.rows, params.length);
   let start = share.row * params.length;
   var count = 0.0;
-  var mean = Elements();
-  var squares = Elements();
+  var mean = Element();
+  var squares = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
     count += 1.0;
     let v = x[start + i];

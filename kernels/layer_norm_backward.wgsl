@@ -2,11 +2,11 @@
 // xhat = (x - mean) rstd.
 struct Params { rows: u32, length: u32 } // length in Elements
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Elements>;
-@group(0) @binding(2) var<storage, read> weight: array<Elements>;
+@group(0) @binding(1) var<storage, read> x: array<Element>;
+@group(0) @binding(2) var<storage, read> weight: array<Element>;
 @group(0) @binding(3) var<storage, read> statistics: array<vec2<f32>>;
-@group(0) @binding(4) var<storage, read> dy: array<Elements>;
-@group(0) @binding(5) var<storage, read_write> dx: array<Elements>;
+@group(0) @binding(4) var<storage, read> dy: array<Element>;
+@group(0) @binding(5) var<storage, read_write> dx: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -19,8 +19,8 @@ fn main(
   let moments = statistics[min(share.row, params.rows - 1)];
   let mean = moments.x;
   let rstd = moments.y;
-  var g_sum = Elements();
-  var gx_sum = Elements();
+  var g_sum = Element();
+  var gx_sum = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
     let g = weight[i] * dy[start + i];
     g_sum += g;

@@ -1,11 +1,11 @@
-import { defineByWidth } from "./row.ts";
+import { byElement } from "./element.ts";
 import { defineKernel } from "./spec.ts";
 import backwardSource from "./mask_loss_backward.wgsl" with { type: "text" };
 import lossSource from "./mask_loss.wgsl" with { type: "text" };
 import sumsSource from "./mask_sums.wgsl" with { type: "text" };
 
 /** Sums of cross entropy, overlap, prediction and target over chunks of each sample. */
-export const maskSumsKernel = defineByWidth({
+export const maskSumsKernels = byElement({
   name: "mask_sums",
   source: sumsSource,
   buffers: { logits: "read", targets: "read", out: "read_write" },
@@ -27,7 +27,7 @@ export const maskLossKernel = defineKernel({
 });
 
 /** Gradient of the loss with respect to the logits. */
-export const maskLossBackwardKernel = defineByWidth({
+export const maskLossBackwardKernels = byElement({
   name: "mask_loss_backward",
   source: backwardSource,
   buffers: {

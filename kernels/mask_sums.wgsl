@@ -4,15 +4,15 @@
 override HARD: bool = false;
 struct Params { length: u32, chunks: u32 } // length of a sample in Elements
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<Elements>;
-@group(0) @binding(2) var<storage, read> targets: array<Elements>;
+@group(0) @binding(1) var<storage, read> logits: array<Element>;
+@group(0) @binding(2) var<storage, read> targets: array<Element>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // [samples, chunks]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
   if (id.x >= params.chunks) { return; }
-  let one = Elements() + 1.0;
-  let zero = Elements();
+  let one = Element() + 1.0;
+  let zero = Element();
   var entropy = zero;
   var both = zero;
   var predicted = zero;

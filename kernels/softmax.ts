@@ -1,10 +1,10 @@
-import { defineByWidth } from "./row.ts";
+import { byElement } from "./element.ts";
 import backwardSource from "./softmax_backward.wgsl" with { type: "text" };
 import rowSource from "./row.wgsl" with { type: "text" };
 import softmaxSource from "./softmax.wgsl" with { type: "text" };
 
 /** x = softmax(x + bias) along rows, in place. Any buffer does as `bias` where there is none. */
-export const softmaxKernel = defineByWidth({
+export const softmaxKernels = byElement({
   name: "softmax",
   source: rowSource + softmaxSource,
   buffers: { x: "read_write", bias: "read" },
@@ -12,7 +12,7 @@ export const softmaxKernel = defineByWidth({
 });
 
 /** dp becomes the gradient with respect to the softmax's input, in place. */
-export const softmaxBackwardKernel = defineByWidth({
+export const softmaxBackwardKernels = byElement({
   name: "softmax_backward",
   source: rowSource + backwardSource,
   buffers: { p: "read", dp: "read_write" },

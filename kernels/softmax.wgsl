@@ -5,8 +5,8 @@
 override BIAS: bool = false;
 struct Params { rows: u32, n: u32, bias_rows: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<Elements>;
-@group(0) @binding(2) var<storage, read> bias: array<Elements>;
+@group(0) @binding(1) var<storage, read_write> x: array<Element>;
+@group(0) @binding(2) var<storage, read> bias: array<Element>;
 
 const LOWEST: f32 = -3.4e38;
 
@@ -22,8 +22,8 @@ fn main(
   let bias_start = (share.row % params.bias_rows) * length;
 
   // The sum of exp(v - highest) so far; a new highest v scales what was summed before.
-  var highest = Elements() + LOWEST;
-  var sum = Elements();
+  var highest = Element() + LOWEST;
+  var sum = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
     let v = score(start, bias_start, i);
     let e = exp(-abs(v - highest));
@@ -37,7 +37,7 @@ fn main(
   }
 }
 
-fn score(start: u32, bias_start: u32, i: u32) -> Elements {
+fn score(start: u32, bias_start: u32, i: u32) -> Element {
   var v = x[start + i];
   if (BIAS) { v += bias[bias_start + i]; }
   return inside(v, i * WIDTH, params.n, LOWEST);

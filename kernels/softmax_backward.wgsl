@@ -2,8 +2,8 @@
 // that of its input. Rows are laid out as in softmax.wgsl, and again the filling is set to 0.
 struct Params { rows: u32, n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> p: array<Elements>;
-@group(0) @binding(2) var<storage, read_write> dp: array<Elements>;
+@group(0) @binding(1) var<storage, read> p: array<Element>;
+@group(0) @binding(2) var<storage, read_write> dp: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -14,7 +14,7 @@ fn main(
   let length = (params.n + WIDTH - 1) / WIDTH;
   let share = share_of(group, groups, lane, params.rows, length);
   let start = share.row * length;
-  var sum = Elements();
+  var sum = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
     sum += p[start + i] * inside(dp[start + i], i * WIDTH, params.n, 0.0);
   }

@@ -1,5 +1,5 @@
 import { col2imKernels, im2colKernels } from "../../../kernels/conv.ts";
-import { forChannels } from "../../../kernels/element.ts";
+import { inElements } from "../../../kernels/element.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Tensor } from "../tensor.ts";
 
@@ -59,7 +59,7 @@ export function im2col(x: Tensor, window: Window, turn: Turn): Tensor {
   const [, h, w, channels] = x.shape;
   const [kernel_h, kernel_w] = window.kernel;
   const [out_h, out_w] = positions([h, w], window);
-  const { kernel, elements } = forChannels(im2colKernels, channels);
+  const { kernel, elements } = inElements(im2colKernels, channels);
   const col = Tensor.empty(gpu, [turn.rows, kernel_h * kernel_w * channels]);
   const count = turn.rows * elements;
   gpu.run(kernel, {
@@ -94,7 +94,7 @@ export function col2im(
   const [, h, w, channels] = x.shape;
   const [kernel_h, kernel_w] = window.kernel;
   const [out_h, out_w] = positions([h, w], window);
-  const { kernel, elements } = forChannels(col2imKernels, channels);
+  const { kernel, elements } = inElements(col2imKernels, channels);
   const count = turn.images * h * w * elements;
   x.gpu.run(kernel, {
     buffers: { col: col.buffer, bias: (bias ?? col).buffer, x: x.buffer },

@@ -6,7 +6,7 @@ import {
   depthwiseWeightKernels,
   TILE_COLUMNS,
 } from "../../../kernels/conv.ts";
-import { forChannels } from "../../../kernels/element.ts";
+import { inElements } from "../../../kernels/element.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { Tensor } from "../tensor.ts";
@@ -67,7 +67,7 @@ function forward(x: Tensor, weight: Tensor, { window, bias }: Depthwise): Tensor
     convolve3x3(x, weight, { out, padding: window.padding, bias, flip: false });
     return out;
   }
-  const { kernel, elements } = forChannels(depthwiseKernels, channels);
+  const { kernel, elements } = inElements(depthwiseKernels, channels);
   const count = batch * outH * outW * elements;
   gpu.run(kernel, {
     buffers: {
@@ -94,7 +94,7 @@ function inputGradient(
     convolve3x3(dy, weight, { out: dx, padding: 2 - window.padding, bias: null, flip: true });
     return dx;
   }
-  const { kernel, elements } = forChannels(depthwiseInputKernels, shape[3]);
+  const { kernel, elements } = inElements(depthwiseInputKernels, shape[3]);
   const count = dx.size / shape[3] * elements;
   gpu.run(kernel, {
     buffers: { dy: dy.buffer, weight: weight.buffer, dx: dx.buffer },
@@ -111,7 +111,7 @@ function weightGradient(dy: Tensor, x: Tensor, window: Window): Tensor {
   const [kh, kw] = window.kernel;
   const buffers = { x: x.buffer, dy: dy.buffer };
   if (is3x3(window)) {
-    const { kernel, elements } = forChannels(depthwise3x3WeightKernels, channels);
+    const { kernel, elements } = inElements(depthwise3x3WeightKernels, channels);
     const tiles = tilesOf(dy, elements);
     const parts = Tensor.empty(gpu, [batch * tiles.strips * tiles.columns, 9, channels]);
     const count = parts.shape[0] * elements;
@@ -122,7 +122,7 @@ function weightGradient(dy: Tensor, x: Tensor, window: Window): Tensor {
     });
     return sum(parts, { axes: [0] });
   }
-  const { kernel, elements } = forChannels(depthwiseWeightKernels, channels);
+  const { kernel, elements } = inElements(depthwiseWeightKernels, channels);
   const parts = Tensor.empty(gpu, [batch * outH, kh * kw, channels]);
   const count = parts.size / channels * elements;
   gpu.run(kernel, {
@@ -145,7 +145,7 @@ function convolve3x3(
   },
 ): void {
   const [batch, , , channels] = out.shape;
-  const { kernel, elements } = forChannels(depthwise3x3Kernels, channels);
+  const { kernel, elements } = inElements(depthwise3x3Kernels, channels);
   const tiles = tilesOf(out, elements);
   const count = batch * tiles.strips * tiles.columns * elements;
   x.gpu.run(kernel, {

@@ -1,12 +1,13 @@
+import { inElements } from "../../../kernels/element.ts";
 import {
-  layerNormBackwardKernel,
-  layerNormKernel,
-  layerNormParametersKernel,
+  layerNormBackwardKernels,
+  layerNormKernels,
+  layerNormParametersKernels,
 } from "../../../kernels/layer_norm.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { byWidth, rowDispatch } from "./rows.ts";
+import { rowDispatch } from "./rows.ts";
 import { sumTo } from "./sum.ts";
 
 /** Rows that one invocation sums for the gradients of weight and bias, and chunks at most. */
@@ -43,8 +44,7 @@ export function layerNorm(
     );
   }
   const rows = x.size / channels;
-  const { kernel, width } = byWidth(layerNormKernel, channels);
-  const length = channels / width;
+  const { kernel, elements: length } = inElements(layerNormKernels, channels);
   const output = Tensor.empty(gpu, x.shape);
   const statistics = Tensor.empty(gpu, [rows, 2]);
   gpu.run(kernel, {
@@ -67,7 +67,7 @@ export function layerNorm(
       let dx = null;
       if (toX) {
         dx = Tensor.empty(gpu, x.shape);
-        gpu.run(byWidth(layerNormBackwardKernel, channels).kernel, {
+        gpu.run(inElements(layerNormBackwardKernels, channels).kernel, {
           buffers: {
             x: x.buffer,
             weight: weight.buffer,
@@ -84,7 +84,7 @@ export function layerNorm(
       const chunks = Math.ceil(rows / chunk);
       const dweight = Tensor.empty(gpu, [chunks, channels]);
       const dbias = Tensor.empty(gpu, [chunks, channels]);
-      gpu.run(byWidth(layerNormParametersKernel, channels).kernel, {
+      gpu.run(inElements(layerNormParametersKernels, channels).kernel, {
         buffers: {
           x: x.buffer,
           statistics: statistics.buffer,

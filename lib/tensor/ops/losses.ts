@@ -1,12 +1,12 @@
+import { inElements } from "../../../kernels/element.ts";
 import {
-  maskLossBackwardKernel,
+  maskLossBackwardKernels,
   maskLossKernel,
-  maskSumsKernel,
+  maskSumsKernels,
 } from "../../../kernels/mask_loss.ts";
 import { record } from "../autograd.ts";
 import { sameShape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { byWidth } from "./rows.ts";
 import { sum } from "./sum.ts";
 
 /** Partial sums of a sample at most, and the steps that one should take at least. */
@@ -47,8 +47,7 @@ function reduceMasks(
   const { gpu } = logits;
   const [samples] = logits.shape;
   const n = logits.size / samples;
-  const { kernel, width } = byWidth(maskSumsKernel, n);
-  const length = n / width;
+  const { kernel, elements: length } = inElements(maskSumsKernels, n);
   const chunks = Math.min(MAXIMUM_CHUNKS, Math.ceil(length / STEPS_PER_CHUNK));
   using sums = Tensor.empty(gpu, [samples, chunks, 4]);
   gpu.run(kernel, {
@@ -126,8 +125,8 @@ export function diceBceLoss(
     output: sum(terms),
     saved: [logits, target, coefficients],
     backward: (dloss, [logits, target, coefficients]) => {
-      const { kernel, width } = byWidth(maskLossBackwardKernel, logits.size / samples);
-      const length = logits.size / samples / width;
+      const n = logits.size / samples;
+      const { kernel, elements: length } = inElements(maskLossBackwardKernels, n);
       const dlogits = Tensor.empty(gpu, logits.shape);
       gpu.run(kernel, {
         buffers: {

@@ -1,4 +1,4 @@
-import { forChannels } from "../../../kernels/element.ts";
+import { inElements } from "../../../kernels/element.ts";
 import { resizeBilinearBackwardKernels, resizeBilinearKernels } from "../../../kernels/resize.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
@@ -23,7 +23,7 @@ export function resizeBilinear(
   }
   const { gpu, shape } = x;
   const [batch, h, w, channels] = shape;
-  const { kernel, elements } = forChannels(resizeBilinearKernels, channels);
+  const { kernel, elements } = inElements(resizeBilinearKernels, channels);
   const params = {
     h,
     w,
@@ -46,7 +46,7 @@ export function resizeBilinear(
     output,
     saved: [],
     backward: (dy) => {
-      const { kernel } = forChannels(resizeBilinearBackwardKernels, channels);
+      const { kernel } = inElements(resizeBilinearBackwardKernels, channels);
       const dx = Tensor.empty(gpu, shape);
       const count = batch * h * w * elements;
       gpu.run(kernel, {

@@ -1,5 +1,3 @@
-import type { WidthVariants } from "../../../kernels/row.ts";
-import type { Kernel } from "../../../kernels/spec.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 
 /** Rows below which one invocation a row would leave most of a CPU's vector lanes idle. */
@@ -18,12 +16,4 @@ export function rowDispatch(gpu: Gpu, rows: number): RowDispatch {
   return gpu.info.type === "CPU" && rows >= FEW_ROWS
     ? { constants: { ROW_LANES: 1 }, workgroups: Gpu.grid(Math.ceil(rows / 64)) }
     : { constants: { ROW_LANES: 64 }, workgroups: Gpu.grid(rows) };
-}
-
-/** The variant of a kernel for rows of `n` elements, and what it takes at once. */
-export function byWidth<Buffers extends string, Parameters extends string>(
-  kernel: WidthVariants<Buffers, Parameters>,
-  n: number,
-): { kernel: Kernel<Buffers, Parameters>; width: 1 | 4 } {
-  return n % 4 === 0 ? { kernel: kernel.vec4, width: 4 } : { kernel: kernel.scalar, width: 1 };
 }

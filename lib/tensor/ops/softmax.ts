@@ -1,8 +1,9 @@
-import { softmaxBackwardKernel, softmaxKernel } from "../../../kernels/softmax.ts";
+import { inElements } from "../../../kernels/element.ts";
+import { softmaxBackwardKernels, softmaxKernels } from "../../../kernels/softmax.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { byWidth, rowDispatch } from "./rows.ts";
+import { rowDispatch } from "./rows.ts";
 
 /** Rows of n elements that may be padded to a multiple of 4. */
 export interface RowLayout {
@@ -23,7 +24,7 @@ export function softmaxInPlace(x: Tensor, options: RowLayout & { bias?: Tensor |
   const rows = x.size / stride;
   const dispatch = rowDispatch(x.gpu, rows);
   // Without a bias any buffer stands in for it but x's own, which is written.
-  const { kernel } = byWidth(softmaxKernel, stride);
+  const { kernel } = inElements(softmaxKernels, stride);
   const spare = bias ?? Tensor.empty(x.gpu, [1]);
   x.gpu.run(kernel, {
     buffers: { x: x.buffer, bias: spare.buffer },
@@ -41,7 +42,7 @@ export function softmaxInPlace(x: Tensor, options: RowLayout & { bias?: Tensor |
 export function softmaxBackwardInPlace(dp: Tensor, options: RowLayout & { p: Tensor }): void {
   const { n, stride, p } = options;
   const rows = dp.size / stride;
-  dp.gpu.run(byWidth(softmaxBackwardKernel, stride).kernel, {
+  dp.gpu.run(inElements(softmaxBackwardKernels, stride).kernel, {
     buffers: { p: p.buffer, dp: dp.buffer },
     params: { rows, n },
     ...rowDispatch(dp.gpu, rows),

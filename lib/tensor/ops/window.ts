@@ -1,4 +1,4 @@
-import { forChannels } from "../../../kernels/element.ts";
+import { inElements } from "../../../kernels/element.ts";
 import { placeKernels, windowKernels } from "../../../kernels/window.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
@@ -9,7 +9,7 @@ import { Tensor } from "../tensor.ts";
 function place(x: Tensor, height: number, width: number): Tensor {
   const { gpu } = x;
   const [batch, h, w, channels] = x.shape;
-  const { kernel, elements } = forChannels(placeKernels, channels);
+  const { kernel, elements } = inElements(placeKernels, channels);
   const out = Tensor.empty(gpu, [batch, height, width, channels]);
   const quads = Math.ceil(width / 4);
   const count = batch * height * quads * elements;
@@ -82,7 +82,7 @@ function copyWindows(
   const [batch, h, w, channels] = images;
   const rows = Math.ceil(h / size);
   const columns = Math.ceil(w / size);
-  const { kernel, elements } = forChannels(windowKernels, channels);
+  const { kernel, elements } = inElements(windowKernels, channels);
   const windows = batch * rows * columns;
   const out = Tensor.empty(gpu, unpartition ? images : [windows, size * size, channels]);
   const count = windows * size * elements;
