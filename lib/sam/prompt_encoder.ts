@@ -199,6 +199,7 @@ export class PromptEncoder extends Module {
     super.dispose();
   }
 
+  /** Forgets the position embeddings made from other weights. */
   protected override onLoad(): void {
     this.#dropDensePe();
   }
