@@ -4,7 +4,7 @@ import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
-import { sameShape } from "../../lib/tensor/shape.ts";
+import { checkHostState } from "../../lib/nn/host_state.ts";
 import type { AdapterConfig } from "../../lib/weights/adapter.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
 import type { Config, Experiment } from "./config.ts";
@@ -57,20 +57,7 @@ export async function trainedWeights(sam: Sam): Promise<StateDict> {
  */
 export function restoreWeights(sam: Sam, weights: StateDict, source: string): void {
   const parameters = new Map(sam.trainableParameters());
-  for (const [path, tensor] of parameters) {
-    const saved = weights.get(path);
-    if (!saved || !sameShape(saved.shape, tensor.shape)) {
-      throw new InputError(
-        `${source} ${
-          saved ? "has another shape for" : "lacks"
-        } ${path}: it was trained otherwise than its config says`,
-      );
-    }
-  }
-  for (const path of weights.keys()) {
-    if (!parameters.has(path)) {
-      throw new InputError(`${source} holds ${path}, which the model does not train`);
-    }
-  }
+  const shapes = new Map([...parameters].map(([path, { shape }]) => [path, shape]));
+  checkHostState(weights, shapes, { source });
   for (const [path, tensor] of parameters) tensor.write(weights.get(path)!.data);
 }
