@@ -1,0 +1,254 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { AugmentedSlice } from "../../lib/data/augment.ts";
+import type { Prompt } from "../../lib/data/prompts.ts";
+import { InputError } from "../../lib/errors.ts";
+import { injectLora } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { SliceModel } from "../../lib/train/slice_model.ts";
+import {
+  type EpochMetrics,
+  fit,
+  type FitOptions,
+  type FitProgress,
+} from "../../lib/train/trainer.ts";
+import { gpu } from "../gpu.ts";
+import { discs } from "./discs.ts";
+import { tinySam } from "./tiny_sam.ts";
+
+/** Four slices to train on and two to validate on. */
+function data(reader = discs("disc", { count: 6 })) {
+  return { reader, train: reader.refs.slice(0, 4), validation: reader.refs.slice(4) };
+}
+
+const quick = { batchSize: 2, warmupSteps: 2, prompt: "tight-box", learningRate: 2e-3 } as const;
+
+/** What a run came to, without its times. */
+async function run(sam: Sam, options: FitOptions & { cacheBytes?: number }) {
+  using model = new SliceModel(sam, { side: 64, cacheBytes: options.cacheBytes });
+  const { epochs, bestEpoch } = await fit(model, data(), options);
+  const weights = await Promise.all(sam.trainableParameters().map(([, tensor]) => tensor.data()));
+  return { epochs: epochs.map((metrics) => ({ ...metrics, seconds: 0 })), bestEpoch, weights };
+}
+
+Deno.test("LoRA on MobileSAM learns discs, and the same seed gives the same bits again", async () => {
+  const train = async () => {
+    const sam = await buildMobileSam(gpu);
+    injectLora(sam.imageEncoder, { rank: 4, dropout: 0.1, random: new Random(0) });
+    const result = await run(sam, {
+      ...quick,
+      epochs: 3,
+      learningRate: 5e-3,
+      prompt: "whole-image",
+      validationPrompt: "whole-image",
+    });
+    sam.dispose();
+    return result;
+  };
+  const first = await train();
+  assertEquals(first.epochs.map(({ epoch, steps }) => [epoch, steps]), [[1, 2], [2, 2], [3, 2]]);
+  const losses = first.epochs.map(({ validationLoss }) => validationLoss);
+  console.log(`validation losses ${losses.map((loss) => loss.toFixed(3)).join(", ")}`);
+  assert(losses[2] < 0.9 * losses[0]);
+  assertEquals(await train(), first);
+});
+
+Deno.test("the seed decides order, flips and prompts", async () => {
+  const train = async (seed: number) => {
+    const sam = tinySam();
+    sam.maskDecoder.setTrainable(true);
+    const result = await run(sam, { ...quick, epochs: 2, prompt: "mixed", seed });
+    sam.dispose();
+    return result;
+  };
+  const first = await train(1);
+  assertEquals(await train(1), first);
+  const other = await train(2);
+  assert(other.epochs[0].trainLoss !== first.epochs[0].trainLoss);
+});
+
+Deno.test("with a cache and without one training is the same, bit for bit", async () => {
+  const train = async (cacheBytes: number, prepare: (sam: Sam) => unknown) => {
+    const sam = tinySam();
+    prepare(sam);
+    const result = await run(sam, { ...quick, epochs: 3, cacheBytes });
+    sam.dispose();
+    return result;
+  };
+  for (
+    const prepare of [
+      (sam: Sam) => sam.maskDecoder.setTrainable(true),
+      (sam: Sam) => injectLora(sam.imageEncoder, { rank: 2, random: new Random(0) }),
+    ]
+  ) {
+    const cached = await train(2 ** 24, prepare);
+    assert(cached.epochs[2].trainLoss < cached.epochs[0].trainLoss);
+    assertEquals(await train(0, prepare), cached);
+  }
+});
+
+Deno.test("training the decoder alone encodes no slice twice", async () => {
+  const sam = tinySam();
+  sam.maskDecoder.setTrainable(true);
+  let encoded = 0;
+  const stages = sam.imageEncoder.stages.bind(sam.imageEncoder);
+  sam.imageEncoder.stages = () =>
+    stages().map((stage, i) => ({
+      ...stage,
+      run: (x: Tensor) => {
+        if (i === 0) encoded += x.shape[0];
+        return stage.run(x);
+      },
+    }));
+  using model = new SliceModel(sam, { side: 64 });
+  const parts = data();
+  await fit(model, parts, { ...quick, epochs: 4, flip: 0 });
+  assertEquals(encoded, 6);
+  assert(parts.reader.reads > 6, "though slices are read again for their masks");
+  await fit(model, parts, { ...quick, epochs: 4, flip: 1 });
+  assertEquals(encoded, 6 + 4, "flipped slices are other pixels");
+  sam.dispose();
+});
+
+/** A model whose answers on the validation slices, and so their Dice, follow a script. */
+class ScriptedModel extends SliceModel {
+  /** Calls of decode on validation slices so far: one an epoch. */
+  validations = 0;
+
+  constructor(sam: Sam, readonly script: readonly number[], readonly validation: Set<string>) {
+    super(sam, { side: 64 });
+  }
+
+  override decode(
+    embeddings: Tensor,
+    slices: readonly AugmentedSlice[],
+    prompts: readonly Prompt[],
+  ): Tensor {
+    if (!this.validation.has(slices[0].slice.ref.id)) {
+      return super.decode(embeddings, slices, prompts);
+    }
+    const dice = this.script[this.validations++];
+    // A share s of the mask's pixels, and none beside, has a Dice of 2 s / (1 + s).
+    const share = dice / (2 - dice);
+    const logits = slices.flatMap(({ slice: { mask, ref } }) => {
+      let left = Math.round(share * ref.tumourVoxels);
+      return Array.from(mask, (pixel) => pixel && left-- > 0 ? 1 : -1);
+    });
+    return Tensor.from(gpu, logits, [slices.length, 64, 64]);
+  }
+}
+
+Deno.test("training stops when validation Dice no longer rises, with the best epoch's weights", async () => {
+  const sam = tinySam();
+  sam.maskDecoder.setTrainable(true);
+  const parts = data();
+  const ids = new Set(parts.validation.map(({ id }) => id));
+  using model = new ScriptedModel(sam, [0.3, 0.8, 0.5, 0.79, 0.8, 0.9], ids);
+  const [, parameter] = sam.trainableParameters()[0];
+  const seen: { metrics: EpochMetrics; best: boolean; weights: Float32Array }[] = [];
+  const result = await fit(model, parts, {
+    ...quick,
+    epochs: 6,
+    patience: 3,
+    onEpoch: async (metrics, best) => {
+      seen.push({ metrics, best, weights: await parameter.data() });
+    },
+  });
+  assertEquals(seen.map(({ best }) => best), [true, true, false, false, false]);
+  assertEquals(
+    seen.map(({ metrics }) => Math.round(100 * metrics.validationDice) / 100),
+    [0.3, 0.8, 0.5, 0.79, 0.8],
+  );
+  assertEquals([result.bestEpoch, result.stoppedEarly, result.epochs.length], [2, true, 5]);
+  assertEquals(result.epochs, seen.map(({ metrics }) => metrics));
+  const restored = await parameter.data();
+  assertEquals(restored, seen[1].weights);
+  assert(String(restored) !== String(seen[4].weights));
+  sam.dispose();
+});
+
+Deno.test("a rise within the patience goes on, and the last epoch may be the best", async () => {
+  const sam = tinySam();
+  sam.maskDecoder.setTrainable(true);
+  const parts = data();
+  const ids = new Set(parts.validation.map(({ id }) => id));
+  using model = new ScriptedModel(sam, [0.5, 0.4, 0.6, 0.3, 0.7], ids);
+  const result = await fit(model, parts, { ...quick, epochs: 5, patience: 2 });
+  assertEquals([result.bestEpoch, result.stoppedEarly, result.epochs.length], [5, false, 5]);
+  sam.dispose();
+});
+
+Deno.test("progress tells the slices done and their mean loss and Dice", async () => {
+  const sam = tinySam();
+  sam.maskDecoder.setTrainable(true);
+  using model = new SliceModel(sam, { side: 64 });
+  const reader = discs("many", { count: 20 });
+  const parts = { reader, train: reader.refs.slice(0, 19), validation: reader.refs.slice(19) };
+  const seen: FitProgress[] = [];
+  const { epochs } = await fit(model, parts, {
+    ...quick,
+    epochs: 2,
+    onProgress: (progress) => seen.push(progress),
+  });
+  const places = seen.map(({ epoch, done, total }) => [epoch, done, total]);
+  // Every eighth step of two slices is looked at, and the end of an epoch of ten.
+  assertEquals(places, [[1, 16, 19], [1, 19, 19], [2, 12, 19], [2, 19, 19]]);
+  epochs.forEach(({ trainLoss, trainDice, learningRate }, i) => {
+    const { loss, dice } = seen[2 * i + 1];
+    assertEquals([trainLoss, trainDice], [loss, dice]);
+    assert(loss > 0 && dice >= 0 && dice <= 1 && learningRate > 0);
+  });
+  sam.dispose();
+});
+
+Deno.test("dropout is on in training and off in validation and afterwards", async () => {
+  const sam = tinySam();
+  const adapters = injectLora(sam.imageEncoder, { rank: 2, dropout: 0.2, random: new Random(0) });
+  const states: boolean[] = [];
+  for (const adapter of adapters.values()) {
+    const forward = adapter.forward.bind(adapter);
+    adapter.forward = (x: Tensor) => {
+      states.push(adapter.training);
+      return forward(x);
+    };
+  }
+  using model = new SliceModel(sam, { side: 64 });
+  await fit(model, data(), { ...quick, epochs: 1 });
+  assertEquals(states.filter((state, i) => state !== states[i - 1]), [true, false]);
+  assert([...adapters.values()].every(({ training }) => !training));
+  sam.dispose();
+});
+
+Deno.test("training leaves nothing on the device", async () => {
+  const train = async () => {
+    const sam = tinySam();
+    sam.maskDecoder.setTrainable(true);
+    await run(sam, { ...quick, epochs: 2 });
+    sam.dispose();
+  };
+  const before = gpu.memory.live;
+  await train();
+  assertEquals(gpu.memory.live, before);
+});
+
+Deno.test("what cannot be trained is refused in words", async () => {
+  const sam = tinySam();
+  using model = new SliceModel(sam, { side: 64 });
+  await assertRejects(() => fit(model, data(), { epochs: 1 }), Error, "nothing is trainable");
+  sam.maskDecoder.setTrainable(true);
+  for (const part of ["train", "validation"] as const) {
+    await assertRejects(
+      () => fit(model, { ...data(), [part]: [] }, { epochs: 1 }),
+      InputError,
+      `there are no slices for ${part}`,
+    );
+  }
+  await assertRejects(
+    () => fit(model, data(), { ...quick, epochs: 3, warmupSteps: 0, learningRate: 1e38 }),
+    Error,
+    "the loss is not finite",
+  );
+  sam.dispose();
+});
