@@ -2,6 +2,7 @@ import { augment } from "../data/augment.ts";
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
 import { drawKind, drawPrompt, type PromptChoice, type PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
+import { InputError } from "../errors.ts";
 import { LoraLinear } from "../nn/lora.ts";
 import { Random } from "../random.ts";
 import { addInPlace } from "../tensor/ops/arithmetic.ts";
@@ -132,6 +133,7 @@ export interface FitResult {
  * the weights of the epoch that was best on the validation slices. The same seed, data and adapter
  * give the same numbers.
  *
+ * @throws {InputError} if there are no slices to train on or to choose the best epoch by.
  * @throws {Error} if nothing is trainable, or the loss is no longer a finite number.
  */
 export async function fit(
@@ -140,6 +142,11 @@ export async function fit(
   chosen: FitOptions & FitCallbacks,
 ): Promise<FitResult> {
   const options = { ...FIT_DEFAULTS, ...chosen };
+  for (const part of ["train", "validation"] as const) {
+    if (data[part].length === 0) {
+      throw new InputError(`there are no slices for ${part}: give a data set with more patients`);
+    }
+  }
   const { gpu } = model.sam;
   const parameters = model.sam.trainableParameters();
   if (parameters.length === 0) {
@@ -165,7 +172,7 @@ export async function fit(
     });
     const start = performance.now();
     // Sums of loss and Dice over the epoch's slices stay on the device until they are read.
-    const totals = zeros(gpu, [2]).keep();
+    using totals = zeros(gpu, [2]).keep();
     let done = 0;
     let learningRate = 0;
     let mean = { loss: 0, dice: 0 };
@@ -201,7 +208,6 @@ export async function fit(
         options.onProgress?.({ epoch, done, total: data.train.length, ...mean });
       }
     }
-    totals.dispose();
     setTraining(model, false);
     const seconds = (performance.now() - start) / 1000;
 
@@ -222,8 +228,7 @@ export async function fit(
     epochs.push(metrics);
     const improved = metrics.validationDice > best.dice;
     if (improved) {
-      const weights: Float32Array[] = [];
-      for (const [, tensor] of parameters) weights.push(await tensor.data());
+      const weights = await Promise.all(parameters.map(([, tensor]) => tensor.data()));
       best = { epoch, dice: metrics.validationDice, weights };
     }
     await options.onEpoch?.(metrics, improved);
