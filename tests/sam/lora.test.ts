@@ -8,6 +8,7 @@ import { noGrad } from "../../lib/tensor/autograd.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
+import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testImage } from "./images.ts";
 
@@ -79,8 +80,7 @@ Deno.test("before training an adapted MobileSAM is bit-equal to the vanilla one"
     random: new Random(0),
   });
   const adapted = await embed(sam, 256);
-  const bits = (data: Float32Array) => new Uint32Array(data.buffer, data.byteOffset, data.length);
-  assert(bits(adapted).every((value, i) => value === bits(vanilla)[i]));
+  assertSameBits(adapted, vanilla, "embedding");
   sam.dispose();
 });
 

@@ -2,10 +2,11 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { toModelInput } from "../../lib/data/preprocess.ts";
 import { InputError } from "../../lib/errors.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
-import { SamPredictor } from "../../lib/sam/predictor.ts";
+import { type Prediction, SamPredictor } from "../../lib/sam/predictor.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
+import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
 import { testBox, testImage } from "./images.ts";
 
@@ -61,10 +62,10 @@ Deno.test("an image set once and prompted many times gives what decoding anew gi
       assertEquals(prediction.masks.length, 3);
       const masks = await expected.full.data();
       prediction.masks.forEach((mask, i) =>
-        assertEquals(mask, masks.slice(i * width * height, (i + 1) * width * height))
+        assertSameBits(mask, masks.slice(i * width * height, (i + 1) * width * height), "mask")
       );
       assertEquals(prediction.iouPredictions, await expected.iouPredictions.data());
-      assertEquals(prediction.lowResMasks, await expected.masks.data());
+      assertSameBits(prediction.lowResMasks, await expected.masks.data(), "low-resolution masks");
     }
   }
 });
@@ -108,7 +109,7 @@ Deno.test("masks are the logits above zero, on the image's own grid", async () =
   const { masks: logits } = await predictor.predict({ box, returnLogits: true });
   masks.forEach((mask, i) => {
     assertEquals(mask.length, width * height);
-    assertEquals(mask, Uint8Array.from(logits[i], (logit) => Number(logit > 0)));
+    assertSameBits(mask, Uint8Array.from(logits[i], (logit) => Number(logit > 0)), "mask");
   });
   assert(masks[0].includes(1) && masks[0].includes(0));
 });
@@ -121,7 +122,7 @@ Deno.test("an earlier mask changes the result, given as an array or as a tensor"
   assert(again.lowResMasks.some((value, i) => Math.abs(value - first.lowResMasks[i]) > 0.1));
   using tensor = Tensor.from(gpu, first.lowResMasks, [1, 1, 32, 32]);
   const third = await predictor.predict({ ...prompt, maskInput: tensor });
-  assertEquals(third.lowResMasks, again.lowResMasks);
+  assertSameBits(third.lowResMasks, again.lowResMasks, "low-resolution masks");
   assert(!tensor.disposed);
 });
 
@@ -133,7 +134,7 @@ Deno.test("grey images are taken as three equal channels, bytes as numbers", asy
   predictor.setImage({ data: grey, ...size });
   const one = await predictor.getImageEmbedding().data();
   predictor.setImage({ data: rgb, ...size, channels: 3 });
-  assertEquals(await predictor.getImageEmbedding().data(), one);
+  assertSameBits(await predictor.getImageEmbedding().data(), one, "embedding");
 });
 
 Deno.test("the embedding outlives scopes and is freed with the image; predictions leave nothing", async () => {
@@ -167,10 +168,13 @@ Deno.test("the embedding outlives scopes and is freed with the image; prediction
 Deno.test("predictions may overlap", async () => {
   using predictor = withPicture(64);
   const prompts = [{ box }, { pointCoords: [[124, 48]] as const, pointLabels: [1] as const }];
-  const apart = [];
+  const apart: Prediction[] = [];
   for (const prompt of prompts) apart.push(await predictor.predict(prompt));
   const together = await Promise.all(prompts.map((prompt) => predictor.predict(prompt)));
-  assertEquals(together, apart);
+  together.forEach(({ masks, lowResMasks }, i) => {
+    masks.forEach((mask, j) => assertSameBits(mask, apart[i].masks[j], `mask ${j} of prompt ${i}`));
+    assertSameBits(lowResMasks, apart[i].lowResMasks, `low-resolution masks of prompt ${i}`);
+  });
 });
 
 Deno.test("predicting records no tape, also where weights are trainable", async () => {
