@@ -53,7 +53,7 @@ function bar(share: number): string {
 /** The width of the terminal that standard output is, unlimited where that is not known. */
 function terminalColumns(): number {
   try {
-    return Deno.consoleSize().columns;
+    return Deno.consoleSize().columns || Infinity; // some terminals say 0
   } catch {
     return Infinity;
   }

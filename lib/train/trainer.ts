@@ -133,8 +133,9 @@ export interface FitResult {
  * the weights of the epoch that was best on the validation slices. The same seed, data and adapter
  * give the same numbers.
  *
- * @throws {InputError} if there are no slices to train on or to choose the best epoch by.
- * @throws {Error} if nothing is trainable, or the loss is no longer a finite number.
+ * @throws {InputError} if there are no slices to train on or to choose the best epoch by, or the loss
+ * is no longer a finite number.
+ * @throws {Error} if nothing is trainable.
  */
 export async function fit(
   model: SliceModel,
@@ -176,39 +177,40 @@ export async function fit(
     let done = 0;
     let learningRate = 0;
     let mean = { loss: 0, dice: 0 };
-    setTraining(model, true);
-    for await (const slices of loadBatches(data.reader, plan)) {
-      const samples = slices.map((slice) => augment(slice, order, { horizontal: options.flip }));
-      const kind = drawKind(options.prompt, order);
-      const prompts = samples.map(({ slice: { mask, ref: { width, height } } }) =>
-        drawPrompt(kind, { mask, width, height, random: order, point: "random" })
-      );
-      learningRate = learningRateAt(step, { ...options, totalSteps });
-      {
-        using _ = new Scope(gpu);
-        const target = model.target(samples);
-        const logits = model.decode(model.encode(samples), samples, prompts);
-        const { loss } = diceBceLoss(logits, target);
-        loss.backward();
-        optimizer.step(learningRate);
-        const dice = sum(diceScore(logits, target));
-        const sums = [reshape(scale(loss.detach(), slices.length), [1]), reshape(dice, [1])];
-        addInPlace(totals, concat(sums, 0));
-      }
-      step++;
-      done += slices.length;
-      if (step % STEPS_PER_SYNC === 0 || done === data.train.length) {
-        const [loss, dice] = await totals.data();
-        if (!Number.isFinite(loss)) {
-          throw new Error(
-            `the loss is not finite after step ${step}: lower the learning rate (${options.learningRate})`,
-          );
+    {
+      using _ = trainingMode(model);
+      for await (const slices of loadBatches(data.reader, plan)) {
+        const samples = slices.map((slice) => augment(slice, order, { horizontal: options.flip }));
+        const kind = drawKind(options.prompt, order);
+        const prompts = samples.map(({ slice: { mask, ref: { width, height } } }) =>
+          drawPrompt(kind, { mask, width, height, random: order, point: "random" })
+        );
+        learningRate = learningRateAt(step, { ...options, totalSteps });
+        {
+          using _ = new Scope(gpu);
+          const target = model.target(samples);
+          const logits = model.decode(model.encode(samples), samples, prompts);
+          const { loss } = diceBceLoss(logits, target);
+          loss.backward();
+          optimizer.step(learningRate);
+          const dice = sum(diceScore(logits, target));
+          const sums = [reshape(scale(loss.detach(), slices.length), [1]), reshape(dice, [1])];
+          addInPlace(totals, concat(sums, 0));
         }
-        mean = { loss: loss / done, dice: dice / done };
-        options.onProgress?.({ epoch, done, total: data.train.length, ...mean });
+        step++;
+        done += slices.length;
+        if (step % STEPS_PER_SYNC === 0 || done === data.train.length) {
+          const [loss, dice] = await totals.data();
+          if (!Number.isFinite(loss)) {
+            throw new InputError(
+              `the loss is not finite after step ${step}: lower the learning rate (${options.learningRate})`,
+            );
+          }
+          mean = { loss: loss / done, dice: dice / done };
+          options.onProgress?.({ epoch, done, total: data.train.length, ...mean });
+        }
       }
     }
-    setTraining(model, false);
     const seconds = (performance.now() - start) / 1000;
 
     const validation = await evaluate(model, { reader: data.reader, refs: data.validation }, {
@@ -242,9 +244,13 @@ export async function fit(
   };
 }
 
-/** Turns the adapters' dropout on or off. */
-function setTraining(model: SliceModel, training: boolean): void {
-  for (const [, module] of model.sam.namedModules()) {
-    if (module instanceof LoraLinear) module.training = training;
-  }
+/** Turns the adapters' dropout on until it is disposed. */
+function trainingMode(model: SliceModel): Disposable {
+  const set = (training: boolean) => {
+    for (const [, module] of model.sam.namedModules()) {
+      if (module instanceof LoraLinear) module.training = training;
+    }
+  };
+  set(true);
+  return { [Symbol.dispose]: () => set(false) };
 }
