@@ -61,13 +61,19 @@ export * from "./lib/nn/layer_norm.ts";
 export * from "./lib/nn/linear.ts";
 export * from "./lib/nn/lora.ts";
 export * from "./lib/nn/module.ts";
+export * from "./lib/nn/weight_source.ts";
 
 export * from "./lib/weights/adapter.ts";
+export { bytesOf, type ByteSource, openBytes } from "./lib/weights/byte_source.ts";
+export * from "./lib/weights/download.ts";
 export * from "./lib/weights/mobile_sam.ts";
+export * from "./lib/weights/names.ts";
 export * from "./lib/weights/onnx.ts";
+export * from "./lib/weights/open_weights.ts";
 export * from "./lib/weights/raw_tensor.ts";
 export * from "./lib/weights/safetensors.ts";
 export * from "./lib/weights/state_dict.ts";
+export * from "./lib/weights/torch.ts";
 
 export * from "./lib/data/augment.ts";
 export * from "./lib/data/dataset.ts";

@@ -25,7 +25,7 @@ function list(names: string[]): string {
  * @throws {InputError} naming the missing, the unexpected and the misshapen tensors.
  */
 export function checkHostState(
-  state: HostState,
+  state: ReadonlyMap<string, { readonly shape: Shape }>,
   shapes: ReadonlyMap<string, Shape>,
   options: { source: string },
 ): void {

@@ -1,6 +1,10 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkHostState, type HostState } from "./host_state.ts";
+import { checkHostState, type HostState, type HostTensor } from "./host_state.ts";
+import type { WeightSource } from "./weight_source.ts";
+
+/** Bytes that wait in the device's queue before they are sent off, so that they do not pile up. */
+const UPLOAD_BYTES = 2 ** 26;
 
 /** A field of a module as the names in checkpoints spell it: `maskTokens` is `mask_tokens`. */
 function officialName(field: string): string {
@@ -54,11 +58,14 @@ export abstract class Module {
 
   /** All weights by path. */
   *namedParameters(prefix = ""): Iterable<[path: string, tensor: Tensor]> {
-    for (const [path, module] of this.namedModules(prefix)) {
-      for (const [field, value] of Object.entries(module)) {
-        const name = officialName(field);
-        if (value instanceof Tensor) yield [path ? `${path}.${name}` : name, value];
-      }
+    for (const [path, module] of this.namedModules(prefix)) yield* module.#ownParameters(path);
+  }
+
+  /** The weights of this very module, by path. */
+  *#ownParameters(path: string): Iterable<[path: string, tensor: Tensor]> {
+    for (const [field, value] of Object.entries(this)) {
+      const name = officialName(field);
+      if (value instanceof Tensor) yield [path ? `${path}.${name}` : name, value];
     }
   }
 
@@ -92,7 +99,40 @@ export abstract class Module {
     return this;
   }
 
-  /** Called after the weights were loaded, for modules that keep some of them on the host. */
+  /**
+   * Fills every weight from a source, reading one tensor after another, so that host memory holds one
+   * at a time; if names or shapes do not fit, none is changed. Returns itself.
+   *
+   * @throws {InputError} naming what is missing, unexpected or of another shape, or what is damaged:
+   * the weights read before it are then changed.
+   */
+  async loadFrom({ source, tensors }: WeightSource): Promise<this> {
+    const parameters = [...this.namedParameters()];
+    const shapes = new Map(parameters.map(([path, tensor]) => [path, tensor.shape]));
+    checkHostState(tensors, shapes, { source });
+    let waiting = 0;
+    for (const [path, module] of this.namedModules()) {
+      const own = new Map<string, HostTensor>();
+      for (const [name, tensor] of module.#ownParameters(path)) {
+        const data = await tensors.get(name)!.read();
+        tensor.write(data);
+        own.set(name, { shape: tensor.shape, data });
+        waiting += data.byteLength;
+        if (waiting < UPLOAD_BYTES) continue;
+        this.gpu.device.queue.submit([]); // writes alone are held back until a submit
+        await this.gpu.finish();
+        waiting = 0;
+      }
+      module.onLoad(own, path);
+    }
+    return this;
+  }
+
+  /**
+   * Called after the weights were loaded, for modules that keep some of them on the host.
+   *
+   * @param _state At least the weights of this very module, without those of its children.
+   */
   protected onLoad(_state: HostState, _path: string): void {}
 
   /** Frees all weights, and what the modules below made from theirs. */

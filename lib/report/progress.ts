@@ -12,6 +12,8 @@ export interface ProgressOptions {
   label: string;
   /** Slices in all. */
   total: number;
+  /** What is counted, if not slices. */
+  unit?: string;
   /** Default: standard output. */
   stream?: ProgressStream;
   /** A clock in milliseconds; default `performance.now`. */
@@ -74,6 +76,7 @@ function terminalColumns(): number {
 export class Progress {
   readonly #label: string;
   readonly #total: number;
+  readonly #unit: string;
   readonly #stream: ProgressStream;
   readonly #now: () => number;
   readonly #terminal: boolean;
@@ -83,10 +86,12 @@ export class Progress {
 
   /** Starts the clock; nothing is written before the first update. */
   constructor(
-    { label, total, stream = Deno.stdout, now = () => performance.now() }: ProgressOptions,
+    { label, total, unit = "slices", stream = Deno.stdout, now = () => performance.now() }:
+      ProgressOptions,
   ) {
     this.#label = label;
     this.#total = total;
+    this.#unit = unit;
     this.#stream = stream;
     this.#now = now;
     this.#terminal = stream.isTerminal();
@@ -125,7 +130,7 @@ export class Progress {
     if (dice !== undefined) parts.push(`Dice ${dice.toFixed(3)}`);
     if (rate > 0) {
       const digits = rate >= 100 ? rate.toFixed(0) : rate.toPrecision(3);
-      parts.push(`${digits} slices/s`, `${clock((this.#total - done) / rate)} left`);
+      parts.push(`${digits} ${this.#unit}/s`, `${clock((this.#total - done) / rate)} left`);
     }
     return this.#label + separator + parts.join("  ");
   }

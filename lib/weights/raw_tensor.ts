@@ -94,3 +94,40 @@ export function toFloat32(tensor: RawTensor): Float32Array {
       return Float32Array.from(new Uint8Array(...place));
   }
 }
+
+/** Bytes converted at a time. */
+const CHUNK_BYTES = 2 ** 22;
+
+/** Turns each element's bytes round, in place. */
+function reverseBytes(bytes: Uint8Array, size: number): void {
+  for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse();
+}
+
+/**
+ * Reads elements as float32, a few megabytes at a time, so that next to the result hardly any memory
+ * is needed whatever the element type.
+ *
+ * @param read Fills `target` with the bytes from `at` on.
+ */
+export function readElements(
+  read: (at: number, target: Uint8Array) => void,
+  options: { dtype: Dtype; length: number; bigEndian?: boolean },
+): Float32Array {
+  const { dtype, length, bigEndian = false } = options;
+  const result = new Float32Array(length);
+  if (dtype === "F32" && !bigEndian) {
+    read(0, new Uint8Array(result.buffer));
+    return result;
+  }
+  const size = ITEM_SIZE[dtype];
+  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, length * size));
+  for (let done = 0; done < length;) {
+    const count = Math.min(length - done, chunk.length / size);
+    const bytes = chunk.subarray(0, count * size);
+    read(done * size, bytes);
+    if (bigEndian) reverseBytes(bytes, size);
+    result.set(toFloat32({ dtype, shape: [count], bytes }), done);
+    done += count;
+  }
+  return result;
+}

@@ -1,6 +1,15 @@
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
-import { type Dtype, elementCount, ITEM_SIZE, type RawTensor, toFloat32 } from "./raw_tensor.ts";
+import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
+import { bytesOf, type ByteSource } from "./byte_source.ts";
+import {
+  type Dtype,
+  elementCount,
+  ITEM_SIZE,
+  type RawTensor,
+  readElements,
+  toFloat32,
+} from "./raw_tensor.ts";
 import type { StateDict } from "./state_dict.ts";
 
 /** The content of a safetensors file. */
@@ -23,34 +32,42 @@ function isNaturals(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }
 
-/**
- * Reads the bytes of a safetensors file (an 8-byte header length, a JSON header, the data). The
- * tensors are views on `bytes`; nothing is copied. As the format demands, the tensors must cover the
- * data without a gap and without an overlap.
- *
- * @param options.source The file's name, for the message.
- * @throws {InputError} saying what is wrong with the file.
- */
-export function parseSafetensors(bytes: Uint8Array, options: { source: string }): Safetensors {
+/** Where a tensor lies in a safetensors file. */
+interface Place {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Its first byte, from the start of the file. */
+  readonly begin: number;
+  /** The byte after its last one. */
+  readonly end: number;
+}
+
+/** Reads the header of a safetensors file: an 8-byte length and a JSON object; then come the data. */
+function readHeader(
+  file: ByteSource,
+): { places: Map<string, Place>; metadata: Record<string, string> } {
   const refuse = (reason: string): never => {
     throw new InputError(
-      `${options.source} is not a sound safetensors file (${reason}): get the file again`,
+      `${file.name} is not a sound safetensors file (${reason}): get the file again`,
     );
   };
-  if (bytes.byteLength < 8) refuse(`${bytes.byteLength} bytes are too few for a header`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const headerBytes = view.getBigUint64(0, true);
+  if (file.size < 8) refuse(`${file.size} bytes are too few for a header`);
+  const length = new Uint8Array(8);
+  file.read(0, length);
+  const headerBytes = new DataView(length.buffer).getBigUint64(0, true);
   if (headerBytes > MAXIMUM_HEADER_BYTES) refuse(`a header of ${headerBytes} bytes is too long`);
   const dataStart = 8 + Number(headerBytes);
-  if (dataStart > bytes.byteLength) {
-    refuse(`the header ends at byte ${dataStart}, the file at ${bytes.byteLength}`);
+  if (dataStart > file.size) {
+    refuse(`the header ends at byte ${dataStart}, the file at ${file.size}`);
   }
 
   let header: unknown;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, dataStart));
-    header = JSON.parse(text);
-  } catch {
+    const json = new Uint8Array(Number(headerBytes));
+    file.read(8, json);
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
+  } catch (error) {
+    if (error instanceof InputError) throw error;
     refuse("its header is not JSON");
   }
   if (!isObject(header)) return refuse("its header is not a JSON object");
@@ -60,9 +77,8 @@ export function parseSafetensors(bytes: Uint8Array, options: { source: string })
     refuse("its metadata are not texts");
   }
 
-  const tensors = new Map<string, RawTensor>();
-  const places: Array<{ name: string; begin: number; end: number }> = [];
-  const dataBytes = bytes.byteLength - dataStart;
+  const places = new Map<string, Place>();
+  const dataBytes = file.size - dataStart;
   for (const [name, entry] of Object.entries(entries)) {
     if (!isObject(entry)) return refuse(`tensor "${name}" has no description`);
     const { dtype, shape, data_offsets: offsets } = entry;
@@ -83,23 +99,60 @@ export function parseSafetensors(bytes: Uint8Array, options: { source: string })
         `tensor "${name}" of shape [${shape}] has ${end - begin} bytes instead of ${expected}`,
       );
     }
-    places.push({ name, begin, end });
-    tensors.set(name, {
+    places.set(name, {
       dtype: dtype as Dtype,
       shape,
-      bytes: bytes.subarray(dataStart + begin, dataStart + end),
+      begin: dataStart + begin,
+      end: dataStart + end,
     });
   }
 
-  let covered = 0;
-  places.sort((a, b) => a.begin - b.begin || a.end - b.end);
-  for (const { name, begin, end } of places) {
+  let covered = dataStart;
+  const inOrder = [...places].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+  for (const [name, { begin, end }] of inOrder) {
     if (begin < covered) refuse(`tensor "${name}" overlaps the one before it`);
     if (begin > covered) refuse(`${begin - covered} bytes before tensor "${name}" belong to none`);
     covered = end;
   }
-  if (covered !== dataBytes) refuse(`${dataBytes - covered} bytes at its end belong to no tensor`);
-  return { tensors, metadata: metadata as Record<string, string> };
+  const rest = file.size - covered;
+  if (rest > 0) refuse(`${rest} bytes at its end belong to no tensor`);
+  return { places, metadata: metadata as Record<string, string> };
+}
+
+/**
+ * Reads the bytes of a safetensors file. The tensors are views on `bytes`; nothing is copied. As the
+ * format demands, the tensors must cover the data without a gap and without an overlap.
+ *
+ * @param options.source The file's name, for the message.
+ * @throws {InputError} saying what is wrong with the file.
+ */
+export function parseSafetensors(bytes: Uint8Array, options: { source: string }): Safetensors {
+  const { places, metadata } = readHeader(bytesOf(bytes, options));
+  const tensors = new Map<string, RawTensor>();
+  for (const [name, { dtype, shape, begin, end }] of places) {
+    tensors.set(name, { dtype, shape, bytes: bytes.subarray(begin, end) });
+  }
+  return { tensors, metadata };
+}
+
+/**
+ * Reads the header of a safetensors file, and each tensor when it is asked for.
+ *
+ * @param file The file; it is disposed of with the result.
+ * @throws {InputError} saying what is wrong with the file.
+ */
+export function openSafetensors(file: ByteSource): WeightSource {
+  const tensors = new Map<string, LazyTensor>();
+  for (const [name, { dtype, shape, begin }] of readHeader(file).places) {
+    const read = (at: number, target: Uint8Array): void => file.read(begin + at, target);
+    const length = elementCount(shape);
+    tensors.set(name, {
+      dtype,
+      shape,
+      read: () => Promise.resolve().then(() => readElements(read, { dtype, length })),
+    });
+  }
+  return { source: file.name, tensors, [Symbol.dispose]: () => file[Symbol.dispose]() };
 }
 
 /**

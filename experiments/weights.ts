@@ -1,0 +1,36 @@
+// deno task weights vit_b|vit_l|vit_h|mobile_sam: downloads published weights to the cache.
+import { parseArgs } from "@std/cli/parse-args";
+import { InputError } from "../lib/errors.ts";
+import { Progress } from "../lib/report/progress.ts";
+import { CHECKPOINTS, downloadCheckpoint } from "../lib/weights/download.ts";
+import { runMain } from "./harness/main.ts";
+
+const names = Object.keys(CHECKPOINTS);
+const usage = `usage: ./run weights ${names.join("|")} [--folder DIR] [--base-url URL]`;
+const megabyte = 1e6;
+
+await runMain(async () => {
+  const { _: [name, ...rest], help, folder, "base-url": baseUrl } = parseArgs(Deno.args, {
+    string: ["folder", "base-url", "_"],
+    boolean: ["help"],
+    unknown: (option) => {
+      if (option.startsWith("-")) throw new InputError(`unknown option ${option}: ${usage}`);
+    },
+  });
+  if (help) return console.log(usage);
+  if (rest.length > 0 || !names.includes(name as string)) throw new InputError(usage);
+  const checkpoint = CHECKPOINTS[name as keyof typeof CHECKPOINTS];
+
+  let progress: Progress | undefined;
+  const path = await downloadCheckpoint(checkpoint, {
+    folder,
+    baseUrl,
+    onProgress: (done, total) => {
+      const megabytes = Math.round((Number.isNaN(total) ? done : total) / megabyte);
+      progress ??= new Progress({ label: checkpoint.file, total: megabytes, unit: "MB" });
+      progress.update({ done: Math.round(done / megabyte) });
+    },
+  });
+  progress?.finish();
+  console.log(`SHA-256 verified: ${path}`);
+});

@@ -1,0 +1,432 @@
+import { InputError } from "../errors.ts";
+import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
+import type { ByteSource } from "./byte_source.ts";
+import {
+  PickledTuple,
+  type PickleGlobal,
+  type PickleObject,
+  type PickleOptions,
+  type PickleValue,
+  unpickle,
+} from "./pickle.ts";
+import { type Dtype, elementCount, ITEM_SIZE, readElements } from "./raw_tensor.ts";
+import { ZipFile } from "./zip.ts";
+
+/** A pickle of 20,000 tensors is 3 MB. */
+const MAXIMUM_PICKLE_BYTES = 2 ** 24;
+
+/** Containers within containers, in a checkpoint. */
+const MAXIMUM_DEPTH = 32;
+
+/** Values of a checkpoint looked at, counting what is shared each time it is met. */
+const MAXIMUM_VALUES = 1_000_000;
+
+/** Axes of a tensor, in torch. */
+const MAXIMUM_AXES = 64;
+
+/** Elements that a tensor with repeated elements (stride 0) may grow to beyond its storage. */
+const MAXIMUM_EXPANSION = 2 ** 20;
+
+/** torch.save's mark of the layout without zip: the number 0x1950a86a20f9469cfc6c. */
+const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
+
+/** A storage that tensors of a checkpoint are views on. */
+interface Storage extends PickleObject {
+  readonly kind: "storage";
+  readonly key: string;
+  readonly dtype: Dtype;
+  /** Number of elements. */
+  readonly length: number;
+}
+
+/** A tensor of a checkpoint. */
+interface PickledTensor extends PickleObject {
+  readonly kind: "tensor";
+  readonly storage: Storage;
+  readonly dtype: Dtype;
+  readonly offset: number;
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+}
+
+/** torch's names for element types, those of storages first; others cannot be saved by torch.save. */
+const DTYPES: ReadonlyArray<readonly [storage: string, dtype: string, ours: Dtype]> = [
+  ["DoubleStorage", "float64", "F64"],
+  ["FloatStorage", "float32", "F32"],
+  ["HalfStorage", "float16", "F16"],
+  ["BFloat16Storage", "bfloat16", "BF16"],
+  ["LongStorage", "int64", "I64"],
+  ["IntStorage", "int32", "I32"],
+  ["ShortStorage", "int16", "I16"],
+  ["CharStorage", "int8", "I8"],
+  ["ByteStorage", "uint8", "U8"],
+  ["BoolStorage", "bool", "BOOL"],
+];
+
+function isTensor(value: PickleValue): value is PickledTensor {
+  return (value as Partial<PickleObject> | null)?.kind === "tensor";
+}
+
+/** A shape, a stride or an offset. */
+function naturals(value: PickleValue, what: string): readonly number[] {
+  const items: unknown = value instanceof PickledTuple ? value.items : value;
+  if (!Array.isArray(items)) throw new RangeError(`${what} is not a list`);
+  if (items.length > MAXIMUM_AXES) throw new RangeError(`${what} has ${items.length} axes`);
+  if (!items.every((n) => Number.isSafeInteger(n) && n >= 0)) {
+    throw new RangeError(`${what} is not a list of whole numbers from 0 on`);
+  }
+  return items;
+}
+
+/** `storage` and the view on it, as torch._utils._rebuild_tensor_v2 is called with. */
+function rebuildTensor(args: readonly PickleValue[]): PickledTensor {
+  const [storage, offset, size, strides] = args as [Storage, number, PickleValue, PickleValue];
+  if (storage?.kind !== "storage") throw new RangeError("the first one is no storage");
+  const shape = naturals(size, "the shape");
+  const stride = naturals(strides, "the stride");
+  naturals([offset], "the offset");
+  if (stride.length !== shape.length) throw new RangeError("shape and stride differ in length");
+  return { kind: "tensor", storage, dtype: storage.dtype, offset, shape, stride };
+}
+
+/** The only names that a pickle of ours may use. */
+const KNOWN: readonly PickleGlobal[] = [
+  {
+    global: "collections.OrderedDict",
+    call: (args) => {
+      if (args.length > 0) throw new RangeError("torch.save fills it later");
+      return new Map();
+    },
+  },
+  { global: "torch._utils._rebuild_tensor", call: rebuildTensor },
+  { global: "torch._utils._rebuild_tensor_v2", call: rebuildTensor },
+  {
+    global: "torch._utils._rebuild_parameter",
+    call: ([tensor]) => {
+      if (!isTensor(tensor)) throw new RangeError("the first one is no tensor");
+      return tensor;
+    },
+  },
+  { global: "torch.Size", call: ([size]) => new PickledTuple(naturals(size, "the size")) },
+  { global: "torch.device", call: () => ({ kind: "device" }) },
+  { global: "torch.UntypedStorage" },
+  { global: "torch.storage.UntypedStorage" },
+  ...DTYPES.flatMap(([storage, dtype]) => [
+    `torch.${storage}`,
+    `torch.cuda.${storage}`,
+    `torch.${dtype}`,
+  ]).map((global) => ({ global })),
+];
+
+const GLOBALS: ReadonlyMap<string, PickleGlobal> = new Map(
+  KNOWN.map((known) => [known.global, known]),
+);
+
+/** The element type of a storage by its Python type. */
+function storageDtype(type: PickleValue): Dtype | undefined {
+  const name = (type as Partial<PickleGlobal> | null)?.global?.split(".").at(-1);
+  if (name === "UntypedStorage") return "U8";
+  return DTYPES.find(([storage]) => storage === name)?.[2];
+}
+
+/** How a kind of PyTorch file is read, once its pickle is. */
+interface Container {
+  /** What was pickled. */
+  readonly content: PickleValue;
+  /** The bytes of a storage, and whether its numbers are big-endian. */
+  open(storage: Storage): (at: number, target: Uint8Array) => void;
+  /** Whether numbers are stored with their highest byte first. */
+  readonly bigEndian: boolean;
+}
+
+/** Collects the storages that a pickle speaks of. */
+class Storages {
+  readonly byKey = new Map<string, Storage>();
+
+  constructor(readonly refuse: (reason: string) => never) {}
+
+  /** ("storage", type, key, location, length), with a sixth item in files before torch 0.4. */
+  persistent = (id: PickleValue): PickleValue => {
+    const [tag, type, key, , length, view] = id instanceof PickledTuple ? id.items : [];
+    const dtype = storageDtype(type);
+    if (tag !== "storage" || typeof key !== "string" || !Number.isSafeInteger(length)) {
+      return this.refuse("a storage is described in an unknown way");
+    }
+    if (!dtype) {
+      return this.refuse(`storage "${key}" has elements that are no plain numbers`);
+    }
+    if (view) this.refuse(`storage "${key}" is a view on another: a file from before torch 0.4`);
+    const storage: Storage = { kind: "storage", key, dtype, length: length as number };
+    const known = this.byKey.get(key);
+    if (known && (known.dtype !== dtype || known.length !== length)) {
+      this.refuse(`storage "${key}" is described in two ways`);
+    }
+    if (!known) this.byKey.set(key, storage);
+    return known ?? storage;
+  };
+}
+
+/** Who refuses a file, and why. */
+function refusals(source: string): Pick<PickleOptions, "refuse" | "forbid"> {
+  return {
+    refuse: (reason) => {
+      throw new InputError(
+        `${source} is not a sound PyTorch file (${reason}): get the file again`,
+      );
+    },
+    forbid: (global) => {
+      throw new InputError(
+        `${source} asks for ${global}, and nothing but tensors, numbers, texts, lists and dicts is ` +
+          `read from a PyTorch file, so that none can run code: save the model's state_dict() alone`,
+      );
+    },
+  };
+}
+
+/** The layout of torch 1.6 and later: a zip with data.pkl and one entry for each storage. */
+function openZip(bytes: ByteSource): Container {
+  const { refuse, forbid } = refusals(bytes.name);
+  const zip = new ZipFile(bytes, refuse);
+  const pickles = [...zip.entries.values()].filter(({ name }) =>
+    /^([^/]+\/)?data\.pkl$/.test(name)
+  );
+  if (pickles.length !== 1) refuse(`a zip with ${pickles.length} data.pkl instead of one`);
+  const [pickle] = pickles;
+  const folder = pickle.name.slice(0, -"data.pkl".length);
+  const readWhole = (name: string, most: number): Uint8Array | null => {
+    const entry = zip.entries.get(name);
+    if (!entry) return null;
+    if (entry.size > most) refuse(`entry "${name}" has ${entry.size} bytes`);
+    const content = new Uint8Array(entry.size);
+    zip.content(entry)(0, content);
+    return content;
+  };
+
+  const byteorder = readWhole(`${folder}byteorder`, 16) ?? new Uint8Array(0);
+  const order = new TextDecoder().decode(byteorder);
+  if (!["", "little", "big"].includes(order)) refuse(`the byte order "${order}"`);
+  const storages = new Storages(refuse);
+  const { value: content } = unpickle(readWhole(pickle.name, MAXIMUM_PICKLE_BYTES)!, {
+    globals: GLOBALS,
+    persistent: storages.persistent,
+    refuse,
+    forbid,
+  });
+  for (const { key, dtype, length } of storages.byKey.values()) {
+    const entry = zip.entries.get(`${folder}data/${key}`);
+    if (!entry) return refuse(`storage "${key}" is missing`);
+    if (entry.size !== length * ITEM_SIZE[dtype]) {
+      refuse(`storage "${key}" of ${length} ${dtype} has ${entry.size} bytes`);
+    }
+  }
+  return {
+    content,
+    bigEndian: order === "big",
+    open: ({ key }) => zip.content(zip.entries.get(`${folder}data/${key}`)!),
+  };
+}
+
+/**
+ * The layout before torch 1.6: pickles of a magic number, the protocol, the system, the content and
+ * the storages' keys, then each storage as its length and its bytes, always little-endian.
+ */
+function openLegacy(bytes: ByteSource): Container {
+  const { refuse, forbid } = refusals(bytes.name);
+  const head = new Uint8Array(Math.min(bytes.size, MAXIMUM_PICKLE_BYTES));
+  bytes.read(0, head);
+  const storages = new Storages(refuse);
+  let at = 0;
+  const next = (persistent: PickleOptions["persistent"]): PickleValue => {
+    const { value, end } = unpickle(head, { at, globals: GLOBALS, persistent, refuse, forbid });
+    at = end;
+    return value;
+  };
+  const none = (): never => refuse("a storage where none belongs");
+  if (next(none) !== LEGACY_MAGIC) refuse("it begins with a pickle that is not torch.save's");
+  const protocol = next(none);
+  if (protocol !== 1001) refuse(`protocol ${protocol}`);
+  next(none); // byte order and sizes of the machine that wrote it: the storages do not depend on it
+  const content = next(storages.persistent);
+  const keys = next(none);
+  if (!Array.isArray(keys)) return refuse("its storages are not listed");
+
+  const places = new Map<string, number>();
+  for (const key of keys) {
+    const storage = storages.byKey.get(key as string);
+    if (!storage || places.has(storage.key)) return refuse(`storage "${key}" is listed in error`);
+    if (at + 8 > bytes.size) refuse(`it ends before storage "${key}"`);
+    const count = new Uint8Array(8);
+    bytes.read(at, count);
+    const length = new DataView(count.buffer).getBigInt64(0, true);
+    if (length !== BigInt(storage.length)) {
+      refuse(`storage "${key}" has ${length} elements instead of ${storage.length}`);
+    }
+    places.set(storage.key, at + 8);
+    at += 8 + storage.length * ITEM_SIZE[storage.dtype];
+    if (at > bytes.size) refuse(`storage "${key}" ends at byte ${at}, the file at ${bytes.size}`);
+  }
+  for (const key of storages.byKey.keys()) {
+    if (!places.has(key)) refuse(`storage "${key}" is missing`);
+  }
+  return {
+    content,
+    bigEndian: false,
+    open: ({ key }) => (from, target) => bytes.read(places.get(key)! + from, target),
+  };
+}
+
+/** Refuses a tensor that reaches beyond its storage. */
+function checkTensor(
+  name: string,
+  { storage, dtype, offset, shape, stride }: PickledTensor,
+  refuse: (reason: string) => never,
+): void {
+  const count = elementCount(shape);
+  const available = Math.floor(storage.length * ITEM_SIZE[storage.dtype] / ITEM_SIZE[dtype]);
+  if (count === 0) return;
+  const last = shape.reduce((sum, length, axis) => sum + (length - 1) * stride[axis], offset);
+  if (!(last < available)) {
+    refuse(`tensor "${name}" reaches element ${last} of a storage of ${available}`);
+  }
+  if (count > Math.max(available, MAXIMUM_EXPANSION)) {
+    refuse(
+      `tensor "${name}" of shape [${shape}] repeats the elements of a storage of ${available}`,
+    );
+  }
+}
+
+/** The strides of a tensor that is stored in C order; those of axes of length 1 do not matter. */
+function isContiguous({ shape, stride }: PickledTensor): boolean {
+  let expected = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis] !== 1 && stride[axis] !== expected) return false;
+    expected *= shape[axis];
+  }
+  return true;
+}
+
+/** The elements of a tensor, in C order. */
+function readTensor(tensor: PickledTensor, container: Container): Float32Array {
+  const { dtype, offset, shape, stride, storage } = tensor;
+  const count = elementCount(shape);
+  if (count === 0) return new Float32Array(0);
+  const read = container.open(storage);
+  const elements = (length: number): Float32Array =>
+    readElements((at, target) => read(offset * ITEM_SIZE[dtype] + at, target), {
+      dtype,
+      length,
+      bigEndian: container.bigEndian,
+    });
+  if (isContiguous(tensor)) return elements(count);
+
+  const last = shape.reduce((sum, length, axis) => sum + (length - 1) * stride[axis], 0);
+  const extent = elements(last + 1);
+  const result = new Float32Array(count);
+  const index = shape.map(() => 0);
+  for (let i = 0, from = 0; i < count; i++) {
+    result[i] = extent[from];
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      from += stride[axis];
+      if (++index[axis] < shape[axis]) break;
+      from -= shape[axis] * stride[axis];
+      index[axis] = 0;
+    }
+  }
+  return result;
+}
+
+/** The parts of a container, with the names they add to a path. */
+function children(value: PickleValue): Iterable<[string, PickleValue]> {
+  if (value instanceof Map) {
+    return Array.from(value, ([key, item]) => [key instanceof Object ? "?" : String(key), item]);
+  }
+  const items = value instanceof PickledTuple ? value.items : value;
+  return Array.isArray(items) ? items.map((item, i) => [String(i), item]) : [];
+}
+
+/** Where training scripts keep the model's state dict in a checkpoint. */
+const USUAL_KEYS = ["model_state_dict", "state_dict", "model", "module", "net", "weights"];
+
+/**
+ * Reads what `torch.save` wrote: the zip of torch 1.6 and later, or the layout before. Only the names
+ * and places of the tensors are read at once. In a checkpoint of several parts the state dict is the
+ * dict of tensors under `model_state_dict`, `state_dict`, `model`, `module`, `net` or `weights`, or the
+ * only one. Nested names are joined by dots.
+ *
+ * A pickle is a program; this one can do nothing but make tensors, numbers, texts, lists, tuples and
+ * dicts. Any other name in it is refused.
+ *
+ * @param bytes The file; it is disposed of with the result.
+ * @param options.key The part of the checkpoint to take, such as "ema".
+ * @throws {InputError} saying what is wrong with the file.
+ */
+export function openTorch(bytes: ByteSource, options: { key?: string } = {}): WeightSource {
+  const { refuse } = refusals(bytes.name);
+  const start = new Uint8Array(Math.min(2, bytes.size));
+  bytes.read(0, start);
+  const container = start[0] === 0x50 ? openZip(bytes) : openLegacy(bytes);
+
+  let visited = 0;
+  const collect = (
+    value: PickleValue,
+    path: string,
+    { depth, found }: { depth: number; found: Map<string, PickledTensor> },
+  ): Map<string, PickledTensor> => {
+    if (++visited > MAXIMUM_VALUES) refuse(`more than ${MAXIMUM_VALUES} values`);
+    if (depth > MAXIMUM_DEPTH) refuse(`lists and dicts nested more than ${MAXIMUM_DEPTH} deep`);
+    if (isTensor(value)) {
+      if (found.has(path)) refuse(`tensor "${path}" comes twice`);
+      checkTensor(path, value, refuse);
+      found.set(path, value);
+    } else {
+      for (const [name, item] of children(value)) {
+        collect(item, path ? `${path}.${name}` : name, { depth: depth + 1, found });
+      }
+    }
+    return found;
+  };
+  const tensorsOf = (value: PickleValue): Map<string, PickledTensor> =>
+    collect(value, "", { depth: 0, found: new Map() });
+
+  let state = container.content;
+  if (options.key !== undefined) {
+    const keys = [...children(state)].map(([name]) => name);
+    const part = [...children(state)].find(([name]) => name === options.key);
+    if (!part) {
+      throw new InputError(
+        `${bytes.name} has no part "${options.key}": choose one of ${keys.slice(0, 20).join(", ")}`,
+      );
+    }
+    state = part[1];
+  }
+  for (let depth = 0; options.key === undefined && depth < MAXIMUM_DEPTH; depth++) {
+    const parts = [...children(state)];
+    if (parts.some(([, value]) => isTensor(value))) break;
+    const candidates = parts.filter(([, value]) => tensorsOf(value).size > 0);
+    const usual = USUAL_KEYS.map((key) => candidates.find(([name]) => name === key));
+    const chosen = usual.find((candidate) => candidate) ?? candidates[0];
+    if (!chosen) {
+      throw new InputError(
+        `${bytes.name} holds no dict of tensors: save the model's state_dict() with torch.save`,
+      );
+    }
+    if (candidates.length > 1 && !usual.includes(chosen)) {
+      throw new InputError(
+        `${bytes.name} holds several dicts of tensors (${
+          candidates.slice(0, 20).map(([name]) => name).join(", ")
+        }): save the model's state_dict() alone`,
+      );
+    }
+    state = chosen[1];
+  }
+
+  const tensors = new Map<string, LazyTensor>();
+  for (const [name, tensor] of tensorsOf(state)) {
+    tensors.set(name, {
+      shape: tensor.shape,
+      dtype: tensor.dtype,
+      read: () => Promise.resolve().then(() => readTensor(tensor, container)),
+    });
+  }
+  return { source: bytes.name, tensors, [Symbol.dispose]: () => bytes[Symbol.dispose]() };
+}

@@ -1,0 +1,109 @@
+import { crc32 } from "node:zlib";
+
+const utf8 = new TextEncoder();
+
+const u16 = (value: number): number[] => [value & 255, value >> 8];
+const u32 = (value: number): number[] => [
+  ...new Uint8Array(Uint32Array.of(value).buffer),
+];
+
+/** A zip archive; `deflatedFrom` is the size that a deflated content claims to unpack to. */
+export function zipFile(
+  entries: Record<string, { content: Uint8Array; deflatedFrom?: number }>,
+): Uint8Array {
+  const parts: Uint8Array[] = [];
+  const directory: number[] = [];
+  let at = 0;
+  const push = (part: Uint8Array): void => {
+    parts.push(part);
+    at += part.length;
+  };
+  for (const [name, { content, deflatedFrom }] of Object.entries(entries)) {
+    const common = [
+      ...[...u16(20), ...u16(0), ...u16(deflatedFrom === undefined ? 0 : 8), ...u32(0)],
+      ...[...u32(crc32(content)), ...u32(content.length), ...u32(deflatedFrom ?? content.length)],
+      ...[...u16(name.length), ...u16(0)],
+    ];
+    const headerAt = at;
+    push(Uint8Array.from([...u32(0x04034b50), ...common, ...utf8.encode(name)]));
+    push(content);
+    directory.push(...u32(0x02014b50), ...u16(20), ...common, ...u16(0), ...u16(0), ...u16(0));
+    directory.push(...u32(0), ...u32(headerAt), ...utf8.encode(name));
+  }
+  const count = Object.keys(entries).length;
+  const end = [...u32(0x06054b50), ...u32(0), ...u16(count), ...u16(count)];
+  const directoryAt = at;
+  push(Uint8Array.from(directory));
+  push(Uint8Array.from([...end, ...u32(directory.length), ...u32(directoryAt), ...u16(0)]));
+  const file = new Uint8Array(at);
+  at = 0;
+  for (const part of parts) {
+    file.set(part, at);
+    at += part.length;
+  }
+  return file;
+}
+
+/** The layout of torch.save: a pickle and its storages. */
+export function torchZip(
+  pickle: readonly number[],
+  { storages }: { storages: Readonly<Record<string, Uint8Array>> },
+): Uint8Array {
+  return zipFile({
+    "x/data.pkl": { content: Uint8Array.from(pickle) },
+    ...Object.fromEntries(
+      Object.entries(storages).map(([key, content]) => [`x/data/${key}`, { content }]),
+    ),
+  });
+}
+
+/** Opcodes of pickles. */
+export const ops = {
+  mark: 0x28,
+  emptyTuple: 0x29,
+  tuple: 0x74,
+  reduce: 0x52,
+  persistent: 0x51,
+  global: (module: string, name: string): number[] => [
+    0x63,
+    ...utf8.encode(`${module}\n${name}\n`),
+  ],
+};
+
+/** Pushes a text. */
+export const text = (
+  value: string,
+): number[] => [0x58, ...u32(value.length), ...utf8.encode(value)];
+
+/** Pushes an integer of 32 bits. */
+export const int = (value: number): number[] => [0x4a, ...u32(value)];
+
+/** Pushes a tuple. */
+export const tuple = (...items: number[][]): number[] => [ops.mark, ...items.flat(), ops.tuple];
+
+/** A whole pickle of a dict. */
+export const dict = (...items: [key: number[], value: number[]][]): number[] => [
+  ...[0x80, 2, 0x7d, ops.mark],
+  ...items.flat(2),
+  ...[0x75, 0x2e],
+];
+
+/** Pushes a storage. */
+export const storageId = (
+  { key, length, type = "FloatStorage" }: { key: string; length: number; type?: string },
+): number[] => [
+  ...tuple(text("storage"), ops.global("torch", type), text(key), text("cpu"), int(length)),
+  ops.persistent,
+];
+
+/** Pushes a tensor. */
+export const tensor = (
+  storage: number[],
+  { offset = 0, shape, stride }: { offset?: number; shape: number[]; stride: number[] },
+): number[] => [
+  ...ops.global("torch._utils", "_rebuild_tensor_v2"),
+  ...tuple(storage, int(offset), tuple(...shape.map(int)), tuple(...stride.map(int)), [0x89], [
+    0x7d,
+  ]),
+  ops.reduce,
+];
