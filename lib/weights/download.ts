@@ -137,12 +137,6 @@ export async function downloadCheckpoint(
   const { baseUrl = checkpoint.baseUrl, onProgress, open = Deno.open } = options;
   const path = checkpointPath(checkpoint, options);
   const url = new URL(checkpoint.file, baseUrl.endsWith("/") ? baseUrl : `${baseUrl}/`).href;
-  const cached = await sizeOf(path);
-  if (cached > 0 && await sha256(path) === checkpoint.sha256) {
-    onProgress?.(cached, cached);
-    return path;
-  }
-
   const unfinished = `${path}.part`;
   const unwritable = (error: unknown): InputError =>
     new InputError(
@@ -152,6 +146,11 @@ export async function downloadCheckpoint(
   await Deno.mkdir(dirname(path), { recursive: true }).catch((error) => {
     throw unwritable(error);
   });
+  const cached = await sizeOf(path);
+  if (cached > 0 && await sha256(path) === checkpoint.sha256) {
+    onProgress?.(cached, cached);
+    return path;
+  }
 
   /** Fetches until the unfinished file has all its bytes. */
   const complete = async (): Promise<void> => {

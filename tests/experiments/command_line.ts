@@ -9,20 +9,23 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs an experiment script as its task does, with the task's permissions, in folder `cwd`. */
+/**
+ * Runs an experiment script as its task does, with the permissions that all tasks have and some of its
+ * own, in folder `cwd`.
+ */
 export async function runScript(
   script: string,
   args: readonly string[],
-  { cwd }: { cwd: string },
+  { cwd, permissions = [] }: { cwd: string; permissions?: readonly string[] },
 ): Promise<Outcome> {
-  const permissions = ["read", "write", "env", "sys"].map((name) => `--allow-${name}`);
+  const allowed = ["read", "write", "env", "sys", ...permissions].map((name) => `--allow-${name}`);
   const config = join(root, "deno.json");
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       "--no-prompt",
       `--config=${config}`,
-      ...permissions,
+      ...allowed,
       join(root, "experiments", script),
       ...args,
     ],

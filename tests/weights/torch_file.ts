@@ -7,10 +7,11 @@ const u32 = (value: number): number[] => [
   ...new Uint8Array(Uint32Array.of(value).buffer),
 ];
 
-/** A zip archive; `deflatedFrom` is the size that a deflated content claims to unpack to. */
-export function zipFile(
-  entries: Record<string, { content: Uint8Array; deflatedFrom?: number }>,
-): Uint8Array {
+/** What goes into a zip; `deflatedFrom` is the size that a deflated content claims to unpack to. */
+type Entries = Record<string, { content: Uint8Array; deflatedFrom?: number }>;
+
+/** A zip archive in parts, the contents themselves among them, so that large ones need no copy. */
+export function zipParts(entries: Entries): Uint8Array[] {
   const parts: Uint8Array[] = [];
   const directory: number[] = [];
   let at = 0;
@@ -35,8 +36,14 @@ export function zipFile(
   const directoryAt = at;
   push(Uint8Array.from(directory));
   push(Uint8Array.from([...end, ...u32(directory.length), ...u32(directoryAt), ...u16(0)]));
-  const file = new Uint8Array(at);
-  at = 0;
+  return parts;
+}
+
+/** A zip archive. */
+export function zipFile(entries: Entries): Uint8Array {
+  const parts = zipParts(entries);
+  const file = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
   for (const part of parts) {
     file.set(part, at);
     at += part.length;
