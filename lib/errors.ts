@@ -7,3 +7,16 @@ export class InputError extends Error {
   /** Tells it from other errors in messages. */
   override readonly name = "InputError";
 }
+
+/** Longest text of a file that a message quotes. */
+const MAXIMUM_EXCERPT = 200;
+
+/**
+ * A text that comes from a file, such as a name, made fit for a message: without line breaks and other
+ * control characters, and cut where it is long.
+ */
+export function excerpt(text: string): string {
+  // deno-lint-ignore no-control-regex
+  const plain = text.slice(0, MAXIMUM_EXCERPT).replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "\ufffd");
+  return text.length > MAXIMUM_EXCERPT ? `${plain}…` : plain;
+}

@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { sameShape, type Shape, shapeText } from "../tensor/shape.ts";
 
 /** A tensor in host memory, in C order. */
@@ -14,7 +14,7 @@ export type HostState = ReadonlyMap<string, HostTensor>;
 
 /** The first few names and how many more there are. */
 function list(names: string[]): string {
-  const shown = names.slice(0, 8).join(", ");
+  const shown = names.slice(0, 8).map(excerpt).join(", ");
   return names.length > 8 ? `${shown} and ${names.length - 8} more` : shown;
 }
 

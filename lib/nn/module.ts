@@ -4,7 +4,7 @@ import { checkHostState, type HostState, type HostTensor } from "./host_state.ts
 import type { WeightSource } from "./weight_source.ts";
 
 /** Bytes that wait in the device's queue before they are sent off, so that they do not pile up. */
-const UPLOAD_BYTES = 2 ** 26;
+const UPLOAD_BYTES = 2 ** 23;
 
 /** A field of a module as the names in checkpoints spell it: `maskTokens` is `mask_tokens`. */
 function officialName(field: string): string {

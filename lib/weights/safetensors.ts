@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
 import { bytesOf, type ByteSource } from "./byte_source.ts";
@@ -48,7 +48,7 @@ function readHeader(
 ): { places: Map<string, Place>; metadata: Record<string, string> } {
   const refuse = (reason: string): never => {
     throw new InputError(
-      `${file.name} is not a sound safetensors file (${reason}): get the file again`,
+      `${file.name} is not a sound safetensors file (${excerpt(reason)}): get the file again`,
     );
   };
   if (file.size < 8) refuse(`${file.size} bytes are too few for a header`);

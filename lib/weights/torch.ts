@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
 import type { ByteSource } from "./byte_source.ts";
 import {
@@ -171,12 +171,14 @@ function refusals(source: string): Pick<PickleOptions, "refuse" | "forbid"> {
   return {
     refuse: (reason) => {
       throw new InputError(
-        `${source} is not a sound PyTorch file (${reason}): get the file again`,
+        `${source} is not a sound PyTorch file (${excerpt(reason)}): get the file again`,
       );
     },
     forbid: (global) => {
       throw new InputError(
-        `${source} asks for ${global}, and nothing but tensors, numbers, texts, lists and dicts is ` +
+        `${source} asks for ${
+          excerpt(global)
+        }, and nothing but tensors, numbers, texts, lists and dicts is ` +
           `read from a PyTorch file, so that none can run code: save the model's state_dict() alone`,
       );
     },
@@ -394,7 +396,7 @@ export function openTorch(bytes: ByteSource, options: { key?: string } = {}): We
     const part = [...children(state)].find(([name]) => name === options.key);
     if (!part) {
       throw new InputError(
-        `${bytes.name} has no part "${options.key}": choose one of ${keys.slice(0, 20).join(", ")}`,
+        `${bytes.name} has no part "${options.key}": choose one of ${excerpt(keys.join(", "))}`,
       );
     }
     state = part[1];
@@ -413,7 +415,7 @@ export function openTorch(bytes: ByteSource, options: { key?: string } = {}): We
     if (candidates.length > 1 && !usual.includes(chosen)) {
       throw new InputError(
         `${bytes.name} holds several dicts of tensors (${
-          candidates.slice(0, 20).map(([name]) => name).join(", ")
+          excerpt(candidates.map(([name]) => name).join(", "))
         }): save the model's state_dict() alone`,
       );
     }

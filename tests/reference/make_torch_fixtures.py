@@ -181,7 +181,7 @@ def names():
     hf = SamModel(SamConfig(
         vision_config={"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
                        "image_size": 64, "window_size": 3, "global_attn_indexes": [1],
-                       "output_channels": 8, "mlp_dim": 32, "num_pos_feats": 4},
+                       "output_channels": 8, "mlp_dim": 64, "num_pos_feats": 4},
         prompt_encoder_config={"hidden_size": 8, "image_size": 64, "image_embedding_size": 4},
         mask_decoder_config={"hidden_size": 8, "mlp_dim": 16, "num_attention_heads": 2,
                              "iou_head_hidden_dim": 8})).state_dict()

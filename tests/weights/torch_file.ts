@@ -7,11 +7,14 @@ const u32 = (value: number): number[] => [
   ...new Uint8Array(Uint32Array.of(value).buffer),
 ];
 
+const u64 = (value: number): number[] => [...u32(value), ...u32(0)];
+const ALL_ONES = 0xffffffff;
+
 /** What goes into a zip; `deflatedFrom` is the size that a deflated content claims to unpack to. */
 type Entries = Record<string, { content: Uint8Array; deflatedFrom?: number }>;
 
 /** A zip archive in parts, the contents themselves among them, so that large ones need no copy. */
-export function zipParts(entries: Entries): Uint8Array[] {
+export function zipParts(entries: Entries, { zip64 = false } = {}): Uint8Array[] {
   const parts: Uint8Array[] = [];
   const directory: number[] = [];
   let at = 0;
@@ -20,28 +23,50 @@ export function zipParts(entries: Entries): Uint8Array[] {
     at += part.length;
   };
   for (const [name, { content, deflatedFrom }] of Object.entries(entries)) {
-    const common = [
+    const unpacked = deflatedFrom ?? content.length;
+    const header = (sizes: number[], extra: number): number[] => [
       ...[...u16(20), ...u16(0), ...u16(deflatedFrom === undefined ? 0 : 8), ...u32(0)],
-      ...[...u32(crc32(content)), ...u32(content.length), ...u32(deflatedFrom ?? content.length)],
-      ...[...u16(name.length), ...u16(0)],
+      ...[...u32(crc32(content)), ...sizes.flatMap(u32), ...u16(name.length), ...u16(extra)],
     ];
     const headerAt = at;
-    push(Uint8Array.from([...u32(0x04034b50), ...common, ...utf8.encode(name)]));
+    const local = header([content.length, unpacked], 0);
+    push(Uint8Array.from([...u32(0x04034b50), ...local, ...utf8.encode(name)]));
     push(content);
-    directory.push(...u32(0x02014b50), ...u16(20), ...common, ...u16(0), ...u16(0), ...u16(0));
-    directory.push(...u32(0), ...u32(headerAt), ...utf8.encode(name));
+    // The extra field 1: the sizes and the offset in 64 bits each, after an unknown field.
+    const long = [unpacked, content.length, headerAt];
+    const extra = zip64
+      ? [...u16(9), ...u16(1), 0, ...u16(1), ...u16(24), ...long.flatMap(u64)]
+      : [];
+    const central = header(zip64 ? [ALL_ONES, ALL_ONES] : [content.length, unpacked], extra.length);
+    directory.push(...u32(0x02014b50), ...u16(20), ...central, ...u16(0), ...u16(0), ...u16(0));
+    directory.push(...u32(0), ...u32(zip64 ? ALL_ONES : headerAt), ...utf8.encode(name), ...extra);
   }
   const count = Object.keys(entries).length;
-  const end = [...u32(0x06054b50), ...u32(0), ...u16(count), ...u16(count)];
   const directoryAt = at;
   push(Uint8Array.from(directory));
-  push(Uint8Array.from([...end, ...u32(directory.length), ...u32(directoryAt), ...u16(0)]));
+  if (zip64) {
+    const recordAt = at;
+    const counts = [count, count, directory.length, directoryAt];
+    const record = [
+      ...u64(44),
+      ...u16(45),
+      ...u16(45),
+      ...u32(0),
+      ...u32(0),
+      ...counts.flatMap(u64),
+    ];
+    push(Uint8Array.from([...u32(0x06064b50), ...record]));
+    push(Uint8Array.from([...u32(0x07064b50), ...u32(0), ...u64(recordAt), ...u32(1)]));
+  }
+  const place = zip64 ? [ALL_ONES, ALL_ONES] : [directory.length, directoryAt];
+  const end = [...u32(0x06054b50), ...u32(0), ...u16(count), ...u16(count)];
+  push(Uint8Array.from([...end, ...place.flatMap(u32), ...u16(0)]));
   return parts;
 }
 
 /** A zip archive. */
-export function zipFile(entries: Entries): Uint8Array {
-  const parts = zipParts(entries);
+export function zipFile(entries: Entries, options: { zip64?: boolean } = {}): Uint8Array {
+  const parts = zipParts(entries, options);
   const file = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
@@ -54,14 +79,15 @@ export function zipFile(entries: Entries): Uint8Array {
 /** The layout of torch.save: a pickle and its storages. */
 export function torchZip(
   pickle: readonly number[],
-  { storages }: { storages: Readonly<Record<string, Uint8Array>> },
+  { storages, zip64 }: { storages: Readonly<Record<string, Uint8Array>>; zip64?: boolean },
 ): Uint8Array {
-  return zipFile({
+  const entries = {
     "x/data.pkl": { content: Uint8Array.from(pickle) },
     ...Object.fromEntries(
       Object.entries(storages).map(([key, content]) => [`x/data/${key}`, { content }]),
     ),
-  });
+  };
+  return zipFile(entries, { zip64 });
 }
 
 /** Opcodes of pickles. */
