@@ -12,7 +12,17 @@ import { InputError } from "../../lib/errors.ts";
 import type { WeightSource } from "../../lib/nn/weight_source.ts";
 import { bytesOf, openBytes } from "../../lib/weights/byte_source.ts";
 import { openTorch } from "../../lib/weights/torch.ts";
-import { dict, int, ops, storageId, tensor, text, torchZip, zipFile } from "./torch_file.ts";
+import {
+  dict,
+  int,
+  ops,
+  storageId,
+  tensor,
+  text,
+  torchLegacy,
+  torchZip,
+  zipFile,
+} from "./torch_file.ts";
 
 const fixture = (name: string): string => join(import.meta.dirname!, "fixtures", name);
 
@@ -102,6 +112,7 @@ for (
 }
 
 const open = (bytes: Uint8Array) => openTorch(bytesOf(bytes, { source: "x.pth" }));
+const view = { shape: [4], stride: [1] };
 const four = Uint8Array.of(0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, 128, 64); // 1, 2, 3, 4
 const storages = { "0": four };
 const id = storageId({ key: "0", length: 4 });
@@ -126,6 +137,13 @@ Deno.test("sizes and offsets of 64 bits are read where a zip has them", async ()
   const elsewhere = bytes.slice();
   new DataView(elsewhere.buffer).setBigUint64(bytes.length - 34, 0n, true);
   assertThrows(() => open(elsewhere), InputError, "its zip end is damaged");
+});
+
+const whole = dict([text("a"), tensor(id, view)]);
+
+Deno.test("the old layout of our own making reads as it should", async () => {
+  const weights = open(torchLegacy(whole, { listed: [["0", four]] }));
+  assertEquals(await contents(weights), { a: ["F32", [4], [1, 2, 3, 4]] });
 });
 
 const bomb = deflateRawSync(new Uint8Array(2 ** 24));
@@ -354,6 +372,47 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
     says: 'tensor "b.c" comes twice',
   },
   {
+    what: "one storage described in two ways",
+    bytes: pickled(dict(
+      [text("a"), tensor(id, view)],
+      [text("b"), tensor(storageId({ key: "0", length: 2, type: "DoubleStorage" }), view)],
+    )),
+    says: 'storage "0" is described in two ways',
+  },
+  {
+    what: "a storage that is a view on another",
+    bytes: pickled(dict([
+      text("a"),
+      tensor(storageId({ key: "0", length: 4, view: text("root") }), view),
+    ])),
+    says: "a view on another",
+  },
+  {
+    what: "an unknown protocol, in the old layout",
+    bytes: torchLegacy(whole, { listed: [["0", four]], protocol: 7 }),
+    says: "protocol 7",
+  },
+  {
+    what: "a storage listed twice, in the old layout",
+    bytes: torchLegacy(whole, { listed: [["0", four], ["0", four]] }),
+    says: 'storage "0" is listed in error',
+  },
+  {
+    what: "a storage that is not listed, in the old layout",
+    bytes: torchLegacy(whole, { listed: [] }),
+    says: 'storage "0" is missing',
+  },
+  {
+    what: "a storage of another length, in the old layout",
+    bytes: torchLegacy(whole, { listed: [["0", four.subarray(4)]] }),
+    says: 'storage "0" has 3 elements instead of 4',
+  },
+  {
+    what: "a storage that leaves the file, in the old layout",
+    bytes: torchLegacy(whole, { listed: [["0", four]] }).subarray(0, -1),
+    says: "the file at",
+  },
+  {
     what: "a pickle that is not torch's",
     bytes: Uint8Array.of(0x80, 2, 0x4e, 0x2e),
     says: "not torch.save's",
@@ -379,6 +438,14 @@ Deno.test("a flipped bit in the data is found when the tensor is read", async ()
     InputError,
     'checksum of entry "x/data/0"',
   );
+});
+
+Deno.test("a local header that pushes an entry into the next one is found when it is read", async () => {
+  const bytes = directory((view, entry) => {
+    view.setUint16(view.getUint32(entry + 42, true) + 28, 1000, true);
+  });
+  const { read } = open(bytes).tensors.get("a")!;
+  await assertRejects(read, InputError, "is not where the zip directory says");
 });
 
 for (const name of ["zip.pth", "legacy.pth"]) {

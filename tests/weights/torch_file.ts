@@ -90,6 +90,23 @@ export function torchZip(
   return zipFile(entries, { zip64 });
 }
 
+/** The layout of torch.save before 1.6: pickles, then each storage listed as its length and bytes. */
+export function torchLegacy(
+  pickle: readonly number[],
+  { listed, protocol = 1001 }: { listed: [key: string, content: Uint8Array][]; protocol?: number },
+): Uint8Array {
+  const magic = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+  const keys = listed.flatMap(([key]) => text(key));
+  return Uint8Array.from([
+    ...[0x80, 2, 0x8a, 10, ...magic, 0x2e],
+    ...[0x80, 2, ...int(protocol), 0x2e],
+    ...[0x80, 2, 0x7d, 0x2e],
+    ...pickle,
+    ...[0x80, 2, 0x5d, ops.mark, ...keys, 0x65, 0x2e],
+    ...listed.flatMap(([, content]) => [...u64(content.length / 4), ...content]),
+  ]);
+}
+
 /** Opcodes of pickles. */
 export const ops = {
   mark: 0x28,
@@ -123,9 +140,14 @@ export const dict = (...items: [key: number[], value: number[]][]): number[] => 
 
 /** Pushes a storage. */
 export const storageId = (
-  { key, length, type = "FloatStorage" }: { key: string; length: number; type?: string },
+  { key, length, type = "FloatStorage", view = [] }: {
+    key: string;
+    length: number;
+    type?: string;
+    view?: number[];
+  },
 ): number[] => [
-  ...tuple(text("storage"), ops.global("torch", type), text(key), text("cpu"), int(length)),
+  ...tuple(text("storage"), ops.global("torch", type), text(key), text("cpu"), int(length), view),
   ops.persistent,
 ];
 
