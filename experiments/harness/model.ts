@@ -1,4 +1,3 @@
-import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
