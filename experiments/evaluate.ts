@@ -18,7 +18,8 @@ import { readRun } from "./harness/run_folder.ts";
 import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
 import { limit, sliceOptions } from "./harness/study_data.ts";
 
-const usage = "usage: ./run evaluate RUN --data DIR [--side N] [--max-test N] [--out FILE]";
+const usage =
+  "usage: ./run evaluate RUN --data DIR [--weights FILE] [--side N] [--max-test N] [--out FILE]";
 
 await runMain(async () => {
   const options = parseEvaluateOptions(Deno.args);
@@ -27,6 +28,11 @@ await runMain(async () => {
   if (run === null || options.data === null) throw new InputError(usage);
   const { experiment, config: trained } = await readRun(run);
   const config = { ...trained, ...options.overrides, data: options.data };
+  if (trained.weights !== null && options.overrides.weights === undefined) {
+    throw new InputError(
+      `${run} was trained on the weights of ${trained.weights}: name that file with --weights`,
+    );
+  }
 
   using gpu = await Gpu.open();
   console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
@@ -66,7 +72,7 @@ await runMain(async () => {
         patients: new Set(refs.map(({ patient }) => patient)).size,
         ...scores,
         slices: evaluation.slices,
-        environment: await describeEnvironment(gpu.info, command),
+        environment: await describeEnvironment(gpu.info, { command, weights: config.weights }),
       },
       null,
       2,

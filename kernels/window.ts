@@ -21,14 +21,17 @@ export const placeKernels: ElementKernels<
   },
 });
 
-/** Images cut into windows, or with `UNPARTITION` windows put back together. */
+/**
+ * Images cut into windows, or with `UNPARTITION` windows put back together. With `FILL` pixels beyond the
+ * image are `fill`; without it any other buffer does.
+ */
 export const windowKernels: ElementKernels<
-  "x" | "out",
+  "x" | "fill" | "out",
   "count" | "h" | "w" | "rows" | "columns" | "size" | "channels"
 > = byElement({
   name: "window",
   source: windowSource,
-  buffers: { x: "read", out: "read_write" },
+  buffers: { x: "read", fill: "read", out: "read_write" },
   params: {
     count: "u32",
     h: "u32",

@@ -1,7 +1,8 @@
-// Cuts images [B, H, W, C] into square windows [B, rows, columns, size, size, C], zero where a window
-// reaches beyond the image, or puts them back together. An invocation copies one channel Element
+// Cuts images [B, H, W, C] into square windows [B, rows, columns, size, size, C], zero or a pixel given
+// by `fill` where a window reaches beyond the image, or puts them back together. An invocation copies one channel Element
 // along a row of a window.
 override UNPARTITION: bool;
+override FILL: bool;
 struct Params {
   count: u32,
   h: u32, w: u32, // image
@@ -11,7 +12,8 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Element>;
-@group(0) @binding(2) var<storage, read_write> out: array<Element>;
+@group(0) @binding(2) var<storage, read> fill: array<Element>;
+@group(0) @binding(3) var<storage, read_write> out: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -31,7 +33,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
       if (inside) { out[in_image] = x[in_window]; }
     } else {
       var value = Element();
-      if (inside) { value = x[in_image]; }
+      if (inside) { value = x[in_image]; } else if (FILL) { value = fill[c]; }
       out[in_window] = value;
     }
     in_window += params.channels;

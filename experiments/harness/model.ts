@@ -1,19 +1,46 @@
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import {
+  buildMobileSam,
+  buildSamVitB,
+  buildSamVitH,
+  buildSamVitL,
+} from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { checkHostState } from "../../lib/nn/host_state.ts";
 import type { AdapterConfig } from "../../lib/weights/adapter.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
 import type { Config, Experiment } from "./config.ts";
 
+/** What the models are called in tables. */
+export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
+  mobile_sam: "MobileSAM",
+  vit_b: "SAM ViT-B",
+  vit_l: "SAM ViT-L",
+  vit_h: "SAM ViT-H",
+};
+
+/**
+ * The pretrained model that a config names, frozen.
+ *
+ * @throws {InputError} if its weights are not named, cannot be read or are another model's.
+ */
+async function buildBase(gpu: Gpu, { model, weights, side }: Config): Promise<Sam> {
+  if (model === "mobile_sam") return await buildMobileSam(gpu, { weights: weights ?? undefined });
+  if (weights === null) {
+    throw new InputError(`--model ${model} needs its weights: name their file with --weights`);
+  }
+  const build = { vit_b: buildSamVitB, vit_l: buildSamVitL, vit_h: buildSamVitH }[model];
+  return await build(gpu, { weights, side });
+}
+
 /** The pretrained model with what the experiment trains unfrozen: nothing, the decoder or adapters. */
 export async function buildModel(
   gpu: Gpu,
   { experiment, config }: { experiment: Experiment; config: Config },
 ): Promise<Sam> {
-  const sam = await buildMobileSam(gpu);
+  const sam = await buildBase(gpu, config);
   if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
   if (experiment.kind === "lora") {
     injectLora(sam.imageEncoder, {

@@ -45,6 +45,8 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["max-slices", "maxSlicesPerCase", number, "N", "at most so many slices a case"],
   ["crop", "crop", number, "N", "centre crop of N x N pixels"],
   ["rescale", "rescale", text, "NAME", "percentile, zscore or minmax"],
+  ["model", "model", text, "NAME", "mobile_sam, vit_b, vit_l or vit_h"],
+  ["weights", "weights", text, "FILE", "the model's weights (default: MobileSAM's own)"],
   ["side", "side", number, "N", "side of the model's input, a multiple of 64 up to 1024"],
   ["epochs", "epochs", number, "N", "passes over the training slices"],
   ["batch-size", "batchSize", number, "N", "slices a step"],
@@ -168,7 +170,7 @@ export interface EvaluateOptions {
  */
 export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
   const allowed = ["data", "modality", "target", "axis", "min-tumour", "max-slices", "crop"];
-  const sizes = ["rescale", "side", "batch-size", "max-test", "seed"];
+  const sizes = ["rescale", "weights", "side", "batch-size", "max-test", "seed"];
   for (const argument of args) {
     const name = /^--([^=]+)/.exec(argument)?.[1];
     if (name && ![...allowed, ...sizes, "out", "help"].includes(name)) {
@@ -192,8 +194,9 @@ export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
 
 /** The command as a user would type it, without folders of this machine. */
 export function commandLine(task: string, args: readonly string[]): string {
+  const paths = ["--data", "--weights", "--out"];
   const shown = args.map((argument, i) =>
-    args[i - 1] === "--data" || args[i - 1] === "--out" ? basename(argument) : argument
+    paths.includes(args[i - 1]) ? basename(argument) : argument
   );
   return ["./run", task, ...shown].join(" ");
 }

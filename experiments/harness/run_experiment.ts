@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
@@ -84,7 +84,8 @@ export async function runExperiment(
 
   await writeJson("config.json", {
     experiment,
-    config: { ...config, data: data.name },
+    // Paths of this machine are nobody else's: their last part names the data and the weights.
+    config: { ...config, data: data.name, weights: config.weights && basename(config.weights) },
     data: {
       cases: data.slices.dataset.cases.length,
       ...describeParts(data),

@@ -12,7 +12,7 @@ import { dice, iou, summarize } from "../../lib/train/metrics.ts";
 import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
 import { displayName, type Experiment, experimentConfig } from "./config.ts";
 import { describeEnvironment } from "./environment.ts";
-import { buildModel } from "./model.ts";
+import { buildModel, MODEL_NAMES } from "./model.ts";
 import type { Options } from "./options.ts";
 import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
@@ -42,7 +42,10 @@ export async function runStudy(
   const date = new Date();
   const folder = options.out ?? join("results", `${data.name}-${stamp(date)}`);
   await requireNew(folder);
-  const environment = await describeEnvironment(gpu.info, command);
+  const environment = await describeEnvironment(gpu.info, {
+    command,
+    weights: config.weights,
+  });
   const context = { gpu, data, environment, sample, log };
   log(`Results: ${folder}\n`);
 
@@ -60,7 +63,7 @@ export async function runStudy(
   const table = compareRows(rows, {
     dataset: data.name,
     simulated: data.simulated,
-    baseModel: "MobileSAM",
+    baseModel: MODEL_NAMES[config.model],
     side: config.side,
     seed: config.seed,
     epochs: config.epochs,

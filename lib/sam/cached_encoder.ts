@@ -36,7 +36,8 @@ export class CachedEncoder implements Disposable {
     this.#side = options.side;
     this.#budget = options.budget ?? 2 ** 30;
     const stages = encoder.stages();
-    const trainable = stages.findIndex(({ modules }) =>
+    const trainable = stages.findIndex(({ modules, weights = [] }) =>
+      weights.some(({ isParameter }) => isParameter) ||
       modules.some((module) => module.trainableParameters().length > 0)
     );
     const frozen = trainable < 0 ? stages.length : trainable;

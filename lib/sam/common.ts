@@ -1,27 +1,32 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
-import { relu } from "../tensor/ops/unary.ts";
+import { gelu, relu } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** The two-layer perceptron of SAM's decoder blocks, with ReLU. */
+/** The two-layer perceptron of SAM's blocks, with ReLU in the decoder and GELU in the ViT. */
 export class MLPBlock extends Module {
   /** embeddingDim -> mlpDim */
   readonly lin1: Linear;
   /** mlpDim -> embeddingDim */
   readonly lin2: Linear;
+  readonly #activation: (x: Tensor) => Tensor;
 
-  /** Makes an empty block. */
-  constructor(gpu: Gpu, options: { embeddingDim: number; mlpDim: number }) {
+  /** Makes an empty block; its activation is ReLU by default. */
+  constructor(
+    gpu: Gpu,
+    options: { embeddingDim: number; mlpDim: number; activation?: "relu" | "gelu" },
+  ) {
     super(gpu);
-    const { embeddingDim, mlpDim } = options;
+    const { embeddingDim, mlpDim, activation = "relu" } = options;
+    this.#activation = activation === "gelu" ? gelu : relu;
     this.lin1 = new Linear(gpu, { inFeatures: embeddingDim, outFeatures: mlpDim });
     this.lin2 = new Linear(gpu, { inFeatures: mlpDim, outFeatures: embeddingDim });
   }
 
   /** [..., embeddingDim] -> [..., embeddingDim] */
   forward(x: Tensor): Tensor {
-    return this.lin2.forward(relu(this.lin1.forward(x)));
+    return this.lin2.forward(this.#activation(this.lin1.forward(x)));
   }
 }
 

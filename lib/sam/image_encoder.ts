@@ -7,6 +7,8 @@ export interface EncoderStage {
   readonly name: string;
   /** The modules it runs. */
   readonly modules: readonly Module[];
+  /** Weights it uses that belong to none of the modules. */
+  readonly weights?: readonly Tensor[];
   /** Runs it. */
   run(x: Tensor): Tensor;
 }

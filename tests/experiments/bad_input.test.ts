@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { writeNifti } from "../../lib/data/nifti.ts";
 import { createVolume } from "../../lib/data/volume.ts";
+import { writeSafetensors } from "../../lib/weights/safetensors.ts";
 import { runScript } from "./command_line.ts";
 import { tinyCase, tinyDataset, tinyFile, tinyShape as shape } from "./tiny_dataset.ts";
 
@@ -64,6 +65,22 @@ const cases: Record<string, BadInput> = {
   "targets that match no Linear": {
     args: ["--targets", "attn.qvk", "--ranks", "4", "--max-train", "1", "--side", "64"],
     says: /attn\.qvk.*attn\.qkv/,
+  },
+  "a model that there is not": { args: ["--model", "vit_x"], says: /--model.*vit_x.*vit_b/ },
+  "a ViT without its weights": { args: ["--model", "vit_b"], says: /vit_b.*--weights/ },
+  "weights that are nowhere": {
+    args: ["--model", "vit_b", "--weights", "nowhere.safetensors"],
+    says: /nowhere\.safetensors/,
+  },
+  "weights of another model": {
+    damage: (_, folder) =>
+      writeSafetensors(
+        join(folder, "data", "other.safetensors"),
+        new Map([["image_encoder.other", { shape: [1], data: new Float32Array(1) }]]),
+      ),
+    args: ["--weights", "data/other.safetensors"],
+    says:
+      /other\.safetensors.*missing: image_encoder\.patch_embed.*unexpected: image_encoder\.other/,
   },
   "a folder for results that cannot be written to": {
     damage: (_, folder) => Deno.writeTextFile(join(folder, "file"), ""),

@@ -82,6 +82,18 @@ for (const shape of images) {
           return { shape: windows, data: out };
         },
       });
+      await checkOp("windowPartition with a filling", {
+        inputs: [shape, [shape[3]]],
+        op: (x, fill) => windowPartition(x, size, { fill }),
+        reference: ({ data }, fill) => {
+          const out = Float64Array.from(
+            { length: windows.reduce((a, b) => a * b) },
+            (_, i) => fill.data[i % shape[3]],
+          );
+          visitWindows(shape, size, (image, window) => out[window] = data[image]);
+          return { shape: windows, data: out };
+        },
+      });
       await checkOp("windowUnpartition", {
         inputs: [windows],
         op: (x) => windowUnpartition(x, { size, images: [batch, h, w] }),
@@ -101,6 +113,7 @@ Deno.test("what does not fit is refused, naming shapes and sizes", () => {
   assertThrows(() => pad2d(x, { right: -1 }), Error, "use crop2d");
   assertThrows(() => crop2d(x, { height: 3, width: 1 }), Error, "3 x 1 pixels are not within");
   assertThrows(() => windowPartition(x, 0), Error, "0 pixels wide");
+  assertThrows(() => windowPartition(x, 2, { fill: x }), Error, "no pixel of [1, 2, 2, 3]");
   assertThrows(() => pad2d(x.view([4, 3]), {}), Error, "[4, 3] is not [B, H, W, C]");
   assertThrows(
     () => windowUnpartition(x.view([1, 4, 3]), { size: 2, images: [1, 3, 2] }),

@@ -4,7 +4,7 @@ Usage: python make_mobile_sam_fixtures.py WEIGHTS OUT
 WEIGHTS is a safetensors file of the model's 327 tensors under their official names, such as
 `writeSafetensors(path, await loadMobileSamWeights())` writes. Needs torch and numpy.
 
-Inputs, targets and adapters are formulas (`wave` and `disc` here and in the test), so that the
+Inputs, targets and adapters are formulas (seeded.py and tests/sam/seeded.ts), so that the
 file holds results only: samples of the embedding, the logits and the gradients, and the losses of a
 few AdamW steps.
 """
@@ -17,13 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from seeded import disc, sampled, wave, write_safetensors
+
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(2)
 
 HEADS = {1: 4, 2: 5, 3: 10}
 WINDOWS = {1: 7, 2: 14, 3: 7}
 DEPTHS = {1: 2, 2: 6, 3: 2}
-SAMPLES = 997
 
 
 def read_safetensors(path):
@@ -38,42 +39,6 @@ def read_safetensors(path):
         values = np.frombuffer(raw[begin:end], dtype="<f4").reshape(entry["shape"])
         tensors[name] = torch.from_numpy(values.astype(np.float64))
     return tensors
-
-
-def write_safetensors(path, arrays):
-    header, blobs, offset = {}, [], 0
-    for name in sorted(arrays):
-        blob = np.asarray(arrays[name], dtype="<f4").tobytes()
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(np.shape(arrays[name])),
-            "data_offsets": [offset, offset + len(blob)],
-        }
-        offset += len(blob)
-        blobs.append(blob)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
-def wave(batch, side):
-    """Inputs [B, 3, S, S]: shading, a bright spot, fine texture; rounded to float32."""
-    b, c, y, x = np.meshgrid(
-        np.arange(batch), np.arange(3), np.arange(side), np.arange(side), indexing="ij")
-    u, v = x / side, y / side
-    value = (np.sin((7 + c) * u + 3 * np.sin(5 * v + b)) * np.cos(9 * v - 2 * u)
-             + 2 * np.exp(-30 * ((u - 0.6) ** 2 + (v - 0.4) ** 2))
-             + 0.3 * np.sin(61 * u) * np.sin(53 * v))
-    return torch.from_numpy(value.astype(np.float32).astype(np.float64))
-
-
-def disc(batch, height, width):
-    """Targets [B, H, W]: an ellipse a little right of the middle."""
-    b, y, x = np.meshgrid(np.arange(batch), np.arange(height), np.arange(width), indexing="ij")
-    u, v = (x + 0.5) / width, (y + 0.5) / height
-    inside = ((u - 0.6) / (0.2 + 0.05 * b)) ** 2 + ((v - 0.4) / 0.25) ** 2 < 1
-    return torch.from_numpy(inside.astype(np.float64))
 
 
 def scatter(shape, seed, amplitude):
@@ -228,12 +193,6 @@ class MobileSam:
         ], 1)
         logits = (filters @ image.flatten(2)).unflatten(-1, (4 * grid, 4 * grid))
         return logits, self.head(queries[:, 0], root + "iou_prediction_head")
-
-
-def sampled(tensor):
-    """At most SAMPLES elements, evenly spaced from the first on."""
-    flat = tensor.detach().flatten()
-    return flat[::max(1, -(-flat.numel() // SAMPLES))]
 
 
 def objective(model, pixels, boxes, target):

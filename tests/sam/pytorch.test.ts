@@ -12,12 +12,12 @@ import { Adam } from "../../lib/train/optimizer.ts";
 import { readSafetensors, toStateDict } from "../../lib/weights/safetensors.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "./images.ts";
+import { disc, sampled, wave } from "./seeded.ts";
 
 /** What PyTorch computed in float64; see tests/reference/make_mobile_sam_fixtures.py. */
 const fixtures = toStateDict(
   await readSafetensors(new URL("fixtures/mobile_sam.safetensors", import.meta.url).pathname),
 );
-const SAMPLES = 997;
 
 function expected(name: string): Float32Array {
   const fixture = fixtures.get(name);
@@ -25,47 +25,14 @@ function expected(name: string): Float32Array {
   return fixture.data;
 }
 
-/** The elements that the fixtures hold of a tensor. */
-function sampled(data: Float32Array): Float32Array {
-  const step = Math.max(1, Math.ceil(data.length / SAMPLES));
-  return data.filter((_, i) => i % step === 0);
+/** Inputs [B, S, S, 3]. */
+function inputs(batch: number, side: number): Tensor {
+  return Tensor.from(gpu, wave(batch, side), [batch, side, side, 3]);
 }
 
-/** Inputs [B, S, S, 3]; the script has the same formula. */
-function wave(batch: number, side: number): Tensor {
-  const data = new Float32Array(batch * side * side * 3);
-  let i = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        const u = x / side;
-        const v = y / side;
-        for (let c = 0; c < 3; c++) {
-          data[i++] = Math.sin((7 + c) * u + 3 * Math.sin(5 * v + b)) *
-              Math.cos(9 * v - 2 * u) +
-            2 * Math.exp(-30 * ((u - 0.6) ** 2 + (v - 0.4) ** 2)) +
-            0.3 * Math.sin(61 * u) * Math.sin(53 * v);
-        }
-      }
-    }
-  }
-  return Tensor.from(gpu, data, [batch, side, side, 3]);
-}
-
-/** Targets [B, H, W]; the script has the same formula. */
-function disc(batch: number, height: number, width: number): Tensor {
-  const data = new Float32Array(batch * height * width);
-  let i = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const u = ((x + 0.5) / width - 0.6) / (0.2 + 0.05 * b);
-        const v = ((y + 0.5) / height - 0.4) / 0.25;
-        data[i++] = Number(u * u + v * v < 1);
-      }
-    }
-  }
-  return Tensor.from(gpu, data, [batch, height, width]);
+/** Targets [B, H, W]. */
+function targets(batch: number, height: number, width: number): Tensor {
+  return Tensor.from(gpu, disc(batch, height, width), [batch, height, width]);
 }
 
 /** Adapters of rank 4 and scaling 2 on every qkv, with the script's values. */
@@ -98,7 +65,7 @@ for (const side of [256, 320]) {
     {
       using _ = new Scope(gpu);
       const results = noGrad(() => {
-        const embedding = sam.imageEncoder.forward(wave(1, side));
+        const embedding = sam.imageEncoder.forward(inputs(1, side));
         const prompts = [{
           box: [0.4 * side, 0.15 * side, 0.8 * side, 0.65 * side] as const,
         }];
@@ -143,7 +110,7 @@ Deno.test("gradients of Dice + BCE reach every kind of weight as in PyTorch", as
   sam.setTrainable(true);
   {
     using _ = new Scope(gpu);
-    const loss = objective(sam, wave(2, 128), disc(2, 48, 64));
+    const loss = objective(sam, inputs(2, 128), targets(2, 48, 64));
     assertAlmostEquals(await loss.item(), expected("gradient.loss")[0], 1e-5);
     loss.backward();
     const parameters = new Map(sam.namedParameters());
@@ -173,8 +140,8 @@ Deno.test("gradients of Dice + BCE reach every kind of weight as in PyTorch", as
 Deno.test("the losses of AdamW steps with clipping are PyTorch's", async () => {
   const sam = await buildMobileSam(gpu);
   adapt(sam, 0);
-  using pixels = wave(2, 128);
-  using target = disc(2, 48, 64);
+  using pixels = inputs(2, 128);
+  using target = targets(2, 48, 64);
   using optimizer = new Adam(sam.trainableParameters().map(([, tensor]) => tensor), {
     weightDecay: 0.01,
     decoupled: true,

@@ -3,104 +3,19 @@ import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { sameShape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { gemm, type Matrix } from "./gemm.ts";
+import {
+  attendBackward,
+  attendValues,
+  attentionProbabilities,
+  type Bands,
+  channelHeads,
+  type Heads,
+  scoreStride,
+  type Sizes,
+} from "./heads.ts";
 import { slice } from "./movement.ts";
-import { softmaxBackwardInPlace, softmaxInPlace } from "./softmax.ts";
+import { softmaxInPlace } from "./softmax.ts";
 import { sum } from "./sum.ts";
-
-/** Where heads lie in a tensor: row i of head h of batch element b starts at offset + b batch + h head + i row. */
-interface Heads {
-  readonly tensor: Tensor;
-  readonly offset: number;
-  readonly row: number;
-  readonly head: number;
-  readonly batch: number;
-}
-
-/** Sizes of a multi-head attention. */
-interface Sizes {
-  readonly batch: number;
-  readonly heads: number;
-  /** Rows of query and output. */
-  readonly queries: number;
-  /** Rows of key and value. */
-  readonly keys: number;
-  /** Channels of a head. */
-  readonly depth: number;
-  /** Factor of the scores. */
-  readonly scale: number;
-}
-
-/** A product over all heads, with a [m, k] and b [k, n] after their transposition. */
-interface HeadProduct {
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly a: Heads;
-  readonly transposeA?: boolean;
-  readonly b: Heads;
-  readonly transposeB?: boolean;
-  readonly c: Heads;
-  readonly alpha?: number;
-}
-
-/** Query, key and value side by side in the channels of one tensor. */
-interface Bands<T> {
-  readonly query: T;
-  readonly key: T;
-  readonly value: T;
-}
-
-function multiply(sizes: Sizes, product: HeadProduct): void {
-  const { m, n, k, alpha } = product;
-  const matrix = (heads: Heads, transpose = false): Matrix => ({
-    tensor: heads.tensor,
-    ld: heads.row,
-    transpose,
-    offset: heads.offset,
-    outer: heads.batch,
-    inner: heads.head,
-  });
-  gemm({
-    m,
-    n,
-    k,
-    a: matrix(product.a, product.transposeA),
-    b: matrix(product.b, product.transposeB),
-    c: matrix(product.c),
-    batch: [sizes.batch, sizes.heads],
-    alpha,
-  });
-}
-
-/** Heads side by side in the channels of [batch, rows, heads * depth]. */
-function channelHeads(tensor: Tensor, { heads, depth }: Sizes): Heads {
-  const row = heads * depth;
-  return { tensor, offset: 0, row, head: depth, batch: tensor.shape[1] * row };
-}
-
-/** Elements from one row of scores to the next: a multiple of 4, so that products read it by fours. */
-function scoreStride(keys: number): number {
-  return Math.ceil(keys / 4) * 4;
-}
-
-/** A matrix [queries, keys] for each head, with padded rows. */
-function scoreHeads(tensor: Tensor, { heads, queries, keys }: Sizes): Heads {
-  const row = scoreStride(keys);
-  return { tensor, offset: 0, row, head: queries * row, batch: heads * queries * row };
-}
-
-function emptyScores(gpu: Gpu, { batch, heads, queries, keys }: Sizes): Tensor {
-  return Tensor.empty(gpu, [batch, heads, queries, scoreStride(keys)]);
-}
-
-/**
- * Columns of scores to compute. Where products read by fours they compute the padding too, from
- * whatever follows the last key; the softmax sets it to 0.
- */
-function scoreColumns({ keys, depth }: Sizes): number {
-  return depth % 4 === 0 ? scoreStride(keys) : keys;
-}
 
 /** [heads, queries, keys] with rows as far apart as those of the scores. */
 function padBias(bias: Tensor): Tensor {
@@ -123,98 +38,17 @@ function attend(
 ): { output: Tensor; probabilities: Tensor } {
   const { batch, heads, queries, keys, depth } = sizes;
   const { gpu } = query.tensor;
-  const columns = scoreColumns(sizes);
-  const scores = emptyScores(gpu, sizes);
-  const p = scoreHeads(scores, sizes);
-  multiply(sizes, {
-    m: queries,
-    n: columns,
-    k: depth,
-    a: query,
-    b: key,
-    transposeB: true,
-    c: p,
-    alpha: sizes.scale,
+  const probabilities = attentionProbabilities(sizes, { query, key }, (scores) => {
+    using padded = bias ? padBias(bias) : null;
+    softmaxInPlace(scores, { n: keys, stride: scoreStride(keys), bias: padded });
   });
-  using padded = bias ? padBias(bias) : null;
-  softmaxInPlace(scores, { n: keys, stride: scoreStride(keys), bias: padded });
   const output = Tensor.empty(gpu, [batch, queries, heads * depth]);
-  multiply(sizes, {
-    m: queries,
-    n: depth,
-    k: columns,
-    a: p,
-    b: value,
-    c: channelHeads(output, sizes),
-  });
-  return { output, probabilities: scores };
+  attendValues(sizes, { probabilities, value }, channelHeads(output, sizes));
+  return { output, probabilities };
 }
 
-/**
- * Writes the gradients with respect to those of query, key and value that have a place for it in `to`,
- * and returns that with respect to the bias if it is wanted.
- *
- * With p the probabilities and dO the gradient of the output: dv = pᵀ dO, dp = dO vᵀ,
- * ds = p (dp - the row's sum of p dp), dq = scale ds k, dk = scale dsᵀ q, and dbias is the sum of ds over
- * the batch.
- */
-function attendBackward(
-  sizes: Sizes,
-  from: Bands<Heads> & { dOutput: Tensor; probabilities: Tensor },
-  to: Bands<Heads | null> & { bias: boolean },
-): Tensor | null {
-  const { heads, queries, keys, depth, scale } = sizes;
-  const { gpu } = from.dOutput;
-  const columns = scoreColumns(sizes);
-  const dOutput = channelHeads(from.dOutput, sizes);
-  if (to.value) {
-    multiply(sizes, {
-      m: keys,
-      n: depth,
-      k: queries,
-      a: scoreHeads(from.probabilities, sizes),
-      transposeA: true,
-      b: dOutput,
-      c: to.value,
-    });
-  }
-  if (!to.query && !to.key && !to.bias) return null;
-  using dScores = emptyScores(gpu, sizes);
-  const ds = scoreHeads(dScores, sizes);
-  multiply(sizes, {
-    m: queries,
-    n: columns,
-    k: depth,
-    a: dOutput,
-    b: from.value,
-    transposeB: true,
-    c: ds,
-  });
-  softmaxBackwardInPlace(dScores, { n: keys, stride: scoreStride(keys), p: from.probabilities });
-  if (to.query) {
-    multiply(sizes, {
-      m: queries,
-      n: depth,
-      k: columns,
-      a: ds,
-      b: from.key,
-      c: to.query,
-      alpha: scale,
-    });
-  }
-  if (to.key) {
-    multiply(sizes, {
-      m: keys,
-      n: depth,
-      k: queries,
-      a: ds,
-      transposeA: true,
-      b: from.query,
-      c: to.key,
-      alpha: scale,
-    });
-  }
-  if (!to.bias) return null;
+/** The gradient with respect to the bias: that of the scores, summed over the batch. */
+function biasGradient(dScores: Tensor, { heads, queries, keys }: Sizes): Tensor {
   const summed = sum(dScores, { axes: [0] });
   return keys === scoreStride(keys)
     ? summed.view([heads, queries, keys])
@@ -277,9 +111,9 @@ export function attention(
       const [query, key, value] = grads.map((grad) => grad && channelHeads(grad, sizes));
       attendBackward(
         sizes,
-        { ...bands(q, k, v), dOutput, probabilities },
-        { query, key, value, bias: false },
-      );
+        { ...bands(q, k, v), dOutput: channelHeads(dOutput, sizes), probabilities },
+        { query, key, value, scores: false },
+      )?.dispose();
       return grads;
     },
   });
@@ -340,12 +174,13 @@ export function qkvAttention(qkv: Tensor, options: QkvAttentionOptions): Tensor 
     saved: [qkv, probabilities],
     backward: (dOutput, [qkv, probabilities], [toQkv, toBias = false]) => {
       const dqkv = toQkv ? Tensor.empty(qkv.gpu, qkv.shape) : null;
-      const dBias = attendBackward(
+      using dScores = attendBackward(
         sizes,
-        { ...bands(qkv), dOutput, probabilities },
-        { ...(dqkv ? bands(dqkv) : { query: null, key: null, value: null }), bias: toBias },
+        { ...bands(qkv), dOutput: channelHeads(dOutput, sizes), probabilities },
+        { ...(dqkv ? bands(dqkv) : { query: null, key: null, value: null }), scores: toBias },
       );
-      return bias ? [dqkv, dBias] : [dqkv];
+      if (!bias) return [dqkv];
+      return [dqkv, toBias ? biasGradient(dScores!, sizes) : null];
     },
   });
   probabilities.dispose();

@@ -4,6 +4,8 @@ import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { type Shape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { addInPlace } from "./arithmetic.ts";
+import { sum } from "./sum.ts";
 
 /** Images x [B, H, W, C] in frames [B, height, width, C], top left on top left, without history. */
 function place(x: Tensor, height: number, width: number): Tensor {
@@ -76,7 +78,12 @@ export function crop2d(
 /** Copies between images and their windows, without history. */
 function copyWindows(
   x: Tensor,
-  { size, images, unpartition }: { size: number; images: Shape; unpartition: boolean },
+  { size, images, unpartition, fill }: {
+    size: number;
+    images: Shape;
+    unpartition: boolean;
+    fill?: Tensor | null;
+  },
 ): Tensor {
   const { gpu } = x;
   const [batch, h, w, channels] = images;
@@ -87,33 +94,59 @@ function copyWindows(
   const out = Tensor.empty(gpu, unpartition ? images : [windows, size * size, channels]);
   const count = windows * size * elements;
   gpu.run(kernel, {
-    buffers: { x: x.buffer, out: out.buffer },
+    buffers: { x: x.buffer, fill: (fill ?? x).buffer, out: out.buffer },
     params: { count, h, w, rows, columns, size, channels: elements },
-    constants: { UNPARTITION: unpartition },
+    constants: { UNPARTITION: unpartition, FILL: fill != null },
     workgroups: Gpu.grid(Math.ceil(count / 64)),
   });
   return out;
 }
 
+/** Options of {@linkcode windowPartition}. */
+export interface WindowPartitionOptions {
+  /** [C]: the pixel that lies beyond the image; by default zeros. */
+  readonly fill?: Tensor | null;
+}
+
 /**
  * Cuts images [B, H, W, C] into windows of size x size pixels: [B * rows * columns, size * size, C],
  * rows = ceil(H / size) and columns = ceil(W / size), in reading order. Windows that reach beyond the
- * image are filled up with zeros. Gradient: {@linkcode windowUnpartition}.
+ * image are filled up. Gradients: {@linkcode windowUnpartition}, and for the filling the sum of dy
+ * beyond the image.
  *
- * @throws {Error} if x has not four axes or the size is not a positive whole number.
+ * @throws {Error} if x has not four axes, the size is not a positive whole number or the filling has
+ * not C channels.
  */
-export function windowPartition(x: Tensor, size: number): Tensor {
+export function windowPartition(
+  x: Tensor,
+  size: number,
+  options: WindowPartitionOptions = {},
+): Tensor {
+  const { fill = null } = options;
   checkImages("windowPartition", x);
   if (!Number.isInteger(size) || size < 1) {
     throw new Error(`windowPartition: windows cannot be ${size} pixels wide`);
   }
   const images = x.shape;
+  if (fill && fill.size !== images[3]) {
+    throw new Error(
+      `windowPartition: a filling ${shapeText(fill.shape)} is no pixel of ${shapeText(images)}`,
+    );
+  }
   return record({
     op: "windowPartition",
-    inputs: [x],
-    output: copyWindows(x, { size, images, unpartition: false }),
+    inputs: fill ? [x, fill] : [x],
+    output: copyWindows(x, { size, images, unpartition: false, fill }),
     saved: [],
-    backward: (dy) => [copyWindows(dy, { size, images, unpartition: true })],
+    backward: (dy, _, [, toFill = false]) => {
+      const dx = copyWindows(dy, { size, images, unpartition: true });
+      if (!fill) return [dx];
+      // What the windows hold and the images do not.
+      const dFill = toFill
+        ? addInPlace(sum(dy, { axes: [0, 1] }), sum(dx, { axes: [0, 1, 2] }), { scale: -1 })
+        : null;
+      return [dx, dFill?.view(fill.shape) ?? null];
+    },
   });
 }
 

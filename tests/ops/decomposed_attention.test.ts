@@ -1,0 +1,138 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { decomposedAttention } from "../../lib/tensor/ops/decomposed_attention.ts";
+import { sum } from "../../lib/tensor/ops/sum.ts";
+import { mul } from "../../lib/tensor/ops/arithmetic.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { gpu } from "../gpu.ts";
+import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
+
+interface Problem {
+  readonly batch: number;
+  readonly heads: number;
+  readonly depth: number;
+  readonly grid: readonly [number, number];
+}
+
+/** Row by row: the scores, both relative positions, the softmax, the mean of the values. */
+function attend64(
+  { batch, heads, depth, grid: [height, width] }: Problem,
+  [qkv, relPosH, relPosW]: readonly Reference[],
+): Reference {
+  const n = height * width;
+  const data = new Float64Array(batch * n * heads * depth);
+  const at = (b: number, i: number, band: number, h: number) =>
+    (((b * n + i) * 3 + band) * heads + h) * depth;
+  const dot = (i: number, other: Float64Array, j: number) => {
+    let total = 0;
+    for (let c = 0; c < depth; c++) total += qkv.data[i + c] * other[j + c];
+    return total;
+  };
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let i = 0; i < n; i++) {
+        const q = at(b, i, 0, h);
+        const p = Array.from({ length: n }, (_, j) => {
+          const down = Math.floor(i / width) - Math.floor(j / width) + height - 1;
+          const right = i % width - j % width + width - 1;
+          return Math.exp(
+            dot(q, qkv.data, at(b, j, 1, h)) / Math.sqrt(depth) +
+              dot(q, relPosH.data, down * depth) + dot(q, relPosW.data, right * depth),
+          );
+        });
+        const total = p.reduce((a, b) => a + b);
+        for (let c = 0; c < depth; c++) {
+          let out = 0;
+          for (let j = 0; j < n; j++) out += p[j] / total * qkv.data[at(b, j, 2, h) + c];
+          data[((b * n + i) * heads + h) * depth + c] = out;
+        }
+      }
+    }
+  }
+  return { shape: [batch, n, heads * depth], data };
+}
+
+const problems: (Problem & { readonly scoreBytes?: number })[] = [
+  { batch: 1, heads: 1, depth: 4, grid: [1, 1] },
+  { batch: 2, heads: 2, depth: 4, grid: [2, 4] },
+  { batch: 1, heads: 2, depth: 3, grid: [3, 2] },
+  { batch: 2, heads: 3, depth: 2, grid: [1, 5] },
+  { batch: 1, heads: 1, depth: 8, grid: [5, 4] },
+  // By images, by heads (2 + 1), by rows (3 + 3 + 2).
+  { batch: 3, heads: 1, depth: 4, grid: [2, 4], scoreBytes: 2 * 8 * 8 * 4 },
+  { batch: 2, heads: 3, depth: 4, grid: [2, 3], scoreBytes: 2 * 6 * 8 * 4 },
+  { batch: 1, heads: 2, depth: 4, grid: [2, 4], scoreBytes: 3 * 8 * 4 },
+];
+
+for (const { scoreBytes, ...problem } of problems) {
+  const { batch, heads, depth, grid } = problem;
+  const name = `${batch} x ${heads} heads of ${depth} on a grid of ${grid.join(" x ")}${
+    scoreBytes ? ` with ${scoreBytes} bytes of scores at a time` : ""
+  }`;
+  Deno.test(`decomposedAttention with ${name} and its gradients match float64`, async () => {
+    await checkOp(name, {
+      inputs: [
+        [batch, grid[0] * grid[1], 3 * heads * depth],
+        [2 * grid[0] - 1, depth],
+        [2 * grid[1] - 1, depth],
+      ],
+      op: (qkv, relPosH, relPosW) =>
+        decomposedAttention(qkv, { relPosH, relPosW }, { heads, grid, scoreBytes }),
+      reference: (...inputs) => attend64(problem, inputs),
+    });
+  });
+}
+
+/** Output and gradients of two images of 2 heads of 8 on a grid of 14 x 14 (not by fours) or 12 x 12. */
+async function outputAndGradients(grid: readonly [number, number], scoreBytes?: number) {
+  using _ = new Scope(gpu);
+  const make = (shape: number[], seed: number) =>
+    Tensor.from(
+      gpu,
+      Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(7.3 * i * i + seed)),
+      shape,
+    ).setParameter(true);
+  const n = grid[0] * grid[1];
+  const qkv = make([2, n, 48], 1);
+  const relPosH = make([2 * grid[0] - 1, 8], 2);
+  const relPosW = make([2 * grid[1] - 1, 8], 3);
+  const out = decomposedAttention(qkv, { relPosH, relPosW }, { heads: 2, grid, scoreBytes });
+  sum(mul(out, out)).backward();
+  const all = [out, qkv.grad!, relPosH.grad!, relPosW.grad!];
+  const values = await Promise.all(all.map((x) => x.data()));
+  for (const x of [qkv, relPosH, relPosW]) x.zeroGrad();
+  return values;
+}
+
+for (const grid of [[14, 14], [12, 12]] as const) {
+  Deno.test(`taking a grid of ${grid.join(" x ")} in turns changes nothing but the rounding`, async () => {
+    const whole = await outputAndGradients(grid);
+    const row = 4 * grid[0] * grid[1];
+    for (const scoreBytes of [1, 50 * row, 3 * grid[0] * grid[1] * row]) {
+      const parts = await outputAndGradients(grid, scoreBytes);
+      parts.forEach((part, i) => assertClose(part, whole[i], f32Tolerance, `result ${i}`));
+    }
+  });
+}
+
+Deno.test("what scores and their padding held before stays out of decomposed attention", async () => {
+  const expected = await outputAndGradients([3, 3]);
+  // Rows of 9 scores are padded to 12; the pool lends these buffers again.
+  for (const size of [2 * 2 * 9 * 12, 2 * 2 * 9 * 16, 2 * 2 * 9 * 3, 16 * 8]) {
+    const poison = new Float32Array(size).fill(NaN);
+    const lent = Array.from({ length: 8 }, () => Tensor.from(gpu, poison, [size]));
+    for (const tensor of lent) tensor.dispose();
+  }
+  assertEquals(await outputAndGradients([3, 3]), expected);
+});
+
+Deno.test("decomposedAttention refuses tables of another grid", () => {
+  using _ = new Scope(gpu);
+  const qkv = Tensor.from(gpu, Array(36).fill(0), [1, 6, 6]);
+  const table = Tensor.from(gpu, Array(6).fill(0), [3, 2]);
+  assertThrows(
+    () => decomposedAttention(qkv, { relPosH: table, relPosW: table }, { heads: 1, grid: [2, 3] }),
+    Error,
+    "grid [2, 3]",
+  );
+});
