@@ -73,7 +73,6 @@ export * from "./lib/weights/onnx.ts";
 export * from "./lib/weights/open_weights.ts";
 export * from "./lib/weights/raw_tensor.ts";
 export * from "./lib/weights/safetensors.ts";
-export * from "./lib/weights/sam.ts";
 export * from "./lib/weights/state_dict.ts";
 export * from "./lib/weights/torch.ts";
 

@@ -12,7 +12,7 @@ import { loadAdapter } from "../lib/weights/adapter.ts";
 import { displayName } from "./harness/config.ts";
 import { describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
-import { buildModel, restoreWeights } from "./harness/model.ts";
+import { buildModel, restoreWeights, weightsFile } from "./harness/model.ts";
 import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
 import { readRun } from "./harness/run_folder.ts";
 import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
@@ -72,7 +72,10 @@ await runMain(async () => {
         patients: new Set(refs.map(({ patient }) => patient)).size,
         ...scores,
         slices: evaluation.slices,
-        environment: await describeEnvironment(gpu.info, { command, weights: config.weights }),
+        environment: await describeEnvironment(gpu.info, {
+          command,
+          weights: await weightsFile(config),
+        }),
       },
       null,
       2,

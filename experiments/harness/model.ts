@@ -1,3 +1,4 @@
+import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
@@ -10,6 +11,7 @@ import {
 import type { Sam } from "../../lib/sam/sam.ts";
 import { checkHostState } from "../../lib/nn/host_state.ts";
 import type { AdapterConfig } from "../../lib/weights/adapter.ts";
+import { checkpointPath, CHECKPOINTS } from "../../lib/weights/download.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
 import type { Config, Experiment } from "./config.ts";
 
@@ -22,17 +24,35 @@ export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
 };
 
 /**
+ * The file of a model's pretrained weights: the one that the config names, else the one that
+ * `./run weights` fetched; null for MobileSAM's, which come with the package.
+ *
+ * @throws {InputError} if there is none.
+ */
+export async function weightsFile({ model, weights }: Config): Promise<string | null> {
+  if (weights !== null || model === "mobile_sam") return weights;
+  const cached = checkpointPath(CHECKPOINTS[model]);
+  try {
+    await Deno.stat(cached);
+    return cached;
+  } catch {
+    throw new InputError(
+      `--model ${model} needs its weights: ./run weights ${model} fetches them, or name a file with --weights`,
+    );
+  }
+}
+
+/**
  * The pretrained model that a config names, frozen.
  *
  * @throws {InputError} if its weights are not named, cannot be read or are another model's.
  */
-async function buildBase(gpu: Gpu, { model, weights, side }: Config): Promise<Sam> {
+async function buildBase(gpu: Gpu, config: Config): Promise<Sam> {
+  const { model, side } = config;
+  const weights = await weightsFile(config);
   if (model === "mobile_sam") return await buildMobileSam(gpu, { weights: weights ?? undefined });
-  if (weights === null) {
-    throw new InputError(`--model ${model} needs its weights: name their file with --weights`);
-  }
   const build = { vit_b: buildSamVitB, vit_l: buildSamVitL, vit_h: buildSamVitH }[model];
-  return await build(gpu, { weights, side });
+  return await build(gpu, { weights: weights!, side });
 }
 
 /** The pretrained model with what the experiment trains unfrozen: nothing, the decoder or adapters. */

@@ -12,7 +12,7 @@ import { dice, iou, summarize } from "../../lib/train/metrics.ts";
 import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
 import { displayName, type Experiment, experimentConfig } from "./config.ts";
 import { describeEnvironment } from "./environment.ts";
-import { buildModel, MODEL_NAMES } from "./model.ts";
+import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import type { Options } from "./options.ts";
 import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
@@ -44,7 +44,7 @@ export async function runStudy(
   await requireNew(folder);
   const environment = await describeEnvironment(gpu.info, {
     command,
-    weights: config.weights,
+    weights: await weightsFile(config),
   });
   const context = { gpu, data, environment, sample, log };
   log(`Results: ${folder}\n`);

@@ -26,6 +26,15 @@ export interface WeightSource extends Disposable {
   readonly tensors: ReadonlyMap<string, LazyTensor>;
 }
 
+/** Weights that are in host memory already, as a source of weights. */
+export function hostWeights(state: HostState, source: string): WeightSource {
+  const tensors = [...state].map(([name, { shape, data }]): [string, LazyTensor] => [
+    name,
+    { shape, dtype: "F32", read: () => Promise.resolve(data) },
+  ]);
+  return { source, tensors: new Map(tensors), [Symbol.dispose]: () => {} };
+}
+
 /** Reads all tensors into host memory. */
 export async function readWeights({ tensors }: WeightSource): Promise<HostState> {
   const state = new Map();

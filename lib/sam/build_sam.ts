@@ -1,22 +1,22 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { HostState } from "../nn/host_state.ts";
+import { hostWeights, type WeightSource } from "../nn/weight_source.ts";
 import { loadMobileSamWeights } from "../weights/mobile_sam.ts";
-import { loadSamWeights } from "../weights/sam.ts";
+import { openSamWeights } from "../weights/open_weights.ts";
 import { ImageEncoderViT, type ImageEncoderViTOptions } from "./image_encoder_vit.ts";
 import { MaskDecoder } from "./mask_decoder.ts";
 import { PromptEncoder } from "./prompt_encoder.ts";
-import { resizeSamState } from "./resize_sam.ts";
+import { resizeSamWeights } from "./resize_sam.ts";
 import { Sam } from "./sam.ts";
 import { TinyViT } from "./tiny_vit.ts";
 
-/** Weights under the official names: on the host, or the file that holds them. */
+/** Weights under the official names on the host, or a file that {@linkcode openSamWeights} reads. */
 export type SamWeights = HostState | string;
 
-/** The weights and what to call their source in messages. */
-async function readWeights(weights: SamWeights): Promise<{ state: HostState; source?: string }> {
+function openSource(weights: SamWeights): WeightSource {
   return typeof weights === "string"
-    ? { state: await loadSamWeights(weights), source: weights }
-    : { state: weights };
+    ? openSamWeights(weights)
+    : hostWeights(weights, "the state dict");
 }
 
 /**
@@ -29,13 +29,13 @@ export async function buildMobileSam(
   gpu: Gpu,
   options: { weights?: SamWeights } = {},
 ): Promise<Sam> {
-  const { state, source } = await readWeights(options.weights ?? await loadMobileSamWeights());
+  using weights = openSource(options.weights ?? await loadMobileSamWeights());
   const sam = new Sam(gpu, {
     imageEncoder: new TinyViT(gpu),
     promptEncoder: new PromptEncoder(gpu),
     maskDecoder: new MaskDecoder(gpu),
   });
-  return load(sam, () => sam.loadState(state, { source }));
+  return await load(sam, weights);
 }
 
 /** What a SAM with a ViT is built from. */
@@ -44,7 +44,7 @@ export interface BuildSamOptions {
   readonly weights: SamWeights;
   /**
    * Side S of the input, in pixels; default 1024. Weights made for another side are resized (see
-   * {@linkcode resizeSamState}).
+   * {@linkcode resizeSamWeights}).
    */
   readonly side?: number;
 }
@@ -68,23 +68,20 @@ export async function buildSamVit(
 ): Promise<Sam> {
   const { weights, side, ...sizes } = options;
   const { outChans = 256 } = sizes;
-  const { state, source } = await readWeights(weights);
+  using source = openSource(weights);
   const imageEncoder = new ImageEncoderViT(gpu, { ...sizes, imageSize: side });
   const sam = new Sam(gpu, {
     imageEncoder,
     promptEncoder: new PromptEncoder(gpu, { embedDim: outChans }),
     maskDecoder: new MaskDecoder(gpu, { transformerDim: outChans }),
   });
-  return load(
-    sam,
-    async () => sam.loadState(await resizeSamState(state, imageEncoder), { source }),
-  );
+  return await load(sam, { ...source, tensors: resizeSamWeights(source, imageEncoder) });
 }
 
 /** Loads weights, and frees the model if they do not fit. */
-async function load(sam: Sam, fill: () => Sam | Promise<Sam>): Promise<Sam> {
+async function load(sam: Sam, weights: WeightSource): Promise<Sam> {
   try {
-    return await fill();
+    return await sam.loadFrom(weights);
   } catch (error) {
     sam.dispose();
     throw error;
