@@ -90,6 +90,7 @@ export * from "./lib/weights/torch.ts";
 =======
 export * from "./lib/weights/raw_safetensors.ts";
 export * from "./lib/weights/raw_tensor.ts";
+export * from "./lib/weights/rename_adapter.ts";
 export * from "./lib/weights/safetensors.ts";
 export * from "./lib/weights/state_dict.ts";
 export * from "./lib/weights/transformers_names.ts";

@@ -150,7 +150,12 @@ export function adapterParts({ tensors, source }: Adapter): AdapterParts {
       );
     }
     const [a, b] = [loraA.shape, loraB.shape];
-    if (a.length !== 2 || b.length !== 2 || a[0] !== b[1]) {
+    if (a.length !== 2 || b.length !== 2) {
+      throw new InputError(
+        `${source} adapts ${path}, which is no Linear (A has shape [${a}]): give an adapter of Linears`,
+      );
+    }
+    if (a[0] !== b[1]) {
       throw new InputError(
         `${source}: A [${a}] and B [${b}] of ${path} do not fit together: get the adapter again`,
       );

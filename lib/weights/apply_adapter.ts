@@ -216,8 +216,17 @@ export async function collectAdapter(model: Module, options: TrainedOptions): Pr
     weights.set(path, { shape: tensor.shape, data: await tensor.data() });
   }
   const layers = loraLayers(model);
-  const config = layers.size === 0 ? null : trainedConfig(layers, options);
+  const config = layers.size === 0 ? null : trainedConfig(layers, nameable(model, options));
   return createAdapter(config, weights, { source: "the model" });
+}
+
+/** The options without names by which PEFT would find more than Linears: it adapts convolutions too. */
+function nameable(model: Module, options: TrainedOptions): TrainedOptions {
+  const { target_modules = ["attn.qkv"] } = options;
+  const others = [...model.namedModules()].some(([path, module]) =>
+    !(module instanceof Linear) && isLoraTarget(path, { ...options, target_modules })
+  );
+  return others && target_modules !== "all-linear" ? { ...options, blocks: [] } : options;
 }
 
 function trainedConfig(
