@@ -74,15 +74,16 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
   } catch {
     throw new InputError(`${source} is not JSON: get the adapter's folder again`);
   }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new InputError(`${source} is not the config of a LoRA adapter: get the folder again`);
+  }
   const result = v.safeParse(schema, value);
   if (!result.success) {
     const [issue] = result.issues;
-    const path = v.getDotPath(issue);
     const reason = issue.message.toLowerCase();
     throw new InputError(
-      path
-        ? `${source}: ${path} is not valid (${reason}): give the config of a LoRA adapter`
-        : `${source} is not the config of a LoRA adapter (${reason}): get the folder again`,
+      `${source}: ${v.getDotPath(issue)} is not valid (${reason}): ` +
+        `give the config of a LoRA adapter`,
     );
   }
   const config = result.output;

@@ -211,10 +211,13 @@ export type TrainedOptions = Omit<LoraOptions, "r" | "lora_alpha" | "rank_patter
  * @param options The options the adapters were injected with.
  */
 export async function collectAdapter(model: Module, options: TrainedOptions): Promise<Adapter> {
-  const weights: StateDict = new Map();
-  for (const [path, tensor] of model.trainableParameters()) {
-    weights.set(path, { shape: tensor.shape, data: await tensor.data() });
-  }
+  const weights: StateDict = new Map(
+    await Promise.all(
+      model.trainableParameters().map(async ([path, tensor]) =>
+        [path, { shape: tensor.shape, data: await tensor.data() }] as const
+      ),
+    ),
+  );
   const layers = loraLayers(model);
   const config = layers.size === 0 ? null : trainedConfig(layers, nameable(model, options));
   return createAdapter(config, weights, { source: "the model" });
