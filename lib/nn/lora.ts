@@ -13,7 +13,7 @@ import { scale, sqrt } from "../tensor/ops/unary.ts";
 import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { Linear } from "./linear.ts";
-import { initialLora, isPissa, type LoraInit, pissa } from "./lora_init.ts";
+import { checkLoraInit, initialLora, isPissa, type LoraInit, pissa } from "./lora_init.ts";
 import { isLoraTarget, isSavedModule, type LoraTargets, patternValue } from "./lora_targets.ts";
 import type { Module } from "./module.ts";
 import { type QkvPart, qkvParts } from "./qkv_linear.ts";
@@ -352,6 +352,7 @@ function sizesFor(path: string, config: LoraConfig): { rank: number; alpha: numb
 
 function checkOptions(config: LoraConfig, parts: readonly QkvPart[] | undefined): void {
   sizesFor("", config);
+  checkLoraInit(config.init_lora_weights ?? true);
   const { lora_dropout = 0, target_modules, layers_to_transform, layers_pattern } = config;
   if (!(lora_dropout >= 0 && lora_dropout < 1)) {
     throw new InputError(`a dropout of ${lora_dropout} is not possible: give a number from 0 to 1`);

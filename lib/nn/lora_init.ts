@@ -11,17 +11,21 @@ import { largestSingularTriplets } from "./svd.ts";
 export type LoraInit = boolean | "gaussian" | "pissa" | `pissa_niter_${number}`;
 
 /** Whether A and B take over a part of the base weight. */
-export function isPissa(init: LoraInit): boolean {
+export function isPissa(init: unknown): init is "pissa" | `pissa_niter_${number}` {
   return init === "pissa" || /^pissa_niter_\d+$/.test(String(init));
 }
 
-/**
- * Initial A [r, in] and B [out, r].
- *
- * @throws {InputError} if there is no such initialisation.
- */
+/** Refuses what is not a start, with an {@linkcode InputError}. */
+export function checkLoraInit(init: unknown): asserts init is LoraInit {
+  if (typeof init === "boolean" || init === "gaussian" || isPissa(init)) return;
+  throw new InputError(
+    `there is no initialisation "${init}": choose true, false, "gaussian" or "pissa"`,
+  );
+}
+
+/** Initial A [r, in] and B [out, r] of a start that leaves the base weight alone. */
 export function initialLora(
-  init: LoraInit,
+  init: boolean | "gaussian",
   sizes: { rank: number; inFeatures: number; outFeatures: number; random: Random },
 ): { a: Float32Array; b: Float32Array } {
   const { rank, inFeatures, outFeatures, random } = sizes;
@@ -39,10 +43,6 @@ export function initialLora(
         a: draw(rank * inFeatures, () => random.normal() / rank),
         b: new Float32Array(outFeatures * rank),
       };
-    default:
-      throw new InputError(
-        `there is no initialisation "${init}": choose true, false, "gaussian" or "pissa"`,
-      );
   }
 }
 
