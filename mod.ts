@@ -64,38 +64,27 @@ export * from "./lib/nn/lora.ts";
 export type { LoraInit } from "./lib/nn/lora_init.ts";
 export type { LoraTargets } from "./lib/nn/lora_targets.ts";
 export * from "./lib/nn/module.ts";
-<<<<<<< HEAD
-export * from "./lib/nn/weight_source.ts";
-
-export * from "./lib/weights/adapter.ts";
-export { bytesOf, type ByteSource, openBytes } from "./lib/weights/byte_source.ts";
-export * from "./lib/weights/download.ts";
-=======
 export * from "./lib/nn/qkv_linear.ts";
+export * from "./lib/nn/weight_source.ts";
 
 export * from "./lib/weights/adapter.ts";
 export * from "./lib/weights/adapter_config.ts";
 export * from "./lib/weights/apply_adapter.ts";
+export { bytesOf, type ByteSource, openBytes } from "./lib/weights/byte_source.ts";
+export * from "./lib/weights/download.ts";
 export * from "./lib/weights/legacy_lora.ts";
->>>>>>> 2c92f7b (Adapt by PEFT's options and rules: patterns, layers, rsLoRA, DoRA, PiSSA, parts of qkv; adapters that travel)
 export * from "./lib/weights/mobile_sam.ts";
 export * from "./lib/weights/names.ts";
 export * from "./lib/weights/onnx.ts";
-<<<<<<< HEAD
 export * from "./lib/weights/open_weights.ts";
-export * from "./lib/weights/raw_tensor.ts";
-export * from "./lib/weights/safetensors.ts";
-export * from "./lib/weights/state_dict.ts";
-export * from "./lib/weights/torch.ts";
-=======
 export * from "./lib/weights/raw_safetensors.ts";
 export * from "./lib/weights/raw_tensor.ts";
 export * from "./lib/weights/rename_adapter.ts";
 export * from "./lib/weights/safetensors.ts";
 export * from "./lib/weights/state_dict.ts";
+export * from "./lib/weights/torch.ts";
 export * from "./lib/weights/transformers_names.ts";
 export * from "./lib/weights/weighted_adapter.ts";
->>>>>>> 2c92f7b (Adapt by PEFT's options and rules: patterns, layers, rsLoRA, DoRA, PiSSA, parts of qkv; adapters that travel)
 
 export * from "./lib/data/augment.ts";
 export * from "./lib/data/dataset.ts";

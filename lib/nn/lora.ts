@@ -195,8 +195,9 @@ export class LoraLinear extends Linear {
     this.#merged = false;
   }
 
-  /** Frees what is kept beside the weights. */
-  protected override onDispose(): void {
+  /** Frees the weights and what is kept beside them. */
+  override dispose(): void {
+    super.dispose();
     this.#mask?.dispose();
     this.#mergedFactor?.dispose();
     this.#mergedFactor = null;

@@ -142,11 +142,7 @@ export abstract class Module {
       tensor.zeroGrad();
       tensor.dispose();
     }
-    for (const [, module] of this.namedModules()) module.onDispose();
   }
-
-  /** Called when the weights are freed, for modules that keep tensors beside them. */
-  protected onDispose(): void {}
 }
 
 /** Puts another module where a child was found. */
