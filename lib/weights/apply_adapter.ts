@@ -1,6 +1,12 @@
 import { InputError } from "../errors.ts";
 import { Linear } from "../nn/linear.ts";
-import { injectLora, loraLayers, type LoraLinear, type LoraOptions } from "../nn/lora.ts";
+import {
+  injectLora,
+  loraLayers,
+  type LoraLinear,
+  type LoraOptions,
+  mergeLora,
+} from "../nn/lora.ts";
 import { isLoraTarget, isSavedModule, patternValue } from "../nn/lora_targets.ts";
 import type { Module } from "../nn/module.ts";
 import { Random } from "../random.ts";
@@ -259,4 +265,20 @@ function trainedConfig(
     use_dora: options.use_dora ?? false,
     init_lora_weights: options.init_lora_weights ?? true,
   });
+}
+
+/**
+ * Folds a model's adapters into its weights, and gives all of them under their official names: a state
+ * dict without adapters that segment_anything loads unchanged.
+ */
+export async function mergedWeights(model: Module): Promise<StateDict> {
+  const layers = loraLayers(model);
+  mergeLora(model);
+  const weights: StateDict = new Map();
+  for (const [path, tensor] of model.namedParameters()) {
+    const owner = path.replace(/\.(lora_[AB]\.weight|lora_magnitude_vector)$/, "");
+    if (owner !== path && layers.has(owner)) continue;
+    weights.set(path, { shape: tensor.shape, data: await tensor.data() });
+  }
+  return weights;
 }
