@@ -8,12 +8,12 @@ import { applyAdapter, mergedWeights } from "../lib/weights/apply_adapter.ts";
 import { writeSafetensors } from "../lib/weights/safetensors.ts";
 import { openAdapter } from "./harness/adapter.ts";
 import { runMain } from "./harness/main.ts";
-import { buildPretrained } from "./harness/model.ts";
+import { buildPretrained, readModelName } from "./harness/model.ts";
 
 const usage = "usage: ./run merge ADAPTER --model NAME [--weights FILE] --out FILE.safetensors";
 
 await runMain(async () => {
-  const { _: [path, ...rest], help, model, weights, out } = parseArgs(Deno.args, {
+  const { _: [path, ...rest], help, model: name, weights, out } = parseArgs(Deno.args, {
     string: ["model", "weights", "out", "_"],
     boolean: ["help"],
     default: { model: "mobile_sam" },
@@ -24,9 +24,10 @@ await runMain(async () => {
   if (help) return console.log(usage);
   if (path === undefined || rest.length > 0 || !out) throw new InputError(usage);
 
+  const model = readModelName(name);
   const adapter = await openAdapter(String(path));
   using gpu = await Gpu.open();
-  const sam = await buildPretrained(gpu, model, { weights });
+  const sam = await buildPretrained(gpu, { model, weights: weights ?? null, side: 1024 });
   const layers = await applyAdapter(sam, adapter);
   const residual = await unmergeResidual(sam);
   await writeSafetensors(out, await mergedWeights(sam), { metadata: { format: "pt" } });

@@ -22,6 +22,18 @@ export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
   vit_h: "SAM ViT-H",
 };
 
+/**
+ * The name of a model from the command line.
+ *
+ * @throws {InputError} if there is no such model.
+ */
+export function readModelName(name: string): Config["model"] {
+  if (Object.hasOwn(MODEL_NAMES, name)) return name as Config["model"];
+  throw new InputError(
+    `there is no model ${name}: choose ${Object.keys(MODEL_NAMES).join(", ")}`,
+  );
+}
+
 /** Which pretrained model: its name, its file if it is not the published one, its input's side. */
 export type Pretrained = Pick<Config, "model" | "weights" | "side">;
 
