@@ -91,6 +91,7 @@ export * from "./lib/data/dataset.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/data/nifti.ts";
 export * from "./lib/data/phantom.ts";
+export type { Axis } from "./lib/data/plane.ts";
 export {
   centreCrop,
   type CropWindow,
