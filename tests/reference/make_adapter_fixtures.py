@@ -2,13 +2,13 @@
 
     pip install torch==2.5.1 torchvision==0.20.1 peft==0.21.2 transformers==4.57.6 \
         segment-anything==1.0 safetensors==0.8.0
-    python tests/reference/make_adapter_fixtures.py make
+    PYTHONHASHSEED=0 python tests/reference/make_adapter_fixtures.py make
     deno run --allow-all tests/reference/write_adapters.ts FOLDER
     python tests/reference/make_adapter_fixtures.py check FOLDER
 
 `make` writes tests/weights/fixtures/peft: a folder an adapter as peft saved it, model.json with names
 and shapes of a tiny SAM in segment_anything and in transformers, and outputs.safetensors with what
-peft computes for every adapted Linear. `check` loads what our code saved into the same models by peft,
+peft computes for every adapted Linear, and, in float64, for the whole image encoder. `check` loads what our code saved into the same models by peft,
 compares the outputs and writes the errors to tests/weights/fixtures/peft/ours_in_peft.txt.
 
 The weights of the models and the inputs are not stored: both sides compute them by `wave`.
@@ -18,6 +18,7 @@ import json
 import shutil
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ def tiny_sam():
         image_encoder=ImageEncoderViT(
             img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=2,
             out_chans=DIM, qkv_bias=True, use_rel_pos=True, window_size=2, global_attn_indexes=(1,),
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),  # as build_sam has it
         ),
         prompt_encoder=PromptEncoder(
             embed_dim=DIM, image_embedding_size=(4, 4), input_image_size=(SIDE, SIDE), mask_in_chans=16
@@ -166,6 +168,7 @@ def make():
     (FOLDER / "model.json").write_text(json.dumps({name: describe(build(name)) for name in MODELS}))
     stored = {}
     for seed, (name, (library, options)) in enumerate(ADAPTERS.items()):
+        torch.manual_seed(seed)
         model = get_peft_model(build(library), LoraConfig(**options))
         randomise(model, seed)
         for _, module in layers(model):
@@ -177,6 +180,12 @@ def make():
         (FOLDER / name / "README.md").unlink()
         # As loaded, not as made: PiSSA decomposes again.
         loaded = PeftModel.from_pretrained(build(library), FOLDER / name, is_trainable=True).eval()
+        encoder = PeftModel.from_pretrained(build(library), FOLDER / name).eval().base_model.model.double()
+        pixels = wave("pixels", (1, 3, SIDE, SIDE)).double()
+        with torch.no_grad():
+            embedding = (encoder.image_encoder(pixels) if library == "segment_anything"
+                         else encoder.vision_encoder(pixels).last_hidden_state)
+        stored[f"{name}:embedding"] = embedding.permute(0, 2, 3, 1).float().contiguous()
         stored.update({f"{name}:{key}": value for key, value in outputs(loaded, name in WITH_GRADIENTS).items()})
     summed = PeftModel.from_pretrained(build("segment_anything"), FOLDER / "default", "default")
     summed.load_adapter(FOLDER / "other", "other")

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { mergeLora, unmergeResidual } from "../../lib/nn/lora.ts";
+import { ImageEncoderViT } from "../../lib/sam/image_encoder_vit.ts";
 import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
@@ -106,6 +107,51 @@ for (const name of computed) {
     model.dispose();
   });
 }
+
+Deno.test("the whole image encoder gives peft's embedding with every adapter", async () => {
+  let [largest, effect] = [0, 0];
+  for (const name of computed) {
+    const model = tinySam(library(name));
+    model.at(["image_encoder"]).dispose();
+    const encoder = new ImageEncoderViT(gpu, {
+      imageSize: 32,
+      patchSize: 8,
+      embedDim: 16,
+      depth: 3,
+      numHeads: 2,
+      mlpRatio: 2,
+      outChans: 16,
+      windowSize: 2,
+      globalAttnIndexes: [1],
+    });
+    model.set("image_encoder", encoder);
+    for (const [path, tensor] of encoder.namedParameters("image_encoder")) {
+      const own = library(name) === "transformers" ? transformersName(path) : path;
+      tensor.write(wave(own, tensor.size));
+    }
+    using _ = new Scope(gpu);
+    const values = wave("pixels", 3 * 32 * 32);
+    const pixels = values.map((_, i) => values[(i % 3) * 1024 + Math.floor(i / 3)]);
+    const x = Tensor.from(gpu, pixels, [1, 32, 32, 3]);
+    const reference = expected.get(`${name}:embedding`)!.data;
+    const plain = await encoder.forward(x).data();
+    await applyAdapter(model, await loadAdapter(join(fixtures, name)));
+    const adapted = await encoder.forward(x).data();
+    const mean = reference.reduce((sum, value) => sum + value, 0) / reference.length;
+    const deviation = Math.hypot(...reference.map((value) => value - mean)) /
+      Math.sqrt(reference.length);
+    const error = largestDifference(adapted, reference) / deviation;
+    largest = Math.max(largest, error);
+    effect = Math.max(effect, largestDifference(adapted, plain) / deviation);
+    assert(error < 1e-5, `${name}: the embedding is off by ${error} standard deviations`);
+    model.dispose();
+  }
+  console.log(
+    `of effects up to ${effect.toFixed(1)} standard deviations, the embeddings differ by ${
+      largest.toExponential(1)
+    }`,
+  );
+});
 
 Deno.test("modules that peft saved whole are loaded and trainable, and nothing else is", async () => {
   for (const name of ["saved", "transformers_saved"]) {
