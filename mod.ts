@@ -10,7 +10,7 @@
  *
  * using gpu = await Gpu.open();
  * const sam = await buildMobileSam(gpu);
- * injectLora(sam.imageEncoder, { rank: 16, alpha: 16, targets: "attn.qkv", random: new Random(0) });
+ * await injectLora(sam, { r: 16, lora_alpha: 16, target_modules: ["attn.qkv"], random: new Random(0) });
  *
  * const slices = await openSlices(await openDataset("BraTS-MEN/"));
  * const split = splitPatients(slices.refs.map(({ patient }) => patient), { seed: 0 });
@@ -61,26 +61,37 @@ export * from "./lib/nn/host_state.ts";
 export * from "./lib/nn/layer_norm.ts";
 export * from "./lib/nn/linear.ts";
 export * from "./lib/nn/lora.ts";
+export type { LoraInit } from "./lib/nn/lora_init.ts";
+export type { LoraTargets } from "./lib/nn/lora_targets.ts";
 export * from "./lib/nn/module.ts";
+export * from "./lib/nn/qkv_linear.ts";
 export * from "./lib/nn/weight_source.ts";
 
 export * from "./lib/weights/adapter.ts";
+export * from "./lib/weights/adapter_config.ts";
+export * from "./lib/weights/apply_adapter.ts";
 export { bytesOf, type ByteSource, openBytes } from "./lib/weights/byte_source.ts";
 export * from "./lib/weights/download.ts";
+export * from "./lib/weights/legacy_lora.ts";
 export * from "./lib/weights/mobile_sam.ts";
 export * from "./lib/weights/names.ts";
 export * from "./lib/weights/onnx.ts";
 export * from "./lib/weights/open_weights.ts";
+export * from "./lib/weights/raw_safetensors.ts";
 export * from "./lib/weights/raw_tensor.ts";
+export * from "./lib/weights/rename_adapter.ts";
 export * from "./lib/weights/safetensors.ts";
 export * from "./lib/weights/state_dict.ts";
 export * from "./lib/weights/torch.ts";
+export * from "./lib/weights/transformers_names.ts";
+export * from "./lib/weights/weighted_adapter.ts";
 
 export * from "./lib/data/augment.ts";
 export * from "./lib/data/dataset.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/data/nifti.ts";
 export * from "./lib/data/phantom.ts";
+export type { Axis } from "./lib/data/plane.ts";
 export {
   centreCrop,
   type CropWindow,

@@ -8,7 +8,7 @@ import { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/report/progress.ts";
 import { evaluate } from "../lib/train/evaluate.ts";
 import { SliceModel } from "../lib/train/slice_model.ts";
-import { loadAdapter } from "../lib/weights/adapter.ts";
+import { adapterWeights, loadAdapter } from "../lib/weights/adapter.ts";
 import { displayName } from "./harness/config.ts";
 import { describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
@@ -43,7 +43,7 @@ await runMain(async () => {
   const sam = await buildModel(gpu, { experiment, config });
   if (experiment.kind !== "vanilla") {
     const folder = join(run, "adapter");
-    restoreWeights(sam, await loadAdapter(folder), folder);
+    restoreWeights(sam, adapterWeights(await loadAdapter(folder)), folder);
   }
   using model = new SliceModel(sam, { side: config.side });
   const name = displayName(experiment);

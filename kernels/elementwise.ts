@@ -18,6 +18,7 @@ export const unaryOps = {
   exp: 4,
   sin: 5,
   cos: 6,
+  sqrt: 7,
 } as const;
 
 /** x = value. */

@@ -13,6 +13,7 @@ fn f(v: f32) -> f32 {
   if (OP == 4u) { return exp(v); }
   if (OP == 5u) { return sin(v); }
   if (OP == 6u) { return cos(v); }
+  if (OP == 7u) { return sqrt(v); }
   return v;
 }
 

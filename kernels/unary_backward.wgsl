@@ -1,5 +1,5 @@
 // dx = f'(x) * dy, four elements an invocation. `x` is f's input, or f's output where f' is simpler
-// in terms of that (sigmoid, exp).
+// in terms of that (sigmoid, exp, sqrt).
 override OP: u32; // the order of `unaryOps` in elementwise.ts
 struct Params { count4: u32, p: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -15,6 +15,7 @@ fn derivative(v: f32) -> f32 {
   if (OP == 4u) { return v; }
   if (OP == 5u) { return cos(v); }
   if (OP == 6u) { return -sin(v); }
+  if (OP == 7u) { return 0.5 / v; }
   return 1.0;
 }
 

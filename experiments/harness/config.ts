@@ -79,6 +79,20 @@ export const configSchema = v.strictObject({
   blocks: v.nullable(
     v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.minLength(1)),
   ),
+  /** Which of the queries, keys and values of a fused qkv are adapted; null for the whole. */
+  qkvParts: v.optional(
+    v.nullable(v.pipe(v.array(v.picklist(["q", "k", "v"])), v.minLength(1))),
+    null,
+  ),
+  /** Kinds of LoRA: rsLoRA's scaling, DoRA's magnitudes. */
+  variants: v.optional(v.array(v.picklist(["rslora", "dora"])), []),
+  /** How the adapters start. */
+  init: v.optional(v.picklist(["default", "gaussian", "pissa"]), "default"),
+  /** Modules trained as a whole beside the adapters, such as mask_decoder; null for none. */
+  modulesToSave: v.optional(
+    v.nullable(v.pipe(v.array(v.pipe(v.string(), v.minLength(1))), v.minLength(1))),
+    null,
+  ),
   /** At most so many slices of each part of the split; null for all. */
   maxTrain: v.nullable(positiveInteger),
   maxValidation: v.nullable(positiveInteger),
@@ -121,6 +135,10 @@ const defaults: Config = {
   dropout: 0,
   targets: ["attn.qkv"],
   blocks: null,
+  qkvParts: null,
+  variants: [],
+  init: "default",
+  modulesToSave: null,
   maxTrain: null,
   maxValidation: null,
   maxTest: null,

@@ -1,6 +1,7 @@
 import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { checkHostState } from "../../lib/nn/host_state.ts";
+import { injectLora, type LoraOptions } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
 import {
   buildMobileSam,
@@ -9,8 +10,6 @@ import {
   buildSamVitL,
 } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
-import { checkHostState } from "../../lib/nn/host_state.ts";
-import type { AdapterConfig } from "../../lib/weights/adapter.ts";
 import { checkpointPath, CHECKPOINTS } from "../../lib/weights/download.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
 import type { Config, Experiment } from "./config.ts";
@@ -24,12 +23,27 @@ export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
 };
 
 /**
+ * The name of a model from the command line.
+ *
+ * @throws {InputError} if there is no such model.
+ */
+export function readModelName(name: string): Config["model"] {
+  if (Object.hasOwn(MODEL_NAMES, name)) return name as Config["model"];
+  throw new InputError(
+    `there is no model ${name}: choose ${Object.keys(MODEL_NAMES).join(", ")}`,
+  );
+}
+
+/** Which pretrained model: its name, its file if it is not the published one, its input's side. */
+export type Pretrained = Pick<Config, "model" | "weights" | "side">;
+
+/**
  * The file of a model's pretrained weights: the one that the config names, else the one that
  * `./run weights` fetched; null for MobileSAM's, which come with the package.
  *
  * @throws {InputError} if there is none.
  */
-export async function weightsFile({ model, weights }: Config): Promise<string | null> {
+export async function weightsFile({ model, weights }: Pretrained): Promise<string | null> {
   if (weights !== null || model === "mobile_sam") return weights;
   const cached = checkpointPath(CHECKPOINTS[model]);
   try {
@@ -43,13 +57,13 @@ export async function weightsFile({ model, weights }: Config): Promise<string | 
 }
 
 /**
- * The pretrained model that a config names, frozen.
+ * The pretrained model that is chosen, frozen.
  *
  * @throws {InputError} if its weights are not named, cannot be read or are another model's.
  */
-async function buildBase(gpu: Gpu, config: Config): Promise<Sam> {
-  const { model, side } = config;
-  const weights = await weightsFile(config);
+export async function buildPretrained(gpu: Gpu, chosen: Pretrained): Promise<Sam> {
+  const { model, side } = chosen;
+  const weights = await weightsFile(chosen);
   if (model === "mobile_sam") return await buildMobileSam(gpu, { weights: weights ?? undefined });
   const build = { vit_b: buildSamVitB, vit_l: buildSamVitL, vit_h: buildSamVitH }[model];
   return await build(gpu, { weights: weights!, side });
@@ -60,40 +74,29 @@ export async function buildModel(
   gpu: Gpu,
   { experiment, config }: { experiment: Experiment; config: Config },
 ): Promise<Sam> {
-  const sam = await buildBase(gpu, config);
+  const sam = await buildPretrained(gpu, config);
   if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
   if (experiment.kind === "lora") {
-    injectLora(sam.imageEncoder, {
-      rank: experiment.rank!,
-      alpha: config.alpha,
-      dropout: config.dropout,
-      targets: config.targets,
-      blocks: config.blocks ?? undefined,
-      random: new Random(config.seed).fork("adapters"),
-    });
+    const random = new Random(config.seed).fork("adapters");
+    await injectLora(sam, { ...loraOptions(experiment, config), random });
   }
   return sam;
 }
 
-/** PEFT's description of an experiment's adapters; null if it has none. */
-export function adapterConfig(experiment: Experiment, config: Config): AdapterConfig | null {
-  if (experiment.kind !== "lora") return null;
+/** An experiment's values by PEFT's names. */
+export function loraOptions(experiment: Experiment, config: Config): LoraOptions {
   return {
-    peft_type: "LORA",
-    r: experiment.rank!,
+    r: experiment.rank,
     lora_alpha: config.alpha,
     lora_dropout: config.dropout,
     target_modules: config.targets,
+    blocks: config.blocks ?? undefined,
+    qkv_parts: config.qkvParts ?? undefined,
+    modules_to_save: config.modulesToSave,
+    use_rslora: config.variants.includes("rslora"),
+    use_dora: config.variants.includes("dora"),
+    init_lora_weights: config.init === "default" ? true : config.init,
   };
-}
-
-/** The trained weights of a model, on the host. */
-export async function trainedWeights(sam: Sam): Promise<StateDict> {
-  const weights: StateDict = new Map();
-  for (const [path, tensor] of sam.trainableParameters()) {
-    weights.set(path, { shape: tensor.shape, data: await tensor.data() });
-  }
-  return weights;
 }
 
 /**

@@ -11,9 +11,10 @@ import { dice as diceOf, type Score, summarize } from "../../lib/train/metrics.t
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { type Config, displayName, type Experiment, experimentConfig } from "./config.ts";
 import type { Environment } from "./environment.ts";
-import { adapterConfig, buildModel, trainedWeights } from "./model.ts";
+import { buildModel, loraOptions } from "./model.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
 
 /** Kinds of prompt that every model is scored under; the first is the study's. */
@@ -140,8 +141,8 @@ export async function runExperiment(
         bestEpoch: result.bestEpoch,
         stoppedEarly: result.stoppedEarly,
       };
-      const weights = await trainedWeights(sam);
-      await saveAdapter(join(folder, "adapter"), weights, adapterConfig(experiment, config));
+      const adapter = await collectAdapter(sam, loraOptions(experiment, config));
+      await saveAdapter(join(folder, "adapter"), adapter);
     }
 
     const { test } = data.parts;

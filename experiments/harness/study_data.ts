@@ -1,6 +1,7 @@
 import { openDataset } from "../../lib/data/dataset.ts";
 import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
-import { type Axis, openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
+import type { Axis } from "../../lib/data/plane.ts";
+import { openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
 import { type Partition, partition, type Split, splitPatients } from "../../lib/data/split.ts";
 import { Random } from "../../lib/random.ts";
 import type { Config } from "./config.ts";

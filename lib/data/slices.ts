@@ -11,6 +11,7 @@ import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
 import type { Case, Dataset } from "./dataset.ts";
 import { readNifti } from "./nifti.ts";
+import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
 import {
   DamagedSliceFile,
@@ -22,10 +23,6 @@ import {
   writeSliceFile,
 } from "./slice_file.ts";
 import { binarise, type Target, TARGETS } from "./target.ts";
-import type { Volume } from "./volume.ts";
-
-/** The voxel axis that slices are perpendicular to. */
-export type Axis = 0 | 1 | 2;
 
 /** How slices are chosen and prepared. Every option is part of the cache's key. */
 export interface SliceOptions {
@@ -313,54 +310,6 @@ async function extract(source: Case, settings: Settings, path: string): Promise<
     crop,
   };
   await writeSliceFile(path, { slices, extra });
-}
-
-/** The grid of slices along an axis, as strides into the volume. */
-interface Plane {
-  width: number;
-  height: number;
-  spacing: [number, number];
-  columnStride: number;
-  rowStride: number;
-  sliceStride: number;
-}
-
-interface Window {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-  index: number;
-}
-
-const whole = ({ width, height }: Plane) => ({ x: 0, y: 0, width, height });
-
-function planeOf({ shape, spacing }: Volume, axis: Axis): Plane {
-  const strides = [1, shape[0], shape[0] * shape[1]];
-  const [column, row] = [0, 1, 2].filter((a) => a !== axis);
-  return {
-    width: shape[column],
-    height: shape[row],
-    spacing: [spacing[column], spacing[row]],
-    columnStride: strides[column],
-    rowStride: strides[row],
-    sliceStride: strides[axis],
-  };
-}
-
-function cut<T extends Float32Array | Uint8Array>(voxels: T, plane: Plane, window: Window): T {
-  const { x, y, width, height, index } = window;
-  const pixels =
-    (voxels instanceof Float32Array
-      ? new Float32Array(width * height)
-      : new Uint8Array(width * height)) as T;
-  for (let row = 0; row < height; row++) {
-    let at = index * plane.sliceStride + (y + row) * plane.rowStride + x * plane.columnStride;
-    for (let column = 0; column < width; column++, at += plane.columnStride) {
-      pixels[row * width + column] = voxels[at];
-    }
-  }
-  return pixels;
 }
 
 function count(mask: Uint8Array, plane: Plane, window: Window): number {

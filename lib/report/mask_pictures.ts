@@ -14,8 +14,8 @@ export interface MaskPrediction {
   name: string;
   /** height * width bytes; any value but 0 is tumour. */
   mask: Uint8Array;
-  /** Its Dice with the truth, 0..1. */
-  dice: number;
+  /** Its Dice with the truth, 0..1, where that is known. */
+  dice?: number;
 }
 
 /** One slice, its truth and what the models made of it. */
@@ -26,8 +26,8 @@ export interface MaskPictureOptions {
   width: number;
   /** Rows. */
   height: number;
-  /** height * width bytes; any value but 0 is tumour. */
-  truth: Uint8Array;
+  /** height * width bytes; any value but 0 is tumour. Without it, predictions stand alone. */
+  truth?: Uint8Array;
   /** In the order of the panels. */
   predictions: readonly MaskPrediction[];
   /** The box prompt in pixels, [x0, y0, x1, y1], the last two exclusive. */
@@ -90,9 +90,13 @@ function outlinePath(mask: Uint8Array, width: number): string {
   return edges.join("");
 }
 
-/** The part of the slice round the tumour, of the slice's own shape; undefined if there is none. */
-function closeUp({ truth: mask, width, height }: MaskPictureOptions): View | undefined {
-  if (mask.every((value) => value === 0)) return undefined;
+/**
+ * The part of the slice round the tumour (the first prediction's without a truth), of the slice's own
+ * shape; undefined if there is none.
+ */
+function closeUp({ truth, predictions, width, height }: MaskPictureOptions): View | undefined {
+  const mask = truth ?? predictions[0]?.mask;
+  if (!mask || mask.every((value) => value === 0)) return undefined;
   const [x0, y0, x1, y1] = tightBox({ mask, width, height });
   // the share of the slice's sides that the close-up shows
   const share = Math.min(
@@ -149,9 +153,12 @@ function stroke(path: string, style: { colour: string; width: number; dash?: num
 
 /** Image, truth, and one panel a prediction. */
 function panels({ width, truth, predictions, box }: MaskPictureOptions): Panel[] {
-  const truthFill = `<path d="${fillPath(truth, width)}" fill="${truthColour}" ` +
+  const truthOutline = truth && outlinePath(truth, width);
+  const outlineOf = (path: string | undefined, colour: string, unit: number) =>
+    path === undefined ? "" : stroke(path, { colour, width: 1.5 * unit });
+  const fillOf = (mask: Uint8Array, colour: string) =>
+    `<path d="${fillPath(mask, width)}" fill="${colour}" ` +
     `fill-opacity="0.3" shape-rendering="crispEdges"/>`;
-  const truthOutline = outlinePath(truth, width);
   const boxPath = box && `M${box[0]},${box[1]}H${box[2]}V${box[3]}H${box[0]}z`;
   return [
     {
@@ -161,39 +168,40 @@ function panels({ width, truth, predictions, box }: MaskPictureOptions): Panel[]
           ? stroke(boxPath, { colour: boxColour, width: 1.2 * unit, dash: [5 * unit, 4 * unit] })
           : "",
     },
-    {
-      name: "Truth",
-      overlay: (unit) =>
-        truthFill + stroke(truthOutline, { colour: truthColour, width: 1.5 * unit }),
-    },
+    ...(truth
+      ? [{
+        name: "Truth",
+        overlay: (unit: number) =>
+          fillOf(truth, truthColour) + outlineOf(truthOutline, truthColour, unit),
+      }]
+      : []),
     ...predictions.map(({ name, mask, dice }): Panel => {
-      const fill = `<path d="${fillPath(mask, width)}" fill="${predictionColour}" ` +
-        `fill-opacity="0.3" shape-rendering="crispEdges"/>`;
       const outline = outlinePath(mask, width);
       return {
         name,
-        score: `Dice ${dice.toFixed(3)}`,
+        score: dice === undefined ? undefined : `Dice ${dice.toFixed(3)}`,
         overlay: (unit) =>
-          fill + stroke(outline, { colour: predictionColour, width: 1.5 * unit }) +
-          stroke(truthOutline, { colour: truthColour, width: 1.5 * unit }),
+          fillOf(mask, predictionColour) + outlineOf(outline, predictionColour, unit) +
+          outlineOf(truthOutline, truthColour, unit),
       };
     }),
   ];
 }
 
 /** What the colours mean, with the left end at `x` and the text's base line at `y`. */
-function legend(x: number, y: number, withBox: boolean): string {
+function legend(x: number, y: number, shown: { truth: boolean; box: boolean }): string {
   const swatch = (at: number, colour: string, fill: boolean) =>
     `<rect x="${at}" y="${y - 10}" width="16" height="11" stroke="${colour}" stroke-width="2" ` +
     `fill="${fill ? colour : "#808080"}" fill-opacity="${fill ? 0.3 : 1}"/>`;
   const label = (at: number, text: string) =>
     `<text x="${at}" y="${y}" font-size="13" fill="${ink}">${text}</text>`;
-  return swatch(x, truthColour, false) + label(x + 24, "truth") +
-    swatch(x + 76, predictionColour, true) + label(x + 100, "prediction") +
-    (withBox
-      ? `<rect x="${x + 184}" y="${y - 12}" width="20" height="15" fill="#808080"/>` +
-        `<path d="M${x + 187},${y - 9}h14v9h-14z" fill="none" stroke="${boxColour}" ` +
-        `stroke-width="1.2" stroke-dasharray="4 3"/>` + label(x + 212, "box prompt")
+  const own = shown.truth ? x + 76 : x;
+  return (shown.truth ? swatch(x, truthColour, false) + label(x + 24, "truth") : "") +
+    swatch(own, predictionColour, true) + label(own + 24, "prediction") +
+    (shown.box
+      ? `<rect x="${own + 108}" y="${y - 12}" width="20" height="15" fill="#808080"/>` +
+        `<path d="M${own + 111},${y - 9}h14v9h-14z" fill="none" stroke="${boxColour}" ` +
+        `stroke-width="1.2" stroke-dasharray="4 3"/>` + label(own + 136, "box prompt")
       : "");
 }
 
@@ -210,7 +218,7 @@ export async function maskPicture(options: MaskPictureOptions): Promise<Uint8Arr
   for (
     const [name, data] of [
       ["image", image],
-      ["truth", truth],
+      ...(truth ? [["truth", truth] as const] : []),
       ...predictions.map(({ name, mask }) => [name, mask] as const),
     ] as const
   ) {
@@ -254,7 +262,10 @@ export async function maskPicture(options: MaskPictureOptions): Promise<Uint8Arr
         ? `<text x="${gap}" y="22" font-size="16" fill="${ink}">${escapeXml(caption)}</text>`
         : "") +
       drawn.join("") +
-      legend(gap, top + bodyHeight + 18, options.box !== undefined) +
+      legend(gap, top + bodyHeight + 18, {
+        truth: truth !== undefined,
+        box: options.box !== undefined,
+      }) +
       "</svg>",
   );
 }

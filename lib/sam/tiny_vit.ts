@@ -3,6 +3,7 @@ import { Conv2d } from "../nn/conv2d.ts";
 import { LayerNorm } from "../nn/layer_norm.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
+import { QkvLinear } from "../nn/qkv_linear.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { qkvAttention } from "../tensor/ops/attention.ts";
 import { gelu } from "../tensor/ops/unary.ts";
@@ -139,7 +140,7 @@ export class WindowAttention extends Module {
   constructor(gpu: Gpu, { dim, heads, window }: { dim: number; heads: number; window: number }) {
     super(gpu);
     this.norm = new LayerNorm(gpu, { dim });
-    this.qkv = new Linear(gpu, { inFeatures: dim, outFeatures: 3 * dim });
+    this.qkv = new QkvLinear(gpu, { dim, heads });
     this.proj = new Linear(gpu, { inFeatures: dim, outFeatures: dim });
     const n = window * window;
     this.attentionBiasFull = Tensor.empty(gpu, [heads, n, n]).keep();

@@ -1,5 +1,5 @@
 import { add, div, mul, sub } from "../../lib/tensor/ops/arithmetic.ts";
-import { affine, cos, exp, gelu, relu, sigmoid, sin } from "../../lib/tensor/ops/unary.ts";
+import { affine, cos, exp, gelu, relu, sigmoid, sin, sqrt } from "../../lib/tensor/ops/unary.ts";
 import { checkOp, type Reference } from "./check.ts";
 
 /** erf by its Maclaurin series for small arguments and by the continued fraction of erfc beyond. */
@@ -80,6 +80,7 @@ const functions = {
   exp: [Math.exp, exp],
   sin: [Math.sin, sin],
   cos: [Math.cos, cos],
+  sqrt: [Math.sqrt, sqrt],
 } as const;
 
 for (const [name, [reference, op]] of Object.entries(functions)) {
@@ -87,7 +88,7 @@ for (const [name, [reference, op]] of Object.entries(functions)) {
     for (const shape of [[1], [67], [4, 130]]) {
       await checkOp(name, {
         inputs: [shape],
-        sample: (random) => 2 * random.normal(),
+        sample: (random) => name === "sqrt" ? random.uniformIn(0.5, 4) : 2 * random.normal(),
         op: (x) => name === "affine" ? affine(x, { p: 3, q: -2 }) : (op as typeof relu)(x),
         reference: map(reference),
       });

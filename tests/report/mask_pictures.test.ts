@@ -49,6 +49,15 @@ Deno.test("the picture has a column for image, truth and each prediction, and tw
   assertEquals([picture.width, picture.height], [8 + 4 * 328, 8 + 40 + 2 * 248 + 34]);
 });
 
+Deno.test("without a truth the predictions stand alone, closed up on the first of them", async () => {
+  const predictions = [{ name: "Prediction", mask: rectangle(14, 8, 24, 16) }];
+  const { picture, slice } = await draw({ ...options, truth: undefined, predictions });
+  assertEquals([picture.width, picture.height], [8 + 2 * 328, 8 + 40 + 2 * 248 + 34]);
+  assertEquals(slice(1, 14, 12), "orange line");
+  assertEquals(slice(1, 19, 12.5), "orange fill");
+  assertEquals(slice(1, 10, 12), "black");
+});
+
 Deno.test("an empty truth has no close-up row", async () => {
   const { picture } = await draw({ ...options, truth: new Uint8Array(width * height) });
   assertEquals(picture.height, 8 + 40 + 248 + 34);

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
 import { injectLora, type LoraLinear } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
@@ -32,7 +32,7 @@ function fillB(adapters: Map<string, LoraLinear>): void {
 
 Deno.test("the default targets are the ten qkv of the encoder", async () => {
   const sam = await buildMobileSam(gpu);
-  const adapters = injectLora(sam, { rank: 2, random: new Random(0) });
+  const adapters = await injectLora(sam, { r: 2, random: new Random(0) });
   assertEquals(
     [...adapters.keys()],
     [2, 6, 2].flatMap((depth, i) =>
@@ -45,16 +45,17 @@ Deno.test("the default targets are the ten qkv of the encoder", async () => {
 Deno.test("any Linear of encoder or decoder can be adapted, and a wrong name lists what there is", async () => {
   const sam = await buildMobileSam(gpu);
   const random = new Random(0);
-  const { message } = assertThrows(
-    () => injectLora(sam.imageEncoder, { rank: 2, targets: "q_proj", random }),
+  const { message } = await assertRejects(
+    () => injectLora(sam.imageEncoder, { r: 2, target_modules: ["q_proj"], random }),
     InputError,
   );
   for (const name of ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]) {
     assertStringIncludes(message, name);
   }
-  const adapters = injectLora(sam, {
-    rank: 2,
-    targets: /image_encoder\.layers\.3\..*|mask_decoder\.transformer\..*\.(q|v)_proj/,
+  const adapters = await injectLora(sam, {
+    r: 2,
+    target_modules: String
+      .raw`image_encoder\.layers\.3\..*|mask_decoder\.transformer\..*\.(q|v)_proj`,
     random,
   });
   const paths = [...adapters.keys()];
@@ -73,10 +74,10 @@ Deno.test("any Linear of encoder or decoder can be adapted, and a wrong name lis
 Deno.test("before training an adapted MobileSAM is bit-equal to the vanilla one", async () => {
   const sam = await buildMobileSam(gpu);
   const vanilla = await embed(sam, 256);
-  injectLora(sam.imageEncoder, {
-    rank: 16,
-    alpha: 32,
-    targets: ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"],
+  await injectLora(sam.imageEncoder, {
+    r: 16,
+    lora_alpha: 32,
+    target_modules: ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"],
     random: new Random(0),
   });
   const adapted = await embed(sam, 256);
@@ -92,7 +93,7 @@ Deno.test("merged adapters compute the same for the price of none, and unmerge a
     return { embedding, dispatches: gpu.dispatches - before };
   };
   const vanilla = await counted();
-  const adapters = injectLora(sam.imageEncoder, { rank: 8, random: new Random(0) });
+  const adapters = await injectLora(sam.imageEncoder, { r: 8, random: new Random(0) });
   fillB(adapters);
   const apart = await counted();
   for (const adapter of adapters.values()) adapter.merge();
@@ -140,7 +141,7 @@ Deno.test("backward costs nothing for frozen weights and stops at the first trai
     return count;
   };
   const random = new Random(0);
-  const adapters = injectLora(sam.imageEncoder, { rank: 2, random });
+  const adapters = await injectLora(sam.imageEncoder, { r: 2, random });
   fillB(adapters);
   const everything = cost((path) => !path.endsWith("gaussian_matrix"));
   const decoder = cost((path) => path.startsWith("mask_decoder."));

@@ -36,8 +36,12 @@ function targets(batch: number, height: number, width: number): Tensor {
 }
 
 /** Adapters of rank 4 and scaling 2 on every qkv, with the script's values. */
-function adapt(sam: Sam, amplitude: number): Map<string, LoraLinear> {
-  const adapters = injectLora(sam.imageEncoder, { rank: 4, alpha: 8, random: new Random(0) });
+async function adapt(sam: Sam, amplitude: number): Promise<Map<string, LoraLinear>> {
+  const adapters = await injectLora(sam.imageEncoder, {
+    r: 4,
+    lora_alpha: 8,
+    random: new Random(0),
+  });
   const scatter = (n: number, seed: number, amplitude: number) =>
     Float32Array.from({ length: n }, (_, i) => amplitude * Math.sin(12.9898 * (i + 1) + seed));
   for (const [path, { lora_A: a, lora_B: b, inFeatures }] of adapters) {
@@ -106,7 +110,7 @@ for (const side of [256, 320]) {
 
 Deno.test("gradients of Dice + BCE reach every kind of weight as in PyTorch", async () => {
   const sam = await buildMobileSam(gpu);
-  adapt(sam, 0.05);
+  await adapt(sam, 0.05);
   sam.setTrainable(true);
   {
     using _ = new Scope(gpu);
@@ -139,7 +143,7 @@ Deno.test("gradients of Dice + BCE reach every kind of weight as in PyTorch", as
 
 Deno.test("the losses of AdamW steps with clipping are PyTorch's", async () => {
   const sam = await buildMobileSam(gpu);
-  adapt(sam, 0);
+  await adapt(sam, 0);
   using pixels = inputs(2, 128);
   using target = targets(2, 48, 64);
   using optimizer = new Adam(sam.trainableParameters().map(([, tensor]) => tensor), {

@@ -51,8 +51,12 @@ async function buildTiny(side = 128): Promise<Sam> {
 }
 
 /** Adapters of rank 4 and scaling 2 on every qkv, with the script's values. */
-function adapt(sam: Sam, amplitude: number): Map<string, LoraLinear> {
-  const adapters = injectLora(sam.imageEncoder, { rank: 4, alpha: 8, random: new Random(0) });
+async function adapt(sam: Sam, amplitude: number): Promise<Map<string, LoraLinear>> {
+  const adapters = await injectLora(sam.imageEncoder, {
+    r: 4,
+    lora_alpha: 8,
+    random: new Random(0),
+  });
   for (const [path, { lora_A: a, lora_B: b }] of adapters) {
     const name = `image_encoder.${path}`;
     a.weight.write(seededWeight(`${name}.lora_A.weight`, a.weight.shape).data);
@@ -167,7 +171,7 @@ Deno.test("a block resizes its relative positions to the grid that it sees", asy
 Deno.test("gradients reach every weight of a tiny SAM and its adapters as in segment_anything", async () => {
   const { expected, names } = await fixtures("tiny");
   const sam = await buildTiny();
-  adapt(sam, 0.2);
+  await adapt(sam, 0.2);
   sam.setTrainable(true);
   {
     using _ = new Scope(gpu);
@@ -213,7 +217,7 @@ Deno.test("gradients reach every weight of a tiny SAM and its adapters as in seg
 Deno.test("the losses of five Adam steps on adapters and decoder are segment_anything's", async () => {
   const { expected } = await fixtures("tiny");
   const sam = await buildTiny();
-  adapt(sam, 0);
+  await adapt(sam, 0);
   sam.maskDecoder.setTrainable(true);
   using pixels = Tensor.from(gpu, wave(2, 128), [2, 128, 128, 3]);
   using target = Tensor.from(gpu, disc(2, 48, 64), [2, 48, 64]);
@@ -282,7 +286,7 @@ for (const [kind, windowSize] of [["window", 14], ["global", 0]] as const) {
 
 Deno.test("what lies before the first adapter of a ViT is encoded once", async () => {
   const sam = await buildTiny();
-  injectLora(sam.imageEncoder, { rank: 2, blocks: [2, 3], random: new Random(0) });
+  await injectLora(sam.imageEncoder, { r: 2, blocks: [2, 3], random: new Random(0) });
   using encoder = new CachedEncoder(sam.imageEncoder, { side: 128 });
   let made = 0;
   const input = { key: "a", pixels: () => (made++, wave(1, 128)) };

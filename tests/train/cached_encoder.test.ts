@@ -27,14 +27,19 @@ function images() {
 }
 
 /** Adapters in the last block only: most of the encoder lies before them. */
-function adapt(sam: Sam): void {
-  injectLora(sam.imageEncoder, { rank: 2, blocks: [2], random: new Random(0) });
+async function adapt(sam: Sam): Promise<void> {
+  await injectLora(sam.imageEncoder, {
+    r: 2,
+    lora_alpha: 2,
+    blocks: [2],
+    random: new Random(0),
+  });
 }
 
 Deno.test("embeddings are the encoder's, with a cache and without one, bit for bit", async () => {
   for (const adapted of [false, true]) {
     const sam = tinySam();
-    if (adapted) adapt(sam);
+    if (adapted) await adapt(sam);
     const { inputs } = images();
     using cached = new CachedEncoder(sam.imageEncoder, { side: SIDE });
     using uncached = new CachedEncoder(sam.imageEncoder, { side: SIDE, budget: 0 });
@@ -72,9 +77,9 @@ Deno.test("a frozen encoder encodes each image once, however often it is asked f
   sam.dispose();
 });
 
-Deno.test("with adapters what lies before the first of them is computed once", () => {
+Deno.test("with adapters what lies before the first of them is computed once", async () => {
   const sam = tinySam();
-  adapt(sam);
+  await adapt(sam);
   const { made, inputs } = images();
   using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE });
   const dispatches = () => {
@@ -95,7 +100,7 @@ Deno.test("with adapters what lies before the first of them is computed once", (
 Deno.test("gradients with a cache are those without one, bit for bit", async () => {
   const gradients = async (budget: number) => {
     const sam = tinySam();
-    adapt(sam);
+    await adapt(sam);
     const { inputs } = images();
     using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE, budget });
     for (let i = 0; i < 2; i++) {

@@ -58,10 +58,11 @@ Deno.test("200 steps of a perceptron allocate nothing after the second", async (
 
 Deno.test("200 steps of LoRA with dropout allocate nothing after the second", async () => {
   const sam = tinySam();
-  const adapters = injectLora(sam, {
-    rank: 4,
-    dropout: 0.1,
-    targets: ["attn.qkv", "fc1", "q_proj"],
+  const adapters = await injectLora(sam, {
+    r: 4,
+    lora_alpha: 4,
+    lora_dropout: 0.1,
+    target_modules: ["attn.qkv", "fc1", "q_proj"],
     random: new Random(0),
   });
   for (const adapter of adapters.values()) adapter.training = true;

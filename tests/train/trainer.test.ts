@@ -41,7 +41,12 @@ async function run(sam: Sam, options: FitOptions & { cacheBytes?: number }) {
 Deno.test("LoRA on MobileSAM learns discs, and the same seed gives the same bits again", async () => {
   const train = async () => {
     const sam = await buildMobileSam(gpu);
-    injectLora(sam.imageEncoder, { rank: 4, dropout: 0.1, random: new Random(0) });
+    await injectLora(sam.imageEncoder, {
+      r: 4,
+      lora_alpha: 4,
+      lora_dropout: 0.1,
+      random: new Random(0),
+    });
     const result = await run(sam, {
       ...quick,
       epochs: 3,
@@ -77,7 +82,7 @@ Deno.test("the seed decides order, flips and prompts", async () => {
 Deno.test("with a cache and without one training is the same, bit for bit", async () => {
   const train = async (cacheBytes: number, prepare: (sam: Sam) => unknown) => {
     const sam = tinySam();
-    prepare(sam);
+    await prepare(sam);
     const result = await run(sam, { ...quick, epochs: 3, cacheBytes });
     sam.dispose();
     return result;
@@ -85,7 +90,7 @@ Deno.test("with a cache and without one training is the same, bit for bit", asyn
   for (
     const prepare of [
       (sam: Sam) => sam.maskDecoder.setTrainable(true),
-      (sam: Sam) => injectLora(sam.imageEncoder, { rank: 2, random: new Random(0) }),
+      (sam: Sam) => injectLora(sam.imageEncoder, { r: 2, lora_alpha: 2, random: new Random(0) }),
     ]
   ) {
     const cached = await train(2 ** 24, prepare);
@@ -210,7 +215,12 @@ Deno.test("progress tells the slices done and their mean loss and Dice", async (
 
 Deno.test("dropout is on in training and off in validation and afterwards", async () => {
   const sam = tinySam();
-  const adapters = injectLora(sam.imageEncoder, { rank: 2, dropout: 0.2, random: new Random(0) });
+  const adapters = await injectLora(sam.imageEncoder, {
+    r: 2,
+    lora_alpha: 2,
+    lora_dropout: 0.2,
+    random: new Random(0),
+  });
   const states: boolean[] = [];
   for (const adapter of adapters.values()) {
     const forward = adapter.forward.bind(adapter);

@@ -25,8 +25,8 @@ function unary(
     constants,
     workgroups,
   });
-  // f' is cheapest in terms of f for these two.
-  const saved = op === "sigmoid" || op === "exp" ? output : x;
+  // f' is cheapest in terms of f for these.
+  const saved = op === "sigmoid" || op === "exp" || op === "sqrt" ? output : x;
   return record({
     op,
     inputs: [x],
@@ -83,4 +83,9 @@ export function sin(x: Tensor): Tensor {
 /** Cosine of radians. Gradient: -sin(x) dy. Precise as {@linkcode sin} is. */
 export function cos(x: Tensor): Tensor {
   return unary("cos", x);
+}
+
+/** y = the square root of x >= 0. Gradient: dy / (2 y), infinite at 0. */
+export function sqrt(x: Tensor): Tensor {
+  return unary("sqrt", x);
 }

@@ -1,0 +1,22 @@
+import { join } from "node:path";
+import { InputError } from "../../lib/errors.ts";
+import { type Adapter, loadAdapter } from "../../lib/weights/adapter.ts";
+import { readLegacyLora } from "../../lib/weights/legacy_lora.ts";
+
+/**
+ * Reads an adapter from what the command line names: a PEFT folder, the folder of a run, or a flat file
+ * of Sam_LoRA or SAMed.
+ *
+ * @throws {InputError} if it is none of these, or damaged.
+ */
+export async function openAdapter(path: string): Promise<Adapter> {
+  const isFile = await Deno.stat(path).then((entry) => entry.isFile, () => null);
+  if (isFile) return await readLegacyLora(path);
+  for (const folder of [path, join(path, "adapter")]) {
+    const found = await Deno.stat(join(folder, "adapter_model.safetensors")).catch(() => null);
+    if (found) return await loadAdapter(folder);
+  }
+  throw new InputError(
+    `${path} holds no adapter: name a PEFT folder, the folder of a run, or a file of Sam_LoRA`,
+  );
+}

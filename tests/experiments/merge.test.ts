@@ -1,0 +1,93 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { injectLora } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import { SamPredictor } from "../../lib/sam/predictor.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
+import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
+import { mobileSamShapes } from "../../lib/weights/mobile_sam.ts";
+import { readSafetensors, toStateDict } from "../../lib/weights/safetensors.ts";
+import { gpu } from "../gpu.ts";
+import { largestDifference, testBox, testImage } from "../sam/images.ts";
+import { fixtures } from "../weights/tiny_model.ts";
+import { runScript } from "./command_line.ts";
+
+const folder = await Deno.makeTempDir();
+globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+
+/** Logits of the three masks of the test picture's ellipse. */
+async function logitsOf(sam: Sam): Promise<Float32Array[]> {
+  using predictor = new SamPredictor(sam, { side: 256 });
+  predictor.setImage({ data: testImage(120, 96), width: 120, height: 96, channels: 3 });
+  const box = testBox(120, 96);
+  return (await predictor.predict({ box, returnLogits: true })).masks;
+}
+
+Deno.test("merged weights segment as model and adapter do apart", async () => {
+  const options = {
+    r: 8,
+    lora_alpha: 16,
+    use_dora: true,
+    target_modules: ["attn.qkv", "attn.proj", "q_proj", "lin1"],
+  };
+  const sam = await buildMobileSam(gpu);
+  const vanilla = await logitsOf(sam);
+  const random = new Random("adapter");
+  const layers = await injectLora(sam, { ...options, random });
+  for (const { lora_B: { weight } } of layers.values()) {
+    weight.write(Float32Array.from({ length: weight.size }, () => 0.02 * random.normal()));
+  }
+  const apart = await logitsOf(sam);
+  await saveAdapter(join(folder, "run", "adapter"), await collectAdapter(sam, options));
+  sam.dispose();
+
+  const args = ["run", "--model", "mobile_sam", "--out", "merged.safetensors"];
+  const { code, stdout, stderr } = await runScript("merge.ts", args, { cwd: folder });
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /Merged 29 adapted Linears.*residual of \d/);
+
+  const state = toStateDict(await readSafetensors(join(folder, "merged.safetensors")));
+  assertEquals([...state.keys()].sort(), [...mobileSamShapes().keys()].sort());
+  const plain = (await buildMobileSam(gpu)).loadState(state);
+  const merged = await logitsOf(plain);
+  plain.dispose();
+
+  let error = 0;
+  let effect = 0;
+  for (const [i, logits] of apart.entries()) {
+    error = Math.max(error, largestDifference(merged[i], logits));
+    effect = Math.max(effect, largestDifference(vanilla[i], logits));
+    // IoU 1.000 at threshold 0: of the pixels in either mask at most one in two thousand differs.
+    const [own, theirs] = [merged[i], logits].map((values) => values.map((v) => Number(v > 0)));
+    const union = own.filter((value, k) => value || theirs[k]).length;
+    const both = own.filter((value, k) => value && theirs[k]).length;
+    assert(union > 100 && both / union > 0.9995, `mask ${i}: IoU ${both / union}`);
+  }
+  console.log(
+    `of an effect of ${effect.toFixed(1)}, merging changes logits by at most ${
+      error.toExponential(1)
+    }`,
+  );
+  assert(effect > 0.5 && error < 5e-3, `effect ${effect}, error ${error}`);
+});
+
+Deno.test("merge names what does not fit, in one sentence", async () => {
+  const cases: [string[], RegExp][] = [
+    [[], /usage: .*merge ADAPTER/],
+    [["nowhere", "--out", "x"], /nowhere holds no adapter/],
+    [
+      [join(fixtures, "default"), "--out", "x"],
+      /image_encoder\.blocks\.0\.attn\.qkv.*does not have/,
+    ],
+    [[join(fixtures, "default"), "--out", "x", "--model", "vit_x"], /no model vit_x.*mobile_sam/],
+    [[join(fixtures, "default"), "--to", "x"], /--to/],
+  ];
+  for (const [args, says] of cases) {
+    const { code, stderr } = await runScript("merge.ts", args, { cwd: folder });
+    assertEquals(code, 1, stderr);
+    assertMatch(stderr, says);
+    assertEquals(stderr.split("\n").filter((line) => line && !line.includes("XDG_")).length, 1);
+  }
+});

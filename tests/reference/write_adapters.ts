@@ -1,0 +1,83 @@
+// Writes adapters made here for the real peft: see make_adapter_fixtures.py.
+//
+// deno run --allow-all tests/reference/write_adapters.ts FOLDER
+import { join } from "node:path";
+import { injectLora, type LoraOptions } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
+import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
+import { writeSafetensors } from "../../lib/weights/safetensors.ts";
+import type { StateDict } from "../../lib/weights/state_dict.ts";
+import { transformersName } from "../../lib/weights/transformers_names.ts";
+import { gpu } from "../gpu.ts";
+import { tinySam, wave } from "../weights/tiny_model.ts";
+
+const adapters: Record<string, LoraOptions> = {
+  default: { r: 4, lora_alpha: 8 },
+  rslora_gaussian: {
+    r: 3,
+    lora_alpha: 5,
+    use_rslora: true,
+    init_lora_weights: "gaussian",
+    target_modules: ["qkv", "attn.proj", "mlp.lin1", "mlp.lin2"],
+  },
+  dora: { r: 2, use_dora: true, target_modules: ["attn.qkv", "q_proj", "out_proj"] },
+  pissa: { r: 4, lora_alpha: 2, init_lora_weights: "pissa", target_modules: ["attn.qkv"] },
+  patterns: {
+    target_modules: String.raw`.*\.(attn\.(qkv|proj)|v_proj)`,
+    rank_pattern: { "blocks.1.attn.qkv": 5, v_proj: 2 },
+    alpha_pattern: { proj: 3 },
+  },
+  layers: { r: 2, target_modules: ["qkv"], layers_to_transform: [0, 2], layers_pattern: "blocks" },
+  blocks: { r: 2, target_modules: ["qkv", "lin1"], blocks: [1, 2] },
+  q_and_v: { r: 3, lora_alpha: 6, qkv_parts: ["q", "v"], use_rslora: true },
+  convolution_of_that_name: { r: 2, target_modules: ["proj"] },
+  saved: { r: 4, modules_to_save: ["mask_decoder"] },
+  transformers: { r: 4, lora_alpha: 8, use_dora: true },
+  transformers_saved: {
+    r: 2,
+    target_modules: ["attn.qkv", "lin2"],
+    rank_pattern: { "blocks.1.mlp.lin2": 3 },
+    modules_to_save: ["mask_decoder"],
+  },
+};
+
+const [folder] = Deno.args;
+for (const [name, options] of Object.entries(adapters)) {
+  const library = name.startsWith("transformers") ? "transformers" : "segment_anything";
+  const inFile = library === "transformers" ? transformersName : (path: string) => path;
+  const model = tinySam(library);
+  const random = new Random(name);
+  const layers = await injectLora(model, { ...options, random });
+  for (const [path, tensor] of model.trainableParameters()) {
+    // As after training; a B with parts stays zero where it is zero.
+    const values = await tensor.data();
+    const parts = options.qkv_parts && path.endsWith("lora_B.weight");
+    const rows = tensor.shape[0];
+    const rank = options.r!;
+    tensor.write(values.map((value, i) => {
+      const [row, column] = [Math.floor(i / (2 * rank)), i % (2 * rank)];
+      if (parts && Math.floor(row / (rows / 3)) !== (column < rank ? 0 : 2)) return value;
+      return value * (1 + 0.1 * random.normal()) + 0.1 * random.normal();
+    }));
+  }
+  const outputs: StateDict = new Map();
+  for (const [path, layer] of layers) {
+    using _ = new Scope(gpu);
+    const own = inFile(path);
+    const x = Tensor.from(gpu, wave(own, 3 * layer.inFeatures), [3, layer.inFeatures]);
+    const y = layer.forward(x);
+    outputs.set(own, { shape: y.shape, data: await y.data() });
+  }
+  const adapter = await collectAdapter(model, options);
+  await saveAdapter(
+    join(folder, name),
+    library === "transformers" ? renameAdapter(adapter, library) : adapter,
+  );
+  await writeSafetensors(join(folder, `${name}.safetensors`), outputs);
+  model.dispose();
+}
+gpu[Symbol.dispose]();

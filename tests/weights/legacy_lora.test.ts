@@ -1,0 +1,180 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../lib/errors.ts";
+import { Random } from "../../lib/random.ts";
+import { type Adapter, adapterWeights, createAdapter } from "../../lib/weights/adapter.ts";
+import { newAdapterConfig } from "../../lib/weights/adapter_config.ts";
+import { encodeLegacyLora, readLegacyLora } from "../../lib/weights/legacy_lora.ts";
+import { encodeRawSafetensors, float32Tensor } from "../../lib/weights/raw_safetensors.ts";
+import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
+import type { StateDict } from "../../lib/weights/state_dict.ts";
+
+/** Two blocks of width 4 and rank 2, as Sam_LoRA would save them. */
+function legacyBytes(change: (tensors: Map<string, number[]>) => void = () => {}): Uint8Array {
+  const random = new Random("legacy");
+  const shapes = new Map<string, number[]>();
+  for (const matrix of ["a", "b"]) {
+    for (let i = 0; i < 4; i++) shapes.set(`w_${matrix}_00${i}`, matrix === "a" ? [2, 4] : [4, 2]);
+  }
+  change(shapes);
+  return encodeRawSafetensors(
+    new Map([...shapes].map(([name, shape]) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return [
+        name,
+        float32Tensor(shape, Float32Array.from({ length: size }, () => random.normal())),
+      ];
+    })),
+  );
+}
+
+async function withFile<T>(bytes: Uint8Array, use: (path: string) => Promise<T>): Promise<T> {
+  const path = await Deno.makeTempFile({ suffix: ".safetensors" });
+  try {
+    await Deno.writeFile(path, bytes);
+    return await use(path);
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+Deno.test("a flat file becomes A = [A_q; A_v] and B in blocks with exact zeros, of scaling 1", async () => {
+  const bytes = legacyBytes();
+  const adapter = await withFile(bytes, readLegacyLora);
+  const flat = new Float32Array(bytes.slice(bytes.length - 4 * 4 * 8 * 2).buffer);
+  const tensor = (matrix: number, index: number) =>
+    flat.subarray(32 * matrix + 8 * index, 32 * matrix + 8 * index + 8);
+  const { r, lora_alpha, target_modules } = adapter.config!;
+  assertEquals([r, lora_alpha, target_modules], [4, 4, ["attn.qkv"]]);
+  const weights = adapterWeights(adapter);
+  assertEquals(weights.size, 4);
+  for (const block of [0, 1]) {
+    const path = `image_encoder.blocks.${block}.attn.qkv`;
+    const a = weights.get(`${path}.lora_A.weight`)!;
+    const b = weights.get(`${path}.lora_B.weight`)!;
+    assertEquals([a.shape, b.shape], [[4, 4], [12, 4]]);
+    assertEquals([...a.data], [...tensor(0, 2 * block), ...tensor(0, 2 * block + 1)]);
+    for (let row = 0; row < 12; row++) {
+      const own = [...b.data.subarray(4 * row, 4 * row + 4)];
+      const part = (index: number) => {
+        const at = 2 * (row % 4);
+        return [...tensor(1, 2 * block + index).subarray(at, at + 2)];
+      };
+      const expected = row < 4 ? [...part(0), 0, 0] : row < 8 ? [0, 0, 0, 0] : [0, 0, ...part(1)];
+      assertEquals(own, expected, `row ${row}`);
+    }
+  }
+  assertEquals(encodeLegacyLora(adapter), bytes);
+  // The other library's names mean the same modules.
+  assertEquals(encodeLegacyLora(renameAdapter(adapter, "transformers")), bytes);
+});
+
+Deno.test("files with a trained mask decoder and prompt encoder keep it, byte for byte", async () => {
+  const bytes = legacyBytes((shapes) => {
+    const own = [...shapes];
+    shapes.clear();
+    shapes.set("mask_decoder.iou_token.weight", [1, 4]);
+    shapes.set("prompt_encoder.no_mask_embed.weight", [1, 4]);
+    for (const [name, shape] of own) shapes.set(name, shape);
+  });
+  const adapter = await withFile(bytes, readLegacyLora);
+  assertEquals(adapter.config!.modules_to_save, ["mask_decoder", "prompt_encoder"]);
+  assertEquals(adapterWeights(adapter).get("mask_decoder.iou_token.weight")!.shape, [1, 4]);
+  assertEquals(encodeLegacyLora(adapter), bytes);
+});
+
+Deno.test("an adapter that is not of the block form is refused by its first module", () => {
+  const adapter = (
+    change: (weights: StateDict) => void,
+    config: Partial<NonNullable<Adapter["config"]>> = {},
+  ): Adapter => {
+    const random = new Random("adapter");
+    const weights: StateDict = new Map();
+    for (const block of [0, 1]) {
+      const b = new Float32Array(48).map((_, i) => {
+        const [row, column] = [Math.floor(i / 4), i % 4];
+        return (row < 4 && column < 2) || (row >= 8 && column >= 2) ? random.normal() : 0;
+      });
+      const path = `image_encoder.blocks.${block}.attn.qkv`;
+      const a = Float32Array.from({ length: 16 }, () => random.normal());
+      weights.set(`${path}.lora_A.weight`, { shape: [4, 4], data: a });
+      weights.set(`${path}.lora_B.weight`, { shape: [12, 4], data: b });
+    }
+    change(weights);
+    const fields = { r: 4, lora_alpha: 8, target_modules: ["attn.qkv"], ...config };
+    return createAdapter(newAdapterConfig(fields), weights, { source: "test" });
+  };
+  assert(encodeLegacyLora(adapter(() => {})).length > 0);
+  const b = (weights: StateDict, block: number) =>
+    weights.get(`image_encoder.blocks.${block}.attn.qkv.lora_B.weight`)!.data;
+  const cases: [Adapter, RegExp][] = [
+    [
+      adapter((weights) => b(weights, 1)[3] = 1e-30),
+      /blocks\.1\.attn\.qkv changes queries.*column 3/,
+    ],
+    [adapter((weights) => b(weights, 0)[5 * 4] = 1), /blocks\.0\.attn\.qkv changes keys.*column 0/],
+    [adapter((weights) => b(weights, 0)[9 * 4 + 1] = 1), /blocks\.0\.attn\.qkv changes values/],
+    [
+      adapter((weights) => {
+        for (const matrix of ["A", "B"]) {
+          const name = `image_encoder.blocks.0.attn.qkv.lora_${matrix}.weight`;
+          weights.set(name.replace("qkv", "proj"), weights.get(name)!);
+        }
+      }),
+      /blocks\.0\.attn\.proj is not the qkv/,
+    ],
+    [
+      adapter((weights) => {
+        for (const matrix of ["A", "B"]) {
+          const name = `image_encoder.blocks.0.attn.qkv.lora_${matrix}.weight`;
+          weights.set(name.replace("0", "7"), weights.get(name)!);
+          weights.delete(name);
+        }
+      }),
+      /blocks\.0\.attn\.qkv has no adapter/,
+    ],
+    [
+      adapter((weights) => {
+        const name = "image_encoder.blocks.0.attn.qkv.lora_magnitude_vector";
+        weights.set(name, { shape: [12], data: new Float32Array(12) });
+      }, { use_dora: true }),
+      /blocks\.0\.attn\.qkv is weight-decomposed/,
+    ],
+  ];
+  for (const [refused, says] of cases) {
+    const { message } = assertThrows(() => encodeLegacyLora(refused), InputError);
+    assert(says.test(message), message);
+  }
+});
+
+Deno.test("the scaling goes into B, exactly for powers of two", async () => {
+  const adapter = await withFile(legacyBytes(), readLegacyLora);
+  const doubled = { ...adapter, config: { ...adapter.config!, lora_alpha: 8 } };
+  const again = await withFile(encodeLegacyLora(doubled), readLegacyLora);
+  const [before, after] = [adapterWeights(adapter), adapterWeights(again)];
+  for (const [name, { data }] of before) {
+    const factor = name.endsWith("lora_B.weight") ? 2 : 1;
+    assertEquals(after.get(name)!.data, data.map((value) => factor * value));
+  }
+});
+
+Deno.test("a file that is not a flat LoRA file costs one sentence", async () => {
+  const cases: [Uint8Array, RegExp][] = [
+    [legacyBytes((shapes) => shapes.delete("w_b_003")), /7 tensors/],
+    [legacyBytes((shapes) => shapes.clear()), /0 tensors/],
+    [
+      legacyBytes((shapes) => {
+        shapes.delete("w_b_003");
+        shapes.set("w_b_009", [4, 2]);
+      }),
+      /lacks w_b_003/,
+    ],
+    [legacyBytes((shapes) => shapes.set("w_b_001", [4, 3])), /w_b_001 has shape \[4,3\]/],
+    [legacyBytes((shapes) => shapes.set("encoder.weight", [2])), /holds encoder\.weight/],
+    [legacyBytes().subarray(0, 300), /not a sound safetensors file/],
+  ];
+  for (const [bytes, says] of cases) {
+    const { message } = await assertRejects(() => withFile(bytes, readLegacyLora), InputError);
+    assert(says.test(message), message);
+    assert(!message.includes("\n"));
+  }
+});
