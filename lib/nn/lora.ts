@@ -4,7 +4,7 @@ import type { Random } from "../random.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { add, div, mul, sub } from "../tensor/ops/arithmetic.ts";
 import { dropout } from "../tensor/ops/dropout.ts";
-import { gemm } from "../tensor/ops/gemm.ts";
+import { times } from "../tensor/ops/products.ts";
 import { loraLinear } from "../tensor/ops/lora_linear.ts";
 import { linear } from "../tensor/ops/matmul.ts";
 import { reshape } from "../tensor/ops/movement.ts";
@@ -238,17 +238,8 @@ export class LoraLinear extends Linear {
   }
 
   #addUpdate(weight: Tensor, sign: number): void {
-    const { rank } = this;
-    gemm({
-      m: this.outFeatures,
-      n: this.inFeatures,
-      k: rank,
-      a: { tensor: this.lora_B.weight, ld: rank },
-      b: { tensor: this.lora_A.weight, ld: this.inFeatures },
-      c: { tensor: weight, ld: this.inFeatures },
-      alpha: sign * this.scaling,
-      accumulate: true,
-    });
+    const alpha = sign * this.scaling;
+    times(this.lora_B.weight, this.lora_A.weight, { alpha, addTo: weight });
   }
 
   #replaceWeight(compute: () => Tensor): void {

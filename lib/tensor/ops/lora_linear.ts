@@ -1,7 +1,7 @@
 import { record } from "../autograd.ts";
 import { sameShape, shapeText } from "../shape.ts";
-import { Tensor } from "../tensor.ts";
-import { gemm } from "./gemm.ts";
+import type { Tensor } from "../tensor.ts";
+import { times, timesTransposed, transposedTimes } from "./products.ts";
 import { sum } from "./sum.ts";
 
 /** Weights of a linear layer with a low-rank update. */
@@ -29,7 +29,6 @@ export interface LoraWeights {
  */
 export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
   const { weight, bias, loraA, loraB, scaling } = weights;
-  const { gpu } = x;
   const [out, inp] = weight.shape;
   const rank = loraA.shape[0];
   if (
@@ -41,115 +40,22 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
       } and B ${shapeText(loraB.shape)} do not fit`,
     );
   }
-  const rows = x.size / inp;
-  const h = Tensor.empty(gpu, [rows, rank]);
-  gemm({
-    m: rows,
-    n: rank,
-    k: inp,
-    a: { tensor: x, ld: inp },
-    b: { tensor: loraA, ld: inp, transpose: true },
-    c: { tensor: h, ld: rank },
-  });
-  const output = Tensor.empty(gpu, x.shape.with(-1, out));
-  gemm({
-    m: rows,
-    n: out,
-    k: inp,
-    a: { tensor: x, ld: inp },
-    b: { tensor: weight, ld: inp, transpose: true },
-    c: { tensor: output, ld: out },
-    bias,
-  });
-  gemm({
-    m: rows,
-    n: out,
-    k: rank,
-    a: { tensor: h, ld: rank },
-    b: { tensor: loraB, ld: rank, transpose: true },
-    c: { tensor: output, ld: out },
-    alpha: scaling,
-    accumulate: true,
-  });
+  const h = timesTransposed(x, loraA); // [..., r]
+  const output = timesTransposed(x, weight, { bias });
+  timesTransposed(h, loraB, { alpha: scaling, addTo: output });
   return record({
     op: "loraLinear",
     inputs: [x, loraA, loraB, weight, ...(bias ? [bias] : [])],
     output,
     saved: [x, h, weight, loraA, loraB],
     backward: (dy, [x, h, weight, loraA, loraB], [toX, toA, toB, toWeight, toBias]) => {
-      let dx = null;
-      let dA = null;
-      let dB = null;
-      let dWeight = null;
-      if (toX || toA) {
-        const g = Tensor.empty(gpu, [rows, rank]);
-        gemm({
-          m: rows,
-          n: rank,
-          k: out,
-          a: { tensor: dy, ld: out },
-          b: { tensor: loraB, ld: rank },
-          c: { tensor: g, ld: rank },
-          alpha: scaling,
-        });
-        if (toA) {
-          dA = Tensor.empty(gpu, [rank, inp]);
-          gemm({
-            m: rank,
-            n: inp,
-            k: rows,
-            a: { tensor: g, ld: rank, transpose: true },
-            b: { tensor: x, ld: inp },
-            c: { tensor: dA, ld: inp },
-          });
-        }
-        if (toX) {
-          dx = Tensor.empty(gpu, x.shape);
-          const c = { tensor: dx, ld: inp };
-          gemm({
-            m: rows,
-            n: inp,
-            k: out,
-            a: { tensor: dy, ld: out },
-            b: { tensor: weight, ld: inp },
-            c,
-          });
-          gemm({
-            m: rows,
-            n: inp,
-            k: rank,
-            a: { tensor: g, ld: rank },
-            b: { tensor: loraA, ld: inp },
-            c,
-            accumulate: true,
-          });
-        }
-      }
-      if (toB) {
-        dB = Tensor.empty(gpu, [out, rank]);
-        gemm({
-          m: out,
-          n: rank,
-          k: rows,
-          a: { tensor: dy, ld: out, transpose: true },
-          b: { tensor: h, ld: rank },
-          c: { tensor: dB, ld: rank },
-          alpha: scaling,
-        });
-      }
-      if (toWeight) {
-        dWeight = Tensor.empty(gpu, [out, inp]);
-        gemm({
-          m: out,
-          n: inp,
-          k: rows,
-          a: { tensor: dy, ld: out, transpose: true },
-          b: { tensor: x, ld: inp },
-          c: { tensor: dWeight, ld: inp },
-        });
-      }
+      const g = toX || toA ? times(dy, loraB, { alpha: scaling }) : null; // [..., r]
+      const dx = toX ? times(g!, loraA, { addTo: times(dy, weight) }) : null;
+      const dA = toA ? transposedTimes(g!, x) : null;
+      const dB = toB ? transposedTimes(dy, h, { alpha: scaling }) : null;
+      const dWeight = toWeight ? transposedTimes(dy, x) : null;
       const grads = [dx, dA, dB, dWeight];
-      if (bias) grads.push(toBias ? sum(dy.view([rows, out]), { axes: [0] }) : null);
+      if (bias) grads.push(toBias ? sum(dy.view([dy.size / out, out]), { axes: [0] }) : null);
       return grads;
     },
   });

@@ -2,6 +2,7 @@ import { record } from "../autograd.ts";
 import { sameShape, shapeText, sizeOf } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { gemm } from "./gemm.ts";
+import { times, timesTransposed, transposedTimes } from "./products.ts";
 import { sum } from "./sum.ts";
 
 /** Options of {@linkcode matmul}. */
@@ -150,55 +151,17 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
       } do not fit`,
     );
   }
-  const rows = x.size / inp;
-  const output = Tensor.empty(x.gpu, x.shape.with(-1, out));
-  gemm({
-    m: rows,
-    n: out,
-    k: inp,
-    a: { tensor: x, ld: inp },
-    b: { tensor: weight, ld: inp, transpose: true },
-    c: { tensor: output, ld: out },
-    bias,
-  });
-  const inputs = bias ? [x, weight, bias] : [x, weight];
   return record({
     op: "linear",
-    inputs,
-    output,
+    inputs: bias ? [x, weight, bias] : [x, weight],
+    output: timesTransposed(x, weight, { bias }),
     // x is needed for dW alone, W for dx alone.
-    saved: [
-      weight.requiresGrad ? x : weight,
-      x.requiresGrad ? weight : x,
-    ],
+    saved: [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x],
     backward: (dy, [x, weight], [toX, toWeight, toBias]) => {
-      const { gpu } = dy;
-      let dx = null;
-      let dWeight = null;
-      if (toX) {
-        dx = Tensor.empty(gpu, [...dy.shape.slice(0, -1), inp]);
-        gemm({
-          m: rows,
-          n: inp,
-          k: out,
-          a: { tensor: dy, ld: out },
-          b: { tensor: weight, ld: inp },
-          c: { tensor: dx, ld: inp },
-        });
-      }
-      if (toWeight) {
-        dWeight = Tensor.empty(gpu, [out, inp]);
-        gemm({
-          m: out,
-          n: inp,
-          k: rows,
-          a: { tensor: dy, ld: out, transpose: true },
-          b: { tensor: x, ld: inp },
-          c: { tensor: dWeight, ld: inp },
-        });
-      }
+      const dx = toX ? times(dy, weight) : null;
+      const dWeight = toWeight ? transposedTimes(dy, x) : null;
       const grads = [dx, dWeight];
-      if (bias) grads.push(toBias ? sum(dy.view([rows, out]), { axes: [0] }) : null);
+      if (bias) grads.push(toBias ? sum(dy.view([dy.size / out, out]), { axes: [0] }) : null);
       return grads;
     },
   });
