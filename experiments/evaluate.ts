@@ -1,7 +1,7 @@
 // deno task evaluate RUN --data DIR: scores a finished run on any data set.
 import { basename, join } from "node:path";
 import { openDataset } from "../lib/data/dataset.ts";
-import { openSlices } from "../lib/data/slices.ts";
+import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
@@ -10,16 +10,36 @@ import { evaluate } from "../lib/train/evaluate.ts";
 import { SliceModel } from "../lib/train/slice_model.ts";
 import { adapterWeights, loadAdapter } from "../lib/weights/adapter.ts";
 import { displayName } from "./harness/config.ts";
-import { describeEnvironment } from "./harness/environment.ts";
+import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
 import { buildModel, restoreWeights, weightsFile } from "./harness/model.ts";
 import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
-import { readRun } from "./harness/run_folder.ts";
+import { readRun, readSplit } from "./harness/run_folder.ts";
 import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
-import { limit, sliceOptions } from "./harness/study_data.ts";
+import { limit, openSlicesWithProgress } from "./harness/study_data.ts";
 
 const usage =
   "usage: ./run evaluate RUN --data DIR [--weights FILE] [--side N] [--max-test N] [--out FILE]";
+
+/** The slices of patients that the run was neither trained nor chosen on. */
+async function withoutSeenPatients(run: string, refs: readonly SliceRef[]): Promise<SliceRef[]> {
+  const split = await readSplit(run);
+  const seen = new Set([...split.train, ...split.validation]);
+  const unseen = refs.filter(({ patient }) => !seen.has(patient));
+  if (unseen.length === 0) {
+    throw new InputError(
+      `${run} was trained on every patient of this data set: score it on other patients`,
+    );
+  }
+  if (unseen.length < refs.length) {
+    console.log(
+      `Left out: ${
+        refs.length - unseen.length
+      } slices of patients that the run was trained or chosen on.`,
+    );
+  }
+  return unseen;
+}
 
 await runMain(async () => {
   const options = parseEvaluateOptions(Deno.args);
@@ -35,10 +55,13 @@ await runMain(async () => {
   }
 
   using gpu = await Gpu.open();
-  console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
+  console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(options.data, { modality: config.modality });
-  const slices = await openSlices(dataset, sliceOptions(config));
-  const refs = limit(slices.refs, options.maxTest, config.seed);
+  const slices = await openSlicesWithProgress(dataset, config);
+  const unseen = experiment.kind === "vanilla"
+    ? slices.refs
+    : await withoutSeenPatients(run, slices.refs);
+  const refs = limit(unseen, options.maxTest, config.seed);
 
   const sam = await buildModel(gpu, { experiment, config });
   if (experiment.kind !== "vanilla") {
@@ -60,7 +83,7 @@ await runMain(async () => {
       SCORED_PROMPTS.map((kind) => `${scores.dice[kind].mean.toFixed(3)} (${kind})`).join(", ")
     }`,
   );
-  const command = commandLine("evaluate", [basename(run), ...Deno.args.slice(1)]);
+  const command = commandLine("evaluate", Deno.args);
   const out = options.out ?? join(run, `evaluation-${dataset.name}.json`);
   await writeFileAtomic(
     out,
@@ -68,7 +91,12 @@ await runMain(async () => {
       {
         experiment,
         dataset: dataset.name,
-        side: config.side,
+        config: {
+          ...config,
+          data: dataset.name,
+          weights: config.weights && basename(config.weights),
+          maxTest: options.maxTest,
+        },
         patients: new Set(refs.map(({ patient }) => patient)).size,
         ...scores,
         slices: evaluation.slices,

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { PROMPT_CHOICES } from "../../lib/data/prompts.ts";
 import { InputError } from "../../lib/errors.ts";
 import { FIT_DEFAULTS } from "../../lib/train/trainer.ts";
 
@@ -62,7 +63,7 @@ export const configSchema = v.strictObject({
   /** Norm to which gradients are clipped. */
   maxGradNorm: positive,
   /** Prompts trained with. */
-  prompt: v.picklist(["tight-box", "jittered-box", "point", "whole-image", "mixed"]),
+  prompt: v.picklist(PROMPT_CHOICES),
   /** Prompt whose validation Dice decides the best epoch. */
   validationPrompt: promptKind,
   /** Epochs without improvement before stopping. */
@@ -113,8 +114,6 @@ export interface Experiment {
   readonly kind: ExperimentKind;
   /** Rank of the adapters (kind `lora`). */
   readonly rank?: number;
-  /** Values that this experiment sets otherwise than the others. */
-  readonly overrides?: Partial<Config>;
 }
 
 const defaults: Config = {
@@ -178,11 +177,6 @@ export function parseConfig(value: unknown, source: string): Config {
 /** The experiment for a rank. */
 export function loraExperiment(rank: number): Experiment {
   return { name: `lora_${rank}`, kind: "lora", rank };
-}
-
-/** The values that hold for one experiment. */
-export function experimentConfig(experiment: Experiment, config: Config): Config {
-  return { ...config, ...experiment.overrides };
 }
 
 /** Name of an experiment in tables and pictures. */

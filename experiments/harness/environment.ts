@@ -18,6 +18,11 @@ export interface Environment {
   readonly date: string;
 }
 
+/** The line that says what computes: name, type and driver. */
+export function describeAdapter({ name, type, driver }: AdapterInfo): string {
+  return `Adapter: ${name} (${type})${driver === name ? "" : `, driver ${driver}`}`;
+}
+
 /**
  * Describes this machine for the record.
  *

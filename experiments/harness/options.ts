@@ -142,6 +142,9 @@ export function parseOptions(args: readonly string[]): Options {
       throw new InputError(`--ranks cannot hold ${rank}: a rank is a whole number from 1 on`);
     }
   }
+  if (new Set(ranks).size < ranks.length) {
+    throw new InputError(`--ranks ${ranks.join(",")} names a rank twice: name each once`);
+  }
   return {
     config: parseConfig(config, "the command line"),
     ranks,
@@ -186,6 +189,9 @@ export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
     args.some((argument) => argument === `--${name}` || argument.startsWith(`--${name}=`))
   );
   const overrides = Object.fromEntries(given.map(([, field]) => [field, config[field]]));
+  if (positional.length > 1) {
+    throw new InputError(`unexpected argument ${positional[1]}: evaluate takes one run`);
+  }
   return {
     run: positional[0] ?? null,
     data: config.data,
@@ -196,11 +202,18 @@ export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
   };
 }
 
-/** The command as a user would type it, without folders of this machine. */
+/**
+ * The command as a user would type it, without folders of this machine: of paths the last part stays.
+ * The arguments have been parsed before, so that an option's value follows it or its equals sign.
+ */
 export function commandLine(task: string, args: readonly string[]): string {
   const paths = ["--data", "--weights", "--out"];
-  const shown = args.map((argument, i) =>
-    paths.includes(args[i - 1]) ? basename(argument) : argument
-  );
+  const shown = args.map((argument, i) => {
+    const [name, ...value] = argument.split("=");
+    if (value.length > 0 && paths.includes(name)) return `${name}=${basename(value.join("="))}`;
+    return argument.startsWith("--") && !paths.includes(args[i - 1])
+      ? argument
+      : basename(argument);
+  });
   return ["./run", task, ...shown].join(" ");
 }

@@ -12,7 +12,7 @@ import { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
-import { type Config, displayName, type Experiment, experimentConfig } from "./config.ts";
+import { type Config, displayName, type Experiment } from "./config.ts";
 import type { Environment } from "./environment.ts";
 import { buildModel, loraOptions } from "./model.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
@@ -76,8 +76,7 @@ export async function runExperiment(
   experiment: Experiment,
   options: { config: Config; folder: string; context: StudyContext },
 ): Promise<FinishedRun> {
-  const { folder, context } = options;
-  const config = experimentConfig(experiment, options.config);
+  const { config, folder, context } = options;
   const { gpu, data, log } = context;
   const name = displayName(experiment);
   const writeJson = (file: string, value: unknown) =>

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { parseSplit, type Split } from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
 import { type Config, type Experiment, parseConfig } from "./config.ts";
 
@@ -11,7 +12,7 @@ export async function readRun(
   folder: string,
 ): Promise<{ experiment: Experiment; config: Config }> {
   const path = join(folder, "config.json");
-  let value: { experiment?: Experiment; config?: unknown };
+  let value: { experiment?: Experiment; config?: unknown } | null;
   try {
     value = JSON.parse(await Deno.readTextFile(path));
   } catch {
@@ -19,9 +20,27 @@ export async function readRun(
       `${path} cannot be read: name the folder of a run, such as results/…/lora_16`,
     );
   }
-  const { experiment, config } = value;
+  const { experiment, config } = value ?? {};
   const known = experiment && ["vanilla", "peft", "lora"].includes(experiment.kind) &&
     (experiment.kind !== "lora" || Number.isInteger(experiment.rank));
   if (!known) throw new InputError(`${path} names no experiment that can be rebuilt`);
   return { experiment, config: parseConfig(config, path) };
+}
+
+/**
+ * Reads the patients that a run was trained, chosen and scored on.
+ *
+ * @throws {InputError} if they are not written down, or not soundly.
+ */
+export async function readSplit(folder: string): Promise<Split> {
+  const path = join(folder, "split.json");
+  let json: string;
+  try {
+    json = await Deno.readTextFile(path);
+  } catch {
+    throw new InputError(
+      `${path} cannot be read, so it is not known which patients the run was trained on: name the folder of a whole run`,
+    );
+  }
+  return parseSplit(json, path);
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -10,8 +10,8 @@ import { compareRows, type ComparisonRow, tableText, writeTable } from "../../li
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import { dice, iou, summarize } from "../../lib/train/metrics.ts";
 import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
-import { displayName, type Experiment, experimentConfig } from "./config.ts";
-import { describeEnvironment } from "./environment.ts";
+import { displayName, type Experiment } from "./config.ts";
+import { describeAdapter, describeEnvironment } from "./environment.ts";
 import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import type { Options } from "./options.ts";
 import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
@@ -30,18 +30,19 @@ export async function runStudy(
 ): Promise<string> {
   const { config } = options;
   const log = (line: string) => console.log(line);
+  if (options.out !== null) await requireNew(options.out);
   using gpu = await Gpu.open();
-  log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
+  log(describeAdapter(gpu.info));
 
   const data = await openStudyData(config, log);
   const sample = chooseSample(data, options.sample);
   // An option that fits no model is found out now, not when its experiment's turn comes.
   for (const experiment of experiments) {
-    (await buildModel(gpu, { experiment, config: experimentConfig(experiment, config) })).dispose();
+    (await buildModel(gpu, { experiment, config })).dispose();
   }
   const date = new Date();
   const folder = options.out ?? join("results", `${data.name}-${stamp(date)}`);
-  await requireNew(folder);
+  if (options.out === null) await requireNew(folder);
   const environment = await describeEnvironment(gpu.info, {
     command,
     weights: await weightsFile(config),
@@ -51,12 +52,14 @@ export async function runStudy(
 
   const runs: FinishedRun[] = [];
   for (const experiment of experiments) {
-    const run = await runExperiment(experiment, {
-      config,
-      folder: join(folder, experiment.name),
-      context,
-    });
-    runs.push(run);
+    const own = join(folder, experiment.name);
+    try {
+      runs.push(await runExperiment(experiment, { config, folder: own, context }));
+    } catch (error) {
+      // Finished runs stay; one that cannot be finished leaves nothing that looks like a result.
+      await Deno.remove(runs.length > 0 ? own : folder, { recursive: true }).catch(() => {});
+      throw error;
+    }
   }
 
   const rows = [...runs.map(comparisonRow), ...await trivialRows(data, config.seed)];
@@ -67,7 +70,7 @@ export async function runStudy(
     side: config.side,
     seed: config.seed,
     epochs: config.epochs,
-    adapter: gpu.info.name,
+    adapter: `${gpu.info.name} (${gpu.info.type})`,
     command,
     splits: describeParts(data),
     scoredOn: "test",
@@ -179,24 +182,32 @@ async function drawSample(
   });
 }
 
-/** Refuses a results folder that holds something, or that cannot be written to. */
+/** Refuses a results folder that holds something, or that cannot be made; makes nothing. */
 async function requireNew(folder: string): Promise<void> {
+  const unusable = new InputError(
+    `cannot write results to ${folder}: name another folder with --out`,
+  );
+  let entry: string | undefined;
   try {
-    for await (const _ of Deno.readDir(folder)) {
-      throw new InputError(
-        `${folder} already holds results: name another folder with --out, or remove it`,
-      );
-    }
+    entry = (await Array.fromAsync(Deno.readDir(folder)))[0]?.name;
   } catch (error) {
-    if (error instanceof InputError) throw error;
-    if (!(error instanceof Deno.errors.NotFound)) {
-      throw new InputError(`cannot use ${folder} for results: name another folder with --out`);
+    if (!(error instanceof Deno.errors.NotFound)) throw unusable;
+  }
+  if (entry !== undefined) {
+    throw new InputError(
+      `${folder} already holds results: name another folder with --out, or remove it`,
+    );
+  }
+  // Whether it can be written to is found out now, not after an hour of training: in the nearest
+  // folder above it that there is.
+  for (let parent = resolve(folder);; parent = dirname(parent)) {
+    try {
+      await Deno.remove(await Deno.makeTempDir({ dir: parent, prefix: ".samlora-" }));
+      return;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound) || parent === dirname(parent)) throw unusable;
     }
   }
-  // Whether it can be written to is found out now, not after an hour of training.
-  const probe = join(folder, ".writable");
-  await writeFileAtomic(probe, "");
-  await Deno.remove(probe);
 }
 
 /** A date as part of a folder name, in UTC. */

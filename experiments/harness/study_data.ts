@@ -1,9 +1,10 @@
-import { openDataset } from "../../lib/data/dataset.ts";
+import { type Dataset, openDataset } from "../../lib/data/dataset.ts";
 import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
 import type { Axis } from "../../lib/data/plane.ts";
 import { openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
 import { type Partition, partition, type Split, splitPatients } from "../../lib/data/split.ts";
 import { Random } from "../../lib/random.ts";
+import { Progress } from "../../lib/report/progress.ts";
 import type { Config } from "./config.ts";
 
 /** The slices of a study and who is in which part of its split. */
@@ -32,7 +33,7 @@ export async function openStudyData(
 ): Promise<StudyData> {
   const root = config.data ?? await phantom(log);
   const dataset = await openDataset(root, { modality: config.modality });
-  const slices = await openSlices(dataset, sliceOptions(config));
+  const slices = await openSlicesWithProgress(dataset, config);
   const simulated = dataset.cases.some(({ id }) => id.startsWith(PHANTOM_SET));
   if (slices.crop.lostVoxels > 0) {
     const { lostVoxels, tumourVoxels, lostSlices } = slices.crop;
@@ -59,6 +60,28 @@ export async function openStudyData(
     );
   }
   return { name: dataset.name, simulated, slices, split, parts };
+}
+
+/** Cuts a data set's slices, saying how far it is: a large one takes minutes the first time. */
+export async function openSlicesWithProgress(
+  dataset: Dataset,
+  config: Config,
+): Promise<SliceSet> {
+  const progress = new Progress({
+    label: `Cutting slices of ${dataset.name}`,
+    total: dataset.cases.length,
+    unit: "cases",
+  });
+  let cut = false;
+  const slices = await openSlices(dataset, {
+    ...sliceOptions(config),
+    onProgress: ({ done, cached }) => {
+      cut ||= !cached;
+      if (cut) progress.update({ done });
+    },
+  });
+  progress.finish();
+  return slices;
 }
 
 /** How many patients and slices each part of a study holds. */

@@ -1,4 +1,5 @@
 import type { Kernel } from "../../kernels/spec.ts";
+import { InputError } from "../errors.ts";
 import { type AdapterInfo, openDevice } from "./adapter.ts";
 import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { type Constants, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
@@ -132,11 +133,11 @@ export class Gpu implements Disposable {
   /**
    * Lends a buffer of at least `bytes` with undefined content.
    *
-   * @throws {Error} if the device has no buffers of that size.
+   * @throws {InputError} if the device has no buffers of that size.
    */
   acquire(bytes: number): PooledBuffer {
     if (bytes > this.#largestBuffer) {
-      throw new Error(
+      throw new InputError(
         `a buffer of ${bytes} bytes is more than the ${this.#largestBuffer} of this device: take a smaller batch or side`,
       );
     }

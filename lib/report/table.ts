@@ -22,7 +22,7 @@ export interface ComparisonRow {
   dice: Record<string, Score>;
   /** Intersection over union (0..1) by prompt. */
   iou?: Record<string, Score>;
-  /** Parameters that the optimiser changed. */
+  /** Parameters that the optimiser was given. */
   trainableParameters?: number;
   /** Wall time of one training step. */
   secondsPerStep?: number;
@@ -54,7 +54,7 @@ export interface ComparisonContext {
   seed: number;
   /** Epochs each run was allowed. */
   epochs: number;
-  /** Name of the GPU adapter. */
+  /** Name and type of the adapter. */
   adapter: string;
   /** The command that makes this table. */
   command: string;
@@ -208,7 +208,7 @@ function settings({ context }: ComparisonTable): string[] {
     `${splits.join("; ")}`,
     `Model: ${context.baseModel}, side ${context.side} px, ${plural(context.epochs, "epoch")}, ` +
     `seed ${context.seed}`,
-    `GPU adapter: ${context.adapter}`,
+    `Adapter: ${context.adapter}`,
   ];
 }
 

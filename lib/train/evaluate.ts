@@ -59,7 +59,10 @@ export function evaluationPrompt(
   return drawPrompt(kind, { mask: slice.mask, width, height, random });
 }
 
-/** Scores slices under several prompts; each slice is encoded once. Logits above 0 are mask. */
+/**
+ * Scores slices under several prompts; each slice is encoded once. Logits above 0 are mask. Two
+ * evaluations on one device must not overlap: a scope is open while a result is awaited.
+ */
 export async function evaluate(
   model: SliceModel,
   data: { reader: SliceReader; refs: readonly SliceRef[] },

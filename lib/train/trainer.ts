@@ -201,11 +201,7 @@ export async function fit(
         done += slices.length;
         if (step % STEPS_PER_SYNC === 0 || done === data.train.length) {
           const [loss, dice] = await totals.data();
-          if (!Number.isFinite(loss)) {
-            throw new InputError(
-              `the loss is not finite after step ${step}: lower the learning rate (${options.learningRate})`,
-            );
-          }
+          requireFinite(loss, step, options.learningRate);
           mean = { loss: loss / done, dice: dice / done };
           options.onProgress?.({ epoch, done, total: data.train.length, ...mean });
         }
@@ -216,7 +212,9 @@ export async function fit(
     const validation = await evaluate(model, { reader: data.reader, refs: data.validation }, {
       prompts: [options.validationPrompt],
       seed: options.seed,
+      batchSize: options.batchSize,
     });
+    requireFinite(validation.losses[options.validationPrompt]!, step, options.learningRate);
     const metrics: EpochMetrics = {
       epoch,
       trainLoss: mean.loss,
@@ -242,6 +240,14 @@ export async function fit(
     bestEpoch: best.epoch,
     stoppedEarly: epochs.length < options.epochs,
   };
+}
+
+/** Stops a training whose loss has left the numbers. */
+function requireFinite(loss: number, step: number, learningRate: number): void {
+  if (Number.isFinite(loss)) return;
+  throw new InputError(
+    `the loss is not finite after step ${step}: lower the learning rate (${learningRate})`,
+  );
 }
 
 /** Turns the adapters' dropout on until it is disposed. */

@@ -60,6 +60,7 @@ const cases: Record<string, BadInput> = {
   },
   "an unknown option": { args: ["--epohcs", "3"], says: /--epohcs/ },
   "rank 0": { args: ["--ranks", "16,0"], says: /rank/ },
+  "a rank named twice": { args: ["--ranks", "16,16"], says: /--ranks.*twice/ },
   "a side that is no multiple of 64": { args: ["--side", "200"], says: /--side.*200.*64/ },
   "a number that is none": { args: ["--epochs", "three"], says: /--epochs.*three/ },
   "targets that match no Linear": {

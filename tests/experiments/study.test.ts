@@ -113,7 +113,8 @@ Deno.test("a finished run scores again, slice for slice, as it did at its end", 
     ], { cwd: folder });
     assertEquals(code, 0, stdout + stderr);
     const evaluation = await readJson("first", run, "evaluation-data.json");
-    assertEquals(evaluation.slices.length, 12);
+    // What was trained is scored on patients it never saw, the untrained model on all.
+    assertEquals(evaluation.slices.length, run === "vanilla" ? 12 : 2);
     const again = new Map(evaluation.slices.map((slice: { id: string }) => [slice.id, slice]));
     for (const slice of await readJson("first", run, "scores.json")) {
       assertEquals(again.get(slice.id), slice);
@@ -128,11 +129,56 @@ Deno.test("results are not overwritten", async () => {
   assertMatch(stderr, /first already holds results/);
 });
 
+Deno.test("a training that diverges ends with one sentence and leaves no result", async () => {
+  const args = [
+    "lora_4",
+    "--data",
+    "data",
+    "--out",
+    "diverged",
+    "--lr",
+    "1e30",
+    ...options.slice(0, 2),
+  ];
+  const { code, stderr } = await runScript("experiment.ts", args, { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(stderr, /error: the loss is not finite .*lower the learning rate/);
+  assert(![...Deno.readDirSync(folder)].some(({ name }) => name === "diverged"));
+});
+
+Deno.test("what no binding of the device holds is refused in one sentence", async () => {
+  const args = ["lora_2000000", "--data", "data", "--out", "huge", "--side", "64"];
+  const { code, stderr } = await runScript("experiment.ts", args, { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(stderr, /error: a buffer of \d+ bytes/);
+});
+
+Deno.test("recorded commands name no folder of this machine", async () => {
+  const out = join(folder, "absolute");
+  const { code, stderr } = await runScript("experiment.ts", [
+    "vanilla",
+    `--data=${join(folder, "data")}`,
+    `--out=${out}`,
+    "--side=64",
+  ], { cwd: folder });
+  assertEquals(code, 0, stderr);
+  for (
+    const file of ["table.md", "table.json", "vanilla/environment.json", "vanilla/config.json"]
+  ) {
+    assert(!(await Deno.readTextFile(join(out, file))).includes(folder), file);
+  }
+  assertStringIncludes(await read("absolute", "table.md"), "--data=data --out=absolute --side=64");
+});
+
 Deno.test("evaluate names what is wrong with a run", async () => {
+  await Deno.mkdir(join(folder, "null-run"));
+  await Deno.writeTextFile(join(folder, "null-run", "config.json"), "null");
   const cases: [string[], RegExp][] = [
     [["nowhere", "--data", "data"], /nowhere/],
     [[join("first", "lora_4"), "--data", "nowhere"], /nowhere/],
     [[join("first", "lora_4"), "--ranks", "4"], /--ranks/],
+    [[join("first", "lora_4"), "extra", "--data", "data"], /extra/],
+    [["null-run", "--data", "data"], /null-run/],
     [[], /evaluate RUN --data DIR/],
   ];
   for (const [args, says] of cases) {
