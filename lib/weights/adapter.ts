@@ -123,7 +123,7 @@ export interface AdapterParts {
  *
  * @throws {InputError} naming a layer of which a tensor is missing or misshapen.
  */
-export function adapterParts({ tensors, source }: Adapter): AdapterParts {
+export function adapterParts({ config, tensors, source }: Adapter): AdapterParts {
   const found = new Map<string, Map<string, RawTensor>>();
   const saved = new Map<string, RawTensor>();
   for (const [name, tensor] of tensors) {
@@ -162,11 +162,20 @@ export function adapterParts({ tensors, source }: Adapter): AdapterParts {
     }
     layers.set(path, { loraA, loraB, magnitude: parts.get("lora_magnitude_vector") ?? null });
   }
-  const transformers = areTransformersNames([...layers.keys(), ...saved.keys()]);
+  // The config first: layers.0 of a perceptron of the mask decoder is another layer in each library.
+  const transformers = savedOnTransformers(config) ||
+    areTransformersNames([...layers.keys(), ...saved.keys()]);
   const same = (path: string) => path;
   return transformers
     ? { layers, saved, official: officialName, inFile: transformersName }
     : { layers, saved, official: same, inFile: same };
+}
+
+/** Whether PEFT noted that the model it wrapped was transformers'. */
+function savedOnTransformers(config: AdapterConfig | null): boolean {
+  const wrapped = config?.auto_mapping as { parent_library?: unknown } | null | undefined;
+  const library = wrapped?.parent_library;
+  return typeof library === "string" && library.startsWith("transformers");
 }
 
 /** The trained tensors of an adapter in float32, under segment_anything's names. */

@@ -3,6 +3,12 @@ import { type Adapter, adapterParts } from "./adapter.ts";
 import type { AdapterConfig } from "./adapter_config.ts";
 import { transformersName } from "./transformers_names.ts";
 
+/** What PEFT notes of transformers' SamModel; some names mean different modules without it. */
+const SAM_MODEL = {
+  base_model_class: "SamModel",
+  parent_library: "transformers.models.sam.modeling_sam",
+};
+
 /**
  * An adapter under the names of the other library: of segment_anything's Sam, or of transformers'
  * SamModel. Targets and patterns are written out as whole paths, which mean the same module in both.
@@ -37,7 +43,7 @@ export function renameAdapter(
   return {
     config: {
       ...config,
-      auto_mapping: null,
+      auto_mapping: library === "transformers" ? SAM_MODEL : null,
       base_model_name_or_path: null,
       exclude_modules: null,
       layers_to_transform: null,

@@ -1,13 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
+import type { Linear } from "../../lib/nn/linear.ts";
 import { injectLora, loraLayers, type LoraOptions } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { type Adapter, loadAdapter, saveAdapter } from "../../lib/weights/adapter.ts";
 import type { AdapterConfig } from "../../lib/weights/adapter_config.ts";
 import { applyAdapter, collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { float32Tensor } from "../../lib/weights/raw_safetensors.ts";
-import { fixtures, tinySam } from "./tiny_model.ts";
+import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
+import { fixtures, tinySam, wave } from "./tiny_model.ts";
 
 const trained = await loadAdapter(join(fixtures, "default"));
 
@@ -90,6 +92,33 @@ Deno.test("an adapter that does not fit costs one sentence and leaves the model 
   }
   assertEquals((await applyAdapter(model, trained)).size, 3);
   model.dispose();
+});
+
+Deno.test("a name that both libraries have means what the library that peft wrapped calls so", async () => {
+  const official = "mask_decoder.iou_prediction_head.layers.1";
+  const sam = tinySam("segment_anything");
+  const [, layer] = [...sam.namedModules()].find(([path]) => path === official)!;
+  const { inFeatures, outFeatures } = layer as Linear;
+  sam.dispose();
+  const tensors = new Map([
+    [".lora_A.weight", float32Tensor([4, inFeatures], wave("A", 4 * inFeatures))],
+    [".lora_B.weight", float32Tensor([outFeatures, 4], wave("B", 4 * outFeatures))],
+  ]);
+  const named = (path: string, fields: Partial<AdapterConfig>): Adapter => ({
+    ...configured({ target_modules: [path], ...fields }),
+    tensors: new Map([...tensors].map(([end, tensor]) => [path + end, tensor])),
+  });
+  const library = { parent_library: "transformers.models.sam.modeling_sam" };
+  const theirs = named("mask_decoder.iou_prediction_head.layers.0", { auto_mapping: library });
+  const own = named(official, {});
+  for (const adapter of [theirs, renameAdapter(own, "transformers"), own]) {
+    const model = tinySam("segment_anything");
+    assertEquals([...(await applyAdapter(model, adapter)).keys()], [official]);
+    model.dispose();
+  }
+  assertEquals([...renameAdapter(theirs, "segment_anything").tensors.keys()], [
+    ...own.tensors.keys(),
+  ]);
 });
 
 Deno.test("a shallower model names the block that it lacks", async () => {
