@@ -1,6 +1,9 @@
 import { InputError } from "../errors.ts";
 
-/** Bytes that can be read from anywhere: a file on disk or a buffer. */
+/**
+ * Bytes that can be read from anywhere: a file on disk or a buffer. Disposing of it twice is the same
+ * as once.
+ */
 export interface ByteSource extends Disposable {
   /** Its name, for messages. */
   readonly name: string;
@@ -23,6 +26,7 @@ class FileBytes implements ByteSource {
   readonly name: string;
   readonly size: number;
   readonly #file: Deno.FsFile;
+  #isOpen = true;
 
   constructor(path: string) {
     this.name = path;
@@ -45,7 +49,8 @@ class FileBytes implements ByteSource {
   }
 
   [Symbol.dispose](): void {
-    this.#file.close();
+    if (this.#isOpen) this.#file.close();
+    this.#isOpen = false;
   }
 }
 

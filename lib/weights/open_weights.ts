@@ -7,16 +7,27 @@ import { officialWeights } from "./names.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { openTorch } from "./torch.ts";
 
-/** The initialisers of an ONNX model, held in memory as they stand in the file. */
+/** The longest message that protobuf, and with it ONNX, allows; larger models keep data elsewhere. */
+const MAXIMUM_ONNX_BYTES = 2 ** 31 - 1;
+
+/**
+ * The initialisers of an ONNX model, held in memory as they stand in the file, which is disposed of
+ * once it is read.
+ */
 function openOnnx(file: ByteSource): WeightSource {
+  if (file.size > MAXIMUM_ONNX_BYTES) {
+    throw new InputError(
+      `${file.name} has ${file.size} bytes, more than an ONNX file may: give one of less than 2 GiB`,
+    );
+  }
   const bytes = new Uint8Array(file.size);
   file.read(0, bytes);
-  file[Symbol.dispose]();
   const tensors = new Map<string, LazyTensor>();
   for (const [name, raw] of parseOnnx(bytes, { source: file.name }).initialisers) {
     const read = (): Promise<Float32Array> => Promise.resolve().then(() => toFloat32(raw));
     tensors.set(name, { shape: raw.shape, dtype: raw.dtype, read });
   }
+  file[Symbol.dispose]();
   return { source: file.name, tensors, [Symbol.dispose]() {} };
 }
 

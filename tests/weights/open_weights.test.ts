@@ -96,6 +96,31 @@ Deno.test("what is no file of weights is refused by name", () =>
     refused(`${folder}/x.safetensors`, "a header of 4294967296 bytes is too long");
   }));
 
+Deno.test("every truncation of an ONNX model is refused by name, and the file is closed", () =>
+  withFolder(async (folder) => {
+    // ir_version 8 and a graph with the initialiser "w" of shape [2], raw_data 1 and 2.
+    const floats = new Uint8Array(Float32Array.of(1, 2).buffer);
+    const initialiser = [0x08, 2, 0x10, 1, 0x42, 1, 0x77, 0x4a, 8, ...floats];
+    const graph = [0x2a, initialiser.length, ...initialiser];
+    const model = Uint8Array.from([0x08, 8, 0x3a, graph.length, ...graph]);
+    const path = `${folder}/x.onnx`;
+    await Deno.writeFile(path, model);
+    using weights = openWeights(path);
+    assertEquals(await weights.tensors.get("w")!.read(), Float32Array.of(1, 2));
+    for (let length = 1; length < model.length; length++) {
+      await Deno.writeFile(path, model.subarray(0, length));
+      assertThrows(() => openWeights(path), InputError, `${path} is not a sound ONNX file`);
+    }
+  }));
+
+Deno.test("an ONNX model of 4 GB, more than the format allows, is refused before it is read", () =>
+  withFolder(async (folder) => {
+    const path = `${folder}/x.onnx`;
+    await Deno.writeFile(path, Uint8Array.of(0x08, 8));
+    await Deno.truncate(path, 2 ** 32); // a sparse file
+    assertThrows(() => openWeights(path), InputError, "has 4294967296 bytes, more than");
+  }));
+
 /** Reads all tensors, one after another; returns the largest growth of the process's memory. */
 async function peakGrowth(open: () => WeightSource): Promise<number> {
   const before = Deno.memoryUsage().rss;
