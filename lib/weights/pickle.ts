@@ -45,10 +45,19 @@ export interface PickleOptions {
 }
 
 /**
- * Steps of one pickle. The largest SAM takes 30,000; each step makes at most one object, so this
- * bounds the memory as well.
+ * Steps of one pickle at most. The largest SAM with its optimiser takes some 100,000; each step makes
+ * at most one object, so this bounds the memory as well.
  */
-const MAXIMUM_STEPS = 2_000_000;
+const MAXIMUM_STEPS = 500_000;
+
+/**
+ * Steps of a pickle of so many bytes. Names and numbers take several bytes a step: checkpoints have
+ * 0.3 to 0.55 steps a byte, and only one that makes empty containers without end comes near 1. Short
+ * pickles are harmless whatever their steps.
+ */
+function stepsOf(bytes: number): number {
+  return Math.min(MAXIMUM_STEPS, 2 ** 14 + 0.75 * bytes);
+}
 
 /** Longest integer, in bytes; torch's magic number has ten. */
 const MAXIMUM_INTEGER_BYTES = 16;
@@ -59,7 +68,7 @@ const MARK: PickleObject = { kind: "mark" };
 /**
  * Reads one pickle of protocol 2 to 5. Nothing is executed: a global that is not among
  * `options.globals` ends the reading, and those that are make plain values. Steps, and with them
- * stack and memo, are bounded; nothing recurses.
+ * stack and memo, are bounded by the number of bytes and by a constant; nothing recurses.
  *
  * Source: CPython, Lib/pickletools.py, which documents every opcode.
  *
@@ -162,7 +171,7 @@ export function unpickle(
   const call = (): void => {
     const args = pop();
     const callee = pop();
-    const { global, call } = callee as Partial<PickleGlobal>;
+    const { global, call } = (callee ?? {}) as Partial<PickleGlobal>;
     if (!call || !(args instanceof PickledTuple)) {
       return refuse(`its pickle calls ${global ?? "something that is no function"}`);
     }
@@ -174,7 +183,8 @@ export function unpickle(
     }
   };
 
-  for (let step = 0; step < MAXIMUM_STEPS; step++) {
+  const maximumSteps = stepsOf(bytes.length - at);
+  for (let step = 0; step < maximumSteps; step++) {
     const opcode = u8();
     switch (String.fromCharCode(opcode)) {
       case "\x80": { // PROTO
@@ -297,7 +307,12 @@ export function unpickle(
         break;
       case "\x93": { // STACK_GLOBAL
         const name = pop();
-        pushGlobal(`${pop()}.${name}`);
+        const module = pop();
+        // A list may stand for more text than there are atoms: it is never made one.
+        if (typeof name !== "string" || typeof module !== "string") {
+          return refuse("its pickle names a type by something that is no text");
+        }
+        pushGlobal(`${module}.${name}`);
         break;
       }
       case "R": // REDUCE
@@ -330,5 +345,5 @@ export function unpickle(
         refuse(`its pickle uses opcode 0x${opcode.toString(16)}, which no tensors need`);
     }
   }
-  return refuse(`its pickle takes more than ${MAXIMUM_STEPS} steps`);
+  return refuse(`its pickle takes more than ${Math.floor(maximumSteps)} steps`);
 }

@@ -21,11 +21,20 @@ const MAXIMUM_DEPTH = 32;
 /** Values of a checkpoint looked at, counting what is shared each time it is met. */
 const MAXIMUM_VALUES = 1_000_000;
 
+/** Letters of a tensor's name, the names of what holds it included. */
+const MAXIMUM_NAME = 1000;
+
 /** Axes of a tensor, in torch. */
 const MAXIMUM_AXES = 64;
 
 /** Elements that a tensor with repeated elements (stride 0) may grow to beyond its storage. */
 const MAXIMUM_EXPANSION = 2 ** 20;
+
+/** Tensors that may share each storage, on average; in models two or three do. */
+const MAXIMUM_SHARING = 16;
+
+/** Elements of a file's tensors that may be there whatever their storages hold. */
+const MAXIMUM_FREE_ELEMENTS = 2 ** 24;
 
 /** torch.save's mark of the layout without zip: the number 0x1950a86a20f9469cfc6c. */
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
@@ -67,12 +76,17 @@ function isTensor(value: PickleValue): value is PickledTensor {
   return (value as Partial<PickleObject> | null)?.kind === "tensor";
 }
 
+/** A whole number from 0 on: a length or a place. */
+function isNatural(value: unknown): value is number {
+  return Number.isSafeInteger(value) && value as number >= 0;
+}
+
 /** A shape, a stride or an offset. */
 function naturals(value: PickleValue, what: string): readonly number[] {
   const items: unknown = value instanceof PickledTuple ? value.items : value;
   if (!Array.isArray(items)) throw new RangeError(`${what} is not a list`);
   if (items.length > MAXIMUM_AXES) throw new RangeError(`${what} has ${items.length} axes`);
-  if (!items.every((n) => Number.isSafeInteger(n) && n >= 0)) {
+  if (!items.every(isNatural)) {
     throw new RangeError(`${what} is not a list of whole numbers from 0 on`);
   }
   return items;
@@ -149,14 +163,14 @@ class Storages {
   persistent = (id: PickleValue): PickleValue => {
     const [tag, type, key, , length, view] = id instanceof PickledTuple ? id.items : [];
     const dtype = storageDtype(type);
-    if (tag !== "storage" || typeof key !== "string" || !Number.isSafeInteger(length)) {
+    if (tag !== "storage" || typeof key !== "string" || !isNatural(length)) {
       return this.refuse("a storage is described in an unknown way");
     }
     if (!dtype) {
       return this.refuse(`storage "${key}" has elements that are no plain numbers`);
     }
     if (view) this.refuse(`storage "${key}" is a view on another: a file from before torch 0.4`);
-    const storage: Storage = { kind: "storage", key, dtype, length: length as number };
+    const storage: Storage = { kind: "storage", key, dtype, length };
     const known = this.byKey.get(key);
     if (known && (known.dtype !== dtype || known.length !== length)) {
       this.refuse(`storage "${key}" is described in two ways`);
@@ -246,7 +260,9 @@ function openLegacy(bytes: ByteSource): Container {
   const none = (): never => refuse("a storage where none belongs");
   if (next(none) !== LEGACY_MAGIC) refuse("it begins with a pickle that is not torch.save's");
   const protocol = next(none);
-  if (protocol !== 1001) refuse(`protocol ${protocol}`);
+  if (protocol !== 1001) {
+    refuse(typeof protocol === "number" ? `protocol ${protocol}` : "its protocol is no number");
+  }
   next(none); // byte order and sizes of the machine that wrote it: the storages do not depend on it
   const content = next(storages.persistent);
   const keys = next(none);
@@ -254,7 +270,8 @@ function openLegacy(bytes: ByteSource): Container {
 
   const places = new Map<string, number>();
   for (const key of keys) {
-    const storage = storages.byKey.get(key as string);
+    if (typeof key !== "string") return refuse("its storages are not listed by texts");
+    const storage = storages.byKey.get(key);
     if (!storage || places.has(storage.key)) return refuse(`storage "${key}" is listed in error`);
     if (at + 8 > bytes.size) refuse(`it ends before storage "${key}"`);
     const count = new Uint8Array(8);
@@ -283,6 +300,10 @@ function checkTensor(
   { storage, dtype, offset, shape, stride }: PickledTensor,
   refuse: (reason: string) => never,
 ): void {
+  // As torch does, count an axis of length 0 as 1 here: the product of the others must not overflow.
+  if (!Number.isSafeInteger(elementCount(shape.map((length) => Math.max(1, length))))) {
+    refuse(`tensor "${name}" has more elements than can be counted`);
+  }
   const count = elementCount(shape);
   const available = Math.floor(storage.length * ITEM_SIZE[storage.dtype] / ITEM_SIZE[dtype]);
   if (count === 0) return;
@@ -294,6 +315,22 @@ function checkTensor(
     refuse(
       `tensor "${name}" of shape [${shape}] repeats the elements of a storage of ${available}`,
     );
+  }
+}
+
+/** Refuses tensors that are many views on few elements: reading them all would never end. */
+function checkSharing(
+  tensors: ReadonlyMap<string, PickledTensor>,
+  refuse: (reason: string) => never,
+): void {
+  let count = 0;
+  for (const { shape } of tensors.values()) count += elementCount(shape);
+  let stored = 0;
+  for (const storage of new Set(tensors.values().map(({ storage }) => storage))) {
+    stored += storage.length;
+  }
+  if (count > Math.max(MAXIMUM_FREE_ELEMENTS, MAXIMUM_SHARING * stored)) {
+    refuse(`its tensors have ${count} elements, all views on ${stored}`);
   }
 }
 
@@ -338,12 +375,14 @@ function readTensor(tensor: PickledTensor, container: Container): Float32Array {
 }
 
 /** The parts of a container, with the names they add to a path. */
-function children(value: PickleValue): Iterable<[string, PickleValue]> {
+function* children(value: PickleValue): Generator<[string, PickleValue]> {
   if (value instanceof Map) {
-    return Array.from(value, ([key, item]) => [key instanceof Object ? "?" : String(key), item]);
+    for (const [key, item] of value) yield [key instanceof Object ? "?" : String(key), item];
+    return;
   }
   const items = value instanceof PickledTuple ? value.items : value;
-  return Array.isArray(items) ? items.map((item, i) => [String(i), item]) : [];
+  if (!Array.isArray(items)) return;
+  for (const [i, item] of items.entries()) yield [String(i), item];
 }
 
 /** Where training scripts keep the model's state dict in a checkpoint. */
@@ -376,6 +415,7 @@ export function openTorch(bytes: ByteSource, options: { key?: string } = {}): We
   ): Map<string, PickledTensor> => {
     if (++visited > MAXIMUM_VALUES) refuse(`more than ${MAXIMUM_VALUES} values`);
     if (depth > MAXIMUM_DEPTH) refuse(`lists and dicts nested more than ${MAXIMUM_DEPTH} deep`);
+    if (path.length > MAXIMUM_NAME) refuse(`a name of ${path.length} letters`);
     if (isTensor(value)) {
       if (found.has(path)) refuse(`tensor "${path}" comes twice`);
       checkTensor(path, value, refuse);
@@ -422,8 +462,10 @@ export function openTorch(bytes: ByteSource, options: { key?: string } = {}): We
     state = chosen[1];
   }
 
+  const found = tensorsOf(state);
+  checkSharing(found, refuse);
   const tensors = new Map<string, LazyTensor>();
-  for (const [name, tensor] of tensorsOf(state)) {
+  for (const [name, tensor] of found) {
     tensors.set(name, {
       shape: tensor.shape,
       dtype: tensor.dtype,

@@ -31,12 +31,18 @@ const MAXIMUM_DIRECTORY_BYTES = 2 ** 23;
 /** Weights hardly compress; only a bomb grows more than this. */
 const MAXIMUM_RATIO = 100;
 
+/**
+ * Bytes of all deflated entries together, which are unpacked to memory and kept there. torch.save
+ * stores its entries as they are; only small files are ever packed again.
+ */
+const MAXIMUM_UNPACKED_BYTES = 2 ** 26;
+
 const CHUNK = 2 ** 22;
 
 /**
  * A zip archive read from its directory, each entry only when it is asked for. Entries are stored or
- * deflated; those that overlap or leave the file are refused, and so are archives that unpack to a
- * hundred times their size.
+ * deflated; those that overlap or leave the file are refused, and so are those that unpack to a
+ * hundred times their size, or to more than 64 MiB together.
  *
  * Source: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification" 6.3.
  */
@@ -46,6 +52,7 @@ export class ZipFile {
   readonly #bytes: ByteSource;
   readonly #refuse: (reason: string) => never;
   readonly #verified = new Set<ZipEntry>();
+  readonly #unpacked = new Map<ZipEntry, Uint8Array>();
 
   /**
    * Reads the directory.
@@ -133,6 +140,10 @@ export class ZipFile {
       found.push({ name, size, storedSize, deflated: method === 8, crc, headerAt, limit: at });
       i = next;
     }
+    const unpacked = found.reduce((sum, { deflated, size }) => sum + (deflated ? size : 0), 0);
+    if (unpacked > MAXIMUM_UNPACKED_BYTES) {
+      this.#refuse(`its compressed entries unpack to ${unpacked} bytes, and torch compresses none`);
+    }
     if (found.length !== count) this.#refuse(`${found.length} entries instead of ${count}`);
 
     found.sort((a, b) => b.headerAt - a.headerAt);
@@ -181,13 +192,13 @@ export class ZipFile {
   }
 
   /**
-   * The content of an entry, readable from anywhere: in place if it is stored, unpacked to memory if
-   * it is deflated. Its CRC is checked the first time.
+   * The content of an entry, readable from anywhere: in place if it is stored, unpacked to memory,
+   * once, if it is deflated. Its CRC is checked the first time.
    */
   content(entry: ZipEntry): (at: number, target: Uint8Array) => void {
     const start = this.#dataAt(entry);
     if (entry.deflated) {
-      const content = this.#inflate(entry, start);
+      const content = this.#unpacked.get(entry) ?? this.#inflate(entry, start);
       return (at, target) => target.set(content.subarray(at, at + target.length));
     }
     if (!this.#verified.has(entry)) {
@@ -216,7 +227,8 @@ export class ZipFile {
     if (content.length !== entry.size) {
       this.#refuse(`entry "${entry.name}" unpacks to ${content.length} bytes, not ${entry.size}`);
     }
-    if (!this.#verified.has(entry)) this.#check(entry, crc32(content));
+    this.#check(entry, crc32(content));
+    this.#unpacked.set(entry, content);
     return content;
   }
 

@@ -6,7 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
-import { deflateRawSync } from "node:zlib";
+import { crc32, deflateRawSync } from "node:zlib";
 import fc from "fast-check";
 import { InputError } from "../../lib/errors.ts";
 import type { WeightSource } from "../../lib/nn/weight_source.ts";
@@ -120,6 +120,12 @@ const pickled = (pickle: number[]) => torchZip(pickle, { storages });
 const one = (...args: Parameters<typeof tensor>) => pickled(dict([text("a"), tensor(...args)]));
 const repeat = (count: number, ...bytes: number[]): number[] =>
   Array.from({ length: count }, () => bytes).flat();
+
+/** Pushes a list that holds a list twice, which holds a list twice, and so on. */
+const doubled = (times: number): number[] => [
+  0x5d,
+  ...repeat(times, 0x71, 0, 0x30, 0x5d, 0x28, 0x68, 0, 0x68, 0, 0x65),
+];
 
 Deno.test("a file of our own making reads as it should, so that the hostile ones fail for their fault", async () => {
   const weights = open(one(id, { offset: 1, shape: [3], stride: [1] }));
@@ -261,7 +267,7 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
   },
   {
     what: "lists nested too deep",
-    bytes: pickled([0x80, 2, ...repeat(100_000, 0x5d), ...repeat(99_999, 0x61), 0x2e]),
+    bytes: pickled([0x80, 2, ...repeat(5_000, 0x5d), ...repeat(4_999, 0x61), 0x2e]),
     says: "nested more than 32 deep",
   },
   {
@@ -286,7 +292,100 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
   {
     what: "a pickle without end",
     bytes: pickled([0x80, 2, ...repeat(2_000_000, 0x4e)]),
-    says: "more than 2000000 steps",
+    says: "more than 500000 steps",
+  },
+  {
+    what: "more empty dicts than a pickle of its size has reason to make",
+    bytes: pickled([0x80, 2, ...repeat(99_998, 0x7d)]),
+    says: "more than 91384 steps",
+  },
+  {
+    what: "a list that stands for 2^40 texts as the name of a type",
+    bytes: pickled([0x80, 4, ...doubled(40), ...text("x"), 0x93]),
+    says: "names a type by something that is no text",
+  },
+  {
+    what: "a list that stands for 2^40 texts as the module of a type",
+    bytes: pickled([0x80, 4, ...text("x"), ...doubled(40), 0x93]),
+    says: "names a type by something that is no text",
+  },
+  {
+    what: "lists nested 5,000 deep as the name of a type",
+    bytes: pickled([0x80, 4, ...text("x"), ...repeat(5_000, 0x5d), ...repeat(4_999, 0x61), 0x93]),
+    says: "names a type by something that is no text",
+  },
+  {
+    what: "a call of nothing",
+    bytes: pickled([0x80, 2, 0x4e, ops.emptyTuple, ops.reduce]),
+    says: "calls something that is no function",
+  },
+  {
+    what: "a name of 5,000 letters",
+    bytes: pickled(dict([text("x".repeat(5000)), tensor(id, view)])),
+    says: "a name of 5000 letters",
+  },
+  {
+    what: "a storage of a negative length",
+    bytes: pickled(dict([text("a"), tensor(storageId({ key: "0", length: -4 }), view)])),
+    says: "described in an unknown way",
+  },
+  {
+    what: "a storage of a negative length, in the old layout",
+    bytes: torchLegacy(
+      dict([
+        text("a"),
+        tensor(storageId({ key: "0", length: -100_000 }), { shape: [0], stride: [1] }),
+      ]),
+      { listed: [["0", four]] },
+    ),
+    says: "described in an unknown way",
+  },
+  {
+    what: "a storage of 8 GB, in the old layout",
+    bytes: torchLegacy(
+      dict([text("a"), tensor(storageId({ key: "0", length: 2 ** 31 - 1 }), view)]),
+      { listed: [["0", four]] },
+    ),
+    says: 'storage "0" has 4 elements instead of 2147483647',
+  },
+  {
+    what: "a protocol of 2^40 texts, in the old layout",
+    bytes: torchLegacy(whole, { listed: [["0", four]], protocol: doubled(40) }),
+    says: "its protocol is no number",
+  },
+  {
+    what: "a storage listed as 2^40 texts, in the old layout",
+    bytes: torchLegacy(whole, { listed: [[doubled(40), four]] }),
+    says: "its storages are not listed by texts",
+  },
+  {
+    what: "a shape whose product is no number",
+    bytes: one(id, { shape: [...Array(40).fill(2 ** 31 - 1), 0], stride: Array(41).fill(1) }),
+    says: "more elements than can be counted",
+  },
+  {
+    what: "2,000 views on one storage",
+    bytes: torchZip(
+      dict(...Array.from({ length: 2000 }, (_, i): [number[], number[]] => [
+        text(String(i)),
+        tensor(storageId({ key: "0", length: 10_000 }), { shape: [10_000], stride: [1] }),
+      ])),
+      { storages: { "0": new Uint8Array(40_000) } },
+    ),
+    says: "its tensors have 20000000 elements, all views on 10000",
+  },
+  {
+    what: "deflated storages that fill the memory together",
+    bytes: zipFile({
+      "x/data.pkl": { content: Uint8Array.from(whole) },
+      ...Object.fromEntries(
+        Array.from({ length: 5 }, (_, i) => [
+          `x/data/${i}`,
+          { content: new Uint8Array(2 ** 18), deflatedFrom: 2 ** 24 },
+        ]),
+      ),
+    }),
+    says: "its compressed entries unpack to 83886080 bytes",
   },
   {
     what: "a missing storage",
@@ -353,7 +452,7 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
   {
     what: "a shape that overflows",
     bytes: one(id, { shape: [2 ** 31 - 1, 2 ** 31 - 1, 2 ** 31 - 1], stride: [1, 1, 1] }),
-    says: "reaches element",
+    says: "more elements than can be counted",
   },
   {
     what: "four elements repeated to fill the memory",
@@ -427,6 +526,35 @@ for (const { what, bytes, says } of HOSTILE) {
     assert(error.message.length < 500, error.message);
   });
 }
+
+Deno.test("a deflated storage is unpacked once for all its tensors", async () => {
+  const length = 2 ** 20;
+  const unpacked = new Uint8Array(Float32Array.from({ length }, (_, i) => i).buffer);
+  const packed = deflateRawSync(unpacked);
+  const reads: number[] = [];
+  const pickle = dict(...Array.from({ length: 10 }, (_, i): [number[], number[]] => [
+    text(String(i)),
+    tensor(storageId({ key: "0", length }), { offset: i, shape: [1], stride: [1] }),
+  ]));
+  const file = bytesOf(
+    zipFile({
+      "x/data.pkl": { content: Uint8Array.from(pickle) },
+      "x/data/0": { content: packed, deflatedFrom: unpacked.length, crc: crc32(unpacked) },
+    }),
+    { source: "x.pth" },
+  );
+  const weights = openTorch({
+    ...file,
+    read(at, target) {
+      reads.push(target.length);
+      file.read(at, target);
+    },
+  });
+  for (const [name, { read }] of weights.tensors) {
+    assertEquals(await read(), Float32Array.of(Number(name)));
+  }
+  assertEquals(reads.filter((bytes) => bytes === packed.length).length, 1);
+});
 
 Deno.test("a flipped bit in the data is found when the tensor is read", async () => {
   const bytes = sound.slice();

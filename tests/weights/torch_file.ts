@@ -10,8 +10,11 @@ const u32 = (value: number): number[] => [
 const u64 = (value: number): number[] => [...u32(value), ...u32(0)];
 const ALL_ONES = 0xffffffff;
 
-/** What goes into a zip; `deflatedFrom` is the size that a deflated content claims to unpack to. */
-type Entries = Record<string, { content: Uint8Array; deflatedFrom?: number }>;
+/**
+ * What goes into a zip; `deflatedFrom` is the size that a deflated content claims to unpack to, `crc`
+ * what it claims to be the checksum of that.
+ */
+type Entries = Record<string, { content: Uint8Array; deflatedFrom?: number; crc?: number }>;
 
 /** A zip archive in parts, the contents themselves among them, so that large ones need no copy. */
 export function zipParts(entries: Entries, { zip64 = false } = {}): Uint8Array[] {
@@ -22,11 +25,11 @@ export function zipParts(entries: Entries, { zip64 = false } = {}): Uint8Array[]
     parts.push(part);
     at += part.length;
   };
-  for (const [name, { content, deflatedFrom }] of Object.entries(entries)) {
+  for (const [name, { content, deflatedFrom, crc = crc32(content) }] of Object.entries(entries)) {
     const unpacked = deflatedFrom ?? content.length;
     const header = (sizes: number[], extra: number): number[] => [
       ...[...u16(20), ...u16(0), ...u16(deflatedFrom === undefined ? 0 : 8), ...u32(0)],
-      ...[...u32(crc32(content)), ...sizes.flatMap(u32), ...u16(name.length), ...u16(extra)],
+      ...[...u32(crc), ...sizes.flatMap(u32), ...u16(name.length), ...u16(extra)],
     ];
     const headerAt = at;
     const local = header([content.length, unpacked], 0);
@@ -90,16 +93,22 @@ export function torchZip(
   return zipFile(entries, { zip64 });
 }
 
-/** The layout of torch.save before 1.6: pickles, then each storage listed as its length and bytes. */
+/**
+ * The layout of torch.save before 1.6: pickles, then each storage listed as its length and bytes. The
+ * protocol and a key may be opcodes instead, which push something that does not belong there.
+ */
 export function torchLegacy(
   pickle: readonly number[],
-  { listed, protocol = 1001 }: { listed: [key: string, content: Uint8Array][]; protocol?: number },
+  { listed, protocol = 1001 }: {
+    listed: [key: string | number[], content: Uint8Array][];
+    protocol?: number | number[];
+  },
 ): Uint8Array {
   const magic = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-  const keys = listed.flatMap(([key]) => text(key));
+  const keys = listed.flatMap(([key]) => typeof key === "string" ? text(key) : key);
   return Uint8Array.from([
     ...[0x80, 2, 0x8a, 10, ...magic, 0x2e],
-    ...[0x80, 2, ...int(protocol), 0x2e],
+    ...[0x80, 2, ...(typeof protocol === "number" ? int(protocol) : protocol), 0x2e],
     ...[0x80, 2, 0x7d, 0x2e],
     ...pickle,
     ...[0x80, 2, 0x5d, ops.mark, ...keys, 0x65, 0x2e],
