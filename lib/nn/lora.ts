@@ -335,11 +335,12 @@ export async function injectLora(
 
 /** Rank and alpha of one target. */
 function sizesFor(path: string, config: LoraConfig): { rank: number; alpha: number } {
-  const rank = patternValue(path, config.rank_pattern) ?? config.r ?? 8;
+  const rank = patternValue(path, config.rank_pattern, { field: "rank_pattern" }) ?? config.r ?? 8;
   if (!Number.isInteger(rank) || rank < 1) {
     throw new InputError(`a LoRA rank of ${rank} is not possible: give a whole number from 1 on`);
   }
-  return { rank, alpha: patternValue(path, config.alpha_pattern) ?? config.lora_alpha ?? 8 };
+  const alpha = patternValue(path, config.alpha_pattern, { field: "alpha_pattern" });
+  return { rank, alpha: alpha ?? config.lora_alpha ?? 8 };
 }
 
 function checkOptions(config: LoraConfig, parts: readonly QkvPart[] | undefined): void {

@@ -28,12 +28,16 @@ export interface LoraTargets {
 /** Whether a module takes an adapter, with PEFT's rules. */
 export function isLoraTarget(path: string, targets: LoraTargets): boolean {
   const { target_modules, exclude_modules, modules_to_save } = targets;
-  if (exclude_modules && matchesName(path, exclude_modules)) return false;
-  if (modules_to_save?.some((name) => expression(`(^|.*\\.)${name}($|\\..*)`).test(path))) {
+  if (exclude_modules && matchesName(path, exclude_modules, { field: "exclude_modules" })) {
     return false;
   }
+  const isSaved = (name: string) =>
+    expression(name, { field: "modules_to_save", before: "(^|.*\\.)", after: "($|\\..*)" }).test(
+      path,
+    );
+  if (modules_to_save?.some(isSaved)) return false;
   if (target_modules === "all-linear") return true;
-  if (!matchesName(path, target_modules)) return false;
+  if (!matchesName(path, target_modules, { field: "target_modules" })) return false;
   return typeof target_modules === "string" || inChosenLayer(path, targets);
 }
 
@@ -42,42 +46,118 @@ export function isSavedModule(path: string, { modules_to_save }: LoraTargets): b
   return modules_to_save?.some((name) => path.endsWith(name)) ?? false;
 }
 
-/** The value of the first pattern that matches a path or its end after a dot. */
+/**
+ * The value of the first pattern that matches a path or its end after a dot.
+ *
+ * @param options.field The field that holds the patterns, for messages.
+ * @throws {InputError} if a pattern is not a regular expression that is read here.
+ */
 export function patternValue(
   path: string,
   pattern: Readonly<Record<string, number>> | undefined,
+  { field = "rank_pattern or alpha_pattern" }: { field?: string } = {},
 ): number | undefined {
   for (const [key, value] of Object.entries(pattern ?? {})) {
-    if (expression(`^(.*\\.)?(${key})$`).test(path)) return value;
+    if (expression(key, { field, before: "^(.*\\.)?(", after: ")$" }).test(path)) return value;
   }
 }
 
-function matchesName(path: string, names: string | readonly string[]): boolean {
-  if (typeof names === "string") return expression(`^(?:${names})$`).test(path);
+function matchesName(
+  path: string,
+  names: string | readonly string[],
+  { field }: { field: string },
+): boolean {
+  if (typeof names === "string") {
+    return expression(names, { field, before: "^(?:", after: ")$" }).test(path);
+  }
   return names.some((name) => path === name || path.endsWith(`.${name}`));
 }
 
 function inChosenLayer(path: string, targets: LoraTargets): boolean {
   const layers = [targets.layers_to_transform ?? []].flat();
   if (layers.length === 0) return true;
+  const field = "layers_pattern";
   const patterns = [targets.layers_pattern ?? []].flat().filter((pattern) => pattern !== "");
   const expressions = patterns.length === 0
-    ? ["^.*?\\.[^.]*\\.(\\d+)\\."]
-    : patterns.map((pattern) => `^(?:|.*?\\.)(?:${pattern})\\.(\\d+)\\.`);
-  for (const text of expressions) {
-    const match = expression(text).exec(path);
+    ? [/^.*?\.[^.]*\.(\d+)\./]
+    : patterns.map((pattern) =>
+      expression(pattern, { field, before: "^(?:|.*?\\.)(?:", after: ")\\.(\\d+)\\." })
+    );
+  for (const pattern of expressions) {
+    const match = pattern.exec(path);
     if (match) return layers.includes(Number(match.at(-1)));
   }
   return false;
 }
 
-/** A regular expression in Python's spelling, whose named groups differ. */
-function expression(text: string): RegExp {
-  try {
-    return new RegExp(text.replaceAll("(?P<", "(?<"));
-  } catch {
+/**
+ * The parts of a regular expression in Python's spelling: flags at its start, escapes, sets, the
+ * beginnings of groups, quantifiers, single characters.
+ */
+const PARTS =
+  /^\(\?i\)|\\[^]|\[\^?(?:\\[^]|[^\]\\])+\]|\(\?P=\w+\)|\(\?P?<\w+>|\((?:\?(?:[:=!]|<[=!]))?|(?:[*+?]|\{\d*,?\d*\})\??|[^]/g;
+
+/** Python's spellings that JavaScript has others for. */
+const SPELLINGS: Readonly<Record<string, string>> = { "(?i)": "", "\\A": "^", "\\Z": "$" };
+
+/** Escaped letters that mean the same in both languages; JavaScript takes others as the letter. */
+const ESCAPED_LETTER = /^\\(?![bBdDsSwWfnrtvxu])[A-Za-z]/;
+
+/** So many quantifiers take seconds at worst on the paths of a model, each further one tenfold. */
+const MOST_QUANTIFIERS = 6;
+
+/**
+ * A regular expression in Python's spelling, between what PEFT puts round it. A leading `(?i)`, `\A`,
+ * `\Z` and named groups are translated.
+ *
+ * The pattern may come from a file, and JavaScript's engine tries all the ways to match. So a repeated
+ * group with a quantifier or an alternative in it, such as `(a+)+`, whose ways double with each
+ * character, is refused, and so are more than six quantifiers.
+ */
+function expression(
+  pattern: string,
+  { field, before, after }: { field: string; before: string; after: string },
+): RegExp {
+  const refuse = (reason: string): never => {
+    const shown = pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern;
     throw new InputError(
-      `${text} is not a regular expression: name modules in a list, such as ["attn.qkv"]`,
+      `${field} "${shown}" ${reason}: name modules in a list, such as ["attn.qkv"]`,
     );
+  };
+  const parts = pattern.match(PARTS) ?? [];
+  const groups = [{ varies: false }];
+  let closed: { varies: boolean } | null = null; // the group that the part before this one ended
+  let quantifiers = 0;
+  for (const part of parts) {
+    const group = groups.at(-1)!;
+    const repeated = closed;
+    closed = null;
+    if (part === "(?i)" || part.startsWith("(?P=")) continue;
+    if (part.startsWith("(")) groups.push({ varies: false });
+    else if (part === ")" && groups.length > 1) {
+      closed = groups.pop()!;
+      if (closed.varies) groups.at(-1)!.varies = true;
+    } else if (part === "|") group.varies = true;
+    else if (/^([*+?]|\{\d*,?\d*\})/.test(part)) {
+      if (repeated?.varies && !part.startsWith("?")) {
+        refuse("repeats a group that itself repeats or has alternatives, which may take forever");
+      }
+      if (++quantifiers > MOST_QUANTIFIERS) {
+        refuse(`has more than ${MOST_QUANTIFIERS} quantifiers, which may take forever`);
+      }
+      group.varies = true;
+    }
+  }
+  try {
+    if (parts.some((part) => !(part in SPELLINGS) && ESCAPED_LETTER.test(part))) throw new Error();
+    const own = parts.map((part) =>
+      SPELLINGS[part] ??
+        part.replace(/^\(\?P</, "(?<").replace(/^\(\?P=(\w+)\)$/, "\\k<$1>")
+          .replace(/^\{,(?=\d)/, "{0,")
+    ).join("");
+    new RegExp(own); // alone, so that no parenthesis pairs with one of PEFT's
+    return new RegExp(before + own + after, parts[0] === "(?i)" ? "i" : "");
+  } catch {
+    return refuse("is not a regular expression that is read here");
   }
 }

@@ -29,14 +29,19 @@ function list(names: readonly string[]): string {
   return names.length > 4 ? `${shown} and ${names.length - 4} more` : shown || "none";
 }
 
+/** The beginning of a text that may be long. */
+function excerpt(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
 /**
  * Puts a trained adapter into a model: its layers get adapters with the trained A and B, the modules
  * that were trained as a whole their trained weights. Everything else is frozen. Paths of
  * segment_anything's Sam and of transformers' SamModel are both understood.
  *
  * @returns the adapted layers by their paths in the model.
- * @throws {InputError} naming what does not fit: an adapter of another model, depth or rank. The
- *   model is then unchanged.
+ * @throws {InputError} naming what does not fit: an adapter of another model, depth or rank, or layers
+ *   that its config does not target. The model is then unchanged.
  */
 export async function applyAdapter(
   model: Module,
@@ -66,6 +71,7 @@ export async function applyAdapter(
     ranks[exactly(official(path))] = rank;
     alphas[exactly(official(path))] = alpha;
   }
+  if (config) checkTargets([...layers.keys()], [...linears.keys()].map(inFile), { config, source });
   for (const path of linears.keys()) {
     const named = inFile(path);
     if (config && isLoraTarget(named, config) && !layers.has(named)) {
@@ -100,6 +106,29 @@ export async function applyAdapter(
   return loraLayers(model);
 }
 
+/** Refuses adapted layers that the config does not target, and a config without targets, as PEFT does. */
+function checkTargets(
+  adapted: readonly string[],
+  linears: readonly string[],
+  { config, source }: { config: AdapterConfig; source: string },
+): void {
+  const chosen = linears.filter((path) => isLoraTarget(path, config));
+  if (chosen.length === 0 && (adapted.length > 0 || config.target_modules.length > 0)) {
+    throw new InputError(
+      `${source}: its config targets no Linear of the model (target_modules is ${
+        excerpt(JSON.stringify(config.target_modules))
+      }): the model has ${list(linears)}`,
+    );
+  }
+  const stray = adapted.find((path) => !chosen.includes(path));
+  if (stray !== undefined) {
+    throw new InputError(
+      `${source} adapts ${stray}, which its config does not target (it targets ${list(chosen)}): ` +
+        `use config and weights of one adapter`,
+    );
+  }
+}
+
 /** A path as a regular expression that matches nothing else. */
 function exactly(path: string): string {
   return path.replaceAll(".", "\\.");
@@ -129,7 +158,7 @@ function checkLayer(
     );
   }
   if (!config) throw new InputError(`${source} has no adapter_config.json: get the folder again`);
-  const expected = patternValue(path, config.rank_pattern) ?? config.r;
+  const expected = patternValue(path, config.rank_pattern, { field: "rank_pattern" }) ?? config.r;
   if (rank !== expected) {
     throw new InputError(
       `${source}: ${path} is of rank ${rank}, but the config says ${expected}: ` +
@@ -148,7 +177,8 @@ function checkLayer(
         `[${outFeatures}]: get the adapter again`,
     );
   }
-  return { rank, alpha: patternValue(path, config.alpha_pattern) ?? config.lora_alpha };
+  const own = patternValue(path, config.alpha_pattern, { field: "alpha_pattern" });
+  return { rank, alpha: own ?? config.lora_alpha };
 }
 
 /** Compares the tensors of whole modules with the model's; returns what goes where. */

@@ -1,6 +1,5 @@
 import { patternValue } from "../nn/lora_targets.ts";
 import { type Adapter, adapterParts } from "./adapter.ts";
-import type { AdapterConfig } from "./adapter_config.ts";
 import { transformersName } from "./transformers_names.ts";
 
 /** What PEFT notes of transformers' SamModel; some names mean different modules without it. */
@@ -33,10 +32,10 @@ export function renameAdapter(
   const tensors = new Map(renamed.sort(([a], [b]) => a < b ? -1 : 1));
   if (!config) return { config, tensors, metadata, source };
 
-  const written = (pattern: AdapterConfig["rank_pattern"]): Record<string, number> =>
+  const written = (field: "rank_pattern" | "alpha_pattern"): Record<string, number> =>
     Object.fromEntries(
       [...layers.keys()].flatMap((path) => {
-        const value = patternValue(path, pattern);
+        const value = patternValue(path, config[field], { field });
         return value === undefined ? [] : [[rename(path).replaceAll(".", "\\."), value]];
       }),
     );
@@ -49,8 +48,8 @@ export function renameAdapter(
       layers_to_transform: null,
       layers_pattern: null,
       target_modules: [...layers.keys()].map(rename).sort(),
-      rank_pattern: written(config.rank_pattern),
-      alpha_pattern: written(config.alpha_pattern),
+      rank_pattern: written("rank_pattern"),
+      alpha_pattern: written("alpha_pattern"),
       modules_to_save: config.modules_to_save?.map(rename) ?? null,
     },
     tensors,

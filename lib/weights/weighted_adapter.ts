@@ -84,7 +84,8 @@ export function addWeightedAdapter(
             `${sizes.inFeatures} to ${sizes.outFeatures}: sum adapters of one model`,
         );
       }
-      const alpha = patternValue(path, config.alpha_pattern) ?? config.lora_alpha;
+      const special = patternValue(path, config.alpha_pattern, { field: "alpha_pattern" });
+      const alpha = special ?? config.lora_alpha;
       const factor = weight * alpha / (config.use_rslora ? Math.sqrt(own) : own);
       const root = Math.sqrt(Math.abs(factor));
       const [toA, toB] = combination_type === "cat"

@@ -83,6 +83,11 @@ Deno.test("targets, layers and exclusions choose what peft chooses", async () =>
   assertEquals(await chosen({ target_modules: ["qkv"] }), [...qkv(0, 1, 2), "mask_decoder.qkv"]);
   assertEquals(await chosen({ target_modules: ".*blocks\\.[02]\\.attn\\.qkv" }), qkv(0, 2));
   assertEquals(await chosen({ target_modules: "(?P<part>.*)_encoder.*\\.qkv" }), qkv(0, 1, 2));
+  assertEquals(await chosen({ target_modules: "(?i).*BLOCKS\\.1\\.attn\\.QKV" }), qkv(1));
+  assertEquals(await chosen({ target_modules: "\\A.*blocks\\.[+*(0].attn.qkv\\Z" }), qkv(0));
+  assertEquals(await chosen({ target_modules: ".*s\\.(?P<n>[12])\\.attn\\.qkv" }), qkv(1, 2));
+  assertEquals(await chosen({ target_modules: ".*blocks.\\d{,1}.attn.qkv" }), qkv(0, 1, 2));
+  assertEquals(await chosen({ target_modules: "(?:image_encoder\\.)?.*s\\.0.*qkv" }), qkv(0));
   assertEquals(await chosen({ layers_to_transform: 1 }), qkv(1));
   assertEquals(
     await chosen({
@@ -258,7 +263,21 @@ Deno.test("options that cannot be cost one sentence and change nothing", async (
     [{ lora_dropout: 1 }, /dropout of 1/],
     [{ target_modules: "attn.qkv" }, /attn\.qkv \(a string is a regular expression.*attn\.proj/],
     [{ target_modules: ["query"] }, /no Linear is named query.*: the model has attn\.qkv/],
-    [{ target_modules: "(" }, /not a regular expression/],
+    [{ target_modules: "(" }, /^target_modules "\(" is not a regular expression/],
+    [{ target_modules: "a)(b" }, /^target_modules "a\)\(b" is not a regular expression/],
+    [{ target_modules: "(?>a)" }, /^target_modules "\(\?>a\)" is not a regular expression/],
+    [{ target_modules: "\\Gqkv" }, /^target_modules "\\Gqkv" is not a regular expression/],
+    [{ exclude_modules: "[" }, /^exclude_modules "\[" is not a regular expression/],
+    [{ rank_pattern: { "*": 2 } }, /^rank_pattern "\*" is not a regular expression/],
+    [{ alpha_pattern: { "a(?i)": 2 } }, /^alpha_pattern "a\(\?i\)" is not a regular expression/],
+    [
+      { layers_to_transform: 1, layers_pattern: "(" },
+      /^layers_pattern "\(" is not a regular expression/,
+    ],
+    [{ modules_to_save: ["(", "mask_decoder"] }, /no module to save is named \(/],
+    [{ target_modules: "(.*)*x" }, /^target_modules "\(\.\*\)\*x" repeats a group/],
+    [{ target_modules: "((?:\\w|_)[.]){2,}x" }, /repeats a group/],
+    [{ target_modules: ".*.*.*.*.*.*.*x" }, /more than 6 quantifiers/],
     [{ layers_to_transform: [7] }, /no attn\.qkv lies in a layer 7/],
     [{ layers_pattern: "blocks" }, /layers_pattern needs layers_to_transform/],
     [{ target_modules: ".*", layers_to_transform: 1 }, /does not go with a regular expression/],

@@ -46,6 +46,26 @@ Deno.test("an adapter that does not fit costs one sentence and leaves the model 
       /mlp\.lin1 of 16 to 48 features, but the model's has 16 to 32/,
     ],
     "another rank": [configured({ r: 8 }), /blocks\.0\.attn\.qkv is of rank 4.*config says 8/],
+    "targets that nothing is": [
+      configured({ target_modules: ["nothing"] }),
+      /targets no Linear.*\["nothing"\].*the model has image_encoder\.blocks\.0\.attn\.qkv/,
+    ],
+    "layers beside those that the config targets": [
+      configured({ layers_to_transform: [0, 2] }),
+      /adapts image_encoder\.blocks\.1\.attn\.qkv, which its config does not target/,
+    ],
+    "a layer that the config excludes": [
+      configured({ exclude_modules: ["2.attn.qkv"] }),
+      /adapts image_encoder\.blocks\.2\.attn\.qkv, which its config does not target/,
+    ],
+    "a config of targets without any adapted layer": [
+      { ...configured({ target_modules: ["nothing"] }), tensors: new Map() },
+      /targets no Linear/,
+    ],
+    "a pattern that never ends": [
+      configured({ target_modules: "(a+)+" }),
+      /target_modules "\(a\+\)\+" repeats/,
+    ],
     "DoRA without magnitudes": [configured({ use_dora: true }), /lacks a DoRA magnitude/],
     "a module to save that is missing": [
       configured({ modules_to_save: ["mask_decoder"] }),
