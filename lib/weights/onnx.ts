@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { type Dtype, elementCount, ITEM_SIZE, type RawTensor } from "./raw_tensor.ts";
 
 /** One operation of an ONNX graph. */
@@ -46,6 +46,9 @@ interface Field {
   value: number;
   bytes: Uint8Array;
 }
+
+/** Axes of a tensor; no operator that we know makes more than 8. */
+const MAXIMUM_AXES = 64;
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -127,23 +130,28 @@ export function parseOnnx(bytes: Uint8Array, options: { source: string }): OnnxG
     let data: Uint8Array = NO_BYTES;
     let external = false;
     for (const { number, value, bytes } of fields(message)) {
-      if (number === 1 && bytes.length === 0) shape.push(value);
+      if (number === 1 && shape.length > MAXIMUM_AXES) continue; // refused below, by the name
+      if (number === 1 && !Number.isNaN(value)) shape.push(value);
       else if (number === 1) {
         const packed = new Reader(bytes, refuse);
-        while (!packed.done) shape.push(packed.varint());
+        while (!packed.done && shape.length <= MAXIMUM_AXES) shape.push(packed.varint());
       } else if (number === 2) type = value;
       else if (number === 8) name = utf8.decode(bytes);
       // raw_data; float_data is the same bytes when packed, as it always is in proto3.
       else if (number === 9 || (number === 4 && type === 1)) data = bytes;
       else if (number === 14) external = value === 1;
     }
-    if (external) refuse(`tensor "${name}" lies in another file`);
+    const quoted = `tensor "${excerpt(name)}"`;
+    if (external) refuse(`${quoted} lies in another file`);
     const dtype = DTYPES[type];
-    if (dtype === undefined) return refuse(`tensor "${name}" has the unknown type ${type}`);
+    if (dtype === undefined) return refuse(`${quoted} has the unknown type ${type}`);
+    if (shape.length > MAXIMUM_AXES) refuse(`${quoted} has more than ${MAXIMUM_AXES} axes`);
+    // Also a negative length, which comes as one of 2^63 or more.
+    if (!shape.every(Number.isSafeInteger)) refuse(`${quoted} has a length that is no number`);
     const expected = elementCount(shape) * ITEM_SIZE[dtype];
     if (data.length !== expected) {
       refuse(
-        `tensor "${name}" of shape [${shape}] has ${data.length} bytes instead of ${expected}`,
+        `${quoted} of shape [${shape}] has ${data.length} bytes instead of ${expected}`,
       );
     }
     return { name, tensor: { dtype, shape, bytes: data } };
