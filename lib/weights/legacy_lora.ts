@@ -1,10 +1,10 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { patternValue } from "../nn/lora_targets.ts";
 import { type Adapter, adapterParts, createAdapter } from "./adapter.ts";
 import { newAdapterConfig } from "./adapter_config.ts";
+import { openWeights } from "./open_weights.ts";
 import { encodeRawSafetensors, float32Tensor } from "./raw_safetensors.ts";
 import { type RawTensor, toFloat32 } from "./raw_tensor.ts";
-import { readSafetensors } from "./safetensors.ts";
 import type { StateDict } from "./state_dict.ts";
 
 /** The adapted layer of a block of SAM's ViT. */
@@ -15,7 +15,7 @@ const legacyName = (matrix: "a" | "b", index: number) =>
   `w_${matrix}_${String(index).padStart(3, "0")}`;
 
 /**
- * Reads a flat file of Sam_LoRA or SAMed (`w_a_000`, `w_b_000`, …): for each block of the ViT an A and
+ * Reads a flat file of Sam_LoRA or SAMed, of safetensors or of torch.save (`w_a_000`, `w_b_000`, …): for each block of the ViT an A and
  * a B for the queries and for the values, unscaled. Each block becomes one adapter on the fused qkv,
  * A = [A_q; A_v], B = [[B_q, 0], [0, 0], [0, B_v]], of rank 2 r and lora_alpha 2 r: the same update
  * exactly. Tensors of the prompt encoder and the mask decoder in the file become modules to save.
@@ -23,38 +23,40 @@ const legacyName = (matrix: "a" | "b", index: number) =>
  * @throws {InputError} if the file is damaged or not of this kind.
  */
 export async function readLegacyLora(path: string): Promise<Adapter> {
-  const { tensors } = await readSafetensors(path);
+  using source = openWeights(path);
+  const { tensors } = source;
   const weights: StateDict = new Map();
-  const flat = [...tensors.keys()].filter((name) => /^w_[ab]_\d+$/.test(name));
-  const blocks = flat.length / 4;
+  const flat = new Set(tensors.keys().filter((name) => /^w_[ab]_\d+$/.test(name)));
+  const blocks = flat.size / 4;
   if (blocks === 0 || !Number.isInteger(blocks)) {
     throw new InputError(
-      `${path} holds ${flat.length} tensors named w_a_… and w_b_…, not four for each block: ` +
+      `${path} holds ${flat.size} tensors named w_a_… and w_b_…, not four for each block: ` +
         `give a LoRA file of Sam_LoRA or SAMed`,
     );
   }
-  const read = (matrix: "a" | "b", index: number, shape: readonly number[] | null) => {
+  /** A or B, its shape checked. */
+  const find = (matrix: "a" | "b", index: number, shape: readonly number[] | null) => {
     const name = legacyName(matrix, index);
-    const raw = tensors.get(name);
-    if (!raw) throw new InputError(`${path} lacks ${name}: get the file again`);
-    const fits = raw.shape.length === 2 &&
-      raw.shape.every((n, i) => n > 0 && n === (shape ?? raw.shape)[i]);
+    const tensor = tensors.get(name);
+    if (!tensor) throw new InputError(`${path} lacks ${name}: get the file again`);
+    const fits = tensor.shape.length === 2 &&
+      tensor.shape.every((n, i) => n > 0 && n === (shape ?? tensor.shape)[i]);
     if (!fits) {
       throw new InputError(
-        `${path}: ${name} has shape [${raw.shape}]${
+        `${path}: ${name} has shape [${excerpt(tensor.shape.join(","))}]${
           shape ? ` instead of [${shape}]` : ""
         }: give a LoRA file of Sam_LoRA or SAMed`,
       );
     }
-    return { shape: raw.shape, data: toFloat32(raw) };
+    return tensor;
   };
-  const [rank, dim] = read("a", 0, null).shape;
+  const [rank, dim] = find("a", 0, null).shape;
   for (let block = 0; block < blocks; block++) {
     const a = new Float32Array(2 * rank * dim);
     const b = new Float32Array(3 * dim * 2 * rank);
     for (const part of [0, 1]) {
-      a.set(read("a", 2 * block + part, [rank, dim]).data, part * rank * dim);
-      const own = read("b", 2 * block + part, [dim, rank]).data;
+      a.set(await find("a", 2 * block + part, [rank, dim]).read(), part * rank * dim);
+      const own = await find("b", 2 * block + part, [dim, rank]).read();
       for (let row = 0; row < dim; row++) {
         const at = (2 * part * dim + row) * 2 * rank + part * rank;
         b.set(own.subarray(row * rank, (row + 1) * rank), at);
@@ -64,14 +66,16 @@ export async function readLegacyLora(path: string): Promise<Adapter> {
     weights.set(`${qkvPath(block)}.lora_B.weight`, { shape: [3 * dim, 2 * rank], data: b });
   }
   const saved = new Set<string>();
-  for (const [name, raw] of tensors) {
-    if (flat.includes(name)) continue;
+  for (const [name, { shape, read }] of tensors) {
+    if (flat.has(name)) continue;
     const [part] = name.split(".");
     if (part !== "prompt_encoder" && part !== "mask_decoder") {
-      throw new InputError(`${path} holds ${name}, which no LoRA file of Sam_LoRA or SAMed has`);
+      throw new InputError(
+        `${path} holds ${excerpt(name)}, which no LoRA file of Sam_LoRA or SAMed has`,
+      );
     }
     saved.add(part);
-    weights.set(name, { shape: raw.shape, data: toFloat32(raw) });
+    weights.set(name, { shape: [...shape], data: await read() });
   }
   const config = newAdapterConfig({
     r: 2 * rank,

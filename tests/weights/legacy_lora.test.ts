@@ -7,6 +7,8 @@ import { encodeLegacyLora, readLegacyLora } from "../../lib/weights/legacy_lora.
 import { encodeRawSafetensors, float32Tensor } from "../../lib/weights/raw_safetensors.ts";
 import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
+import { parseSafetensors } from "../../lib/weights/safetensors.ts";
+import { dict, storageId, tensor, text, torchLegacy, torchZip } from "./torch_file.ts";
 
 /** Two blocks of width 4 and rank 2, as Sam_LoRA would save them. */
 function legacyBytes(change: (tensors: Map<string, number[]>) => void = () => {}): Uint8Array {
@@ -66,6 +68,35 @@ Deno.test("a flat file becomes A = [A_q; A_v] and B in blocks with exact zeros, 
   assertEquals(encodeLegacyLora(adapter), bytes);
   // The other library's names mean the same modules.
   assertEquals(encodeLegacyLora(renameAdapter(adapter, "transformers")), bytes);
+});
+
+/** The same tensors as torch.save would write them, now and before 1.6. */
+function torchFiles(safetensors: Uint8Array): Uint8Array[] {
+  const { tensors } = parseSafetensors(safetensors, { source: "test" });
+  const pickle = dict(
+    ...[...tensors].map(([name, { shape, bytes }]): [number[], number[]] => [
+      text(name),
+      tensor(storageId({ key: name, length: bytes.length / 4 }), {
+        shape: [...shape],
+        stride: [shape[1], 1],
+      }),
+    ]),
+  );
+  const storages = [...tensors].map(([name, { bytes }]): [string, Uint8Array] => [name, bytes]);
+  return [
+    torchZip(pickle, { storages: Object.fromEntries(storages) }),
+    torchLegacy(pickle, { listed: storages }),
+  ];
+}
+
+Deno.test("a flat file of torch.save gives the same adapter as one of safetensors", async () => {
+  const bytes = legacyBytes((shapes) => shapes.set("mask_decoder.iou_token.weight", [1, 4]));
+  const expected = await withFile(bytes, readLegacyLora);
+  for (const saved of torchFiles(bytes)) {
+    const adapter = await withFile(saved, readLegacyLora);
+    assertEquals(adapter.config, expected.config);
+    assertEquals(adapterWeights(adapter), adapterWeights(expected));
+  }
 });
 
 Deno.test("files with a trained mask decoder and prompt encoder keep it, byte for byte", async () => {
@@ -170,11 +201,18 @@ Deno.test("a file that is not a flat LoRA file costs one sentence", async () => 
     ],
     [legacyBytes((shapes) => shapes.set("w_b_001", [4, 3])), /w_b_001 has shape \[4,3\]/],
     [legacyBytes((shapes) => shapes.set("encoder.weight", [2])), /holds encoder\.weight/],
+    [
+      legacyBytes((shapes) => shapes.set(`x\n${"y".repeat(10_000)}`, [2])),
+      /holds x\ufffdy+…, which no LoRA file/,
+    ],
     [legacyBytes().subarray(0, 300), /not a sound safetensors file/],
+    [torchFiles(legacyBytes())[0].subarray(0, 300), /not a sound PyTorch file/],
+    [torchFiles(legacyBytes((shapes) => shapes.delete("w_b_003")))[1], /7 tensors/],
+    [new TextEncoder().encode("no weights at all"), /no weights of a known format/],
   ];
   for (const [bytes, says] of cases) {
     const { message } = await assertRejects(() => withFile(bytes, readLegacyLora), InputError);
     assert(says.test(message), message);
-    assert(!message.includes("\n"));
+    assert(!message.includes("\n") && message.length < 500);
   }
 });
