@@ -16,7 +16,8 @@ import { relu } from "../../lib/tensor/ops/unary.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance, type Reference } from "../ops/check.ts";
+import { assertClose, checkOp, f32Tolerance } from "../ops/check.ts";
+import { loraLinear64 } from "../ops/references/matmul.ts";
 
 class Block extends Module {
   readonly qkv: Linear;
@@ -321,29 +322,6 @@ Deno.test("dropout leaves the expected update, and the frozen path, as they are"
   model.dispose();
 });
 
-/** x Wᵀ + b + s (x Aᵀ) Bᵀ by the definition. */
-function reference(scaling: number) {
-  return (x: Reference, a: Reference, b: Reference, w: Reference, bias?: Reference): Reference => {
-    const [out, inp] = w.shape;
-    const rank = a.shape[0];
-    const rows = x.data.length / inp;
-    const data = new Float64Array(rows * out);
-    for (let row = 0; row < rows; row++) {
-      for (let o = 0; o < out; o++) {
-        let total = bias ? bias.data[o] : 0;
-        for (let k = 0; k < inp; k++) total += x.data[row * inp + k] * w.data[o * inp + k];
-        for (let r = 0; r < rank; r++) {
-          let h = 0;
-          for (let k = 0; k < inp; k++) h += x.data[row * inp + k] * a.data[r * inp + k];
-          total += scaling * h * b.data[o * rank + r];
-        }
-        data[row * out + o] = total;
-      }
-    }
-    return { shape: [...x.shape.slice(0, -1), out], data };
-  };
-}
-
 const sizes = [
   { lead: [1], inp: 1, out: 1, rank: 1 },
   { lead: [2, 3], inp: 5, out: 7, rank: 3 },
@@ -358,14 +336,14 @@ for (const { lead, inp, out, rank } of sizes) {
     const inputs = [[...lead, inp], [rank, inp], [out, rank], [out, inp]];
     const op = (x: Tensor, loraA: Tensor, loraB: Tensor, weight: Tensor, bias?: Tensor) =>
       loraLinear(x, { weight, bias: bias ?? null, loraA, loraB, scaling: 1.5 });
-    await checkOp(name, { inputs: [...inputs, [out]], op, reference: reference(1.5) });
-    await checkOp(name, { inputs, op, reference: reference(1.5) });
+    await checkOp(name, { inputs: [...inputs, [out]], op, reference: loraLinear64(1.5) });
+    await checkOp(name, { inputs, op, reference: loraLinear64(1.5) });
     // As in training: weight and bias frozen.
     await checkOp(name, {
       inputs: [...inputs, [out]],
       constant: [3, 4],
       op,
-      reference: reference(1.5),
+      reference: loraLinear64(1.5),
     });
   });
 }

@@ -5,50 +5,10 @@ import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { checkOp, type Reference } from "./check.ts";
+import { checkOp } from "./check.ts";
+import { attention64, qkvAttention64 } from "./references/attention.ts";
 
-/** Reads channel c of head h at row i of batch element b. */
-type Read = (b: number, h: number, i: number, c: number) => number;
-
-interface Problem {
-  readonly batch: number;
-  readonly heads: number;
-  readonly queries: number;
-  readonly keys: number;
-  readonly depth: number;
-  readonly scale: number;
-}
-
-/** softmax(scale q kᵀ + bias) v, row by row. */
-function attend64(
-  problem: Problem,
-  bands: { q: Read; k: Read; v: Read; bias: (h: number, i: number, j: number) => number },
-): Reference {
-  const { batch, heads, queries, keys, depth, scale } = problem;
-  const data = new Float64Array(batch * queries * heads * depth);
-  for (let b = 0; b < batch; b++) {
-    for (let h = 0; h < heads; h++) {
-      for (let i = 0; i < queries; i++) {
-        const p = Array.from({ length: keys }, (_, j) => {
-          let dot = 0;
-          for (let c = 0; c < depth; c++) dot += bands.q(b, h, i, c) * bands.k(b, h, j, c);
-          return Math.exp(scale * dot + bands.bias(h, i, j));
-        });
-        const total = p.reduce((a, b) => a + b);
-        for (let c = 0; c < depth; c++) {
-          let out = 0;
-          for (let j = 0; j < keys; j++) out += p[j] / total * bands.v(b, h, j, c);
-          data[((b * queries + i) * heads + h) * depth + c] = out;
-        }
-      }
-    }
-  }
-  return { shape: [batch, queries, heads * depth], data };
-}
-
-const noBias = () => 0;
-
-const separate: Omit<Problem, "scale">[] = [
+const separate = [
   { batch: 1, heads: 1, queries: 1, keys: 1, depth: 4 },
   { batch: 2, heads: 2, queries: 3, keys: 5, depth: 4 },
   { batch: 1, heads: 3, queries: 5, keys: 3, depth: 7 },
@@ -56,23 +16,14 @@ const separate: Omit<Problem, "scale">[] = [
   { batch: 1, heads: 2, queries: 2, keys: 9, depth: 32 },
 ];
 
-for (const size of separate) {
-  const { batch, heads, queries, keys, depth } = size;
+for (const { batch, heads, queries, keys, depth } of separate) {
   const name = `${batch} x ${heads} heads of ${depth}, ${queries} queries and ${keys} keys`;
   Deno.test(`attention with ${name} and its gradients match float64`, async () => {
     const width = heads * depth;
-    const read = ({ shape, data }: Reference): Read => (b, h, i, c) =>
-      data[(b * shape[1] + i) * width + h * depth + c];
     await checkOp(name, {
       inputs: [[batch, queries, width], [batch, keys, width], [batch, keys, width]],
       op: (q, k, v) => attention(q, k, v, { heads }),
-      reference: (q, k, v) =>
-        attend64({ ...size, scale: 1 / Math.sqrt(depth) }, {
-          q: read(q),
-          k: read(k),
-          v: read(v),
-          bias: noBias,
-        }),
+      reference: (q, k, v) => attention64([q, k, v], { heads }),
     });
   });
 }
@@ -95,20 +46,10 @@ for (const layout of ["per-head", "thirds"] as const) {
       }`;
       Deno.test(`qkvAttention with ${name} and its gradients match float64`, async () => {
         const scale = 0.7;
-        const read = (data: Float64Array, band: number): Read => (b, h, i, c) => {
-          const at = layout === "per-head" ? h * 3 + band : band * heads + h;
-          return data[((b * n + i) * 3 * heads + at) * depth + c];
-        };
         await checkOp(name, {
           inputs: [[batch, n, 3 * heads * depth], ...(withBias ? [[heads, n, n]] : [])],
           op: (qkv, bias) => qkvAttention(qkv, { heads, layout, bias, scale }),
-          reference: (qkv, bias) =>
-            attend64({ batch, heads, queries: n, keys: n, depth, scale }, {
-              q: read(qkv.data, 0),
-              k: read(qkv.data, 1),
-              v: read(qkv.data, 2),
-              bias: bias ? (h, i, j) => bias.data[(h * n + i) * n + j] : noBias,
-            }),
+          reference: (qkv, bias) => qkvAttention64(qkv, { heads, layout, bias, scale }),
         });
       });
     }

@@ -5,54 +5,13 @@ import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
+import { assertClose, checkOp, f32Tolerance } from "./check.ts";
+import {
+  decomposedAttention64,
+  type DecomposedProblem,
+} from "./references/decomposed_attention.ts";
 
-interface Problem {
-  readonly batch: number;
-  readonly heads: number;
-  readonly depth: number;
-  readonly grid: readonly [number, number];
-}
-
-/** Row by row: the scores, both relative positions, the softmax, the mean of the values. */
-function attend64(
-  { batch, heads, depth, grid: [height, width] }: Problem,
-  [qkv, relPosH, relPosW]: readonly Reference[],
-): Reference {
-  const n = height * width;
-  const data = new Float64Array(batch * n * heads * depth);
-  const at = (b: number, i: number, band: number, h: number) =>
-    (((b * n + i) * 3 + band) * heads + h) * depth;
-  const dot = (i: number, other: Float64Array, j: number) => {
-    let total = 0;
-    for (let c = 0; c < depth; c++) total += qkv.data[i + c] * other[j + c];
-    return total;
-  };
-  for (let b = 0; b < batch; b++) {
-    for (let h = 0; h < heads; h++) {
-      for (let i = 0; i < n; i++) {
-        const q = at(b, i, 0, h);
-        const p = Array.from({ length: n }, (_, j) => {
-          const down = Math.floor(i / width) - Math.floor(j / width) + height - 1;
-          const right = i % width - j % width + width - 1;
-          return Math.exp(
-            dot(q, qkv.data, at(b, j, 1, h)) / Math.sqrt(depth) +
-              dot(q, relPosH.data, down * depth) + dot(q, relPosW.data, right * depth),
-          );
-        });
-        const total = p.reduce((a, b) => a + b);
-        for (let c = 0; c < depth; c++) {
-          let out = 0;
-          for (let j = 0; j < n; j++) out += p[j] / total * qkv.data[at(b, j, 2, h) + c];
-          data[((b * n + i) * heads + h) * depth + c] = out;
-        }
-      }
-    }
-  }
-  return { shape: [batch, n, heads * depth], data };
-}
-
-const problems: (Problem & { readonly scoreBytes?: number })[] = [
+const problems: (DecomposedProblem & { readonly scoreBytes?: number })[] = [
   { batch: 1, heads: 1, depth: 4, grid: [1, 1] },
   { batch: 2, heads: 2, depth: 4, grid: [2, 4] },
   { batch: 1, heads: 2, depth: 3, grid: [3, 2] },
@@ -78,7 +37,7 @@ for (const { scoreBytes, ...problem } of problems) {
       ],
       op: (qkv, relPosH, relPosW) =>
         decomposedAttention(qkv, { relPosH, relPosW }, { heads, grid, scoreBytes }),
-      reference: (...inputs) => attend64(problem, inputs),
+      reference: (...inputs) => decomposedAttention64(problem, inputs),
     });
   });
 }

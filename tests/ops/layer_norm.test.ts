@@ -4,22 +4,8 @@ import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
-
-/** (x - mean) / sqrt(variance + eps) * weight + bias, row by row. */
-function normalise(x: Reference, weight: Reference, bias: Reference, eps: number): Reference {
-  const n = x.shape.at(-1)!;
-  const data = new Float64Array(x.data.length);
-  for (let start = 0; start < data.length; start += n) {
-    const row = x.data.subarray(start, start + n);
-    const mean = row.reduce((a, b) => a + b) / n;
-    const variance = row.reduce((a, b) => a + (b - mean) ** 2, 0) / n;
-    row.forEach((v, i) =>
-      data[start + i] = (v - mean) / Math.sqrt(variance + eps) * weight.data[i] + bias.data[i]
-    );
-  }
-  return { shape: x.shape, data };
-}
+import { assertClose, checkOp, f32Tolerance } from "./check.ts";
+import { layerNorm64 } from "./references/layer_norm.ts";
 
 // Few rows are shared by 64 invocations, many go to one each; rows of 4 k go by vectors.
 for (const shape of [[1], [5], [1, 3], [3, 1], [2, 3, 8], [20, 5], [2, 9, 12], [2, 300], [40, 4]]) {
@@ -28,7 +14,7 @@ for (const shape of [[1], [5], [1, 3], [3, 1], [2, 3, 8], [20, 5], [2, 9, 12], [
       inputs: [shape, [shape.at(-1)!], [shape.at(-1)!]],
       // A variance near 0 would magnify rounding.
       op: (x, weight, bias) => layerNorm(x, weight, bias, { eps: 0.1 }),
-      reference: (x, weight, bias) => normalise(x, weight, bias, 0.1),
+      reference: (x, weight, bias) => layerNorm64([x, weight, bias], { eps: 0.1 }),
     });
   });
 }
@@ -41,7 +27,7 @@ Deno.test("layerNorm keeps its precision when the mean is a thousand times the d
       constant: [0, 1, 2],
       sample: (random, input) => random.normal() + (input === 0 ? 1000 : 0),
       op: (x, weight, bias) => layerNorm(x, weight, bias),
-      reference: (x, weight, bias) => normalise(x, weight, bias, 1e-5),
+      reference: (x, weight, bias) => layerNorm64([x, weight, bias], { eps: 1e-5 }),
       tolerance,
     });
   }
@@ -56,7 +42,8 @@ Deno.test("layerNorm sums the gradients of weight and bias over more rows than o
   sum(layerNorm(Tensor.from(gpu, x, [rows, n]), weight, bias)).backward();
   const ones = { shape: [n], data: new Float64Array(n).fill(1) };
   const zeros = { shape: [n], data: new Float64Array(n) };
-  const xhat = normalise({ shape: [rows, n], data: Float64Array.from(x) }, ones, zeros, 1e-5);
+  const x64 = { shape: [rows, n], data: Float64Array.from(x) };
+  const xhat = layerNorm64([x64, ones, zeros], { eps: 1e-5 });
   const expected = new Float64Array(n);
   xhat.data.forEach((v, i) => expected[i % n] += v);
   assertClose(await weight.grad!.data(), expected, { ...f32Tolerance, atol: 5e-3 }, "dweight");

@@ -3,37 +3,8 @@ import { bceWithLogits, diceBceLoss, diceLoss, diceScore } from "../../lib/tenso
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
-
-const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
-
-/** -mean(t log p + (1 - t) log(1 - p)) */
-function bce64(logits: Reference, target: Reference): number {
-  let total = 0;
-  logits.data.forEach((x, i) => {
-    const t = target.data[i];
-    total -= t * Math.log(sigmoid(x)) + (1 - t) * Math.log(sigmoid(-x));
-  });
-  return total / logits.data.length;
-}
-
-/** Each sample's (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth). */
-function dice64(logits: Reference, target: Reference, smooth: number): number[] {
-  const samples = logits.shape[0];
-  const n = logits.data.length / samples;
-  return Array.from({ length: samples }, (_, b) => {
-    let [both, predicted, actual] = [0, 0, 0];
-    for (let i = b * n; i < (b + 1) * n; i++) {
-      both += sigmoid(logits.data[i]) * target.data[i];
-      predicted += sigmoid(logits.data[i]);
-      actual += target.data[i];
-    }
-    return (2 * both + smooth) / (predicted + actual + smooth);
-  });
-}
-
-const mean = (values: number[]) => values.reduce((a, b) => a + b) / values.length;
-const scalar = (value: number): Reference => ({ shape: [], data: Float64Array.of(value) });
+import { assertClose, checkOp, f32Tolerance } from "./check.ts";
+import { bce64, dice64, mean, scalar } from "./references/losses.ts";
 
 for (const shape of [[1, 1], [1, 3], [4, 1], [3, 7, 5], [2, 1, 8, 4], [70, 4]]) {
   Deno.test(`mask losses of [${shape}] and their gradients match float64`, async () => {

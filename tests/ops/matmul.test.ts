@@ -5,33 +5,8 @@ import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
-
-/** [batch, m, k] x [batch or 1, k, n] by the definition. */
-function multiply(a: Reference, b: Reference, transposeA: boolean, transposeB: boolean): Reference {
-  const [ra, ca] = a.shape.slice(-2);
-  const [rb, cb] = b.shape.slice(-2);
-  const [m, k] = transposeA ? [ca, ra] : [ra, ca];
-  const n = transposeB ? rb : cb;
-  const lead = a.shape.slice(0, -2);
-  const batch = lead.reduce((x, y) => x * y, 1);
-  const data = new Float64Array(batch * m * n);
-  for (let z = 0; z < batch; z++) {
-    const offA = z * ra * ca;
-    const offB = b.shape.length === 2 ? 0 : z * rb * cb;
-    for (let i = 0; i < m; i++) {
-      for (let j = 0; j < n; j++) {
-        let total = 0;
-        for (let l = 0; l < k; l++) {
-          total += a.data[offA + (transposeA ? l * ca + i : i * ca + l)] *
-            b.data[offB + (transposeB ? j * cb + l : l * cb + j)];
-        }
-        data[(z * m + i) * n + j] = total;
-      }
-    }
-  }
-  return { shape: [...lead, m, n], data };
-}
+import { assertClose, checkOp, f32Tolerance } from "./check.ts";
+import { linear64, matmul64 } from "./references/matmul.ts";
 
 /** m, n, k and the batch. */
 const sizes = [
@@ -56,7 +31,7 @@ for (const { m, n, k, batch } of sizes) {
           await checkOp(name, {
             inputs: [a, shapeB],
             op: (a, b) => matmul(a, b, { transposeA, transposeB }),
-            reference: (a, b) => multiply(a, b, transposeA, transposeB),
+            reference: (a, b) => matmul64([a, b], { transposeA, transposeB }),
           });
         }
       });
@@ -65,16 +40,10 @@ for (const { m, n, k, batch } of sizes) {
 }
 
 Deno.test("linear with and without bias matches float64, with gradients", async () => {
-  const reference = (x: Reference, weight: Reference, bias?: Reference): Reference => {
-    const rows = { shape: [x.data.length / weight.shape[1], weight.shape[1]], data: x.data };
-    const product = multiply(rows, weight, false, true);
-    const data = product.data.map((v, i) => v + (bias ? bias.data[i % weight.shape[0]] : 0));
-    return { shape: [...x.shape.slice(0, -1), weight.shape[0]], data };
-  };
   for (const [inp, out] of [[5, 3], [16, 8], [1, 1], [33, 17]]) {
     const x = [2, 3, inp];
-    await checkOp("linear", { inputs: [x, [out, inp]], op: linear, reference });
-    await checkOp("linear", { inputs: [x, [out, inp], [out]], op: linear, reference });
+    await checkOp("linear", { inputs: [x, [out, inp]], op: linear, reference: linear64 });
+    await checkOp("linear", { inputs: [x, [out, inp], [out]], op: linear, reference: linear64 });
   }
 });
 
@@ -126,12 +95,10 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
       };
       const buffers = { a: tensors.a.buffer, b: tensors.b.buffer, c: tensors.c.buffer };
       gpu.run(plan.kernel, { ...plan, buffers: { ...buffers, bias: tensors.b.buffer } });
-      const expected = multiply(
+      const expected = matmul64([
         { shape: [batch, k, m], data: Float64Array.from(a) },
         { shape: [batch, k, n], data: Float64Array.from(b) },
-        true,
-        false,
-      );
+      ], { transposeA: true });
       const inC = Float64Array.from(
         untouched,
         (value, i) => i % ldc < n ? expected.data[Math.floor(i / ldc) * n + i % ldc] : value,

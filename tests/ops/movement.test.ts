@@ -5,28 +5,8 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { sizeOf } from "../../lib/tensor/shape.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { checkOp, type Reference } from "./check.ts";
-
-/** The index of a flat position in a shape. */
-function indexOf(shape: readonly number[], flat: number): number[] {
-  const index = Array<number>(shape.length);
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    index[axis] = flat % shape[axis];
-    flat = Math.floor(flat / shape[axis]);
-  }
-  return index;
-}
-
-/** A tensor whose element at an index is x's element at `source(index)`. */
-function moved(shape: readonly number[], source: (index: number[]) => number[]) {
-  return (x: Reference): Reference => ({
-    shape,
-    data: Float64Array.from({ length: sizeOf(shape) }, (_, flat) => {
-      const index = source(indexOf(shape, flat));
-      return x.data[index.reduce((at, i, axis) => at * x.shape[axis] + i, 0)];
-    }),
-  });
-}
+import { checkOp } from "./check.ts";
+import { concat64, moved } from "./references/movement.ts";
 
 for (
   const [from, to] of [
@@ -103,18 +83,7 @@ Deno.test("concat joins along any axis, and each operand gets its part of the gr
     await checkOp("concat", {
       inputs: parts,
       op: (...tensors) => concat(tensors, axis),
-      reference: (...references) => {
-        const shape = [2, 3, 4].with(at, 6);
-        return {
-          shape,
-          data: Float64Array.from({ length: sizeOf(shape) }, (_, flat) => {
-            const index = indexOf(shape, flat);
-            const part = references[index[at] < 1 ? 0 : index[at] < 4 ? 1 : 2];
-            const own = index.with(at, index[at] - [0, 1, 4][references.indexOf(part)]);
-            return part.data[own.reduce((place, i, a) => place * part.shape[a] + i, 0)];
-          }),
-        };
-      },
+      reference: (...parts) => concat64(parts, at),
     });
   }
 });

@@ -3,18 +3,8 @@ import { softmax } from "../../lib/tensor/ops/softmax.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
-
-function softmax64(x: Reference): Reference {
-  const n = x.shape.at(-1)!;
-  const data = new Float64Array(x.data.length);
-  for (let start = 0; start < data.length; start += n) {
-    const row = x.data.subarray(start, start + n).map(Math.exp);
-    const total = row.reduce((a, b) => a + b);
-    data.set(row.map((e) => e / total), start);
-  }
-  return { shape: x.shape, data };
-}
+import { assertClose, checkOp, f32Tolerance } from "./check.ts";
+import { softmax64 } from "./references/softmax.ts";
 
 for (const shape of [[1], [1, 1], [3, 1], [1, 3], [2, 3, 8], [20, 5], [2, 17, 4], [2, 49], [300]]) {
   Deno.test(`softmax of [${shape}] and its gradient match float64`, async () => {

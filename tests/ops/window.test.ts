@@ -3,50 +3,8 @@ import { crop2d, pad2d, windowPartition, windowUnpartition } from "../../lib/ten
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { checkOp, type Reference } from "./check.ts";
-
-/** Images in a frame of another size, by pixel. */
-function frame({ shape: [batch, h, w, channels], data }: Reference, height: number, width: number) {
-  const shape = [batch, height, width, channels];
-  const out = new Float64Array(batch * height * width * channels);
-  let at = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        for (let c = 0; c < channels; c++, at++) {
-          if (y < h && x < w) out[at] = data[((b * h + y) * w + x) * channels + c];
-        }
-      }
-    }
-  }
-  return { shape, data: out };
-}
-
-/** Calls `visit` with the place of every element of the images in its window. */
-function visitWindows(
-  [batch, h, w, channels]: readonly number[],
-  size: number,
-  visit: (image: number, window: number) => void,
-) {
-  const [rows, columns] = [Math.ceil(h / size), Math.ceil(w / size)];
-  for (let b = 0; b < batch; b++) {
-    for (let y = 0; y < h; y++) {
-      for (let x = 0; x < w; x++) {
-        const window = (b * rows + Math.floor(y / size)) * columns + Math.floor(x / size);
-        const pixel = (window * size + y % size) * size + x % size;
-        for (let c = 0; c < channels; c++) {
-          visit(((b * h + y) * w + x) * channels + c, pixel * channels + c);
-        }
-      }
-    }
-  }
-}
-
-const windowShape = ([batch, h, w, channels]: readonly number[], size: number) => [
-  batch * Math.ceil(h / size) * Math.ceil(w / size),
-  size * size,
-  channels,
-];
+import { checkOp } from "./check.ts";
+import { frame, windowPartition64, windowShape, windowUnpartition64 } from "./references/window.ts";
 
 const images = [[2, 6, 9, 4], [1, 5, 4, 3], [1, 1, 7, 1], [2, 4, 1, 8]];
 
@@ -57,14 +15,14 @@ for (const shape of images) {
       await checkOp("pad2d", {
         inputs: [shape],
         op: (x) => pad2d(x, { bottom, right }),
-        reference: (x) => frame(x, h + bottom, w + right),
+        reference: (x) => frame(x, [h + bottom, w + right]),
       });
     }
     for (const [height, width] of [[h, w], [1, w], [h, 1], [Math.ceil(h / 2), Math.ceil(w / 2)]]) {
       await checkOp("crop2d", {
         inputs: [shape],
         op: (x) => crop2d(x, { height, width }),
-        reference: (x) => frame(x, height, width),
+        reference: (x) => frame(x, [height, width]),
       });
     }
   });
@@ -76,32 +34,17 @@ for (const shape of images) {
       await checkOp("windowPartition", {
         inputs: [shape],
         op: (x) => windowPartition(x, size),
-        reference: ({ data }) => {
-          const out = new Float64Array(windows.reduce((a, b) => a * b));
-          visitWindows(shape, size, (image, window) => out[window] = data[image]);
-          return { shape: windows, data: out };
-        },
+        reference: (x) => windowPartition64(x, size),
       });
       await checkOp("windowPartition with a filling", {
         inputs: [shape, [shape[3]]],
         op: (x, fill) => windowPartition(x, size, { fill }),
-        reference: ({ data }, fill) => {
-          const out = Float64Array.from(
-            { length: windows.reduce((a, b) => a * b) },
-            (_, i) => fill.data[i % shape[3]],
-          );
-          visitWindows(shape, size, (image, window) => out[window] = data[image]);
-          return { shape: windows, data: out };
-        },
+        reference: (x, fill) => windowPartition64(x, size, { fill }),
       });
       await checkOp("windowUnpartition", {
         inputs: [windows],
         op: (x) => windowUnpartition(x, { size, images: [batch, h, w] }),
-        reference: ({ data }) => {
-          const out = new Float64Array(shape.reduce((a, b) => a * b));
-          visitWindows(shape, size, (image, window) => out[image] = data[window]);
-          return { shape, data: out };
-        },
+        reference: (x) => windowUnpartition64(x, { size, images: shape }),
       });
     }
   });
