@@ -1,0 +1,32 @@
+import { describeEnvironment, type Environment } from "../../experiments/harness/environment.ts";
+import { writeFileAtomic } from "../../lib/fs.ts";
+import type { AdapterInfo } from "../../lib/gpu/adapter.ts";
+
+/** What a benchmark wrote down: where, under which load, what. */
+export interface BenchRecord {
+  /** Machine and versions. */
+  readonly environment: Environment;
+  /** Processes that wanted a core over the last 1, 5 and 15 minutes: at the start and at the end. */
+  readonly loadAverage: { readonly start: readonly number[]; readonly end: readonly number[] };
+  /** Results by the name of the part. */
+  readonly results: Readonly<Record<string, unknown>>;
+}
+
+/** Completes the record of a benchmark, and writes it if a file is named. */
+export async function writeRecord(
+  adapter: AdapterInfo,
+  options: {
+    command: string;
+    loadAtStart: readonly number[];
+    results: Readonly<Record<string, unknown>>;
+    json?: string;
+  },
+): Promise<void> {
+  const { command, loadAtStart, results, json } = options;
+  const record: BenchRecord = {
+    environment: await describeEnvironment(adapter, { command, weights: null }),
+    loadAverage: { start: loadAtStart, end: Deno.loadavg() },
+    results,
+  };
+  if (json) await writeFileAtomic(json, JSON.stringify(record, null, 2) + "\n");
+}
