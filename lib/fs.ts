@@ -11,14 +11,33 @@ let serial = 0;
  * @throws {InputError} if the folder cannot be written to.
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  await writeAtomic(path, async (file) => {
+    for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+  });
+}
+
+/**
+ * Writes a file in parts, whole or not at all, as {@linkcode writeFileAtomic} does.
+ *
+ * @param write Writes the content to the open file.
+ * @throws {InputError} if the folder cannot be written to.
+ */
+export async function writeAtomic(
+  path: string,
+  write: (file: Deno.FsFile) => Promise<void>,
+): Promise<void> {
   const temporary = `${path}.${process.pid}.${serial++}.tmp`;
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    await Deno.writeFile(temporary, bytes);
+    {
+      using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
+      await write(file);
+    }
     await Deno.rename(temporary, path);
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
+    if (error instanceof InputError || error instanceof RangeError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new InputError(
       `cannot write ${path} (${reason}): choose a folder that can be written to`,
