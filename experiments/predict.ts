@@ -1,6 +1,5 @@
 // deno task predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
 import { parseArgs } from "@std/cli/parse-args";
-import { join } from "node:path";
 import { readNifti, writeNifti } from "../lib/data/nifti.ts";
 import { type Axis, cut, paste, planeOf, whole } from "../lib/data/plane.ts";
 import { rescale } from "../lib/data/preprocess.ts";
@@ -14,10 +13,9 @@ import { Progress } from "../lib/report/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/train/metrics.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
-import { openAdapter } from "./harness/adapter.ts";
+import { openAdapter, runOf } from "./harness/adapter.ts";
 import { runMain } from "./harness/main.ts";
 import { buildPretrained, readModelName } from "./harness/model.ts";
-import { readRun } from "./harness/run_folder.ts";
 
 const usage = `usage: ./run predict --image FILE.nii.gz --out MASK.nii.gz [options]
 
@@ -152,12 +150,6 @@ await runMain(async () => {
   console.log(`${total} voxels in ${jobs.length} slices`);
   console.log(`Written: ${out}, ${picture}`);
 });
-
-/** What a run was trained with, if the path is the folder of a run. */
-async function runOf(path: string) {
-  const isRun = await Deno.stat(join(path, "config.json")).then(() => true, () => false);
-  return isRun ? (await readRun(path)).config : null;
-}
 
 function readBox(text: string, { width, height }: { width: number; height: number }): Box {
   const numbers = text.split(",").map((part) => part.trim() === "" ? NaN : Number(part));

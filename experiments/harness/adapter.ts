@@ -2,6 +2,8 @@ import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { type Adapter, loadAdapter } from "../../lib/weights/adapter.ts";
 import { readLegacyLora } from "../../lib/weights/legacy_lora.ts";
+import type { Config } from "./config.ts";
+import { readRun } from "./run_folder.ts";
 
 /**
  * Reads an adapter from what the command line names: a PEFT folder, the folder of a run, or a flat file
@@ -19,4 +21,14 @@ export async function openAdapter(path: string): Promise<Adapter> {
   throw new InputError(
     `${path} holds no adapter: name a PEFT folder, the folder of a run, or a file of Sam_LoRA`,
   );
+}
+
+/**
+ * What a run was trained with, if the path of an adapter is the folder of a run; else null.
+ *
+ * @throws {InputError} if the run's config is damaged.
+ */
+export async function runOf(path: string): Promise<Config | null> {
+  const isRun = await Deno.stat(join(path, "config.json")).then(() => true, () => false);
+  return isRun ? (await readRun(path)).config : null;
 }

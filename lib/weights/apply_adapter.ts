@@ -9,6 +9,7 @@ import {
 } from "../nn/lora.ts";
 import { isLoraTarget, isSavedModule, patternValue } from "../nn/lora_targets.ts";
 import type { Module } from "../nn/module.ts";
+import type { LazyTensor } from "../nn/weight_source.ts";
 import { Random } from "../random.ts";
 import { sameShape, shapeText } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -298,17 +299,17 @@ function trainedConfig(
 }
 
 /**
- * Folds a model's adapters into its weights, and gives all of them under their official names: a state
- * dict without adapters that segment_anything loads unchanged.
+ * Folds a model's adapters into its weights, and gives all of them under their official names, read
+ * from the GPU one at a time: a state dict without adapters that segment_anything loads unchanged.
  */
-export async function mergedWeights(model: Module): Promise<StateDict> {
+export function mergedWeights(model: Module): Map<string, LazyTensor> {
   const layers = loraLayers(model);
   mergeLora(model);
-  const weights: StateDict = new Map();
+  const weights = new Map<string, LazyTensor>();
   for (const [path, tensor] of model.namedParameters()) {
     const owner = path.replace(/\.(lora_[AB]\.weight|lora_magnitude_vector)$/, "");
     if (owner !== path && layers.has(owner)) continue;
-    weights.set(path, { shape: tensor.shape, data: await tensor.data() });
+    weights.set(path, { shape: tensor.shape, dtype: "F32", read: () => tensor.data() });
   }
   return weights;
 }

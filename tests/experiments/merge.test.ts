@@ -1,14 +1,18 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { loraExperiment, presets } from "../../experiments/harness/config.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
+import { readWeights } from "../../lib/nn/weight_source.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SamPredictor } from "../../lib/sam/predictor.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
-import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { loadAdapter, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
+import { openBytes } from "../../lib/weights/byte_source.ts";
 import { mobileSamShapes } from "../../lib/weights/mobile_sam.ts";
 import { readSafetensors, toStateDict } from "../../lib/weights/safetensors.ts";
+import { openTorch } from "../../lib/weights/torch.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testBox, testImage } from "../sam/images.ts";
 import { fixtures } from "../weights/tiny_model.ts";
@@ -49,6 +53,10 @@ Deno.test("merged weights segment as model and adapter do apart", async () => {
   assertMatch(stdout, /Merged 29 adapted Linears.*residual of \d/);
 
   const state = toStateDict(await readSafetensors(join(folder, "merged.safetensors")));
+  const forTorch = ["run", "--out", "merged.pth"];
+  assertEquals((await runScript("merge.ts", forTorch, { cwd: folder })).code, 0);
+  const same = await readWeights(openTorch(openBytes(join(folder, "merged.pth"))));
+  assertEquals(new Map([...same].sort()), new Map([...state].sort()));
   assertEquals([...state.keys()].sort(), [...mobileSamShapes().keys()].sort());
   const plain = (await buildMobileSam(gpu)).loadState(state);
   const merged = await logitsOf(plain);
@@ -74,15 +82,36 @@ Deno.test("merged weights segment as model and adapter do apart", async () => {
 });
 
 Deno.test("merge names what does not fit, in one sentence", async () => {
+  const adapter = await loadAdapter(join(fixtures, "default"));
+  for (const name of ["vit_b_run", "no_run"]) {
+    await saveAdapter(join(folder, name, "adapter"), adapter);
+  }
+  const run = {
+    experiment: loraExperiment(4),
+    config: { ...presets.quick.config, model: "vit_b" },
+  };
+  await Deno.writeTextFile(join(folder, "vit_b_run", "config.json"), JSON.stringify(run));
+  await Deno.writeTextFile(join(folder, "no_run", "config.json"), "{");
   const cases: [string[], RegExp][] = [
     [[], /usage: .*merge ADAPTER/],
-    [["nowhere", "--out", "x"], /nowhere holds no adapter/],
+    [["nowhere", "--out", "x.pth"], /nowhere holds no adapter/],
     [
-      [join(fixtures, "default"), "--out", "x"],
+      [join(fixtures, "default"), "--out", "x.pth"],
       /image_encoder\.blocks\.0\.attn\.qkv.*does not have/,
     ],
-    [[join(fixtures, "default"), "--out", "x", "--model", "vit_x"], /no model vit_x.*mobile_sam/],
+    [
+      [join(fixtures, "default"), "--out", "x.pt", "--model", "vit_x"],
+      /no model vit_x.*mobile_sam/,
+    ],
     [[join(fixtures, "default"), "--to", "x"], /--to/],
+    [
+      [join(fixtures, "default"), "--out", "x.onnx"],
+      /--out x\.onnx must end in \.safetensors.*\.pth/,
+    ],
+    // The model is the run's, whose weights were not fetched here, unless another is named.
+    [["vit_b_run", "--out", "x.pth"], /--model vit_b needs its weights/],
+    [["vit_b_run", "--out", "x.pth", "--model", "vit_l"], /--model vit_l needs its weights/],
+    [["no_run", "--out", "x.pth"], /no_run.config\.json cannot be read/],
   ];
   for (const [args, says] of cases) {
     const { code, stderr } = await runScript("merge.ts", args, { cwd: folder });
