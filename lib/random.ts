@@ -1,11 +1,16 @@
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import type { RandomGenerator } from "pure-rand/types/RandomGenerator";
 
-/** FNV-1a: a string to 32 bits, so that a stream can be seeded by name. */
+/**
+ * FNV-1a and MurmurHash3's finaliser: a string to 32 bits, so that a stream can be seeded by name.
+ * FNV-1a alone hardly mixes the last byte: streams named "box/1" and "box/2" would start alike.
+ */
 function hash(text: string): number {
   let h = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) h = Math.imul(h ^ byte, 0x01000193);
-  return h | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return h ^ (h >>> 16);
 }
 
 /**

@@ -49,7 +49,7 @@ Deno.test("LoRA on MobileSAM learns discs, and the same seed gives the same bits
     });
     const result = await run(sam, {
       ...quick,
-      epochs: 3,
+      epochs: 6,
       learningRate: 5e-3,
       prompt: "whole-image",
       validationPrompt: "whole-image",
@@ -58,10 +58,13 @@ Deno.test("LoRA on MobileSAM learns discs, and the same seed gives the same bits
     return result;
   };
   const first = await train();
-  assertEquals(first.epochs.map(({ epoch, steps }) => [epoch, steps]), [[1, 2], [2, 2], [3, 2]]);
+  assertEquals(
+    first.epochs.map(({ epoch, steps }) => [epoch, steps]),
+    Array.from({ length: 6 }, (_, i) => [i + 1, 2]),
+  );
   const losses = first.epochs.map(({ validationLoss }) => validationLoss);
   console.log(`validation losses ${losses.map((loss) => loss.toFixed(3)).join(", ")}`);
-  assert(losses[2] < 0.9 * losses[0]);
+  assert(losses[5] < 0.9 * losses[0]);
   assertEquals(await train(), first);
 });
 
@@ -83,7 +86,7 @@ Deno.test("with a cache and without one training is the same, bit for bit", asyn
   const train = async (cacheBytes: number, prepare: (sam: Sam) => unknown) => {
     const sam = tinySam();
     await prepare(sam);
-    const result = await run(sam, { ...quick, epochs: 3, cacheBytes });
+    const result = await run(sam, { ...quick, epochs: 4, learningRate: 5e-3, cacheBytes });
     sam.dispose();
     return result;
   };
@@ -94,7 +97,7 @@ Deno.test("with a cache and without one training is the same, bit for bit", asyn
     ]
   ) {
     const cached = await train(2 ** 24, prepare);
-    assert(cached.epochs[2].trainLoss < cached.epochs[0].trainLoss);
+    assert(cached.epochs[3].trainLoss < cached.epochs[0].trainLoss);
     assertEquals(await train(0, prepare), cached);
   }
 });
