@@ -1,11 +1,15 @@
+import { InputError } from "../errors.ts";
+
 /** A GPU buffer with a number of its own, by which bind groups are cached. */
 export interface PooledBuffer {
-  /** Unique within its pool. */
+  /** Unique within its pool; grows with every buffer made. */
   readonly id: number;
   /** The WebGPU buffer. */
   readonly buffer: GPUBuffer;
   /** Bytes, a multiple of 16 so that any tensor can be read as vec4s to its end. */
   readonly size: number;
+  /** Number of the last submit with a command that uses it, 0 before the first. */
+  lastUse: number;
 }
 
 /** Figures of a pool. */
@@ -23,12 +27,16 @@ export interface PoolStatistics {
 }
 
 /**
- * Lends storage buffers by exact size. A training step that asks for the same sizes in the same
- * order gets the same buffers, so that nothing is allocated, and every bind group found in its
- * cache, from the second step on.
+ * Lends storage buffers by exact size, of those that are idle always the oldest. What a step is lent
+ * then depends on *which* buffers are idle when it begins, not on the order in which they came back;
+ * and a step that gives back what it borrowed leaves the same ones idle for the next. So steps that
+ * ask for the same sizes in the same order get the same buffers: from the second step on nothing is
+ * allocated and every bind group is found in its cache.
  */
 export class BufferPool {
   readonly #device: GPUDevice;
+  readonly #onError: (error: Error) => void;
+  /** By size, the oldest last. */
   readonly #idle = new Map<number, PooledBuffer[]>();
   #idleBytes = 0;
   #buffers = 0;
@@ -42,9 +50,11 @@ export class BufferPool {
    * Makes an empty pool.
    *
    * @param device The device whose memory is lent.
+   * @param onError Is told, later, that the device had no memory for a buffer.
    */
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, onError: (error: Error) => void) {
     this.#device = device;
+    this.#onError = onError;
   }
 
   /** Rounds a size up to what the pool allocates. */
@@ -57,19 +67,16 @@ export class BufferPool {
     return (this.#idle.get(BufferPool.size(bytes))?.length ?? 0) > 0;
   }
 
-  /** Lends a buffer of at least `bytes`; its content is undefined. */
-  acquire(bytes: number): PooledBuffer {
+  /**
+   * Lends a buffer of at least `bytes`; its content is undefined.
+   *
+   * @param shape What it is to hold, for the error message.
+   */
+  acquire(bytes: number, shape?: readonly number[]): PooledBuffer {
     const size = BufferPool.size(bytes);
     let lent = this.#idle.get(size)?.pop();
-    if (lent) {
-      this.#idleBytes -= size;
-    } else {
-      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-      lent = { id: this.#nextId++, buffer: this.#device.createBuffer({ size, usage }), size };
-      this.#buffers++;
-      this.#bytes += size;
-      this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
-    }
+    if (lent) this.#idleBytes -= size;
+    else lent = this.#create(size, shape);
     this.#live++;
     this.#liveBytes += size;
     return lent;
@@ -77,12 +84,34 @@ export class BufferPool {
 
   /** Takes a buffer back. Commands already encoded may still use it: the queue runs in order. */
   release(buffer: PooledBuffer): void {
-    const idle = this.#idle.get(buffer.size);
-    if (idle) idle.push(buffer);
-    else this.#idle.set(buffer.size, [buffer]);
-    this.#idleBytes += buffer.size;
+    const { id, size } = buffer;
+    let idle = this.#idle.get(size);
+    if (!idle) this.#idle.set(size, idle = []);
+    let place = idle.length;
+    while (place > 0 && idle[place - 1].id < id) {
+      idle[place] = idle[place - 1];
+      place--;
+    }
+    idle[place] = buffer;
+    this.#idleBytes += size;
     this.#live--;
-    this.#liveBytes -= buffer.size;
+    this.#liveBytes -= size;
+  }
+
+  #create(size: number, shape: readonly number[] | undefined): PooledBuffer {
+    const held = this.#bytes;
+    this.#device.pushErrorScope("out-of-memory");
+    const buffer = this.#device.createBuffer({
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    this.#device.popErrorScope().then((error) => {
+      if (error) this.#onError(outOfMemory({ size, held, shape }));
+    });
+    this.#buffers++;
+    this.#bytes += size;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
+    return { id: this.#nextId++, buffer, size, lastUse: 0 };
   }
 
   /** Destroys the idle buffers. No command that uses them may be left unsubmitted. */
@@ -111,4 +140,19 @@ export class BufferPool {
       peakBytes: this.#peakBytes,
     };
   }
+}
+
+/** What to tell when the device has no memory for a buffer. */
+function outOfMemory(
+  { size, held, shape }: { size: number; held: number; shape?: readonly number[] },
+): InputError {
+  const wanted = shape ? `a tensor [${shape.join(", ")}], ${mebibytes(size)}` : mebibytes(size);
+  return new InputError(
+    `the GPU has no memory for ${wanted} beside the ${mebibytes(held)} held: ` +
+      "take a smaller batch (--batch-size) or side (--side), or --checkpoint-activations",
+  );
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }

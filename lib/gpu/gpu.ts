@@ -66,14 +66,17 @@ export class Gpu implements Disposable {
   readonly #arena: GPUBuffer;
   readonly #arenaBytes = new ArrayBuffer(DISPATCHES_PER_SUBMIT * UNIFORM_SLOT);
   readonly #arenaU32 = new Uint32Array(this.#arenaBytes);
-  readonly #arenaI32 = new Int32Array(this.#arenaBytes);
   readonly #arenaF32 = new Float32Array(this.#arenaBytes);
+  /** The one dynamic offset of a dispatch. */
+  readonly #offset = new Uint32Array(1);
   readonly #profiler: Profiler | undefined;
   readonly #onError: (error: Error) => void;
   readonly #largestBuffer: number;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pending = 0;
+  /** Number of the submit that is being encoded. */
+  #submission = 1;
   /** Names of the kernels that the next submit runs, for error messages. */
   #kernels = new Set<string>();
   #dispatches = 0;
@@ -89,9 +92,9 @@ export class Gpu implements Disposable {
     this.subgroupSize = open.subgroupSize;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.device.limits;
     this.#largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
-    this.#pool = new BufferPool(open.device);
     const onError = (error: Error) => this.#error ??= error;
     this.#onError = onError;
+    this.#pool = new BufferPool(open.device, onError);
     this.#pipelines = new PipelineCache(open.device, onError);
     this.#arena = open.device.createBuffer({
       size: DISPATCHES_PER_SUBMIT * UNIFORM_SLOT,
@@ -131,18 +134,20 @@ export class Gpu implements Disposable {
   }
 
   /**
-   * Lends a buffer of at least `bytes` with undefined content.
+   * Lends a buffer of at least `bytes` with undefined content. That the device has no memory left for
+   * it is told, as an InputError, by whichever call follows when the device has said so.
    *
+   * @param shape What it is to hold, for that message.
    * @throws {InputError} if the device has no buffers of that size.
    */
-  acquire(bytes: number): PooledBuffer {
+  acquire(bytes: number, shape?: readonly number[]): PooledBuffer {
     if (bytes > this.#largestBuffer) {
       throw new InputError(
         `a buffer of ${bytes} bytes is more than the ${this.#largestBuffer} of this device: take a smaller batch or side`,
       );
     }
     if (this.#pool.idleBytes > IDLE_LIMIT && !this.#pool.has(bytes)) this.trim();
-    return this.#pool.acquire(bytes);
+    return this.#pool.acquire(bytes, shape);
   }
 
   /** Takes a buffer back; work already encoded may still use it. */
@@ -173,7 +178,8 @@ export class Gpu implements Disposable {
     dispatch: Dispatch<Buffers, Parameters>,
   ): void {
     this.#check();
-    if (dispatch.workgroups.some((count) => count! > MAXIMUM_WORKGROUPS)) {
+    const { buffers, params, workgroups: [x, y = 1, z = 1] } = dispatch;
+    if (Math.max(x, y, z) > MAXIMUM_WORKGROUPS) {
       throw new Error(
         `kernel ${kernel.name}: ${
           dispatch.workgroups.join(" x ")
@@ -181,19 +187,13 @@ export class Gpu implements Disposable {
       );
     }
     const compiled = this.#pipelines.get(kernel, dispatch.constants);
-    const buffers: PooledBuffer[] = [];
-    for (const name in kernel.buffers) buffers.push(dispatch.buffers[name]);
     const group = this.#pipelines.bindGroup(compiled, this.#arena, buffers);
-    let word = this.#pending * (UNIFORM_SLOT / 4);
-    for (const name in kernel.params) {
-      const type = kernel.params[name];
-      const view = type === "f32"
-        ? this.#arenaF32
-        : type === "u32"
-        ? this.#arenaU32
-        : this.#arenaI32;
-      view[word++] = dispatch.params[name];
-    }
+    for (const name in buffers) buffers[name].lastUse = this.#submission;
+    const first = this.#pending * (UNIFORM_SLOT / 4);
+    compiled.params.forEach((name, i) => {
+      const view = compiled.isFloat[i] ? this.#arenaF32 : this.#arenaU32;
+      view[first + i] = params[name as Parameters]; // an i32 wraps to its bits
+    });
     this.#encoder ??= this.device.createCommandEncoder();
     if (this.#profiler) {
       this.#pass?.end();
@@ -201,8 +201,9 @@ export class Gpu implements Disposable {
     }
     this.#pass ??= this.#encoder.beginComputePass();
     this.#pass.setPipeline(compiled.pipeline);
-    this.#pass.setBindGroup(0, group, [this.#pending * UNIFORM_SLOT]);
-    this.#pass.dispatchWorkgroups(...dispatch.workgroups as [number, number, number]);
+    this.#offset[0] = this.#pending * UNIFORM_SLOT;
+    this.#pass.setBindGroup(0, group, this.#offset, 0, 1);
+    this.#pass.dispatchWorkgroups(x, y, z);
     this.#dispatches++;
     this.#kernels.add(kernel.name);
     if (++this.#pending === DISPATCHES_PER_SUBMIT) this.flush();
@@ -232,13 +233,15 @@ export class Gpu implements Disposable {
     this.#encoder = this.#pass = undefined;
     this.#kernels = new Set();
     this.#pending = 0;
+    this.#submission++;
   }
 
   /** Writes host data to the start of a buffer. */
   write(buffer: PooledBuffer, data: Float32Array | Uint32Array): void {
-    // A write overtakes commands that are encoded and not submitted: one of them may still read the
-    // buffer on behalf of its last owner.
-    this.flush();
+    this.#check();
+    // A write overtakes commands that are encoded and not submitted. Only if one of them uses the
+    // buffer, perhaps on behalf of its last owner, must they go first.
+    if (buffer.lastUse === this.#submission) this.flush();
     this.device.queue.writeBuffer(
       buffer.buffer,
       0,
@@ -255,6 +258,7 @@ export class Gpu implements Disposable {
     this.#pass?.end();
     this.#pass = undefined;
     this.#encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, Math.ceil(bytes / 4) * 4);
+    from.lastUse = to.lastUse = this.#submission;
   }
 
   /**

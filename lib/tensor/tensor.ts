@@ -60,7 +60,7 @@ export class Tensor implements Disposable {
 
   /** A tensor with undefined content, for a kernel to write. */
   static empty(gpu: Gpu, shape: Shape, dtype: DType = "f32"): Tensor {
-    const buffer = gpu.acquire(4 * sizeOf(shape));
+    const buffer = gpu.acquire(4 * sizeOf(shape), shape);
     return new Tensor(new Storage(gpu, buffer), [...shape], dtype, true);
   }
 

@@ -3,7 +3,7 @@ import { BufferPool } from "../../lib/gpu/buffer_pool.ts";
 import { gpu } from "../gpu.ts";
 
 Deno.test("a buffer that was given back is lent again for the same size only", () => {
-  const pool = new BufferPool(gpu.device);
+  const pool = new BufferPool(gpu.device, fail);
   const first = pool.acquire(64);
   pool.release(first);
   assert(pool.has(64));
@@ -24,7 +24,7 @@ Deno.test("a buffer that was given back is lent again for the same size only", (
 
 Deno.test("sizes are rounded up to whole vec4s, and nothing is empty", () => {
   assertEquals([0, 1, 16, 17, 100].map(BufferPool.size), [16, 16, 16, 32, 112]);
-  const pool = new BufferPool(gpu.device);
+  const pool = new BufferPool(gpu.device, fail);
   const odd = pool.acquire(13);
   assertEquals(odd.size, 16);
   pool.release(odd);
@@ -32,7 +32,7 @@ Deno.test("sizes are rounded up to whole vec4s, and nothing is empty", () => {
 });
 
 Deno.test("trimming destroys what is idle and leaves what is lent", () => {
-  const pool = new BufferPool(gpu.device);
+  const pool = new BufferPool(gpu.device, fail);
   const [kept, idle] = [pool.acquire(32), pool.acquire(48)];
   pool.release(idle);
   assertEquals(pool.idleBytes, 48);
