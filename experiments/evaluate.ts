@@ -4,7 +4,6 @@ import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
-import { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/report/progress.ts";
 import { evaluate } from "../lib/train/evaluate.ts";
 import { SliceModel } from "../lib/train/slice_model.ts";
@@ -17,6 +16,7 @@ import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
 import { readRun, readSplit } from "./harness/run_folder.ts";
 import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
 import { limit, openSlicesWithProgress } from "./harness/study_data.ts";
+import { openGpu } from "./harness/webgpu.ts";
 
 const usage =
   "usage: ./run evaluate RUN --data DIR [--weights FILE] [--side N] [--max-test N] [--out FILE]";
@@ -54,7 +54,7 @@ await runMain(async () => {
     );
   }
 
-  using gpu = await Gpu.open();
+  using gpu = await openGpu(options.webgpu);
   console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(options.data, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config);

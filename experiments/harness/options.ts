@@ -2,6 +2,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { basename } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { type Config, parseConfig, presets } from "./config.ts";
+import { readWebgpuName, type WebgpuName } from "./webgpu.ts";
 
 /** What the command line asks for. */
 export interface Options {
@@ -13,6 +14,8 @@ export interface Options {
   readonly out: string | null;
   /** Slice or case whose masks are drawn; null for the one nearest to the median. */
   readonly sample: string | null;
+  /** The WebGPU implementation. */
+  readonly webgpu: WebgpuName;
   /** Arguments that are not options. */
   readonly positional: readonly string[];
   /** Whether `--help` was given. */
@@ -79,6 +82,7 @@ const otherOptions = [
   ["ranks", "A,B", "ranks of the LoRA experiments"],
   ["out", "DIR", "folder for the results (default: a new one under results/)"],
   ["sample", "ID", "case or slice whose masks are drawn"],
+  ["webgpu", "NAME", "deno (the default) or dawn: Chromium's, from npm; needs --allow-ffi"],
   ["help", "", "print this"],
 ] as const;
 
@@ -150,6 +154,7 @@ export function parseOptions(args: readonly string[]): Options {
     ranks,
     out: value("out") ?? null,
     sample: value("sample") ?? null,
+    webgpu: readWebgpuName(value("webgpu") ?? "deno"),
     positional: (parsed._ as unknown[]).map(String),
     help: parsed.help as boolean,
   };
@@ -167,6 +172,8 @@ export interface EvaluateOptions {
   readonly maxTest: number | null;
   /** File for the scores; null for one in the run's folder. */
   readonly out: string | null;
+  /** The WebGPU implementation. */
+  readonly webgpu: WebgpuName;
   readonly help: boolean;
 }
 
@@ -180,11 +187,11 @@ export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
   const sizes = ["rescale", "weights", "side", "batch-size", "max-test", "seed"];
   for (const argument of args) {
     const name = /^--([^=]+)/.exec(argument)?.[1];
-    if (name && ![...allowed, ...sizes, "out", "help"].includes(name)) {
+    if (name && ![...allowed, ...sizes, "out", "webgpu", "help"].includes(name)) {
       throw new InputError(`evaluate has no option --${name}: it takes a run, --data and --out`);
     }
   }
-  const { config, positional, out, help } = parseOptions(args);
+  const { config, positional, out, webgpu, help } = parseOptions(args);
   const given = configOptions.filter(([name]) =>
     args.some((argument) => argument === `--${name}` || argument.startsWith(`--${name}=`))
   );
@@ -198,6 +205,7 @@ export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
     overrides,
     maxTest: given.some(([name]) => name === "max-test") ? config.maxTest : null,
     out,
+    webgpu,
     help,
   };
 }

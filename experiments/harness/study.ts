@@ -3,7 +3,6 @@ import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { InputError } from "../../lib/errors.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
-import { Gpu } from "../../lib/gpu/gpu.ts";
 import { maskPicture } from "../../lib/report/mask_pictures.ts";
 import { lossCurves } from "../../lib/report/plots.ts";
 import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
@@ -16,6 +15,7 @@ import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import type { Options } from "./options.ts";
 import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
+import { openGpu } from "./webgpu.ts";
 
 /**
  * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
@@ -31,7 +31,7 @@ export async function runStudy(
   const { config } = options;
   const log = (line: string) => console.log(line);
   if (options.out !== null) await requireNew(options.out);
-  using gpu = await Gpu.open();
+  using gpu = await openGpu(options.webgpu);
   log(describeAdapter(gpu.info));
 
   const data = await openStudyData(config, log);

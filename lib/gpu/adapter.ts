@@ -22,6 +22,8 @@ export interface OpenDevice {
   readonly info: AdapterInfo;
   /** Lanes that run in step, where shaders may rely on it: 0 without the feature `subgroups`. */
   readonly subgroupSize: number;
+  /** What shaders must begin with to use the device's features. */
+  readonly directives: string;
 }
 
 /** Adapter fields that WebGPU implementations have and the type package does not list everywhere. */
@@ -70,6 +72,9 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
     subgroups = false;
     return open(features);
   });
+  // Browsers' compilers want to be told of subgroups by a line that naga, Deno's, does not know.
+  const line = "enable subgroups;\n";
+  const directives = subgroups && await compiles(device, line) ? line : "";
   const lanes = info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize ?? 0 : 0;
   const software = info.isFallbackAdapter ??
     /llvmpipe|swiftshader|lavapipe/i.test(info.device + info.description);
@@ -83,5 +88,13 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
       features: subgroups ? [...features, "subgroups"] : features,
     },
     subgroupSize: subgroups ? lanes : 0,
+    directives,
   };
+}
+
+/** Whether the device's compiler takes a piece of WGSL. */
+async function compiles(device: GPUDevice, code: string): Promise<boolean> {
+  device.pushErrorScope("validation");
+  device.createShaderModule({ code });
+  return await device.popErrorScope() === null;
 }

@@ -38,6 +38,8 @@ export class BufferPool {
   readonly #onError: (error: Error) => void;
   /** By size, the oldest last. */
   readonly #idle = new Map<number, PooledBuffer[]>();
+  /** Buffers that the device had no memory for, while they are still lent. */
+  readonly #refused = new Set<PooledBuffer>();
   #idleBytes = 0;
   #buffers = 0;
   #live = 0;
@@ -85,6 +87,9 @@ export class BufferPool {
   /** Takes a buffer back. Commands already encoded may still use it: the queue runs in order. */
   release(buffer: PooledBuffer): void {
     const { id, size } = buffer;
+    this.#live--;
+    this.#liveBytes -= size;
+    if (this.#refused.delete(buffer)) return;
     let idle = this.#idle.get(size);
     if (!idle) this.#idle.set(size, idle = []);
     let place = idle.length;
@@ -94,8 +99,6 @@ export class BufferPool {
     }
     idle[place] = buffer;
     this.#idleBytes += size;
-    this.#live--;
-    this.#liveBytes -= size;
   }
 
   #create(size: number, shape: readonly number[] | undefined): PooledBuffer {
@@ -105,13 +108,31 @@ export class BufferPool {
       size,
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
     });
+    const made = { id: this.#nextId++, buffer, size, lastUse: 0 };
     this.#device.popErrorScope().then((error) => {
-      if (error) this.#onError(outOfMemory({ size, held, shape }));
+      if (!error) return;
+      this.#drop(made);
+      this.#onError(outOfMemory({ size, held, shape }));
     });
     this.#buffers++;
     this.#bytes += size;
     this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
-    return { id: this.#nextId++, buffer, size, lastUse: 0 };
+    return made;
+  }
+
+  /** Makes sure that a buffer without memory is not lent again. */
+  #drop(buffer: PooledBuffer): void {
+    const { size } = buffer;
+    this.#buffers--;
+    this.#bytes -= size;
+    const idle = this.#idle.get(size) ?? [];
+    const place = idle.indexOf(buffer);
+    if (place < 0) {
+      this.#refused.add(buffer);
+    } else {
+      idle.splice(place, 1);
+      this.#idleBytes -= size;
+    }
   }
 
   /** Destroys the idle buffers. No command that uses them may be left unsubmitted. */

@@ -1,11 +1,11 @@
 import type { Kernel } from "../../kernels/spec.ts";
 import { InputError } from "../errors.ts";
-import { type AdapterInfo, openDevice } from "./adapter.ts";
+import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";
 import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { type Constants, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
 
 /** Dispatches of one submit. Each has a slot of the uniform arena. */
-const DISPATCHES_PER_SUBMIT = 256;
+const DISPATCHES_PER_SUBMIT = 512;
 
 /** Idle bytes in the pool beyond which a new size makes room first. */
 const IDLE_LIMIT = 2 ** 30;
@@ -83,10 +83,7 @@ export class Gpu implements Disposable {
   #error: Error | undefined;
   #closed = false;
 
-  private constructor(
-    open: { device: GPUDevice; info: AdapterInfo; subgroupSize: number },
-    profile: boolean,
-  ) {
+  private constructor(open: OpenDevice, profile: boolean) {
     this.device = open.device;
     this.info = open.info;
     this.subgroupSize = open.subgroupSize;
@@ -95,10 +92,14 @@ export class Gpu implements Disposable {
     const onError = (error: Error) => this.#error ??= error;
     this.#onError = onError;
     this.#pool = new BufferPool(open.device, onError);
-    this.#pipelines = new PipelineCache(open.device, onError);
     this.#arena = open.device.createBuffer({
       size: DISPATCHES_PER_SUBMIT * UNIFORM_SLOT,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    this.#pipelines = new PipelineCache(open.device, {
+      directives: open.directives,
+      uniforms: this.#arena,
+      onError,
     });
     if (profile) this.#profiler = new Profiler(open.device);
     open.device.addEventListener("uncapturederror", (event) => {
@@ -178,7 +179,7 @@ export class Gpu implements Disposable {
     dispatch: Dispatch<Buffers, Parameters>,
   ): void {
     this.#check();
-    const { buffers, params, workgroups: [x, y = 1, z = 1] } = dispatch;
+    const [x, y = 1, z = 1] = dispatch.workgroups;
     if (Math.max(x, y, z) > MAXIMUM_WORKGROUPS) {
       throw new Error(
         `kernel ${kernel.name}: ${
@@ -186,23 +187,23 @@ export class Gpu implements Disposable {
         } workgroups are more than ${MAXIMUM_WORKGROUPS} along one dimension`,
       );
     }
-    const compiled = this.#pipelines.get(kernel, dispatch.constants);
-    const group = this.#pipelines.bindGroup(compiled, this.#arena, buffers);
-    for (const name in buffers) buffers[name].lastUse = this.#submission;
-    const first = this.#pending * (UNIFORM_SLOT / 4);
-    compiled.params.forEach((name, i) => {
-      const view = compiled.isFloat[i] ? this.#arenaF32 : this.#arenaU32;
-      view[first + i] = params[name as Parameters]; // an i32 wraps to its bits
-    });
+    const prepared = this.#pipelines.prepare(kernel, dispatch.constants, dispatch.buffers);
+    for (const buffer of prepared.buffers) buffer.lastUse = this.#submission;
+    let word = this.#pending * (UNIFORM_SLOT / 4);
+    for (const { name, isFloat } of prepared.params) {
+      const value = dispatch.params[name as Parameters];
+      if (isFloat) this.#arenaF32[word++] = value;
+      else this.#arenaU32[word++] = value; // an i32 wraps to its bits
+    }
     this.#encoder ??= this.device.createCommandEncoder();
     if (this.#profiler) {
       this.#pass?.end();
       this.#pass = this.#encoder.beginComputePass(this.#profiler.next(kernel.name));
     }
     this.#pass ??= this.#encoder.beginComputePass();
-    this.#pass.setPipeline(compiled.pipeline);
+    this.#pass.setPipeline(prepared.pipeline);
     this.#offset[0] = this.#pending * UNIFORM_SLOT;
-    this.#pass.setBindGroup(0, group, this.#offset, 0, 1);
+    this.#pass.setBindGroup(0, prepared.group, this.#offset, 0, 1);
     this.#pass.dispatchWorkgroups(x, y, z);
     this.#dispatches++;
     this.#kernels.add(kernel.name);

@@ -6,24 +6,46 @@ import prelude from "../../kernels/prelude.wgsl" with { type: "text" };
 /** Values of a kernel's `override` declarations. */
 export type Constants = Readonly<Record<string, number | boolean>>;
 
-/** What kernels with the same modes of access share. */
-interface Layout {
+/** A kernel with its constants set. */
+interface CompiledKernel {
+  /** Its pipeline. */
+  readonly pipeline: GPUComputePipeline;
   /** Uniforms at binding 0, then the kernel's buffers in order. */
   readonly layout: GPUBindGroupLayout;
-  /** Bind groups by the ids of their buffers in order. */
-  readonly groups: Trie<number, GPUBindGroup>;
-}
-
-/** A compiled kernel, and what its dispatches need to know of it in a form that is quick to read. */
-export interface CompiledKernel extends Layout {
-  /** The kernel with its constants set. */
-  readonly pipeline: GPUComputePipeline;
   /** Names of its buffers in binding order. */
   readonly buffers: readonly string[];
-  /** Names of its parameters in order. */
-  readonly params: readonly string[];
-  /** For each parameter whether it is an f32 rather than an integer. */
-  readonly isFloat: readonly boolean[];
+  /** Its parameters in order. */
+  readonly params: readonly Parameter[];
+  /** Its dispatches by the ids of their buffers in order. */
+  readonly dispatches: Trie<number, PreparedDispatch>;
+}
+
+/** A field of a kernel's `Params`. */
+export interface Parameter {
+  /** Its name. */
+  readonly name: string;
+  /** Whether it is an f32 rather than an integer. */
+  readonly isFloat: boolean;
+}
+
+/** All that a dispatch needs but its parameters and workgroups. */
+export interface PreparedDispatch {
+  /** The kernel that it runs. */
+  readonly kernel: Kernel;
+  /** Values of the kernel's constants, in order. */
+  readonly constants: readonly (number | boolean)[];
+  /** Names of the buffers in binding order. */
+  readonly names: readonly string[];
+  /** The buffers in binding order. */
+  readonly buffers: readonly PooledBuffer[];
+  /** The kernel's parameters in order. */
+  readonly params: readonly Parameter[];
+  /** The kernel with its constants set. */
+  readonly pipeline: GPUComputePipeline;
+  /** Uniforms and buffers. */
+  readonly group: GPUBindGroup;
+  /** The dispatch that came after it the last time. */
+  next: PreparedDispatch | undefined;
 }
 
 /** Bytes that a kernel's parameters may take: the alignment of dynamic uniform offsets. */
@@ -35,71 +57,95 @@ const MAXIMUM_GROUPS = 20_000;
 /** Compiles kernels once for each set of constants, and makes bind groups once for each set of buffers. */
 export class PipelineCache {
   readonly #device: GPUDevice;
+  readonly #directives: string;
+  readonly #uniforms: GPUBuffer;
   readonly #onError: (error: Error) => void;
   readonly #modules = new Map<Kernel, GPUShaderModule>();
-  readonly #layouts = new Map<string, Layout>();
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<Kernel, Trie<number | boolean, CompiledKernel>>();
+  readonly #used = new Set<CompiledKernel>();
   #groups = 0;
+  #last: PreparedDispatch | undefined;
 
   /**
    * Makes an empty cache.
    *
-   * @param onError Is told, later, of a kernel that does not compile.
+   * @param options.directives What shaders must begin with on this device.
+   * @param options.uniforms Holds the parameters of all dispatches, a slot each.
+   * @param options.onError Is told, later, of a kernel that does not compile.
    */
-  constructor(device: GPUDevice, onError: (error: Error) => void) {
+  constructor(
+    device: GPUDevice,
+    options: { directives: string; uniforms: GPUBuffer; onError: (error: Error) => void },
+  ) {
+    this.#directives = options.directives;
     this.#device = device;
-    this.#onError = onError;
+    this.#uniforms = options.uniforms;
+    this.#onError = options.onError;
   }
 
-  /** The kernel specialised by `constants`, compiled at the first call. */
-  get(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
+  /**
+   * Pipeline and bind group of a dispatch, made when it is first asked for. Training encodes the same
+   * dispatches step after step: before anything is looked up, what followed the last one the last time
+   * is tried.
+   */
+  prepare(
+    kernel: Kernel,
+    constants: Constants | undefined,
+    buffers: Readonly<Record<string, PooledBuffer>>,
+  ): PreparedDispatch {
+    const last = this.#last;
+    const guess = last?.next;
+    if (guess && isSame(guess, { kernel, constants, buffers })) return this.#last = guess;
     let variant = this.#compiled.get(kernel);
     if (!variant) this.#compiled.set(kernel, variant = new Trie());
     for (const name in constants) variant = variant.at(constants[name]);
-    return variant.value ??= this.#compile(kernel, constants);
-  }
-
-  /** The bind group of a kernel's buffers by name, made at the first call. */
-  bindGroup(
-    compiled: CompiledKernel,
-    uniforms: GPUBuffer,
-    buffers: Readonly<Record<string, PooledBuffer>>,
-  ): GPUBindGroup {
-    let place = compiled.groups;
+    const compiled = variant.value ??= this.#compile(kernel, constants);
+    let place = compiled.dispatches;
     for (const name of compiled.buffers) place = place.at(buffers[name].id);
-    return place.value ??= this.#makeGroup(compiled, uniforms, buffers);
+    const found = place.value ??= this.#make(compiled, { kernel, constants, buffers });
+    if (last) last.next = found;
+    return this.#last = found;
   }
 
   /** Forgets all bind groups: some of their buffers are about to be destroyed. */
   dropBindGroups(): void {
-    for (const { groups } of this.#layouts.values()) groups.clear();
+    for (const { dispatches } of this.#used) dispatches.clear();
+    this.#used.clear();
     this.#groups = 0;
+    this.#last = undefined;
   }
 
-  #makeGroup(
-    { layout, buffers: names }: CompiledKernel,
-    uniforms: GPUBuffer,
-    buffers: Readonly<Record<string, PooledBuffer>>,
-  ): GPUBindGroup {
+  #make(compiled: CompiledKernel, { kernel, constants, buffers }: Wanted): PreparedDispatch {
     if (this.#groups === MAXIMUM_GROUPS) this.dropBindGroups();
     this.#groups++;
-    return this.#device.createBindGroup({
+    this.#used.add(compiled);
+    const { pipeline, layout, buffers: names, params } = compiled;
+    const bound = names.map((name) => buffers[name]);
+    const group = this.#device.createBindGroup({
       layout,
       entries: [
-        { binding: 0, resource: { buffer: uniforms, size: UNIFORM_SLOT } },
-        ...names.map((name, i) => ({
-          binding: i + 1,
-          resource: { buffer: buffers[name].buffer },
-        })),
+        { binding: 0, resource: { buffer: this.#uniforms, size: UNIFORM_SLOT } },
+        ...bound.map(({ buffer }, i) => ({ binding: i + 1, resource: { buffer } })),
       ],
     });
+    return {
+      kernel,
+      constants: Object.values(constants ?? {}),
+      names,
+      buffers: bound,
+      params,
+      pipeline,
+      group,
+      next: undefined,
+    };
   }
 
   #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
     const access = Object.values(kernel.buffers);
     const signature = access.join();
-    let shared = this.#layouts.get(signature);
-    if (!shared) {
+    let layout = this.#layouts.get(signature);
+    if (!layout) {
       const entries: GPUBindGroupLayoutEntry[] = [
         {
           binding: 0,
@@ -112,22 +158,22 @@ export class PipelineCache {
           buffer: { type: mode === "read" ? "read-only-storage" : "storage" },
         })),
       ];
-      shared = { layout: this.#device.createBindGroupLayout({ entries }), groups: new Trie() };
-      this.#layouts.set(signature, shared);
+      layout = this.#device.createBindGroupLayout({ entries });
+      this.#layouts.set(signature, layout);
     }
     this.#device.pushErrorScope("validation");
     let module = this.#modules.get(kernel);
     if (!module) {
       module = this.#device.createShaderModule({
         label: kernel.name,
-        code: prelude + kernel.source,
+        code: this.#directives + prelude + kernel.source,
       });
       this.#modules.set(kernel, module);
     }
     const values = Object.entries(constants ?? {}).map(([name, value]) => [name, Number(value)]);
     const pipeline = this.#device.createComputePipeline({
       label: kernel.name,
-      layout: this.#device.createPipelineLayout({ bindGroupLayouts: [shared.layout] }),
+      layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main", constants: Object.fromEntries(values) },
     });
     this.#device.popErrorScope().then((error) => {
@@ -137,10 +183,34 @@ export class PipelineCache {
     });
     return {
       pipeline,
-      ...shared,
+      layout,
       buffers: Object.keys(kernel.buffers),
-      params: Object.keys(kernel.params),
-      isFloat: Object.values(kernel.params).map((type) => type === "f32"),
+      params: Object.entries(kernel.params).map(([name, type]) => ({
+        name,
+        isFloat: type === "f32",
+      })),
+      dispatches: new Trie(),
     };
   }
+}
+
+/** What a dispatch is prepared from. */
+interface Wanted {
+  readonly kernel: Kernel;
+  readonly constants: Constants | undefined;
+  readonly buffers: Readonly<Record<string, PooledBuffer>>;
+}
+
+function isSame(dispatch: PreparedDispatch, { kernel, constants, buffers }: Wanted): boolean {
+  if (dispatch.kernel !== kernel) return false;
+  let count = 0;
+  for (const name in constants) {
+    if (constants[name] !== dispatch.constants[count++]) return false;
+  }
+  if (count !== dispatch.constants.length) return false;
+  const { names } = dispatch;
+  for (let i = 0; i < names.length; i++) {
+    if (buffers[names[i]] !== dispatch.buffers[i]) return false;
+  }
+  return true;
 }

@@ -123,14 +123,16 @@ export function backward(loss: Tensor): void {
   noGrad(() => {
     using _ = new Scope(gpu);
     const grads = new Map<Node, Tensor>([[loss.node!, fill(gpu, loss.shape, 1)]]);
+    using scope = new Scope(gpu); // what a single node's backward makes
     for (const node of reachable(loss.node!)) {
       const grad = grads.get(node);
       grads.delete(node);
       if (!grad) continue;
-      using scope = new Scope(gpu);
-      node.run(grad).forEach((inputGrad, i) => {
+      const inputGrads = node.run(grad);
+      for (let i = 0; i < inputGrads.length; i++) {
         const target = node.targets[i];
-        if (!target) return;
+        const inputGrad = inputGrads[i];
+        if (!target) continue;
         if (!inputGrad) throw new Error(`backward of ${node.op} gave no gradient for input ${i}`);
         if (target instanceof Node) {
           const sum = accumulate(grads.get(target) ?? null, inputGrad);
@@ -139,8 +141,9 @@ export function backward(loss: Tensor): void {
         } else {
           target.grad = accumulate(target.grad, inputGrad).keep();
         }
-      });
+      }
       grad.dispose();
+      scope.clear();
     }
   });
 }

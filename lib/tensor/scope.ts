@@ -60,16 +60,21 @@ export class Scope implements Disposable {
     node.owner = this.#stack[0].#nodes.add(node);
   }
 
-  /** Frees what it owns. */
-  [Symbol.dispose](): void {
-    if (this.#stack.at(-1) !== this) throw new Error("scopes must end in reverse order");
-    this.#stack.pop();
+  /** Frees what it owns, and stays open. */
+  clear(): void {
     for (const tensor of this.#tensors) {
       tensor.scope = null;
       tensor.dispose();
     }
-    for (const node of this.#nodes) node.release();
     this.#tensors.clear();
+    for (const node of this.#nodes) node.release();
+  }
+
+  /** Frees what it owns. */
+  [Symbol.dispose](): void {
+    if (this.#stack.at(-1) !== this) throw new Error("scopes must end in reverse order");
+    this.#stack.pop();
+    this.clear();
   }
 }
 

@@ -38,6 +38,8 @@ export class Tensor implements Disposable {
   readonly gpu: Gpu;
   /** Sizes of its axes; `[]` for a scalar. */
   readonly shape: Shape;
+  /** Number of elements. */
+  readonly size: number;
   /** Type of its elements. */
   readonly dtype: DType;
   /** Whether it is a parameter: `backward` fills its {@linkcode grad}. */
@@ -54,6 +56,7 @@ export class Tensor implements Disposable {
     this.gpu = storage.gpu;
     this.#storage = storage;
     this.shape = shape;
+    this.size = sizeOf(shape);
     this.dtype = dtype;
     if (scoped) currentScope(this.gpu)?.adopt(this);
   }
@@ -88,11 +91,6 @@ export class Tensor implements Disposable {
   /** A scalar. */
   static scalar(gpu: Gpu, value: number): Tensor {
     return Tensor.from(gpu, [value], []);
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return sizeOf(this.shape);
   }
 
   /** The buffer that holds the elements. Throws after the tensor was freed. */

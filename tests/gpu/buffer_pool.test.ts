@@ -2,6 +2,10 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { BufferPool } from "../../lib/gpu/buffer_pool.ts";
 import { gpu } from "../gpu.ts";
 
+const fail = (error: Error) => {
+  throw error;
+};
+
 Deno.test("a buffer that was given back is lent again for the same size only", () => {
   const pool = new BufferPool(gpu.device, fail);
   const first = pool.acquire(64);
@@ -20,6 +24,14 @@ Deno.test("a buffer that was given back is lent again for the same size only", (
     peakBytes: 208,
   });
   for (const id of [first.id, other.id]) assert(Number.isInteger(id));
+});
+
+Deno.test("the oldest idle buffer is lent first, in whatever order they came back", () => {
+  const pool = new BufferPool(gpu.device, fail);
+  const buffers = Array.from({ length: 5 }, () => pool.acquire(64));
+  for (const i of [3, 0, 4, 2, 1]) pool.release(buffers[i]);
+  const again = buffers.map(() => pool.acquire(64));
+  assertEquals(again.map(({ id }) => id), buffers.map(({ id }) => id));
 });
 
 Deno.test("sizes are rounded up to whole vec4s, and nothing is empty", () => {

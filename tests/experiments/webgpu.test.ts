@@ -1,0 +1,21 @@
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { parseEvaluateOptions, parseOptions } from "../../experiments/harness/options.ts";
+import { openGpu } from "../../experiments/harness/webgpu.ts";
+import { InputError } from "../../lib/errors.ts";
+
+Deno.test("--webgpu names an implementation, by default Deno's", async () => {
+  assertEquals(parseOptions([]).webgpu, "deno");
+  assertEquals(parseOptions(["--webgpu", "dawn"]).webgpu, "dawn");
+  assertEquals(parseEvaluateOptions(["run", "--webgpu=dawn"]).webgpu, "dawn");
+  assertThrows(() => parseOptions(["--webgpu", "metal"]), InputError, "choose deno or dawn");
+  using gpu = await openGpu("deno");
+  assertEquals(gpu.info.name.length > 0, true);
+});
+
+Deno.test({
+  name: "without leave to run native code Dawn is refused with the remedy, and not fetched",
+  permissions: { ffi: false, read: true, env: true, sys: true, write: true },
+  fn: async () => {
+    await assertRejects(() => openGpu("dawn"), InputError, "with --allow-ffi");
+  },
+});

@@ -1,0 +1,126 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../lib/errors.ts";
+import { Gpu } from "../../lib/gpu/gpu.ts";
+import { injectLora } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import { add } from "../../lib/tensor/ops/arithmetic.ts";
+import { ones } from "../../lib/tensor/ops/fill.ts";
+import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
+import { reshape } from "../../lib/tensor/ops/movement.ts";
+import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { Adam } from "../../lib/train/optimizer.ts";
+import { disc, wave } from "../sam/seeded.ts";
+import { RecordingGpu } from "./recording_gpu.ts";
+
+Deno.test("the engine uses the WebGPU object it was given and no other", async () => {
+  const recorder = new RecordingGpu();
+  Object.defineProperty(navigator, "gpu", {
+    configurable: true,
+    get: () => {
+      throw new Error("navigator.gpu was read");
+    },
+  });
+  try {
+    using gpu = await Gpu.open({ gpu: recorder.gpu });
+    using _ = new Scope(gpu);
+    const x = Tensor.from(gpu, [1, 2, 3], [3]);
+    assertEquals([...await add(x, ones(gpu, [3])).data()], [2, 3, 4]);
+  } finally {
+    Reflect.deleteProperty(navigator, "gpu");
+  }
+  assertEquals(recorder.count("GPU.requestAdapter"), 1);
+  assertEquals(recorder.count("GPUAdapter.requestDevice"), 1);
+  assertEquals(recorder.count("GPUComputePassEncoder.dispatchWorkgroups"), 2);
+  assertEquals(recorder.count("GPUQueue.submit"), 1);
+});
+
+Deno.test("steps of MobileSAM make no buffer and no bind group from the second on, and never wait", async () => {
+  const recorder = new RecordingGpu();
+  using gpu = await Gpu.open({ gpu: recorder.gpu });
+  const sam = await buildMobileSam(gpu);
+  await injectLora(sam, { r: 4, lora_alpha: 4, random: new Random(0) });
+  using adam = new Adam(sam.trainableParameters().map(([, tensor]) => tensor), { maxGradNorm: 1 });
+  const side = 64;
+  const step = () => {
+    using _ = new Scope(gpu);
+    const x = Tensor.from(gpu, wave(2, side), [2, side, side, 3]);
+    const target = Tensor.from(gpu, disc(2, side, side), [2, side, side]);
+    const { masks } = sam.decode(sam.imageEncoder.forward(x), [
+      { box: [8, 8, 40, 44] },
+      { box: [16, 8, 52, 44] },
+    ]);
+    const size = [side, side] as const;
+    const logits = sam.postprocessMasks(masks, { input: size, original: size });
+    diceBceLoss(reshape(logits, [2, side, side]), target).loss.backward();
+    adam.step(1e-3);
+  };
+  step();
+  step();
+  await gpu.finish();
+  recorder.calls = [];
+  const dispatches = gpu.dispatches;
+  for (let i = 0; i < 3; i++) step();
+  assertEquals(
+    recorder.count("GPUComputePassEncoder.dispatchWorkgroups"),
+    gpu.dispatches - dispatches,
+  );
+  assert(gpu.dispatches - dispatches > 1000);
+  for (
+    const method of [
+      "GPUDevice.createBuffer",
+      "GPUDevice.createBindGroup",
+      "GPUDevice.createComputePipeline",
+      "GPUQueue.onSubmittedWorkDone",
+      "GPUBuffer.mapAsync",
+    ]
+  ) assertEquals(recorder.count(method), 0, method);
+  await gpu.finish();
+  sam.dispose();
+});
+
+/** Deno's implementation on a device with memory for tensors of so many bytes. */
+function smallGpu(bytes: number): GPU {
+  let held = 0;
+  let refused = false;
+  return new RecordingGpu({
+    "GPUDevice.createBuffer": (real, descriptor) => {
+      const { size, usage } = descriptor as GPUBufferDescriptor;
+      if (usage & GPUBufferUsage.STORAGE) {
+        refused = held + size > bytes;
+        if (!refused) held += size;
+      }
+      return real(descriptor);
+    },
+    "GPUDevice.popErrorScope": async (real) => {
+      const error = refused ? new GPUOutOfMemoryError("none left") : null;
+      refused = false;
+      return await real() ?? error;
+    },
+  }).gpu;
+}
+
+Deno.test("a tensor that the GPU has no memory for is told with its shape, its bytes and the remedy", async () => {
+  using gpu = await Gpu.open({ gpu: smallGpu(2 ** 21) });
+  using held = ones(gpu, [2 ** 18]);
+  await gpu.finish();
+  const refused = Tensor.empty(gpu, [4, 512, 256]);
+  await assertRejects(
+    () => gpu.finish(),
+    InputError,
+    "the GPU has no memory for a tensor [4, 512, 256], 2.0 MiB beside the 1.0 MiB held: " +
+      "take a smaller batch (--batch-size) or side (--side), or --checkpoint-activations",
+  );
+  refused.dispose();
+  assertEquals(gpu.memory.buffers, 1, "it is not lent again");
+  assertEquals(gpu.memory.bytes, 2 ** 20);
+  assertEquals((await held.data())[7], 1, "the device goes on working");
+});
+
+Deno.test("a buffer without memory is not lent again when it came back before the device said so", async () => {
+  using gpu = await Gpu.open({ gpu: smallGpu(2 ** 20) });
+  Tensor.empty(gpu, [2 ** 20]).dispose();
+  await assertRejects(() => gpu.finish(), InputError, "no memory for a tensor [1048576]");
+  assertEquals(gpu.memory, { buffers: 0, live: 0, bytes: 0, liveBytes: 0, peakBytes: 2 ** 22 });
+});
