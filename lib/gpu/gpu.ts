@@ -179,11 +179,12 @@ export class Gpu implements Disposable {
     dispatch: Dispatch<Buffers, Parameters>,
   ): void {
     this.#check();
-    const [x, y = 1, z = 1] = dispatch.workgroups;
+    const { workgroups } = dispatch;
+    const x = workgroups[0], y = workgroups[1] ?? 1, z = workgroups[2] ?? 1;
     if (Math.max(x, y, z) > MAXIMUM_WORKGROUPS) {
       throw new Error(
         `kernel ${kernel.name}: ${
-          dispatch.workgroups.join(" x ")
+          workgroups.join(" x ")
         } workgroups are more than ${MAXIMUM_WORKGROUPS} along one dimension`,
       );
     }

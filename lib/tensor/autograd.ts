@@ -73,7 +73,8 @@ export class Node {
 
   /** Frees what it saved. */
   release(): void {
-    this.#saved?.forEach((tensor) => tensor.dispose());
+    if (!this.#saved) return;
+    for (const tensor of this.#saved) tensor.dispose();
     this.#saved = null;
     this.owner?.delete(this);
   }

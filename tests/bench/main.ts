@@ -6,18 +6,19 @@ import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { benchKernels } from "./kernels.ts";
 import { table } from "./measure.ts";
+import { benchMemory, memoryRows } from "./memory.ts";
 import { writeRecord } from "./record.ts";
 import { benchSteps, type StepResult } from "./steps.ts";
 
 const usage = `usage: deno task bench [options]
 
-  --only NAME   one part: kernels, steps or start
+  --only NAME   one part: kernels, steps, start or memory (minutes; not run unless named)
   --json FILE   write figures, adapter and versions to FILE
   --rounds N    timed runs of each (default 5)
   --long        steps at side 1024 too
 `;
 
-const PARTS = ["kernels", "steps", "start"];
+const PARTS = ["kernels", "steps", "start", "memory"];
 
 /** Seconds to the first loss in a new process: with an empty shader cache, then with a full one. */
 async function benchStart(): Promise<{ coldSeconds: number; warmSeconds: number }> {
@@ -107,6 +108,12 @@ await runMain(async () => {
     results.start = start;
     const rows = [["cold", start.coldSeconds], ["warm", start.warmSeconds]];
     console.log(table(["Start to first loss, MobileSAM 256", "s"], rows) + "\n");
+  }
+  if (only === "memory") {
+    const memory = await benchMemory();
+    results.memory = memory;
+    const head = ["1,000 training steps", "resident MiB", "growth %", "GPU MiB", "growth %"];
+    console.log(table(head, memoryRows(memory)) + "\n");
   }
   const command = ["deno task bench", ...Deno.args].join(" ");
   await writeRecord(gpu.info, { command, loadAtStart, results, json });

@@ -71,7 +71,9 @@ export function gemm(spec: Gemm): void {
     activation,
   }, gpu.subgroupSize);
   gpu.run(plan.kernel, {
-    ...plan,
+    constants: plan.constants,
+    params: plan.params,
+    workgroups: plan.workgroups,
     buffers: {
       a: a.tensor.buffer,
       b: b.tensor.buffer,
