@@ -32,6 +32,7 @@ export * from "./lib/gpu/gpu.ts";
 export type { Constants } from "./lib/gpu/pipelines.ts";
 
 export * from "./lib/tensor/autograd.ts";
+export * from "./lib/tensor/checkpoint.ts";
 export * from "./lib/tensor/scope.ts";
 export * from "./lib/tensor/shape.ts";
 export * from "./lib/tensor/tensor.ts";

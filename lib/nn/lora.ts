@@ -2,6 +2,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { InputError } from "../errors.ts";
 import type { Random } from "../random.ts";
 import { noGrad } from "../tensor/autograd.ts";
+import { drawOnce } from "../tensor/checkpoint.ts";
 import { add, div, mul, sub } from "../tensor/ops/arithmetic.ts";
 import { dropout } from "../tensor/ops/dropout.ts";
 import { times } from "../tensor/ops/products.ts";
@@ -144,7 +145,7 @@ export class LoraLinear extends Linear {
       const y = mul(loraLinear(x, { weight, bias: null, loraA, loraB, scaling }), factor);
       return bias ? add(y, bias) : y;
     }
-    const seed = (this.#seed + 7919 * this.#dropouts++) >>> 0;
+    const seed = drawOnce(() => (this.#seed + 7919 * this.#dropouts++) >>> 0);
     const dropped = dropout(x, { p: this.dropout, seed });
     const plain = linear(x, weight, bias);
     if (!factor) {

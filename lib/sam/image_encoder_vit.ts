@@ -12,7 +12,7 @@ import { windowPartition, windowUnpartition } from "../tensor/ops/window.ts";
 import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { MLPBlock } from "./common.ts";
-import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
+import { checkpointStage, type EncoderStage, type ImageEncoder } from "./image_encoder.ts";
 
 /** Sizes of an {@linkcode ImageEncoderViT}; the defaults are SAM ViT-B's. */
 export interface ImageEncoderViTOptions {
@@ -203,6 +203,8 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
   readonly imageSize: number;
   /** Blocks that attend to the whole image, counted from 0. */
   readonly globalAttnIndexes: readonly number[];
+  /** Whether backward computes each stage again from its input. */
+  checkpointActivations = false;
 
   /**
    * Makes an empty encoder.
@@ -269,7 +271,7 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
   /** The encoder in the order of computation, cut where one tensor flows. */
   stages(): EncoderStage[] {
     const [conv1, norm1, conv2, norm2] = this.neck;
-    return [
+    const stages: EncoderStage[] = [
       {
         name: "patch_embed",
         modules: [this.patchEmbed],
@@ -287,6 +289,7 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
         run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
       },
     ];
+    return this.checkpointActivations ? stages.map(checkpointStage) : stages;
   }
 
   /**

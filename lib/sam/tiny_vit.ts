@@ -10,7 +10,7 @@ import { gelu } from "../tensor/ops/unary.ts";
 import { windowPartition, windowUnpartition } from "../tensor/ops/window.ts";
 import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
+import { checkpointStage, type EncoderStage, type ImageEncoder } from "./image_encoder.ts";
 
 /** Sizes of a TinyViT; the defaults are MobileSAM's TinyViT-5M. */
 export interface TinyViTOptions {
@@ -279,6 +279,8 @@ export class TinyViT extends Module implements ImageEncoder {
   readonly layers: (ConvLayer | BasicLayer)[];
   /** SAM's 1x1 and 3x3 convolutions to the embedding's channels, each with a LayerNorm. */
   readonly neck: [Conv2d, LayerNorm, Conv2d, LayerNorm];
+  /** Whether backward computes each stage again from its input. */
+  checkpointActivations = false;
 
   /** Makes an empty encoder. */
   constructor(gpu: Gpu, options: TinyViTOptions = {}) {
@@ -353,7 +355,7 @@ export class TinyViT extends Module implements ImageEncoder {
       modules: this.neck,
       run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
     });
-    return stages;
+    return this.checkpointActivations ? stages.map(checkpointStage) : stages;
   }
 
   /** [B, S, S, 3], normalised -> [B, S/16, S/16, outChannels] */

@@ -31,13 +31,33 @@ export interface Application<Saved extends readonly Tensor[]> {
   readonly saved: Saved;
   /** Its backward: there is no op without one. */
   readonly backward: Backward<Saved>;
+  /** Parameters upstream that are no inputs: backward itself adds to their gradients. */
+  readonly parameters?: readonly Tensor[];
 }
+
+/** A tensor in the form in which the tape keeps it until backward reads it. */
+export interface SavedTensor {
+  /** The tensor again; what is made anew belongs to the open scope. */
+  unpack(): Tensor;
+  /** Frees what is kept. */
+  dispose(): void;
+}
+
+/** Chooses the form in which a tensor that an op saves is kept. */
+export type Pack = (tensor: Tensor, application: Application<readonly Tensor[]>) => SavedTensor;
 
 /** Where a gradient goes: a parameter, the node that computed the input, or nowhere. */
 export type GradientTarget = Tensor | Node | null;
 
 let nodes = 0;
 let recording = true;
+let packing: Pack = keepAsIs;
+
+/** Keeps a saved tensor by a handle of its own. */
+export function keepAsIs(tensor: Tensor): SavedTensor {
+  const alias = tensor.alias();
+  return { unpack: () => alias, dispose: () => alias.dispose() };
+}
 
 /** A recorded application: what backward needs, and nothing of the forward's other memory. */
 export class Node {
@@ -50,13 +70,13 @@ export class Node {
   /** The set that keeps it for a scope to release. */
   owner: Set<Node> | null = null;
   readonly #backward: Backward<readonly Tensor[]>;
-  #saved: readonly Tensor[] | null;
+  #saved: readonly SavedTensor[] | null;
 
   /** Saves what backward reads. */
   constructor(application: Application<readonly Tensor[]>) {
     this.op = application.op;
     this.targets = application.inputs.map((input) => input.isParameter ? input : input.node);
-    this.#saved = application.saved.map((tensor) => tensor.alias());
+    this.#saved = application.saved.map((tensor) => packing(tensor, application));
     this.#backward = application.backward;
   }
 
@@ -66,7 +86,7 @@ export class Node {
       throw new Error(`backward through ${this.op} a second time: run the forward pass again`);
     }
     const needs = this.targets.map((target) => target !== null);
-    const grads = this.#backward(grad, this.#saved, needs);
+    const grads = this.#backward(grad, this.#saved.map((saved) => saved.unpack()), needs);
     this.release();
     return grads;
   }
@@ -74,7 +94,7 @@ export class Node {
   /** Frees what it saved. */
   release(): void {
     if (!this.#saved) return;
-    for (const tensor of this.#saved) tensor.dispose();
+    for (const saved of this.#saved) saved.dispose();
     this.#saved = null;
     this.owner?.delete(this);
   }
@@ -87,8 +107,9 @@ export class Node {
 export function record<const Saved extends readonly Tensor[]>(
   application: Application<Saved>,
 ): Tensor {
-  const { inputs, output } = application;
-  if (recording && inputs.some((input) => input.requiresGrad)) {
+  const { inputs, output, parameters } = application;
+  const upstream = (tensor: Tensor) => tensor.requiresGrad;
+  if (recording && (inputs.some(upstream) || parameters?.some(upstream))) {
     // Saved is what `saved` holds, so the node may hand it back under that type.
     output.node = new Node(application as unknown as Application<readonly Tensor[]>);
     currentScope(output.gpu)?.adoptNode(output.node);
@@ -98,8 +119,17 @@ export function record<const Saved extends readonly Tensor[]>(
 
 /** Runs `compute` without recording: for validation and inference. */
 export function noGrad<T>(compute: () => T): T {
+  return withRecording(false, compute);
+}
+
+/** Runs `compute` with recording, as within `noGrad` it would not be. */
+export function enableGrad<T>(compute: () => T): T {
+  return withRecording(true, compute);
+}
+
+function withRecording<T>(on: boolean, compute: () => T): T {
   const before = recording;
-  recording = false;
+  recording = on;
   try {
     return compute();
   } finally {
@@ -107,25 +137,39 @@ export function noGrad<T>(compute: () => T): T {
   }
 }
 
+/** Runs `compute`; what its ops save is kept in the form that `pack` gives it. */
+export function packSaved<T>(pack: Pack, compute: () => T): T {
+  const before = packing;
+  packing = pack;
+  try {
+    return compute();
+  } finally {
+    packing = before;
+  }
+}
+
 /**
- * Back-propagates from a scalar to every parameter upstream, adding to their `grad`. The tape is
- * consumed.
+ * Back-propagates to every parameter upstream, adding to their `grad`. The tape is consumed.
  *
- * @throws {Error} if the tensor is not a scalar or no parameter lies upstream.
+ * @param output Usually the loss.
+ * @param grad Gradient of the loss with respect to it; without one, `output` is the loss itself.
+ * @throws {Error} if no parameter lies upstream, or there is no gradient and more than one element.
  */
-export function backward(loss: Tensor): void {
-  if (loss.size !== 1) {
+export function backward(output: Tensor, grad?: Tensor): void {
+  if (!grad && output.size !== 1) {
     throw new Error(
-      `backward starts at a scalar, not at ${shapeText(loss.shape)}: reduce it first`,
+      `backward starts at a scalar, not at ${shapeText(output.shape)}: reduce it first`,
     );
   }
-  if (!loss.node) throw new Error("backward: no parameter lies upstream of this tensor");
-  const { gpu } = loss;
+  const { gpu, node: last } = output;
+  if (!last) throw new Error("backward: no parameter lies upstream of this tensor");
   noGrad(() => {
     using _ = new Scope(gpu);
-    const grads = new Map<Node, Tensor>([[loss.node!, fill(gpu, loss.shape, 1)]]);
-    using scope = new Scope(gpu); // what a single node's backward makes
-    for (const node of reachable(loss.node!)) {
+    const grads = new Map<Node, Tensor>([
+      [last, grad?.detach() ?? fill(gpu, output.shape, 1)],
+    ]);
+    using scope = new Scope(gpu); // what a single node\'s backward makes
+    for (const node of reachable(last)) {
       const grad = grads.get(node);
       grads.delete(node);
       if (!grad) continue;
