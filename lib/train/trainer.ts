@@ -17,15 +17,21 @@ import { Adam } from "./optimizer.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import type { SliceModel } from "./slice_model.ts";
 
-/** Steps between read-backs: each stalls the queue for about 10 ms under Deno. */
-const STEPS_PER_SYNC = 8;
+/** Batches between read-backs: each stalls the queue for about 10 ms under Deno. */
+const BATCHES_PER_SYNC = 8;
 
 /** How to train. */
 export interface FitOptions {
   /** Passes over the training slices. */
   readonly epochs: number;
-  /** Slices a step. Default 4. */
+  /** Slices that are computed at a time. Default 4. */
   readonly batchSize?: number;
+  /**
+   * Batches whose gradients an optimiser step takes together, as if they were one batch: less memory
+   * for the same numbers, but for dropout, which draws by batch. The last step of an epoch takes what
+   * is left. Default 1.
+   */
+  readonly gradientAccumulationSteps?: number;
   /** The highest learning rate. Default 1e-3. */
   readonly learningRate?: number;
   /** Steps of linear warm-up. Default 20. */
@@ -53,6 +59,7 @@ export interface FitOptions {
 /** The values that {@linkcode fit} uses where none is given. */
 export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   batchSize: 4,
+  gradientAccumulationSteps: 1,
   learningRate: 1e-3,
   warmupSteps: 20,
   schedule: "cosine",
@@ -159,11 +166,13 @@ export async function fit(
     maxGradNorm: options.maxGradNorm,
   });
   const random = new Random(options.seed).fork("training");
-  const stepsPerEpoch = planBatches(data.train, options).length;
+  const batchesPerStep = options.gradientAccumulationSteps;
+  const stepsPerEpoch = Math.ceil(planBatches(data.train, options).length / batchesPerStep);
   const totalSteps = options.epochs * stepsPerEpoch;
   const epochs: EpochMetrics[] = [];
   let best = { epoch: 0, dice: -1, weights: [] as Float32Array[] };
   let step = 0;
+  let batches = 0;
 
   for (let epoch = 1; epoch <= options.epochs; epoch++) {
     const order = random.fork(`epoch ${epoch}`);
@@ -175,6 +184,7 @@ export async function fit(
     // Sums of loss and Dice over the epoch's slices stay on the device until they are read.
     using totals = zeros(gpu, [2]).keep();
     let done = 0;
+    let batch = 0;
     let learningRate = 0;
     let mean = { loss: 0, dice: 0 };
     {
@@ -186,20 +196,26 @@ export async function fit(
           drawPrompt(kind, { mask, width, height, random: order, point: "random" })
         );
         learningRate = learningRateAt(step, { ...options, totalSteps });
+        const first = batch - batch % batchesPerStep;
+        const together = plan.slice(first, first + batchesPerStep);
+        const slicesOfStep = together.reduce((sum, { length }) => sum + length, 0);
+        const lastOfStep = ++batch === first + together.length;
         {
           using _ = new Scope(gpu);
           const target = model.target(samples);
           const logits = model.decode(model.encode(samples), samples, prompts);
-          const { loss } = diceBceLoss(logits, target);
+          // The loss is a mean over slices: a batch's part of the step's mean is its share of them.
+          const share = slices.length / slicesOfStep;
+          const { loss } = diceBceLoss(logits, target, { diceWeight: share, bceWeight: share });
           loss.backward();
-          optimizer.step(learningRate);
+          if (lastOfStep) optimizer.step(learningRate);
           const dice = sum(diceScore(logits, target));
-          const sums = [reshape(scale(loss.detach(), slices.length), [1]), reshape(dice, [1])];
+          const sums = [reshape(scale(loss.detach(), slicesOfStep), [1]), reshape(dice, [1])];
           addInPlace(totals, concat(sums, 0));
         }
-        step++;
+        if (lastOfStep) step++;
         done += slices.length;
-        if (step % STEPS_PER_SYNC === 0 || done === data.train.length) {
+        if (++batches % BATCHES_PER_SYNC === 0 || done === data.train.length) {
           const [loss, dice] = await totals.data();
           requireFinite(loss, step, options.learningRate);
           mean = { loss: loss / done, dice: dice / done };
@@ -222,7 +238,7 @@ export async function fit(
       validationLoss: validation.losses[options.validationPrompt]!,
       validationDice: meanDice(validation, options.validationPrompt),
       learningRate,
-      steps: plan.length,
+      steps: stepsPerEpoch,
       seconds,
     };
     epochs.push(metrics);
