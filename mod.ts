@@ -33,6 +33,7 @@ export type { Constants } from "./lib/gpu/pipelines.ts";
 
 export * from "./lib/tensor/autograd.ts";
 export * from "./lib/tensor/checkpoint.ts";
+export * from "./lib/tensor/half.ts";
 export * from "./lib/tensor/scope.ts";
 export * from "./lib/tensor/shape.ts";
 export * from "./lib/tensor/tensor.ts";

@@ -119,6 +119,12 @@ export class Tensor implements Disposable {
     return this.#storage?.shared ?? false;
   }
 
+  /** Identity of its memory: the same for views and aliases. Throws after the tensor was freed. */
+  get memory(): object {
+    this.buffer; // throws if freed
+    return this.#storage!;
+  }
+
   /** Whether it was freed. */
   get disposed(): boolean {
     return this.#storage === null;

@@ -1,0 +1,72 @@
+import { packHalfKernel, unpackHalfKernel } from "../../kernels/half.ts";
+import { Gpu } from "../gpu/gpu.ts";
+import { type Application, keepAsIs, packSaved, type SavedTensor } from "./autograd.ts";
+import type { Shape } from "./shape.ts";
+import { Tensor } from "./tensor.ts";
+
+/** How activations are stored; they are always computed with as f32. */
+export type Storage = "f32" | "f16";
+
+/** Elements below which halving a tensor is not worth a dispatch. */
+const SMALLEST = 4096;
+
+/** For memory that the tape holds in halves, a handle of those. */
+const halves = new WeakMap<object, Tensor>();
+
+/**
+ * The elements as 16-bit floats (IEEE 754 binary16), two in a word: for storage, not to compute with.
+ * Rounds to the nearest: relative error at most 2^-11, absolute error at most 2^-24 below 2^-14; values
+ * beyond 65504 are held there.
+ *
+ * @returns u32 of half the size, filled up to a multiple of 2 words.
+ */
+export function packHalf(x: Tensor): Tensor {
+  const count4 = Math.ceil(x.size / 4);
+  const out = Tensor.empty(x.gpu, [2 * count4], "u32");
+  x.gpu.run(packHalfKernel, {
+    buffers: { x: x.buffer, out: out.buffer },
+    params: { count4 },
+    workgroups: Gpu.grid(Math.ceil(count4 / 64)),
+  });
+  return out;
+}
+
+/** What {@linkcode packHalf} stored, as f32 again. */
+export function unpackHalf(packed: Tensor, shape: Shape): Tensor {
+  const out = Tensor.empty(packed.gpu, shape);
+  const count4 = Math.ceil(out.size / 4);
+  packed.gpu.run(unpackHalfKernel, {
+    buffers: { x: packed.buffer, out: out.buffer },
+    params: { count4 },
+    workgroups: Gpu.grid(Math.ceil(count4 / 64)),
+  });
+  return out;
+}
+
+/**
+ * Runs `compute`; with `f16` the tape keeps the activations that backward needs in 16 bits. The forward
+ * pass is untouched and gradients stay f32: what they are computed from is rounded.
+ *
+ * Only what ops take and give is rounded, and only what a scope would free: weights are kept anyway,
+ * and what an op computed for its backward alone, such as the statistics of a normalisation, stays
+ * exact.
+ */
+export function withStorage<T>(storage: Storage, compute: () => T): T {
+  return storage === "f16" ? packSaved(keepHalf, compute) : compute();
+}
+
+function keepHalf(
+  tensor: Tensor,
+  { inputs, output }: Application<readonly Tensor[]>,
+): SavedTensor {
+  const { memory, shape } = tensor;
+  const passes = [...inputs, output].some((other) => other.memory === memory);
+  if (!passes || tensor.scope === null || tensor.dtype !== "f32" || tensor.size < SMALLEST) {
+    return keepAsIs(tensor);
+  }
+  // Several ops may save the same activation: they share its halves.
+  const known = halves.get(memory);
+  const packed = known && !known.disposed ? known.alias() : packHalf(tensor).keep();
+  halves.set(memory, packed);
+  return { unpack: () => unpackHalf(packed, shape), dispose: () => packed.dispose() };
+}
