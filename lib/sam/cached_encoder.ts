@@ -1,7 +1,13 @@
+import { type ActivationStorage, packHalf, unpackHalf } from "../tensor/half.ts";
 import { concat, slice } from "../tensor/ops/movement.ts";
 import { tidy } from "../tensor/scope.ts";
+import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { ActivationFiles } from "./activation_files.ts";
 import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
+
+/** Bytes of device memory that activations may take while they wait to be written to disk. */
+const WAITING_BYTES = 2 ** 28;
 
 /** An image to encode. */
 export interface EncoderInput {
@@ -11,30 +17,54 @@ export interface EncoderInput {
   pixels(): Float32Array;
 }
 
+/** Options of {@linkcode CachedEncoder}. */
+export interface CachedEncoderOptions {
+  /** Side S of the input. */
+  readonly side: number;
+  /** Bytes of device memory the cache may take. Default 1 GiB. */
+  readonly budget?: number;
+  /** Bytes of disk the cache may take for what device memory has no room for. Default 0. */
+  readonly diskBudget?: number;
+  /** Folder for them. Default: `activations` in the cache folder. */
+  readonly folder?: string;
+  /**
+   * How activations are stored. With `f16` they are rounded whether they come from the cache or not, so
+   * that the budgets change no number. Default `f32`.
+   */
+  readonly storage?: ActivationStorage;
+}
+
 /**
  * Runs an image encoder and remembers, for each image, what lies before the first trainable weight:
  * the whole embedding if the encoder is frozen, the activations in front of the first adapter
- * otherwise. Within a memory budget that work is done once for each image, not once an epoch.
+ * otherwise. Within its budgets that work is done once for each image, not once an epoch.
+ *
+ * What was remembered stays: images come round once an epoch, and a cache that makes room for the
+ * latest would have thrown out each before its turn.
  */
 export class CachedEncoder implements Disposable {
   readonly #encoder: ImageEncoder;
   readonly #side: number;
   readonly #budget: number;
+  readonly #storage: ActivationStorage;
+  readonly #files: ActivationFiles;
   readonly #prefix: readonly EncoderStage[];
   readonly #suffix: readonly EncoderStage[];
   readonly #cache = new Map<string, Tensor>();
+  readonly #waiting = new Map<string, Tensor>();
+  /** Shape of one image's activation, [1, ...]. */
+  #shape: Shape = [];
   #bytes = 0;
+  #waitingBytes = 0;
 
-  /**
-   * Makes an empty cache. Freeze and inject first: what is trainable now decides where it cuts.
-   *
-   * @param options.side Side S of the input.
-   * @param options.budget Bytes of device memory the cache may take. Default 1 GiB.
-   */
-  constructor(encoder: ImageEncoder, options: { side: number; budget?: number }) {
+  /** Makes an empty cache. Freeze and inject first: what is trainable now decides where it cuts. */
+  constructor(encoder: ImageEncoder, options: CachedEncoderOptions) {
+    const { side, budget = 2 ** 30, diskBudget = 0, folder, storage = "f32" } = options;
     this.#encoder = encoder;
-    this.#side = options.side;
-    this.#budget = options.budget ?? 2 ** 30;
+    this.#side = side;
+    this.#budget = budget;
+    this.#storage = storage;
+    this.#files = new ActivationFiles({ budget: diskBudget, folder });
     const stages = encoder.stages();
     const trainable = stages.findIndex(({ modules, weights = [] }) =>
       weights.some(({ isParameter }) => isParameter) ||
@@ -45,27 +75,64 @@ export class CachedEncoder implements Disposable {
     this.#suffix = stages.slice(frozen);
   }
 
-  /** Bytes that the cache holds. */
+  /** Bytes of device memory that the cache holds, but for what waits for {@linkcode settle}. */
   get bytes(): number {
     return this.#bytes;
   }
 
+  /** Bytes that the cache holds on disk. */
+  get diskBytes(): number {
+    return this.#files.bytes;
+  }
+
   /** Image embeddings [B, S/16, S/16, 256] of B images. */
   encode(inputs: readonly EncoderInput[]): Tensor {
-    const { gpu } = this.#encoder;
-    const missing = inputs.filter(({ key }) => !this.#cache.has(key));
-    return tidy(gpu, () => {
-      const fresh = new Map<string, Tensor>();
+    return tidy(this.#encoder.gpu, () => {
+      const stored = new Map<string, Tensor>();
+      const missing = new Map<string, EncoderInput>();
+      for (const input of inputs) {
+        const { key } = input;
+        if (stored.has(key) || missing.has(key)) continue;
+        const known = this.#cache.get(key) ?? this.#waiting.get(key) ?? this.#readFile(key);
+        if (known) stored.set(key, known);
+        else missing.set(key, input);
+      }
       const atOnce = imagesAtOnce(this.#side);
-      for (let start = 0; start < missing.length; start += atOnce) {
-        for (const [key, activation] of this.#runPrefix(missing.slice(start, start + atOnce))) {
-          fresh.set(key, activation);
-          this.#remember(key, activation);
+      const left = [...missing.values()];
+      while (left.length > 0) {
+        for (const [key, activation] of this.#runPrefix(left.splice(0, atOnce))) {
+          const packed = this.#storage === "f16" ? packHalf(activation) : activation;
+          stored.set(key, packed);
+          this.#remember(key, packed);
         }
       }
-      const parts = inputs.map(({ key }) => fresh.get(key) ?? this.#cache.get(key)!);
+      const parts = inputs.map(({ key }) => {
+        const part = stored.get(key)!;
+        return this.#storage === "f16" ? unpackHalf(part, this.#shape) : part;
+      });
       return run(this.#suffix, parts.length === 1 ? parts[0].detach() : concat(parts, 0));
     });
+  }
+
+  /**
+   * Writes to disk what memory had no room for. To be called between batches: until then such
+   * activations wait in device memory, 256 MiB of them at most, and what goes beyond is not kept.
+   */
+  async settle(): Promise<void> {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    this.#waitingBytes = 0;
+    const { gpu } = this.#encoder;
+    try {
+      const contents = await Promise.all(
+        waiting.map(([, tensor]) => gpu.read(tensor.buffer, 4 * tensor.size)),
+      );
+      for (const [i, [key]] of waiting.entries()) {
+        await this.#files.write(key, new Uint8Array(contents[i]));
+      }
+    } finally {
+      for (const [, tensor] of waiting) tensor.dispose();
+    }
   }
 
   /** What lies before the first trainable weight, for each image: [1, ...]. */
@@ -81,21 +148,41 @@ export class CachedEncoder implements Disposable {
         ? [x]
         : inputs.map((_, i) => slice(x, { axis: 0, start: i, end: i + 1 }));
     });
+    this.#shape = activations[0].shape;
     return inputs.map(({ key }, i) => [key, activations[i]]);
   }
 
-  #remember(key: string, activation: Tensor): void {
-    const bytes = 4 * activation.size;
-    if (this.#bytes + bytes > this.#budget || this.#cache.has(key)) return;
-    this.#cache.set(key, activation.alias());
-    this.#bytes += bytes;
+  #remember(key: string, stored: Tensor): void {
+    const bytes = 4 * stored.size;
+    if (this.#bytes + bytes <= this.#budget) {
+      this.#cache.set(key, stored.alias());
+      this.#bytes += bytes;
+      return;
+    }
+    const waitingBytes = this.#waitingBytes + bytes;
+    if (waitingBytes > WAITING_BYTES || !this.#files.hasRoom(waitingBytes)) return;
+    this.#waiting.set(key, stored.alias());
+    this.#waitingBytes = waitingBytes;
+  }
+
+  /** What a file holds for a key, as it was stored. */
+  #readFile(key: string): Tensor | null {
+    const content = this.#files.read(key)?.buffer;
+    if (!content) return null;
+    const { gpu } = this.#encoder;
+    return this.#storage === "f16"
+      ? Tensor.from(gpu, new Uint32Array(content), [content.byteLength / 4])
+      : Tensor.from(gpu, new Float32Array(content), this.#shape);
   }
 
   /** Frees the cache. */
   [Symbol.dispose](): void {
-    for (const activation of this.#cache.values()) activation.dispose();
-    this.#cache.clear();
-    this.#bytes = 0;
+    for (const kept of [this.#cache, this.#waiting]) {
+      for (const tensor of kept.values()) tensor.dispose();
+      kept.clear();
+    }
+    this.#bytes = this.#waitingBytes = 0;
+    this.#files[Symbol.dispose]();
   }
 }
 

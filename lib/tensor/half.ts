@@ -5,7 +5,7 @@ import type { Shape } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
 /** How activations are stored; they are always computed with as f32. */
-export type Storage = "f32" | "f16";
+export type ActivationStorage = "f32" | "f16";
 
 /** Elements below which halving a tensor is not worth a dispatch. */
 const SMALLEST = 4096;
@@ -51,7 +51,7 @@ export function unpackHalf(packed: Tensor, shape: Shape): Tensor {
  * and what an op computed for its backward alone, such as the statistics of a normalisation, stays
  * exact.
  */
-export function withStorage<T>(storage: Storage, compute: () => T): T {
+export function withStorage<T>(storage: ActivationStorage, compute: () => T): T {
   return storage === "f16" ? packSaved(keepHalf, compute) : compute();
 }
 

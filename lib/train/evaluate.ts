@@ -90,6 +90,7 @@ export async function evaluate(
     });
     // For each kind the Dice of each slice, then the mean loss: read at once.
     const values = await results.data();
+    await model.settle();
     const stride = slices.length + 1;
     kinds.forEach((kind, k) => {
       sums[kind] = (sums[kind] ?? 0) + values[k * stride + slices.length] * slices.length;

@@ -3,8 +3,24 @@ import { inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
 import { CachedEncoder } from "../sam/cached_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
+import { type ActivationStorage, withStorage } from "../tensor/half.ts";
 import { reshape } from "../tensor/ops/movement.ts";
 import { Tensor } from "../tensor/tensor.ts";
+
+/** Options of {@linkcode SliceModel}. */
+export interface SliceModelOptions {
+  /** Side S of the input; a multiple of 64. */
+  readonly side: number;
+  /** Budget in device memory of the cache of frozen activations. Default 1 GiB. */
+  readonly cacheBytes?: number;
+  /** Budget on disk for what memory has no room for. Default 0. */
+  readonly cacheDiskBytes?: number;
+  /**
+   * How the activations that are kept, for backward and in the cache, are stored; they are computed
+   * with as f32. Default `f32`.
+   */
+  readonly storage?: ActivationStorage;
+}
 
 /** SAM applied to slices of a data set: from pixels and prompts to logits on the slices' own grid. */
 export class SliceModel implements Disposable {
@@ -12,32 +28,37 @@ export class SliceModel implements Disposable {
   readonly sam: Sam;
   /** Side of the model's input, in pixels. */
   readonly side: number;
+  readonly #storage: ActivationStorage;
   readonly #encoder: CachedEncoder;
 
-  /**
-   * Wraps a model. Freeze and inject first: what is trainable now decides what the cache keeps.
-   *
-   * @param options.side Side S of the input; a multiple of 64.
-   * @param options.cacheBytes Budget of the cache of frozen activations.
-   */
-  constructor(sam: Sam, options: { side: number; cacheBytes?: number }) {
+  /** Wraps a model. Freeze and inject first: what is trainable now decides what the cache keeps. */
+  constructor(sam: Sam, options: SliceModelOptions) {
     this.sam = sam;
     this.side = options.side;
+    this.#storage = options.storage ?? "f32";
     this.#encoder = new CachedEncoder(sam.imageEncoder, {
       side: options.side,
       budget: options.cacheBytes,
+      diskBudget: options.cacheDiskBytes,
+      storage: options.storage,
     });
   }
 
   /** Image embeddings [B, S/16, S/16, 256] of slices. */
   encode(slices: readonly AugmentedSlice[]): Tensor {
-    return this.#encoder.encode(slices.map(({ slice, variant }) => ({
+    const inputs = slices.map(({ slice, variant }) => ({
       key: slice.ref.id + variant,
       pixels: () => {
         const { width, height } = slice.ref;
         return toModelInput({ data: slice.image, width, height }, { side: this.side }).data;
       },
-    })));
+    }));
+    return withStorage(this.#storage, () => this.#encoder.encode(inputs));
+  }
+
+  /** Writes to disk what the cache has no memory for; to be called between batches. */
+  async settle(): Promise<void> {
+    await this.#encoder.settle();
   }
 
   /**
@@ -53,13 +74,13 @@ export class SliceModel implements Disposable {
   ): Tensor {
     const { width, height } = slices[0].slice.ref;
     const input = inputGeometry({ width, height }, this.side);
-    const { masks } = this.sam.decode(
-      embeddings,
-      prompts.map((prompt) => scalePrompt(prompt, input)),
-    );
-    const logits = this.sam.postprocessMasks(masks, {
-      input: [input.height, input.width],
-      original: [height, width],
+    const scaled = prompts.map((prompt) => scalePrompt(prompt, input));
+    const logits = withStorage(this.#storage, () => {
+      const { masks } = this.sam.decode(embeddings, scaled);
+      return this.sam.postprocessMasks(masks, {
+        input: [input.height, input.width],
+        original: [height, width],
+      });
     });
     return reshape(logits, [slices.length, height, width]);
   }
@@ -72,7 +93,7 @@ export class SliceModel implements Disposable {
     return Tensor.from(this.sam.gpu, target, [slices.length, height, width]);
   }
 
-  /** Frees the cache. */
+  /** Frees the cache, on disk too. */
   [Symbol.dispose](): void {
     this.#encoder[Symbol.dispose]();
   }

@@ -213,6 +213,7 @@ export async function fit(
           const sums = [reshape(scale(loss.detach(), slicesOfStep), [1]), reshape(dice, [1])];
           addInPlace(totals, concat(sums, 0));
         }
+        await model.settle();
         if (lastOfStep) step++;
         done += slices.length;
         if (++batches % BATCHES_PER_SYNC === 0 || done === data.train.length) {

@@ -1,7 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { Random } from "../../lib/random.ts";
 import { keepAsIs } from "../../lib/tensor/autograd.ts";
-import { packHalf, type Storage, unpackHalf, withStorage } from "../../lib/tensor/half.ts";
+import {
+  type ActivationStorage,
+  packHalf,
+  unpackHalf,
+  withStorage,
+} from "../../lib/tensor/half.ts";
 import { add, mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { layerNorm } from "../../lib/tensor/ops/layer_norm.ts";
 import { linear } from "../../lib/tensor/ops/matmul.ts";
@@ -48,7 +53,7 @@ function matrix(rows: number, phase: number): Tensor {
 }
 
 /** Bytes of the tape, output and gradients of a perceptron's block. */
-async function block(storage: Storage) {
+async function block(storage: ActivationStorage) {
   using _ = new Scope(gpu);
   const [ones, zeros, up, down] = [1, 2, CHANNELS, CHANNELS].map((rows, i) =>
     rows < CHANNELS

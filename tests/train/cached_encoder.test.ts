@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
+import { CachedEncoder, type CachedEncoderOptions } from "../../lib/sam/cached_encoder.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
+import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { assertSameBits } from "../bits.ts";
@@ -119,6 +120,117 @@ Deno.test("gradients with a cache are those without one, bit for bit", async () 
   assert(cached.some((values) => values.some((value) => value !== 0)));
   const uncached = await gradients(0);
   cached.forEach((values, i) => assertSameBits(values, uncached[i], `gradient ${i}`));
+});
+
+Deno.test("embeddings and gradients through the disk are those of memory and of no cache", async () => {
+  const folder = await Deno.makeTempDir();
+  const one = 4 * 4 * 4 * 32;
+  /** Embeddings and gradients of three epochs over four images, two at a time. */
+  const train = async (options: { budget: number; diskBudget: number }) => {
+    const sam = tinySam();
+    await adapt(sam);
+    const { made, inputs } = images();
+    const encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE, folder, ...options });
+    const results = [];
+    for (const keys of [["a", "b"], ["c", "d"], ["b", "c"], ["d", "a"], ["a", "c"], ["d", "b"]]) {
+      using _ = new Scope(gpu);
+      const embedding = encoder.encode(inputs(...keys));
+      sum(mul(embedding, embedding)).backward();
+      results.push(await embedding.data());
+      await encoder.settle();
+    }
+    for (const [, { grad }] of sam.trainableParameters()) results.push(await grad!.data());
+    const { bytes, diskBytes } = encoder;
+    encoder[Symbol.dispose]();
+    sam.dispose();
+    return { results, made, bytes, diskBytes };
+  };
+  const expected = await train({ budget: 0, diskBudget: 0 });
+  assertEquals([expected.made.length, expected.bytes, expected.diskBytes], [12, 0, 0]);
+  const within = await train({ budget: 100 * one, diskBudget: 0 });
+  const { bytes } = within;
+  for (
+    const [options, made] of [
+      [{ budget: 0, diskBudget: 100 * one }, 4], // all on disk
+      [{ budget: bytes / 2, diskBudget: 100 * one }, 4], // two in memory, two on disk
+      [{ budget: bytes / 4, diskBudget: bytes / 4 }, 4 + 2 * 2], // one each, and two made anew
+    ] as const
+  ) {
+    const actual = await train(options);
+    assertEquals(actual.made.length, made);
+    assert(actual.bytes <= options.budget && actual.diskBytes <= options.diskBudget);
+    assert(actual.diskBytes > 0);
+    actual.results.forEach((values, i) =>
+      assertSameBits(values, expected.results[i], `result ${i}`)
+    );
+  }
+  assertEquals([...Deno.readDirSync(folder)], [], "nothing is left on disk");
+  await Deno.remove(folder);
+});
+
+Deno.test("a damaged file on disk is computed again", async () => {
+  const folder = await Deno.makeTempDir();
+  const sam = tinySam();
+  const { made, inputs } = images();
+  using encoder = new CachedEncoder(sam.imageEncoder, {
+    side: SIDE,
+    budget: 0,
+    diskBudget: 2 ** 20,
+    folder,
+  });
+  const encode = async () => {
+    using _ = new Scope(gpu);
+    const values = await encoder.encode(inputs("a")).data();
+    await encoder.settle();
+    return values;
+  };
+  const expected = await encode();
+  assertSameBits(await encode(), expected, "from disk");
+  assertEquals(made, ["a"]);
+  const [own] = [...Deno.readDirSync(folder)].filter(({ isDirectory }) => isDirectory);
+  const [file] = [...Deno.readDirSync(`${folder}/${own.name}`)];
+  const path = `${folder}/${own.name}/${file.name}`;
+  Deno.writeFileSync(path, Deno.readFileSync(path).map((byte, i) => i === 77 ? byte ^ 1 : byte));
+  assertSameBits(await encode(), expected, "computed again");
+  assertEquals(made, ["a", "a"]);
+  assertSameBits(await encode(), expected, "from disk again");
+  assertEquals(made, ["a", "a"]);
+  encoder[Symbol.dispose]();
+  sam.dispose();
+  await Deno.remove(folder);
+});
+
+Deno.test("a cache of halves takes half, and its budgets change no number", async () => {
+  const folder = await Deno.makeTempDir();
+  const sam = tinySam();
+  await adapt(sam);
+  const { inputs } = images();
+  const encode = async (options: Partial<CachedEncoderOptions>) => {
+    using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE, folder, ...options });
+    const embeddings = [];
+    for (const keys of [["a", "b"], ["b", "a"], ["a"]]) {
+      using _ = new Scope(gpu);
+      embeddings.push(await noGrad(() => encoder.encode(inputs(...keys))).data());
+      await encoder.settle();
+    }
+    return { embeddings, bytes: encoder.bytes + encoder.diskBytes };
+  };
+  const exact = await encode({});
+  const halved = await encode({ storage: "f16" });
+  assertEquals(halved.bytes, exact.bytes / 2);
+  for (const options of [{ budget: 0 }, { budget: 0, diskBudget: 2 ** 24 }]) {
+    const other = await encode({ storage: "f16", ...options });
+    other.embeddings.forEach((values, i) =>
+      assertSameBits(values, halved.embeddings[i], `${JSON.stringify(options)}, batch ${i}`)
+    );
+  }
+  const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
+  const [a] = exact.embeddings;
+  const error = norm(halved.embeddings[0].map((value, i) => value - a[i])) / norm(a);
+  console.log(`embeddings from halves differ by ${error.toExponential(1)}`);
+  assert(error > 0 && error < 1e-3, `${error}`);
+  sam.dispose();
+  await Deno.remove(folder);
 });
 
 Deno.test("the cache stops at its budget and gives everything back when disposed", () => {

@@ -1,0 +1,130 @@
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { cacheDir, writeFileAtomic } from "../fs.ts";
+
+/** What is known of a file that was written. */
+interface Entry {
+  readonly path: string;
+  readonly bytes: number;
+  readonly checksum: number;
+}
+
+/** Options of {@linkcode ActivationFiles}. */
+export interface ActivationFilesOptions {
+  /** Bytes that the files may take. */
+  readonly budget: number;
+  /** Folder that the folders of all running processes lie in. Default: `activations` in the cache. */
+  readonly folder?: string;
+}
+
+/**
+ * Activations on disk for as long as one model is trained: the keys are known to this object alone and
+ * its folder goes with it, so that no other weights, input side or adapters can be mistaken for these.
+ * A process that is killed leaves its folder to the next one, which removes it.
+ *
+ * What cannot be written or read, or was damaged, is as if it had never been kept.
+ */
+export class ActivationFiles implements Disposable {
+  readonly #budget: number;
+  readonly #parent: string;
+  readonly #entries = new Map<string, Entry>();
+  #lease: { readonly folder: string; readonly lock: Deno.FsFile } | null = null;
+  #bytes = 0;
+  #written = 0;
+  #failed = false;
+
+  /** Nothing is written before the first activation is. */
+  constructor(options: ActivationFilesOptions) {
+    this.#budget = options.budget;
+    this.#parent = options.folder ?? cacheDir("activations");
+  }
+
+  /** Bytes of the files. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether so many bytes more stay within the budget. */
+  hasRoom(bytes: number): boolean {
+    return !this.#failed && this.#bytes + bytes <= this.#budget;
+  }
+
+  /** Writes what belongs to a key, unless there is no room for it. */
+  async write(key: string, content: Uint8Array): Promise<void> {
+    if (!this.hasRoom(content.length) || this.#entries.has(key)) return;
+    try {
+      this.#lease ??= lease(this.#parent);
+      const path = join(this.#lease.folder, `${this.#written++}.bin`);
+      await writeFileAtomic(path, content);
+      this.#entries.set(key, { path, bytes: content.length, checksum: crc32(content) });
+      this.#bytes += content.length;
+    } catch {
+      this.#failed = true; // a full disk costs time, not the training
+    }
+  }
+
+  /** What was written for a key; null if there is nothing, or it is no longer what was written. */
+  read(key: string): Uint8Array<ArrayBuffer> | null {
+    const entry = this.#entries.get(key);
+    if (!entry) return null;
+    try {
+      const content = Deno.readFileSync(entry.path);
+      if (content.length === entry.bytes && crc32(content) === entry.checksum) return content;
+    } catch {
+      // It is gone, or cannot be read.
+    }
+    this.#entries.delete(key);
+    this.#bytes -= entry.bytes;
+    remove(entry.path);
+    return null;
+  }
+
+  /** Removes the files. */
+  [Symbol.dispose](): void {
+    this.#entries.clear();
+    this.#bytes = 0;
+    if (!this.#lease) return;
+    release(this.#lease);
+    this.#lease = null;
+  }
+}
+
+/**
+ * Makes a folder that is this process's as long as it holds the lock on the file beside it: the system
+ * drops the lock of a process that is killed. Folders whose lock is free are removed.
+ */
+function lease(parent: string): { folder: string; lock: Deno.FsFile } {
+  Deno.mkdirSync(parent, { recursive: true });
+  for (const { name } of [...Deno.readDirSync(parent)]) {
+    if (!name.endsWith(".lock")) continue;
+    const path = join(parent, name);
+    let lock;
+    try {
+      lock = Deno.openSync(path, { read: true, write: true });
+    } catch {
+      continue; // another process removed it
+    }
+    if (lock.tryLockSync(true)) release({ folder: path.slice(0, -".lock".length), lock });
+    else lock.close();
+  }
+  const folder = join(parent, crypto.randomUUID());
+  const lock = Deno.openSync(`${folder}.lock`, { create: true, write: true });
+  lock.lockSync(true);
+  Deno.mkdirSync(folder);
+  return { folder, lock };
+}
+
+function release({ folder, lock }: { folder: string; lock: Deno.FsFile }): void {
+  remove(folder);
+  remove(`${folder}.lock`);
+  lock.close();
+}
+
+/** Removes a file or folder; one that cannot be removed stays until the next process tries. */
+function remove(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch {
+    // It is gone already, or not ours to remove.
+  }
+}
