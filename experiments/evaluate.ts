@@ -6,12 +6,11 @@ import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Progress } from "../lib/report/progress.ts";
 import { evaluate } from "../lib/train/evaluate.ts";
-import { SliceModel } from "../lib/train/slice_model.ts";
 import { adapterWeights, loadAdapter } from "../lib/weights/adapter.ts";
 import { displayName } from "./harness/config.ts";
 import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
-import { buildModel, restoreWeights, weightsFile } from "./harness/model.ts";
+import { buildModel, restoreWeights, sliceModel, weightsFile } from "./harness/model.ts";
 import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
 import { readRun, readSplit } from "./harness/run_folder.ts";
 import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
@@ -68,7 +67,7 @@ await runMain(async () => {
     const folder = join(run, "adapter");
     restoreWeights(sam, adapterWeights(await loadAdapter(folder)), folder);
   }
-  using model = new SliceModel(sam, { side: config.side });
+  using model = sliceModel(sam, { ...config, cacheMemory: 0, cacheDisk: 0 });
   const name = displayName(experiment);
   const progress = new Progress({ label: `${name} on ${dataset.name}`, total: refs.length });
   const evaluation = await evaluate(model, { reader: slices, refs }, {

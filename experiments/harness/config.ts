@@ -48,8 +48,18 @@ export const configSchema = v.strictObject({
   seed: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** Passes over the training slices. */
   epochs: positiveInteger,
-  /** Slices a step. */
+  /** Slices that are computed at a time. */
   batchSize: positiveInteger,
+  /** Batches whose gradients an optimiser step takes together. */
+  gradientAccumulationSteps: v.optional(positiveInteger, 1),
+  /** Backward computes each block again instead of keeping what lies within. */
+  checkpointActivations: v.optional(v.boolean(), false),
+  /** How activations are stored, on the tape and in the cache; they are computed with as f32. */
+  storage: v.optional(v.picklist(["f32", "f16"]), "f32"),
+  /** MiB of device memory for what lies before the first trainable weight. */
+  cacheMemory: v.optional(notNegative, 1024),
+  /** MiB of disk for what that memory has no room for. */
+  cacheDisk: v.optional(notNegative, 4096),
   /** The highest learning rate. */
   learningRate: positive,
   /** Steps of linear warm-up. */
@@ -129,6 +139,10 @@ const defaults: Config = {
   weights: null,
   side: 256,
   ...FIT_DEFAULTS,
+  checkpointActivations: false,
+  storage: "f32",
+  cacheMemory: 1024,
+  cacheDisk: 4096,
   epochs: 3,
   alpha: 16,
   dropout: 0,

@@ -10,6 +10,7 @@ import {
   buildSamVitL,
 } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
+import { SliceModel } from "../../lib/train/slice_model.ts";
 import { checkpointPath, CHECKPOINTS } from "../../lib/weights/download.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
 import type { Config, Experiment } from "./config.ts";
@@ -75,12 +76,23 @@ export async function buildModel(
   { experiment, config }: { experiment: Experiment; config: Config },
 ): Promise<Sam> {
   const sam = await buildPretrained(gpu, config);
+  sam.imageEncoder.checkpointActivations = config.checkpointActivations;
   if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
   if (experiment.kind === "lora") {
     const random = new Random(config.seed).fork("adapters");
     await injectLora(sam, { ...loraOptions(experiment, config), random });
   }
   return sam;
+}
+
+/** The model applied to slices, with the config's side and memory. */
+export function sliceModel(sam: Sam, config: Config): SliceModel {
+  return new SliceModel(sam, {
+    side: config.side,
+    cacheBytes: config.cacheMemory * 2 ** 20,
+    cacheDiskBytes: config.cacheDisk * 2 ** 20,
+    storage: config.storage,
+  });
 }
 
 /** An experiment's values by PEFT's names. */

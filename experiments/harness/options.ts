@@ -36,6 +36,9 @@ const number: Parse = (value, option) => {
 
 const numbers: Parse = (value, option) => value.split(",").map((item) => number(item, option));
 
+/** An option that takes no value. */
+const flag: Parse = () => true;
+
 const texts: Parse = (value) => value.split(",").map((item) => item.trim());
 
 /** Options that set a value of the config: [name, field, parser, argument, what it means]. */
@@ -52,7 +55,24 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["weights", "weights", text, "FILE", "the model's weights (default: MobileSAM's own)"],
   ["side", "side", number, "N", "side of the model's input, a multiple of 64 up to 1024"],
   ["epochs", "epochs", number, "N", "passes over the training slices"],
-  ["batch-size", "batchSize", number, "N", "slices a step"],
+  ["batch-size", "batchSize", number, "N", "slices at a time"],
+  [
+    "gradient-accumulation-steps",
+    "gradientAccumulationSteps",
+    number,
+    "N",
+    "batches whose gradients a step takes together",
+  ],
+  [
+    "checkpoint-activations",
+    "checkpointActivations",
+    flag,
+    "",
+    "compute blocks again in backward: less memory",
+  ],
+  ["storage", "storage", text, "NAME", "f32, or f16 to store activations in half the memory"],
+  ["cache-memory", "cacheMemory", number, "MIB", "device memory for frozen activations"],
+  ["cache-disk", "cacheDisk", number, "MIB", "disk for what that memory has no room for"],
   ["lr", "learningRate", number, "X", "highest learning rate"],
   ["warmup", "warmupSteps", number, "N", "steps of linear warm-up"],
   ["schedule", "schedule", text, "NAME", "cosine or constant"],
@@ -104,9 +124,11 @@ export function helpText(usage: string): string {
  */
 export function parseOptions(args: readonly string[]): Options {
   const known = [...otherOptions.map(([name]) => name), ...configOptions.map(([name]) => name)];
+  const flags = configOptions.filter(([, , parse]) => parse === flag).map(([name]) => name);
+  const boolean = ["help", ...flags];
   const parsed = parseArgs([...args], {
-    string: known.filter((name) => name !== "help"),
-    boolean: ["help"],
+    string: known.filter((name) => !boolean.includes(name)),
+    boolean,
     unknown: (argument, key) => {
       if (key === undefined) return true;
       throw new InputError(`there is no option ${argument.split("=")[0]}: --help lists them`);
@@ -128,7 +150,7 @@ export function parseOptions(args: readonly string[]): Options {
   const config: Record<string, unknown> = { ...preset.config };
   for (const [name, field, parse] of configOptions) {
     const given = value(name);
-    if (given === undefined) continue;
+    if (given === undefined || (parse === flag && !parsed[name])) continue;
     config[field] = parse(given, name);
     try {
       parseConfig(config, "");

@@ -8,13 +8,13 @@ import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { evaluate, type Evaluation, evaluationPrompt } from "../../lib/train/evaluate.ts";
 import { dice as diceOf, type Score, summarize } from "../../lib/train/metrics.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import type { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { type Config, displayName, type Experiment } from "./config.ts";
 import type { Environment } from "./environment.ts";
-import { buildModel, loraOptions } from "./model.ts";
+import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
 
 /** Kinds of prompt that every model is scored under; the first is the study's. */
@@ -97,7 +97,7 @@ export async function runExperiment(
 
   const sam = await buildModel(gpu, { experiment, config });
   try {
-    using model = new SliceModel(sam, { side: config.side });
+    using model = sliceModel(sam, config);
     const trainable = sam.trainableParameters();
     const metrics: EpochMetrics[] = [];
     let summary: Omit<RunSummary, keyof Scores> = {

@@ -55,3 +55,16 @@ Deno.test("the chances are those asked for, and one option does not shift the ot
   };
   assertEquals(pattern(0), pattern(1));
 });
+
+Deno.test("slices of one variant have the same pixels, those of different ones have not", () => {
+  const seen = new Map<string, string>();
+  const random = new Random(5);
+  for (let i = 0; i < 50; i++) {
+    const augmented = augment(slice, random, { horizontal: 0.5, vertical: 0.5 });
+    const pixels = augmented.slice.image.join();
+    assertEquals(seen.get(augmented.variant) ?? pixels, pixels);
+    seen.set(augmented.variant, pixels);
+  }
+  assertEquals(new Set(seen.values()).size, 4);
+  assertEquals(seen.get(""), slice.image.join());
+});
