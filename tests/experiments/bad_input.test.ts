@@ -63,6 +63,12 @@ const cases: Record<string, BadInput> = {
   "a rank named twice": { args: ["--ranks", "16,16"], says: /--ranks.*twice/ },
   "a side that is no multiple of 64": { args: ["--side", "200"], says: /--side.*200.*64/ },
   "a number that is none": { args: ["--epochs", "three"], says: /--epochs.*three/ },
+  "a storage that there is not": { args: ["--storage", "f8"], says: /--storage.*f8.*f16/ },
+  "steps of no batch": {
+    args: ["--gradient-accumulation-steps", "0"],
+    says: /--gradient-accumulation-steps.*0/,
+  },
+  "a negative budget": { args: ["--cache-disk", "-1"], says: /--cache-disk.*-1/ },
   "targets that match no Linear": {
     args: ["--targets", "attn.qvk", "--ranks", "4", "--max-train", "1", "--side", "64"],
     says: /attn\.qvk.*attn\.qkv/,

@@ -93,6 +93,22 @@ Deno.test("the same seed gives the same adapters, bit for bit, and the same scor
   }
 });
 
+Deno.test("options that save memory change no number, and are written down", async () => {
+  const memory = ["--checkpoint-activations", "--cache-memory", "0", "--cache-disk", "64"];
+  const args = ["lora_4", "--data", "data", "--out", "frugal", ...options, ...memory];
+  const { code, stdout, stderr } = await runScript("experiment.ts", args, { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  const bytes = (out: string) =>
+    Deno.readFile(join(folder, out, "lora_4", "adapter", "adapter_model.safetensors"));
+  assertEquals(await bytes("frugal"), await bytes("first"));
+  const { config } = await readJson("frugal", "lora_4", "config.json");
+  assertEquals(
+    [config.checkpointActivations, config.cacheMemory, config.cacheDisk, config.storage],
+    [true, 0, 64, "f32"],
+  );
+  assertEquals(config.gradientAccumulationSteps, 1);
+});
+
 Deno.test("the adapter is a PEFT folder that holds A and B of every adapted layer", async () => {
   const path = join(folder, "first", "lora_4", "adapter");
   const { tensors } = await readSafetensors(join(path, "adapter_model.safetensors"));
