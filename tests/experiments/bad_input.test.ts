@@ -68,7 +68,7 @@ const cases: Record<string, BadInput> = {
     args: ["--gradient-accumulation-steps", "0"],
     says: /--gradient-accumulation-steps.*0/,
   },
-  "a negative budget": { args: ["--cache-disk", "-1"], says: /--cache-disk.*-1/ },
+  "a negative budget": { args: ["--cache-disk=-1"], says: /--cache-disk.*-1/ },
   "targets that match no Linear": {
     args: ["--targets", "attn.qvk", "--ranks", "4", "--max-train", "1", "--side", "64"],
     says: /attn\.qvk.*attn\.qkv/,
