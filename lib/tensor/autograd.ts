@@ -168,7 +168,7 @@ export function backward(output: Tensor, grad?: Tensor): void {
     const grads = new Map<Node, Tensor>([
       [last, grad?.detach() ?? fill(gpu, output.shape, 1)],
     ]);
-    using scope = new Scope(gpu); // what a single node\'s backward makes
+    using scope = new Scope(gpu); // what a single node's backward makes
     for (const node of reachable(last)) {
       const grad = grads.get(node);
       grads.delete(node);
