@@ -31,6 +31,15 @@ const BLOCK = 1 << 18;
 /** DEFLATE cannot shrink by more than 1032 to 1: what a .gz claims beyond that is not in it. */
 const MAX_DEFLATE_RATIO = 1032;
 
+/** Voxels of the largest volume that is read: 1024 x 1024 x 512, 2 GiB of float32. */
+const MAX_VOXELS = 2 ** 29;
+
+/** Voxels up to which memory is taken on the header's word: 64 MiB. */
+const TRUSTED_VOXELS = 2 ** 24;
+
+/** Scans shrink to half or a tenth: beyond this, memory is taken only once the voxels were counted. */
+const TRUSTED_DEFLATE_RATIO = 16;
+
 /** Bytes that may follow the voxels; reading them checks the checksum at the end of a .gz. */
 const MAX_TRAILING_BYTES = 1 << 24;
 
@@ -92,8 +101,8 @@ interface Layout {
  * applied (a slope of 0 means no scaling); the affine is the sform, else the qform, else the voxel
  * size on the diagonal. Lengths are taken to be millimetres.
  *
- * @throws {InputError} if the file is missing, truncated, damaged, not NIfTI, not one 3D volume, or
- * holds NaN or infinite voxels.
+ * @throws {InputError} if the file is missing, truncated, damaged, not NIfTI, not one 3D volume, has
+ * more than 2^29 voxels, or holds NaN or infinite voxels or such an affine.
  */
 export async function readNifti(path: string): Promise<Volume> {
   const size = await fileSize(path);
@@ -110,6 +119,15 @@ export async function readNifti(path: string): Promise<Volume> {
           `hold: it is truncated or its header is damaged, so copy or download it again`,
       );
     }
+    if (voxels > MAX_VOXELS) {
+      throw new InputError(
+        `${path} has ${layout.shape.join(" x ")} voxels, more than the ${MAX_VOXELS} that are ` +
+          `read: crop or resample it`,
+      );
+    }
+    if (gzipped && voxels > TRUSTED_VOXELS && end > TRUSTED_DEFLATE_RATIO * size) {
+      await requireBytes(path, end);
+    }
     await bytes.skip(layout.offset - bytes.position);
     const data = await readVoxels(bytes, layout, voxels);
     await bytes.drain(MAX_TRAILING_BYTES);
@@ -125,6 +143,18 @@ export async function readNifti(path: string): Promise<Volume> {
   } finally {
     await bytes.close();
   }
+}
+
+/** Unpacks a file to nowhere, and throws if fewer bytes than promised come out. */
+async function requireBytes(path: string, promised: number): Promise<void> {
+  const bytes = new ByteReader(byteStream(path, true));
+  try {
+    await bytes.drain(promised);
+    if (bytes.position >= promised) return;
+  } finally {
+    await bytes.close();
+  }
+  throw new Error(`it unpacks to ${bytes.position} of the ${promised} bytes its header promises`);
 }
 
 async function fileSize(path: string): Promise<number> {
@@ -269,9 +299,8 @@ function parseHeader(
   const datatype = parsed.datatypeCode;
   if (!(datatype in DATATYPES)) {
     throw new InputError(
-      `${path} has voxels of NIfTI datatype ${datatype} (${
-        parsed.getDatatypeCodeString(datatype).trim()
-      }): convert it to an integer or floating-point type of at most 64 bits`,
+      `${path} has voxels of NIfTI datatype ${datatype}: convert it to an integer or ` +
+        `floating-point type of at most 64 bits`,
     );
   }
   if (!Number.isInteger(offset) || offset < bytes.length) {
@@ -285,20 +314,32 @@ function parseHeader(
   const intercept = scaled && Number.isFinite(parsed.scl_inter) ? parsed.scl_inter : 0;
 
   const affine = headerAffine(parsed, view, littleEndian);
+  if (!affine.every(isFloat32)) {
+    throw new InputError(
+      `${path} has an affine that is not finite (${
+        affine.subarray(0, 12).join(", ")
+      }): its header ` +
+        `is damaged, so copy or download it again`,
+    );
+  }
   const columns = [0, 1, 2].map((c) => Math.hypot(affine[c], affine[4 + c], affine[8 + c]));
   const spacing = columns.map((column, i) => {
     const size = Math.abs(parsed.pixDims[1 + i]);
-    return size > 0 && Number.isFinite(size) ? size : column > 0 ? column : 1;
+    return isLength(size) ? size : isLength(column) ? column : 1;
   }) as [number, number, number];
+  const quaternion = [parsed.quatern_b, parsed.quatern_c, parsed.quatern_d] as const;
+  const qoffset = [parsed.qoffset_x, parsed.qoffset_y, parsed.qoffset_z] as const;
+  // A form that the file does not use may hold anything.
+  const hasQform = parsed.qform_code > 0 && [...quaternion, ...qoffset].every(isFloat32);
   return {
     shape,
     spacing,
     affine,
     header: {
-      sformCode: parsed.sform_code,
-      qformCode: parsed.qform_code,
-      quaternion: [parsed.quatern_b, parsed.quatern_c, parsed.quatern_d],
-      qoffset: [parsed.qoffset_x, parsed.qoffset_y, parsed.qoffset_z],
+      sformCode: formCode(parsed.sform_code),
+      qformCode: hasQform ? formCode(parsed.qform_code) : 0,
+      quaternion: hasQform ? quaternion : [0, 0, 0],
+      qoffset: hasQform ? qoffset : [0, 0, 0],
       qfac: parsed.pixDims[0] < 0 ? -1 : 1,
       units: parsed.xyzt_units,
       description: parsed.description.replace(/\0.*$/s, ""),
@@ -310,6 +351,21 @@ function parseHeader(
     slope: scaled ? parsed.scl_slope : 1,
     intercept,
   };
+}
+
+/** Whether a value of a header can be written as NIfTI-1 stores it. */
+function isFloat32(value: number): boolean {
+  return Number.isFinite(Math.fround(value));
+}
+
+/** A form's code as NIfTI-1 stores it; NIfTI-2 has 32 bits for it, and 0 and less mean none. */
+function formCode(code: number): number {
+  return Math.min(Math.max(0, code), 32767);
+}
+
+/** Whether a value can be the side of a voxel. */
+function isLength(value: number): boolean {
+  return isFloat32(value) && Math.fround(value) > 0;
 }
 
 function volumeShape(dims: number[], path: string): [number, number, number] {
