@@ -12,6 +12,7 @@ import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
 import { buildModel, restoreWeights, sliceModel, weightsFile } from "./harness/model.ts";
 import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
+import { ownWeights } from "./harness/adapter.ts";
 import { readRun, readSplit } from "./harness/run_folder.ts";
 import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
 import { limit, openSlicesWithProgress } from "./harness/study_data.ts";
@@ -47,11 +48,7 @@ await runMain(async () => {
   if (run === null || options.data === null) throw new InputError(usage);
   const { experiment, config: trained } = await readRun(run);
   const config = { ...trained, ...options.overrides, data: options.data };
-  if (trained.weights !== null && options.overrides.weights === undefined) {
-    throw new InputError(
-      `${run} was trained on the weights of ${trained.weights}: name that file with --weights`,
-    );
-  }
+  if (options.overrides.weights === undefined) ownWeights(run, trained);
 
   using gpu = await openGpu(options.webgpu);
   console.log(describeAdapter(gpu.info));

@@ -9,7 +9,7 @@ import { adapterParts } from "../lib/weights/adapter.ts";
 import { applyAdapter, mergedWeights } from "../lib/weights/apply_adapter.ts";
 import { writeSafetensors } from "../lib/weights/safetensors.ts";
 import { writeTorch } from "../lib/weights/torch_writer.ts";
-import { openAdapter, runOf } from "./harness/adapter.ts";
+import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
 import { runMain } from "./harness/main.ts";
 import { buildPretrained, readModelName } from "./harness/model.ts";
 
@@ -36,7 +36,7 @@ await runMain(async () => {
 
   const run = await runOf(String(path));
   const model = readModelName(name ?? run?.model ?? "mobile_sam");
-  const weights = file ?? run?.weights ?? null;
+  const weights = file ?? ownWeights(String(path), run);
   const adapter = await openAdapter(String(path));
   const { saved } = adapterParts(adapter);
   // Adapters do not depend on the side: at SAM's own, segment_anything loads the result. A run that

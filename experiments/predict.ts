@@ -13,7 +13,7 @@ import { Progress } from "../lib/report/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/train/metrics.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
-import { openAdapter, runOf } from "./harness/adapter.ts";
+import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
 import { runMain } from "./harness/main.ts";
 import { buildPretrained, readModelName } from "./harness/model.ts";
 
@@ -78,7 +78,7 @@ await runMain(async () => {
     throw new InputError(`--side cannot be ${options.side}: give a multiple of 64`);
   }
   const model = readModelName(options.model ?? run?.model ?? "mobile_sam");
-  const weights = options.weights ?? run?.weights ?? null;
+  const weights = options.weights ?? ownWeights(adapterPath ?? "", run);
 
   const image = await readNifti(imagePath);
   const plane = planeOf(image, axis as Axis);

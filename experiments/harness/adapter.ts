@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { InputError } from "../../lib/errors.ts";
+import { excerpt, InputError } from "../../lib/errors.ts";
 import { type Adapter, loadAdapter } from "../../lib/weights/adapter.ts";
 import { readLegacyLora } from "../../lib/weights/legacy_lora.ts";
 import type { Config } from "./config.ts";
@@ -31,4 +31,17 @@ export async function openAdapter(path: string): Promise<Adapter> {
 export async function runOf(path: string): Promise<Config | null> {
   const isRun = await Deno.stat(join(path, "config.json")).then(() => true, () => false);
   return isRun ? (await readRun(path)).config : null;
+}
+
+/**
+ * The weights that a run is used with if the command line names none: the published ones, as null. A
+ * file that the run's config names is never opened on its word.
+ *
+ * @throws {InputError} if the run was trained on a file.
+ */
+export function ownWeights(path: string, run: Config | null): null {
+  if (!run || run.weights === null) return null;
+  throw new InputError(
+    `${path} was trained on the weights of ${excerpt(run.weights)}: name that file with --weights`,
+  );
 }

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { PROMPT_CHOICES } from "../../lib/data/prompts.ts";
-import { InputError } from "../../lib/errors.ts";
+import { excerpt, InputError } from "../../lib/errors.ts";
 import { FIT_DEFAULTS } from "../../lib/train/trainer.ts";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -116,6 +116,31 @@ export type Config = v.InferOutput<typeof configSchema>;
 /** What is trained. `peft` is the study's word for fine-tuning the mask decoder alone. */
 export type ExperimentKind = "vanilla" | "peft" | "lora";
 
+/** Ranks that a file may ask for: none is wider than SAM's widest Linear, of 5120. */
+const MAXIMUM_RANK = 5120;
+
+const experimentSchema = v.variant("kind", [
+  v.strictObject({ name: v.string(), kind: v.picklist(["vanilla", "peft"]) }),
+  v.strictObject({
+    name: v.string(),
+    kind: v.literal("lora"),
+    rank: v.pipe(positiveInteger, v.maxValue(MAXIMUM_RANK)),
+  }),
+]);
+
+/**
+ * Checks an experiment from a file.
+ *
+ * @throws {InputError} if it is none that can be rebuilt.
+ */
+export function parseExperiment(value: unknown, source: string): Experiment {
+  const result = v.safeParse(experimentSchema, value);
+  if (result.success) return result.output;
+  throw new InputError(
+    `${source} names no experiment that can be rebuilt: name the folder of a run`,
+  );
+}
+
 /** One row of the comparison. */
 export interface Experiment {
   /** Folder name and argument of `deno task experiment`. */
@@ -185,7 +210,8 @@ export function parseConfig(value: unknown, source: string): Config {
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue) ?? "the whole";
-  throw new InputError(`${source}: ${path} is not valid (${issue.message.toLowerCase()})`);
+  const reason = issue.received === "undefined" ? "it is missing" : issue.message.toLowerCase();
+  throw new InputError(`${source}: ${excerpt(path)} is not valid (${excerpt(reason)})`);
 }
 
 /** The experiment for a rank. */

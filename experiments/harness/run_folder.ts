@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { parseSplit, type Split } from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
-import { type Config, type Experiment, parseConfig } from "./config.ts";
+import { type Config, type Experiment, parseConfig, parseExperiment } from "./config.ts";
 
 /**
  * Reads what a finished run was.
@@ -12,7 +12,7 @@ export async function readRun(
   folder: string,
 ): Promise<{ experiment: Experiment; config: Config }> {
   const path = join(folder, "config.json");
-  let value: { experiment?: Experiment; config?: unknown } | null;
+  let value: { experiment?: unknown; config?: unknown } | null;
   try {
     value = JSON.parse(await Deno.readTextFile(path));
   } catch {
@@ -20,11 +20,8 @@ export async function readRun(
       `${path} cannot be read: name the folder of a run, such as results/…/lora_16`,
     );
   }
-  const { experiment, config } = value ?? {};
-  const known = experiment && ["vanilla", "peft", "lora"].includes(experiment.kind) &&
-    (experiment.kind !== "lora" || Number.isInteger(experiment.rank));
-  if (!known) throw new InputError(`${path} names no experiment that can be rebuilt`);
-  return { experiment, config: parseConfig(config, path) };
+  const experiment = parseExperiment(value?.experiment, path);
+  return { experiment, config: parseConfig(value?.config, path) };
 }
 
 /**

@@ -1,5 +1,5 @@
 import { basename, join, resolve } from "node:path";
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 
 /** The MRI sequences of a BraTS case: T1 with contrast, T1 native, T2 FLAIR, T2 weighted. */
 export type Modality = "t1c" | "t1n" | "t2f" | "t2w";
@@ -53,7 +53,7 @@ export interface OpenDatasetOptions {
  * const dataset = await openDataset("BraTS-MEN/", { modality: "t1c" });
  * ```
  * @throws {InputError} if the modality is unknown, the folder is missing or has no cases, or a case
- * lacks the modality or its segmentation.
+ * lacks the modality or its segmentation or is named by control characters.
  */
 export async function openDataset(
   root: string,
@@ -64,8 +64,16 @@ export async function openDataset(
   const cases: Case[] = [];
   for (const id of (await list(folder, root)).sort()) {
     if (id.startsWith(".") || !await isFolder(join(folder, id))) continue;
-    const files = await list(join(folder, id), join(root, id));
+    const files = await list(join(folder, id), join(root, excerpt(id)));
     if (!files.some((file) => /\.nii(\.gz)?$/.test(file))) continue;
+    if (excerpt(id) !== id) {
+      throw new InputError(
+        `${root} holds a case whose name has control characters or is very long (${
+          excerpt(id)
+        }): ` +
+          `rename its folder`,
+      );
+    }
     cases.push({
       id,
       patient: patientOf(id),
@@ -113,7 +121,7 @@ async function isFolder(path: string): Promise<boolean> {
     return (await Deno.stat(path)).isDirectory;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${path} (${reason}): repair or remove it`);
+    throw new InputError(`cannot read ${excerpt(path)} (${excerpt(reason)}): repair or remove it`);
   }
 }
 

@@ -336,7 +336,10 @@ function parseHeader(
     spacing,
     affine,
     header: {
-      sformCode: formCode(parsed.sform_code),
+      // An affine that comes of a qform too odd to be written again is kept as a sform.
+      sformCode: formCode(
+        hasQform || parsed.sform_code > 0 ? parsed.sform_code : parsed.qform_code,
+      ),
       qformCode: hasQform ? formCode(parsed.qform_code) : 0,
       quaternion: hasQform ? quaternion : [0, 0, 0],
       qoffset: hasQform ? qoffset : [0, 0, 0],

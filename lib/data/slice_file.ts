@@ -102,9 +102,16 @@ export async function readSliceIndex<T>(path: string): Promise<SliceIndex<T>> {
     const json = await readExactly(file, length);
     if (crc32(json) !== view.getUint32(4, true)) throw new Error("its index is damaged");
     const index: StoredIndex<T> = JSON.parse(new TextDecoder().decode(json));
-    if (index.version !== SLICE_FILE_VERSION) throw new Error("it is of another version");
+    if (index?.version !== SLICE_FILE_VERSION) throw new Error("it is of another version");
     const start = 8 + length;
-    const end = index.slices.reduce((sum, slice) => sum + slice.length, start);
+    let end = start;
+    if (!Array.isArray(index.slices)) throw new Error("its index is damaged");
+    for (const slice of index.slices) {
+      const sound = Number.isSafeInteger(slice?.pixels) && slice.pixels >= 0 &&
+        slice.length === bytesOf(slice.pixels) && slice.offset === end - start;
+      if (!sound) throw new Error("its index is damaged");
+      end += slice.length;
+    }
     if (end !== size) throw new Error(`it has ${size} bytes and not ${end}`);
     const locations = index.slices.map((slice) => ({
       ...slice,
@@ -149,9 +156,14 @@ async function readExactly(file: Deno.FsFile, length: number): Promise<Uint8Arra
   return bytes;
 }
 
+/** Bytes of a slice: 16 bits a pixel for the image and one for the mask. */
+function bytesOf(pixels: number): number {
+  return 2 * pixels + Math.ceil(pixels / 8);
+}
+
 function encode({ image, mask }: SlicePixels): Uint8Array {
   const pixels = image.length;
-  const bytes = new Uint8Array(2 * pixels + Math.ceil(pixels / 8));
+  const bytes = new Uint8Array(bytesOf(pixels));
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < pixels; i++) {
     view.setUint16(2 * i, Math.round(image[i] * 257), true);

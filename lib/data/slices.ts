@@ -18,6 +18,7 @@ import {
   readSlice,
   readSliceIndex,
   SLICE_FILE_VERSION,
+  type SliceIndex,
   type SliceLocation,
   type SlicePixels,
   writeSliceFile,
@@ -136,6 +137,9 @@ export interface SliceSet {
 interface Place {
   source: Case;
   location: SliceLocation;
+  /** Its position among the case's slices. */
+  n: number;
+  facts: CaseFacts["slices"][number];
 }
 
 /**
@@ -162,17 +166,17 @@ export async function openSlices(
   const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
   for (const [i, source] of dataset.cases.entries()) {
     const path = await caseFile(source, settings, cache);
-    const kept = await readSliceIndex<CaseFacts>(path).catch((error) => {
+    const kept = await readCase(path).catch((error) => {
       if (error instanceof DamagedSliceFile) return undefined;
       throw error;
     });
     if (!kept) await extract(source, settings, path);
-    const { extra, locations } = kept ?? await readSliceIndex<CaseFacts>(path);
+    const { extra, locations } = kept ?? await readCase(path).catch(refuseCache);
     extra.slices.forEach((facts, n) => {
       const id = `${source.id}:${settings.axis}:${facts.index}`;
       const { patient } = source;
       refs.push({ id, caseId: source.id, patient, axis: settings.axis, ...facts });
-      places.set(id, { source, location: locations[n] });
+      places.set(id, { source, location: locations[n], n, facts });
     });
     crop.tumourVoxels += extra.crop.tumourVoxels;
     crop.lostVoxels += extra.crop.lostVoxels;
@@ -194,7 +198,7 @@ export async function openSlices(
 }
 
 async function readOrRepair(
-  { source, location }: Place,
+  { source, location, n, facts }: Place,
   { settings, cache }: { settings: Settings; cache: string },
 ): Promise<SlicePixels> {
   try {
@@ -208,7 +212,42 @@ async function readOrRepair(
     );
   }
   await extract(source, settings, location.path);
-  return await readSlice(location);
+  const { extra, locations } = await readCase(location.path).catch(refuseCache);
+  if (JSON.stringify(extra.slices[n]) !== JSON.stringify(facts)) {
+    throw new InputError(
+      `the cached slices in ${location.path} were not those of case ${source.id}: they were made ` +
+        `again, so start again`,
+    );
+  }
+  return await readSlice(locations[n]).catch(refuseCache);
+}
+
+/** What was just written cannot be read. */
+function refuseCache(error: unknown): never {
+  if (!(error instanceof DamagedSliceFile)) throw error;
+  throw new InputError(`${error.message}: choose another folder for the cache by SAMLORA_CACHE`);
+}
+
+/**
+ * Reads the index of a case's slice file.
+ *
+ * @throws {DamagedSliceFile} if the file is damaged, or its facts are not those of its slices.
+ */
+async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
+  const index = await readSliceIndex<CaseFacts>(path);
+  const { slices, crop } = index.extra ?? {};
+  const natural = (value: unknown) => Number.isSafeInteger(value) && value as number >= 0;
+  const sound = Array.isArray(slices) && slices.length === index.locations.length &&
+    slices.every((facts, n) =>
+      natural(facts?.index) && natural(facts.width) && natural(facts.height) &&
+      facts.width * facts.height === index.locations[n].pixels &&
+      Array.isArray(facts.spacing) && facts.spacing.length === 2 &&
+      facts.spacing.every((mm) => Number.isFinite(mm) && mm > 0) &&
+      natural(facts.tumourVoxels) && facts.tumourVoxels <= index.locations[n].pixels
+    ) &&
+    natural(crop?.tumourVoxels) && natural(crop.lostVoxels) && natural(crop.lostSlices);
+  if (!sound) throw new DamagedSliceFile(`${path} cannot be used: its index is damaged`);
+  return index;
 }
 
 function check(options: SliceOptions): Settings {

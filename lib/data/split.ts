@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { Random } from "../random.ts";
 
 /** Shares of the patients. */
@@ -159,12 +159,13 @@ export function parseSplit(json: string, name: string): Split {
       `${name} is not a split: it needs seed, train, validation and test, so make the split again`,
     );
   }
-  const { seed, train, validation, test, validationSharesTrainingPatients = false } = value;
+  const { seed, train, validation, test } = value;
   const shared = overlap({ train, validation, test });
   if (shared.length > 0) {
     throw new InputError(
-      `${name} has patient ${shared[0]} in more than one part: make the split again`,
+      `${name} has patient ${excerpt(shared[0])} in more than one part: make the split again`,
     );
   }
+  const validationSharesTrainingPatients = value.validationSharesTrainingPatients === true;
   return { seed: seed!, train, validation, test, validationSharesTrainingPatients };
 }

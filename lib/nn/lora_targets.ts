@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 
 /** Which modules are adapted and how much, by the names of PEFT's LoraConfig. */
 export interface LoraTargets {
@@ -62,6 +62,22 @@ export function patternValue(
   }
 }
 
+/**
+ * Reads every regular expression of targets, so that a config from a file is refused when it is read.
+ *
+ * @throws {InputError} naming the first that is not read here.
+ */
+export function checkExpressions(targets: LoraTargets): void {
+  isLoraTarget("", { ...targets, target_modules: [] });
+  const { target_modules, rank_pattern, alpha_pattern } = targets;
+  if (target_modules !== "all-linear") {
+    matchesName("", target_modules, { field: "target_modules" });
+  }
+  inChosenLayer("", { ...targets, layers_to_transform: 0 });
+  patternValue("", rank_pattern, { field: "rank_pattern" });
+  patternValue("", alpha_pattern, { field: "alpha_pattern" });
+}
+
 function matchesName(
   path: string,
   names: string | readonly string[],
@@ -119,9 +135,8 @@ function expression(
   { field, before, after }: { field: string; before: string; after: string },
 ): RegExp {
   const refuse = (reason: string): never => {
-    const shown = pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern;
     throw new InputError(
-      `${field} "${shown}" ${reason}: name modules in a list, such as ["attn.qkv"]`,
+      `${field} "${excerpt(pattern)}" ${reason}: name modules in a list, such as ["attn.qkv"]`,
     );
   };
   const parts = pattern.match(PARTS) ?? [];

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import { type AdapterConfig, formatAdapterConfig, parseAdapterConfig } from "./adapter_config.ts";
 import { encodeRawSafetensors, float32Tensor } from "./raw_safetensors.ts";
@@ -72,7 +72,9 @@ export async function loadAdapter(folder: string): Promise<Adapter> {
   for (const [name, tensor] of prefixed) {
     if (!name.startsWith(PREFIX)) {
       throw new InputError(
-        `${path} holds ${name}, which lacks PEFT's prefix ${PREFIX}: give a folder with an adapter`,
+        `${path} holds ${
+          excerpt(name)
+        }, which lacks PEFT's prefix ${PREFIX}: give a folder with an adapter`,
       );
     }
     tensors.set(name.slice(PREFIX.length), tensor);
@@ -131,7 +133,9 @@ export function adapterParts({ config, tensors, source }: Adapter): AdapterParts
     if (path === undefined) {
       if (/\.lora_|^lora_/.test(name)) {
         throw new InputError(
-          `${source} holds ${name}, which is not of an adapted Linear: give an adapter of Linears`,
+          `${source} holds ${
+            excerpt(name)
+          }, which is not of an adapted Linear: give an adapter of Linears`,
         );
       }
       saved.set(name, tensor);
@@ -146,18 +150,22 @@ export function adapterParts({ config, tensors, source }: Adapter): AdapterParts
     const loraB = parts.get("lora_B.weight");
     if (!loraA || !loraB) {
       throw new InputError(
-        `${source} lacks ${path}.lora_${loraA ? "B" : "A"}.weight: get the adapter again`,
+        `${source} lacks ${excerpt(path)}.lora_${loraA ? "B" : "A"}.weight: get the adapter again`,
       );
     }
     const [a, b] = [loraA.shape, loraB.shape];
-    if (a.length !== 2 || b.length !== 2) {
+    if (a.length !== 2 || b.length !== 2 || [...a, ...b].includes(0)) {
       throw new InputError(
-        `${source} adapts ${path}, which is no Linear (A has shape [${a}]): give an adapter of Linears`,
+        `${source} adapts ${excerpt(path)}, which is no Linear (A has shape [${
+          excerpt(String(a))
+        }]): give an adapter of Linears`,
       );
     }
     if (a[0] !== b[1]) {
       throw new InputError(
-        `${source}: A [${a}] and B [${b}] of ${path} do not fit together: get the adapter again`,
+        `${source}: A [${a}] and B [${b}] of ${
+          excerpt(path)
+        } do not fit together: get the adapter again`,
       );
     }
     layers.set(path, { loraA, loraB, magnitude: parts.get("lora_magnitude_vector") ?? null });

@@ -1,7 +1,8 @@
 import * as v from "valibot";
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import type { LoraConfig } from "../nn/lora.ts";
 import { isPissa, type LoraInit } from "../nn/lora_init.ts";
+import { checkExpressions } from "../nn/lora_targets.ts";
 
 /**
  * The content of PEFT's `adapter_config.json` for LoRA. The fields that say what is computed are
@@ -80,10 +81,10 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
   const result = v.safeParse(schema, value);
   if (!result.success) {
     const [issue] = result.issues;
-    const reason = issue.message.toLowerCase();
+    const reason = issue.received === "undefined" ? "it is missing" : issue.message.toLowerCase();
     throw new InputError(
-      `${source}: ${v.getDotPath(issue)} is not valid (${reason}): ` +
-        `give the config of a LoRA adapter`,
+      `${source}: ${excerpt(v.getDotPath(issue) ?? "the whole")} is not valid ` +
+        `(${excerpt(reason)}): give the config of a LoRA adapter`,
     );
   }
   const config = result.output;
@@ -91,7 +92,9 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
     const given = config[field];
     if (given == null || harmless.includes(given)) continue;
     throw new InputError(
-      `${source} sets ${field} to ${JSON.stringify(given)}, which is not supported: ` +
+      `${source} sets ${field} to ${
+        typeof given === "object" ? "a list or an object" : excerpt(JSON.stringify(given))
+      }, which is not supported: ` +
         `use an adapter without it`,
     );
   }
@@ -99,10 +102,18 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
   if (typeof start === "string" && !isPissa(start as LoraInit)) {
     if (!HARMLESS_STARTS.includes(start.toLowerCase())) {
       throw new InputError(
-        `${source} sets init_lora_weights to "${start}", which changes the base weights in a way ` +
+        `${source} sets init_lora_weights to "${
+          excerpt(start)
+        }", which changes the base weights in a way ` +
           `that is not supported: convert the adapter to plain LoRA with PEFT first`,
       );
     }
+  }
+  try {
+    checkExpressions(config);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(`${source}: ${error.message}`);
   }
   return config as unknown as AdapterConfig;
 }

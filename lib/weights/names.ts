@@ -1,4 +1,5 @@
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
+import { sameShape } from "../tensor/shape.ts";
 
 /** What wrappers of a model put before its names: DistributedDataParallel, compile, trainers. */
 const WRAPPERS = ["module.", "_orig_mod.", "sam_model.", "sam.", "model."];
@@ -46,6 +47,9 @@ const NOT_WEIGHTS = [
 /** BatchNorm2d's default, which TinyViT uses. */
 const BATCH_NORM_EPS = 1e-5;
 
+/** Gathered biases; TinyViT's largest, of 5 heads and a window of 14 x 14, are some 2^18. */
+const MAXIMUM_BIASES = 2 ** 24;
+
 type Tensors = Map<string, LazyTensor>;
 
 /** Takes away the prefixes that all names share because the model was wrapped. */
@@ -83,10 +87,14 @@ function fromTransformers(tensors: Tensors): Tensors {
   return official;
 }
 
-/** Takes the named tensors out of the map, or none of them where one is missing. */
-function takeAll(tensors: Tensors, names: readonly string[]): LazyTensor[] | null {
+/** Takes the named tensors out of the map, or none of them where one is missing or they do not fit. */
+function takeAll(
+  tensors: Tensors,
+  names: readonly string[],
+  fit: (taken: readonly LazyTensor[]) => boolean,
+): LazyTensor[] | null {
   const taken = names.map((name) => tensors.get(name));
-  if (taken.includes(undefined)) return null;
+  if (taken.includes(undefined) || !fit(taken as LazyTensor[])) return null;
   for (const name of names) tensors.delete(name);
   return taken as LazyTensor[];
 }
@@ -98,7 +106,12 @@ function joinQkv(tensors: Tensors): void {
       name.match(/^(image_encoder\.blocks\.\d+\.attn)\.q(_proj)?\.(weight|bias)$/) ?? [];
     if (!path) continue;
     const parts = ["q", "k", "v"].map((part) => `${path}.${part}${suffix ?? ""}.${kind}`);
-    const qkv = takeAll(tensors, parts);
+    const qkv = takeAll(
+      tensors,
+      parts,
+      ([q, k, v]) =>
+        q.shape.length > 0 && sameShape(q.shape, k.shape) && sameShape(q.shape, v.shape),
+    );
     if (!qkv) continue;
     const [length, ...rest] = qkv[0].shape;
     tensors.set(`${path}.qkv.${kind}`, {
@@ -128,7 +141,12 @@ function fuseBatchNorms(tensors: Tensors): void {
     const path = name.match(/^(.*)\.bn\.running_var$/)?.[1];
     if (path === undefined) continue;
     const parts = ["c.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
-    const taken = takeAll(tensors, parts.map((part) => `${path}.${part}`));
+    const taken = takeAll(
+      tensors,
+      parts.map((part) => `${path}.${part}`),
+      ([{ shape }, ...others]) =>
+        shape.length > 0 && others.every((other) => sameShape(other.shape, [shape[0]])),
+    );
     if (!taken) continue;
     const [weight, gain, bias, mean, variance] = taken;
     const factors = async (): Promise<Float64Array> => {
@@ -165,7 +183,7 @@ function gatherAttentionBiases(tensors: Tensors): void {
     if (path === undefined || biases.shape.length !== 2) continue;
     const [heads, n] = biases.shape;
     const side = Math.round(Math.sqrt(n));
-    if (side * side !== n) continue;
+    if (side * side !== n || heads * n * n > MAXIMUM_BIASES) continue;
     tensors.delete(name);
     tensors.set(`${path}.attention_bias_full`, {
       shape: [heads, n, n],
@@ -194,7 +212,7 @@ function gatherAttentionBiases(tensors: Tensors): void {
  * - MobileSAM's checkpoint, whose BatchNorms are fused into the convolutions and whose attention
  *   biases are gathered.
  *
- * Tensors that fit no rule keep their names, so that loading them into a model names them.
+ * Tensors that fit no rule, or not each other, keep their names, so that loading them into a model names them.
  * The result reads from `weights`, and disposes of them.
  */
 export function officialWeights(weights: WeightSource): WeightSource {

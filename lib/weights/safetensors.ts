@@ -82,8 +82,9 @@ function readHeader(
   for (const [name, entry] of Object.entries(entries)) {
     if (!isObject(entry)) return refuse(`tensor "${name}" has no description`);
     const { dtype, shape, data_offsets: offsets } = entry;
-    if (typeof dtype !== "string" || !Object.hasOwn(ITEM_SIZE, dtype)) {
-      return refuse(`tensor "${name}" has the unknown type ${JSON.stringify(dtype)}`);
+    if (typeof dtype !== "string") return refuse(`tensor "${name}" has no type`);
+    if (!Object.hasOwn(ITEM_SIZE, dtype)) {
+      return refuse(`tensor "${name}" has the unknown type "${dtype}"`);
     }
     if (!isNaturals(shape)) return refuse(`tensor "${name}" has no valid shape`);
     if (!isNaturals(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {

@@ -1,10 +1,13 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { isPissa } from "../nn/lora_init.ts";
 import { patternValue } from "../nn/lora_targets.ts";
 import { type Adapter, adapterParts, createAdapter } from "./adapter.ts";
 import { newAdapterConfig } from "./adapter_config.ts";
 import { toFloat32 } from "./raw_tensor.ts";
 import type { StateDict } from "./state_dict.ts";
+
+/** Elements of a matrix of the sum: those of rank 1024 on the widest Linear of SAM are 2^23. */
+const MAXIMUM_ELEMENTS = 2 ** 26;
 
 /** How {@linkcode addWeightedAdapter} combines, by PEFT's names. */
 export interface WeightedAdapterOptions {
@@ -50,8 +53,9 @@ export function addWeightedAdapter(
     }
     return { config, weight: weights[i], source, ...adapterParts(adapter) };
   });
-  const ranks = parts.map(({ config }) =>
-    Math.max(config.r, ...Object.values(config.rank_pattern ?? {}))
+  // Of the tensors, not of the config: a config may name any rank.
+  const ranks = parts.map(({ layers }) =>
+    [...layers.values()].reduce((most, { loraA }) => Math.max(most, loraA.shape[0]), 1)
   );
   if (combination_type === "linear" && new Set(ranks).size > 1) {
     throw new InputError(
@@ -59,6 +63,17 @@ export function addWeightedAdapter(
     );
   }
   const rank = combination_type === "cat" ? ranks.reduce((a, b) => a + b) : ranks[0];
+  for (const { layers, source } of parts) {
+    for (const [path, { loraA, loraB }] of layers) {
+      if (rank * Math.max(loraA.shape[1], loraB.shape[0]) <= MAXIMUM_ELEMENTS) continue;
+      throw new InputError(
+        `${source} has a ${excerpt(path)} of ${loraA.shape[1]} to ${
+          loraB.shape[0]
+        } features, too ` +
+          `many for the sum's rank of ${rank}: sum adapters of one model`,
+      );
+    }
+  }
 
   const result: StateDict = new Map();
   const targets = new Set(

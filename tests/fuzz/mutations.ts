@@ -319,13 +319,12 @@ export const jsonEdit: fc.Arbitrary<Edit> = fc.oneof(
     arbitrary: fc.array(jsonValueEdit, { minLength: 1, maxLength: 3 }).map((edits) => ({
       label: labels(edits).join(", "),
       apply: (bytes: Uint8Array) => {
-        let value: Json;
         try {
-          value = JSON.parse(new TextDecoder().decode(bytes));
+          const value: Json = JSON.parse(new TextDecoder().decode(bytes));
+          return new TextEncoder().encode(jsonText(applyAll(value, edits)));
         } catch {
-          return bytes;
+          return bytes; // an edit before this one left no JSON, or one too deep to be copied
         }
-        return new TextEncoder().encode(jsonText(applyAll(value, edits)));
       },
     })),
   },

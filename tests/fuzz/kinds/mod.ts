@@ -1,7 +1,27 @@
 import type { Kind } from "../kind.ts";
+import { phantomCache, sliceCache } from "./caches.ts";
 import { nifti, niftiGz } from "./nifti.ts";
+import { onnx } from "./onnx.ts";
+import { legacyLora, peft } from "./peft.ts";
+import { runFolder } from "./run_folder.ts";
+import { safetensors } from "./safetensors.ts";
+import { weightsCache } from "./sam_weights.ts";
+import { torchLegacyKind, torchZip } from "./torch.ts";
 
-const KINDS: readonly Kind[] = [nifti, niftiGz];
+const KINDS: readonly Kind[] = [
+  nifti,
+  niftiGz,
+  safetensors,
+  torchZip,
+  torchLegacyKind,
+  onnx,
+  peft,
+  legacyLora,
+  runFolder,
+  sliceCache,
+  phantomCache,
+  weightsCache,
+];
 
 /** The names of all kinds. */
 export const KIND_NAMES: readonly string[] = KINDS.map(({ name }) => name);
