@@ -1,4 +1,4 @@
-import { dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -188,25 +188,26 @@ async function requireNew(folder: string): Promise<void> {
     `cannot write results to ${folder}: name another folder with --out`,
   );
   let entry: string | undefined;
+  let isThere = true;
   try {
     entry = (await Array.fromAsync(Deno.readDir(folder)))[0]?.name;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw unusable;
+    isThere = false;
   }
   if (entry !== undefined) {
     throw new InputError(
       `${folder} already holds results: name another folder with --out, or remove it`,
     );
   }
-  // Whether it can be written to is found out now, not after an hour of training: in the nearest
-  // folder above it that there is.
-  for (let parent = resolve(folder);; parent = dirname(parent)) {
-    try {
-      await Deno.remove(await Deno.makeTempDir({ dir: parent, prefix: ".samlora-" }));
-      return;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound) || parent === dirname(parent)) throw unusable;
-    }
+  // Whether it can be written to is found out now, not after an hour of training, and in the folder
+  // itself: nothing else may be written to.
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+    await Deno.remove(await Deno.makeTempDir({ dir: folder, prefix: ".samlora-" }));
+    if (!isThere) await Deno.remove(folder);
+  } catch {
+    throw unusable;
   }
 }
 

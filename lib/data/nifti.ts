@@ -404,7 +404,10 @@ function headerAffine(header: NIFTI1 | NIFTI2, view: DataView, littleEndian: boo
   } else if (header.qform_code > 0) {
     affine.set(header.getQformMat().flat());
   } else {
-    for (let i = 0; i < 3; i++) affine[5 * i] = Math.abs(header.pixDims[1 + i]) || 1;
+    for (let i = 0; i < 3; i++) {
+      const size = Math.abs(header.pixDims[1 + i]);
+      affine[5 * i] = isLength(size) ? size : 1;
+    }
   }
   return affine;
 }

@@ -10,27 +10,18 @@ export interface Outcome {
 }
 
 /**
- * Runs an experiment script as its task does, with the permissions that all tasks have and some of its
- * own, in folder `cwd`.
+ * Runs a script of experiments/ as its task does, with the permissions that its arguments call for, in
+ * folder `cwd`.
  */
 export async function runScript(
   script: string,
   args: readonly string[],
-  { cwd, permissions = [] }: { cwd: string; permissions?: readonly string[] },
+  { cwd }: { cwd: string },
 ): Promise<Outcome> {
-  const allowed = ["read", "write", "env", "sys", ...permissions].map((name) => `--allow-${name}`);
-  const config = join(root, "deno.json");
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      `--config=${config}`,
-      ...allowed,
-      join(root, "experiments", script),
-      ...args,
-    ],
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: [join(root, "experiments", "run.sh"), script.replace(/\.ts$/, ""), ...args],
     cwd,
-    env: { NO_COLOR: "1", SAMLORA_CACHE: join(cwd, "cache") },
+    env: { NO_COLOR: "1", SAMLORA_CACHE: join(cwd, "cache"), SAMLORA_DENO: Deno.execPath() },
   }).output();
   const text = new TextDecoder();
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };

@@ -49,10 +49,9 @@ export interface FuzzOptions {
   readonly keep: string;
   /** Stops at so many failures; default 10. */
   readonly mostFailures?: number;
+  /** Processor seconds of a case, which do not depend on what else the machine does; default 10. */
+  readonly cpuSeconds?: number;
 }
-
-/** Processor seconds of a case; wall time depends on what else the machine does. */
-const CPU_SECONDS = 10;
 
 /** Wall seconds of a case: only one that waits forever takes as long. */
 const WALL_SECONDS = 120;
@@ -122,7 +121,7 @@ async function* messages(stream: ReadableStream<Uint8Array>): AsyncGenerator<Mes
 
 /** Runs cases of a kind and says what became of them. */
 export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzReport> {
-  const { cases, seed, keep, mostFailures = 10 } = options;
+  const { cases, seed, keep, mostFailures = 10, cpuSeconds = 10 } = options;
   const failures: FuzzFailure[] = [];
   const counts = { refused: 0, read: 0 };
   let [slowestMs, peakMiB] = [0, 0];
@@ -134,13 +133,14 @@ export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzRepo
     const stderr = new Response(child.stderr).text();
     let current = first;
     let fault: string | null = null;
+    let isDone = false;
     let began = { wall: performance.now(), seconds: usage(child.pid)?.seconds ?? 0 };
     const watch = setInterval(() => {
       const used = usage(child.pid);
       if (!used) return;
       peakMiB = Math.max(peakMiB, used.peakMiB);
       const wall = (performance.now() - began.wall) / 1000;
-      if (used.seconds - began.seconds > CPU_SECONDS || wall > WALL_SECONDS) {
+      if (used.seconds - began.seconds > cpuSeconds || wall > WALL_SECONDS) {
         fault = `it took ${(used.seconds - began.seconds).toFixed(1)} s of the processor, ` +
           `${wall.toFixed(1)} s in all`;
         child.kill("SIGKILL");
@@ -156,15 +156,19 @@ export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzRepo
         slowestMs = Math.max(slowestMs, message.ms!);
         current = message.end! + 1;
       } else if (message.done) {
+        isDone = true;
         peakMiB = Math.max(peakMiB, usage(child.pid)?.peakMiB ?? 0);
         await child.stdin.close();
       }
     }
     clearInterval(watch);
     const { code, signal } = await child.status;
-    if (code !== 0) {
+    if (!isDone) {
       const kept = join(keep, `${kind}-${seed}-${current}`);
-      const detail = fault ?? `it died (${signal ?? code}): ${(await stderr).slice(-2000)}`;
+      const detail = fault ??
+        (code === 0
+          ? "it ended before its last case"
+          : `it died (${signal ?? code}): ${(await stderr).slice(-2000)}`);
       await Deno.mkdir(dirname(kept), { recursive: true });
       await Deno.remove(kept, { recursive: true }).catch(() => {});
       cpSync(folder, kept, { recursive: true });
