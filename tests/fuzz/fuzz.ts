@@ -74,16 +74,35 @@ interface Message {
   done?: boolean;
 }
 
-/** Processor seconds and peak resident MiB of a process; null where there is no /proc. */
-function usage(pid: number): { seconds: number; peakMiB: number } | null {
-  try {
-    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).split(") ")[1].split(" ");
-    const peak = /VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1];
-    const seconds = (Number(stat[11]) + Number(stat[12])) / TICKS;
-    return { seconds, peakMiB: Number(peak ?? 0) / 1024 };
-  } catch {
-    return null;
+/**
+ * Prints a process's /proc/PID/stat and its peak of resident KiB ten times a second, until it ends. A
+ * shell does it: Deno itself reads /proc only with every permission.
+ */
+const WATCH = `
+  while read -r stat < "/proc/$1/stat"; do
+    peak=0
+    while read -r field value _; do
+      [ "$field" != VmHWM: ] || peak=$value
+    done < "/proc/$1/status"
+    printf '%s %s\n' "$peak" "$stat"
+    sleep 0.1
+  done 2> /dev/null`;
+
+/** Processor seconds and peak resident MiB of a process while it runs; nothing where there is no /proc. */
+async function* usage(pid: number): AsyncGenerator<{ seconds: number; peakMiB: number }> {
+  if (Deno.build.os !== "linux") return;
+  const watch = new Deno.Command("sh", {
+    args: ["-c", WATCH, "watch", String(pid)],
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  for await (const line of lines(watch.stdout)) {
+    // PEAK PID (NAME) STATE …: the fields from the third on are free of spaces.
+    const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
+    const seconds = (Number(fields[11]) + Number(fields[12])) / TICKS;
+    yield { seconds, peakMiB: Number.parseInt(line) / 1024 };
   }
+  await watch.status;
 }
 
 /** The command that runs cases `first` to `end`; the shell's limit holds for the whole process. */
@@ -109,13 +128,13 @@ function command(args: readonly string[], folder: string): Deno.Command {
   return new Deno.Command("sh", { args: ["-c", limited, Deno.execPath(), ...deno], ...options });
 }
 
-/** The lines of a stream, parsed. */
-async function* messages(stream: ReadableStream<Uint8Array>): AsyncGenerator<Message> {
+/** The whole lines of a stream. */
+async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines) yield JSON.parse(line);
+    const all = (rest + text).split("\n");
+    rest = all.pop()!;
+    yield* all;
   }
 }
 
@@ -134,22 +153,28 @@ export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzRepo
     let current = first;
     let fault: string | null = null;
     let isDone = false;
-    let began = { wall: performance.now(), seconds: usage(child.pid)?.seconds ?? 0 };
-    const watch = setInterval(() => {
-      const used = usage(child.pid);
-      if (!used) return;
-      peakMiB = Math.max(peakMiB, used.peakMiB);
+    let used = { seconds: 0, peakMiB: 0 };
+    let began = { wall: performance.now(), seconds: 0 };
+    const check = () => {
+      const seconds = used.seconds - began.seconds;
       const wall = (performance.now() - began.wall) / 1000;
-      if (used.seconds - began.seconds > cpuSeconds || wall > WALL_SECONDS) {
-        fault = `it took ${(used.seconds - began.seconds).toFixed(1)} s of the processor, ` +
-          `${wall.toFixed(1)} s in all`;
-        child.kill("SIGKILL");
+      if (fault !== null || isDone || (seconds <= cpuSeconds && wall <= WALL_SECONDS)) return;
+      fault = `it took ${seconds.toFixed(1)} s of the processor, ${wall.toFixed(1)} s in all`;
+      child.kill("SIGKILL");
+    };
+    const timer = setInterval(check, 1000); // where there is no /proc, and for what sleeps
+    const watch = (async () => {
+      for await (const now of usage(child.pid)) {
+        used = now;
+        peakMiB = Math.max(peakMiB, now.peakMiB);
+        check();
       }
-    }, 50);
-    for await (const message of messages(child.stdout)) {
+    })();
+    for await (const line of lines(child.stdout)) {
+      const message: Message = JSON.parse(line);
       if (message.start !== undefined) {
         current = message.start;
-        began = { wall: performance.now(), seconds: usage(child.pid)?.seconds ?? 0 };
+        began = { wall: performance.now(), seconds: used.seconds };
       } else if (message.outcome === "failed") fault = message.detail!;
       else if (message.outcome) {
         counts[message.outcome]++;
@@ -157,12 +182,13 @@ export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzRepo
         current = message.end! + 1;
       } else if (message.done) {
         isDone = true;
-        peakMiB = Math.max(peakMiB, usage(child.pid)?.peakMiB ?? 0);
+        await new Promise((resolve) => setTimeout(resolve, 250)); // the peak is read once more
         await child.stdin.close();
       }
     }
-    clearInterval(watch);
+    clearInterval(timer);
     const { code, signal } = await child.status;
+    await watch;
     if (!isDone) {
       const kept = join(keep, `${kind}-${seed}-${current}`);
       const detail = fault ??

@@ -10,30 +10,40 @@ const seed = Number(options.seed ?? 1);
 const kinds = options.kind?.split(",") ?? KIND_NAMES;
 const keep = options.keep ?? await Deno.makeTempDir({ prefix: "samlora-fuzz-kept-" });
 
+/** One kind's counts in the summary. */
+type Counts = Omit<FuzzReport, "failures"> & { failed: number };
+
+/** Writes what became of all kinds: those of an earlier run that were not run again stay. */
+async function summarise(path: string, counts: readonly Counts[]): Promise<void> {
+  const earlier: { kinds: Counts[] } = await Deno.readTextFile(path)
+    .then(JSON.parse, () => ({ kinds: [] }));
+  const all = new Map([...earlier.kinds, ...counts].map((kind) => [kind.kind, kind]));
+  const kinds = KIND_NAMES.flatMap((name) => all.get(name) ?? []);
+  const sum = (field: "cases" | "refused" | "read" | "failed") =>
+    kinds.reduce((total, kind) => total + kind[field], 0);
+  const summary = {
+    cases: sum("cases"),
+    refused: sum("refused"),
+    read: sum("read"),
+    failed: sum("failed"),
+    slowestMs: Math.max(...kinds.map(({ slowestMs }) => slowestMs)),
+    peakMiB: Math.max(...kinds.map(({ peakMiB }) => peakMiB)),
+    kinds,
+  };
+  await writeFileAtomic(path, JSON.stringify(summary, null, 2) + "\n");
+}
+
 console.log(`seed ${seed}, ${cases} cases a kind`);
-const reports: FuzzReport[] = [];
+const counts: Counts[] = [];
 for (const kind of kinds) {
-  const report = await fuzz(kind, { cases, seed, keep });
-  reports.push(report);
-  const { failures, ...counts } = report;
-  console.log(JSON.stringify(counts));
+  const { failures, ...report } = await fuzz(kind, { cases, seed, keep });
+  counts.push({ ...report, failed: failures.length });
+  console.log(JSON.stringify(counts.at(-1)));
   for (const { index, detail, folder } of failures) {
     console.log(
       `  case ${index}, kept at ${folder}: ${detail.split("\n").slice(0, 3).join(" | ")}`,
     );
   }
+  if (options.out) await summarise(options.out, counts);
 }
-if (options.out) {
-  const sum = (field: "cases" | "refused" | "read") =>
-    reports.reduce((total, report) => total + report[field], 0);
-  const summary = {
-    seed,
-    cases: sum("cases"),
-    refused: sum("refused"),
-    read: sum("read"),
-    failed: reports.reduce((total, { failures }) => total + failures.length, 0),
-    kinds: reports.map(({ failures, ...counts }) => ({ ...counts, failed: failures.length })),
-  };
-  await writeFileAtomic(options.out, JSON.stringify(summary, null, 2) + "\n");
-}
-Deno.exit(reports.some(({ failures }) => failures.length > 0) ? 1 : 0);
+Deno.exit(counts.some(({ failed }) => failed > 0) ? 1 : 0);
