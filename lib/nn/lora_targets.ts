@@ -119,8 +119,14 @@ const SPELLINGS: Readonly<Record<string, string>> = { "(?i)": "", "\\A": "^", "\
 /** Escaped letters that mean the same in both languages; JavaScript takes others as the letter. */
 const ESCAPED_LETTER = /^\\(?![bBdDsSwWfnrtvxu])[A-Za-z]/;
 
-/** So many quantifiers take seconds at worst on the paths of a model, each further one tenfold. */
-const MOST_QUANTIFIERS = 6;
+/**
+ * So many quantifiers, those that PEFT puts round an expression among them, take seconds at worst on
+ * the paths of a model, each further one tenfold.
+ */
+const MOST_QUANTIFIERS = 5;
+
+/** Letters of an expression; the engine gives up on longer ones when they are first used. */
+const LONGEST_EXPRESSION = 1000;
 
 /**
  * A regular expression in Python's spelling, between what PEFT puts round it. A leading `(?i)`, `\A`,
@@ -128,7 +134,7 @@ const MOST_QUANTIFIERS = 6;
  *
  * The pattern may come from a file, and JavaScript's engine tries all the ways to match. So a repeated
  * group with a quantifier or an alternative in it, such as `(a+)+`, whose ways double with each
- * character, is refused, and so are more than six quantifiers.
+ * character, is refused, and so are more than five quantifiers or a thousand letters.
  */
 function expression(
   pattern: string,
@@ -139,10 +145,11 @@ function expression(
       `${field} "${excerpt(pattern)}" ${reason}: name modules in a list, such as ["attn.qkv"]`,
     );
   };
+  if (pattern.length > LONGEST_EXPRESSION) refuse(`has ${pattern.length} letters`);
   const parts = pattern.match(PARTS) ?? [];
   const groups = [{ varies: false }];
   let closed: { varies: boolean } | null = null; // the group that the part before this one ended
-  let quantifiers = 0;
+  let quantifiers = `${before}${after}`.match(/[^\\(][*+]/g)?.length ?? 0;
   for (const part of parts) {
     const group = groups.at(-1)!;
     const repeated = closed;
@@ -158,7 +165,9 @@ function expression(
         refuse("repeats a group that itself repeats or has alternatives, which may take forever");
       }
       if (++quantifiers > MOST_QUANTIFIERS) {
-        refuse(`has more than ${MOST_QUANTIFIERS} quantifiers, which may take forever`);
+        refuse(
+          `has more than ${MOST_QUANTIFIERS} quantifiers, with PEFT's own, which may take forever`,
+        );
       }
       group.varies = true;
     }
@@ -171,7 +180,9 @@ function expression(
           .replace(/^\{,(?=\d)/, "{0,")
     ).join("");
     new RegExp(own); // alone, so that no parenthesis pairs with one of PEFT's
-    return new RegExp(before + own + after, parts[0] === "(?i)" ? "i" : "");
+    const whole = new RegExp(before + own + after, parts[0] === "(?i)" ? "i" : "");
+    whole.test(""); // the engine reads it only now
+    return whole;
   } catch {
     return refuse("is not a regular expression that is read here");
   }
