@@ -79,7 +79,8 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
   assert(typeof experiment.name === "string", "a name that is no text");
   assert(displayName(experiment).length < 40);
   // What a config allows must mean the same when it is written and read once more.
-  assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), folder), config);
+  const written = JSON.stringify(config); // -0 becomes 0, which is the same to us
+  assertEquals(JSON.stringify(parseConfig(JSON.parse(written), folder)), written);
   loraOptions(experiment, config);
   sliceOptions(config);
   assertEquals(await runOf(folder), config);
