@@ -30,7 +30,7 @@ const FAULTS: Readonly<Record<string, (folder: string) => void>> = {
     Deno.readTextFileSync("/etc/passwd");
   },
   "write elsewhere": () => {
-    Deno.writeTextFileSync("/tmp/samlora-escaped", "");
+    Deno.writeTextFileSync(`${Deno.cwd()}/samlora-escaped`, "");
   },
   "run a program": () => {
     new Deno.Command("true").outputSync();
