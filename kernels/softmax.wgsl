@@ -1,12 +1,9 @@
-// x = softmax(x + bias) along each row, in place. Two passes: the first finds the largest element and
-// the sum of exponentials together (Milakov and Gimelshein 2018), the second writes. Rows of n
-// elements lie in a whole number of Elements; what fills up the last one is ignored and set to 0. The
-// bias has as many rows as bias_rows and repeats.
-override BIAS: bool = false;
-struct Params { rows: u32, n: u32, bias_rows: u32 }
+// x = softmax(x) along each row, in place. Two passes: the first finds the largest element and the sum of
+// exponentials together (Milakov and Gimelshein 2018), the second writes. Rows of n elements are a whole
+// number of Elements.
+struct Params { rows: u32, n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<Element>;
-@group(0) @binding(2) var<storage, read> bias: array<Element>;
 
 const LOWEST: f32 = -3.4e38;
 
@@ -16,16 +13,15 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let length = (params.n + WIDTH - 1) / WIDTH;
+  let length = params.n / WIDTH;
   let share = share_of(group, groups, lane, params.rows, length);
   let start = share.row * length;
-  let bias_start = (share.row % params.bias_rows) * length;
 
   // The sum of exp(v - highest) so far; a new highest v scales what was summed before.
   var highest = Element() + LOWEST;
   var sum = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    let v = score(start, bias_start, i);
+    let v = x[start + i];
     let e = exp(-abs(v - highest));
     sum = select(sum + e, sum * e + 1.0, v > highest);
     highest = max(highest, v);
@@ -33,12 +29,6 @@ fn main(
   let row_highest = row_max(largest(highest), lane);
   let factor = 1.0 / row_sum(total(sum * exp(highest - row_highest)), lane);
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    x[start + i] = exp(score(start, bias_start, i) - row_highest) * factor;
+    x[start + i] = exp(x[start + i] - row_highest) * factor;
   }
-}
-
-fn score(start: u32, bias_start: u32, i: u32) -> Element {
-  var v = x[start + i];
-  if (BIAS) { v += bias[bias_start + i]; }
-  return inside(v, i * WIDTH, params.n, LOWEST);
 }

@@ -1,5 +1,5 @@
 // dp = p (dp - sum(p dp)) along each row, in place: turns the gradient of a softmax's output p into
-// that of its input. Rows are laid out as in softmax.wgsl, and again the filling is set to 0.
+// that of its input. Rows are laid out as in softmax.wgsl.
 struct Params { rows: u32, n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> p: array<Element>;
@@ -11,16 +11,15 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let length = (params.n + WIDTH - 1) / WIDTH;
+  let length = params.n / WIDTH;
   let share = share_of(group, groups, lane, params.rows, length);
   let start = share.row * length;
   var sum = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    sum += p[start + i] * inside(dp[start + i], i * WIDTH, params.n, 0.0);
+    sum += p[start + i] * dp[start + i];
   }
   let row_total = row_sum(total(sum), lane);
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    let d = inside(dp[start + i], i * WIDTH, params.n, 0.0);
-    dp[start + i] = p[start + i] * (d - row_total);
+    dp[start + i] = p[start + i] * (dp[start + i] - row_total);
   }
 }

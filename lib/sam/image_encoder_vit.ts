@@ -8,7 +8,7 @@ import { add } from "../tensor/ops/arithmetic.ts";
 import { decomposedAttention } from "../tensor/ops/decomposed_attention.ts";
 import { reshape } from "../tensor/ops/movement.ts";
 import { resizeBilinear } from "../tensor/ops/resize.ts";
-import { windowPartition, windowUnpartition } from "../tensor/ops/window.ts";
+import { windowTokens } from "../tensor/ops/window.ts";
 import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { MLPBlock } from "./common.ts";
@@ -110,25 +110,25 @@ export class ViTAttention extends Module {
   /** [B, h, w, dim] -> [B, h, w, dim] */
   forward(x: Tensor): Tensor {
     const [batch, height, width, dim] = x.shape;
-    const qkv = this.qkv.forward(x); // [B, h, w, 3 dim]
+    const heads = this.#heads;
     const size = this.#windowSize;
-    if (size === 0) {
-      const tokens = reshape(qkv, [batch, height * width, 3 * dim]);
-      return this.proj.forward(reshape(this.#attend(tokens, [height, width]), x.shape));
-    }
-    // SAM pads the normalised tokens with zeros, of which the projection leaves its bias; padded tokens
-    // take part in the attention. Padding after the projection projects the image's tokens alone.
-    const windows = windowPartition(qkv, size, { fill: this.qkv.bias }); // [B nH nW, size², 3 dim]
-    const attended = this.#attend(windows, [size, size]);
-    return this.proj.forward(windowUnpartition(attended, { size, images: [batch, height, width] }));
-  }
-
-  /** [B, height width, 3 dim] -> [B, height width, dim] */
-  #attend(qkv: Tensor, grid: readonly [height: number, width: number]): Tensor {
-    return decomposedAttention(qkv, {
+    const grid = size === 0 ? [height, width] as const : [size, size] as const;
+    const tables = {
       relPosH: getRelPos(this.relPosH, grid[0]),
       relPosW: getRelPos(this.relPosW, grid[1]),
-    }, { heads: this.#heads, grid });
+    };
+    let attended: Tensor;
+    if (size === 0) {
+      const qkv = this.qkv.forward(reshape(x, [batch, height * width, dim]));
+      attended = reshape(decomposedAttention(qkv, tables, { heads, grid }), x.shape);
+    } else {
+      // SAM pads the normalised tokens with zeros, and padded tokens take part in the attention. One
+      // stands for all, so that the image's tokens alone are projected.
+      const windows = { size, images: [batch, height, width] } as const;
+      const qkv = this.qkv.forward(windowTokens(x, size)); // [B h w (+ 1), 3 dim]
+      attended = decomposedAttention(qkv, tables, { heads, grid, windows });
+    }
+    return this.proj.forward(attended);
   }
 }
 

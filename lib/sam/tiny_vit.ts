@@ -7,7 +7,7 @@ import { QkvLinear } from "../nn/qkv_linear.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { qkvAttention } from "../tensor/ops/attention.ts";
 import { gelu } from "../tensor/ops/unary.ts";
-import { windowPartition, windowUnpartition } from "../tensor/ops/window.ts";
+import { windowTokens } from "../tensor/ops/window.ts";
 import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { checkpointStage, type EncoderStage, type ImageEncoder } from "./image_encoder.ts";
@@ -135,6 +135,7 @@ export class WindowAttention extends Module {
   /** [heads, N, N]: the biases by relative position, gathered for all pairs of positions. */
   readonly attentionBiasFull: Tensor;
   readonly #heads: number;
+  readonly #window: number;
 
   /** Makes an empty layer for windows of `window` x `window` tokens. */
   constructor(gpu: Gpu, { dim, heads, window }: { dim: number; heads: number; window: number }) {
@@ -145,13 +146,20 @@ export class WindowAttention extends Module {
     const n = window * window;
     this.attentionBiasFull = Tensor.empty(gpu, [heads, n, n]).keep();
     this.#heads = heads;
+    this.#window = window;
   }
 
-  /** [windows, N, dim] -> [windows, N, dim] */
+  /** [B, h, w, dim] -> [B, h, w, dim] */
   forward(x: Tensor): Tensor {
-    const qkv = this.qkv.forward(this.norm.forward(x)); // rows per head: [q | k | v]
+    const [batch, height, width] = x.shape;
+    const windows = { size: this.#window, images: [batch, height, width] } as const;
+    // Padding to whole windows comes before the LayerNorm, and padded tokens take part in the
+    // attention: one stands for all.
+    const tokens = this.norm.forward(windowTokens(x, this.#window)); // [B h w (+ 1), dim]
+    const qkv = this.qkv.forward(tokens); // rows per head: [q | k | v]
     const bias = this.attentionBiasFull;
-    return this.proj.forward(qkvAttention(qkv, { heads: this.#heads, layout: "per-head", bias }));
+    const heads = this.#heads;
+    return this.proj.forward(qkvAttention(qkv, { heads, layout: "per-head", bias, windows }));
   }
 }
 
@@ -186,7 +194,6 @@ export class TinyViTBlock extends Module {
   readonly localConv: Conv2d;
   /** On each token. */
   readonly mlp: Mlp;
-  readonly #window: number;
 
   /** Makes an empty block for windows of `window` x `window` tokens. */
   constructor(
@@ -199,7 +206,6 @@ export class TinyViTBlock extends Module {
     },
   ) {
     super(gpu);
-    this.#window = window;
     this.attn = new WindowAttention(gpu, { dim, heads, window });
     this.localConv = new Conv2d(gpu, {
       inChannels: dim,
@@ -213,10 +219,7 @@ export class TinyViTBlock extends Module {
 
   /** [B, h, w, dim] -> [B, h, w, dim] */
   forward(x: Tensor): Tensor {
-    const [batch, height, width] = x.shape;
-    // Padding to whole windows comes before the LayerNorm: padded tokens take part in the attention.
-    const windows = this.attn.forward(windowPartition(x, this.#window)); // [B nH nW, N, dim]
-    x = add(x, windowUnpartition(windows, { size: this.#window, images: [batch, height, width] }));
+    x = add(x, this.attn.forward(x));
     x = this.localConv.forward(x);
     return add(x, this.mlp.forward(x));
   }

@@ -26,7 +26,7 @@ import {
   sin,
   sqrt,
 } from "../../lib/tensor/ops/unary.ts";
-import { crop2d, pad2d, windowPartition, windowUnpartition } from "../../lib/tensor/ops/window.ts";
+import { crop2d, pad2d, windowTokens } from "../../lib/tensor/ops/window.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { sizeOf } from "../../lib/tensor/shape.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
@@ -45,7 +45,7 @@ import { concat64, moved } from "./references/movement.ts";
 import { resizeBilinear64 } from "./references/resize.ts";
 import { softmax64 } from "./references/softmax.ts";
 import { reduce64 } from "./references/sum.ts";
-import { frame, windowPartition64, windowShape, windowUnpartition64 } from "./references/window.ts";
+import { frame, inWindows64, windowTokens64 } from "./references/window.ts";
 
 /** Another seed draws other shapes: SAMLORA_SEED=7 deno task test. */
 const seed = Deno.env.get("SAMLORA_SEED") ?? "0";
@@ -271,8 +271,6 @@ for (const layout of ["per-head", "thirds"] as const) {
 testAtRandomShapes("decomposedAttention", (random) => {
   const [height, width] = shapeOf(random, { rank: 2, elements: 14 });
   const [batch, heads, depth] = [2, 3, 5].map((high) => between(random, [1, high]));
-  // At times as many scores at once as a few rows have, at times all.
-  const scoreBytes = coin(random) ? 4 * height * width * between(random, [1, 9]) : undefined;
   const grid = [height, width] as const;
   return {
     inputs: [
@@ -280,9 +278,8 @@ testAtRandomShapes("decomposedAttention", (random) => {
       [2 * height - 1, depth],
       [2 * width - 1, depth],
     ],
-    drawn: { heads, grid, scoreBytes },
-    op: (qkv, relPosH, relPosW) =>
-      decomposedAttention(qkv, { relPosH, relPosW }, { heads, grid, scoreBytes }),
+    drawn: { heads, grid },
+    op: (qkv, relPosH, relPosW) => decomposedAttention(qkv, { relPosH, relPosW }, { heads, grid }),
     reference: (...inputs) => decomposedAttention64({ batch, heads, depth, grid }, inputs),
   };
 });
@@ -367,28 +364,67 @@ testAtRandomShapes("crop2d", (random) => {
   };
 });
 
-testAtRandomShapes("windowPartition", (random) => {
-  const x = shapeOf(random, { rank: 4 });
-  const size = between(random, [1, 7]);
+testAtRandomShapes("windowTokens", (random) => {
+  const size = between(random, [1, 5]);
   return {
-    inputs: [x, ...(coin(random) ? [[x[3]]] : [])],
+    inputs: [shapeOf(random, { rank: 4, elements: 40 })],
     drawn: { size },
-    op: (x, fill) => windowPartition(x, size, { fill }),
-    reference: (x, fill) => windowPartition64(x, size, { fill }),
+    op: (x) => windowTokens(x, size),
+    reference: (x) => windowTokens64(x, size),
   };
 });
 
-testAtRandomShapes("windowUnpartition", (random) => {
-  const images = shapeOf(random, { rank: 4, elements: 100 });
-  const [batch, h, w] = images;
-  const size = between(random, [1, 5]);
+for (const withBias of [false, true]) {
+  testAtRandomShapes(
+    `qkvAttention within windows, ${withBias ? "with" : "without"} bias`,
+    (random) => {
+      const { qkv, heads, size, images } = windowed(random, { tokens: 12 });
+      const windows = { size, images };
+      const layout = coin(random) ? "per-head" as const : "thirds" as const;
+      const n = size * size;
+      const scale = random.uniformIn(0.2, 1);
+      return {
+        inputs: [qkv, ...(withBias ? [[heads, n, n]] : [])],
+        drawn: { heads, layout, windows, scale },
+        op: (qkv, bias) => qkvAttention(qkv, { heads, layout, bias, scale, windows }),
+        reference: (qkv, bias) =>
+          inWindows64(qkv, {
+            ...windows,
+            attend: (qkv) => qkvAttention64(qkv, { heads, layout, bias, scale }),
+          }),
+      };
+    },
+  );
+}
+
+testAtRandomShapes("decomposedAttention within windows", (random) => {
+  const { qkv, heads, depth, size, images } = windowed(random, { tokens: 14 });
+  const grid = [size, size] as const;
+  const windows = { size, images };
   return {
-    inputs: [windowShape(images, size)],
-    drawn: { size, images },
-    op: (x) => windowUnpartition(x, { size, images: [batch, h, w] }),
-    reference: (x) => windowUnpartition64(x, { size, images }),
+    inputs: [qkv, [2 * size - 1, depth], [2 * size - 1, depth]],
+    drawn: { heads, windows },
+    op: (qkv, relPosH, relPosW) =>
+      decomposedAttention(qkv, { relPosH, relPosW }, { heads, grid, windows }),
+    reference: (qkv, ...tables) =>
+      inWindows64(qkv, {
+        ...windows,
+        attend: (qkv) =>
+          decomposedAttention64({ batch: qkv.shape[0], heads, depth, grid }, [qkv, ...tables]),
+      }),
   };
 });
+
+/** The shape of a fused projection of images cut into windows. */
+function windowed(random: Random, { tokens }: { tokens: number }) {
+  const [height, width] = shapeOf(random, { rank: 2, elements: tokens });
+  const images = [between(random, [1, 2]), height, width] as const;
+  const size = between(random, [1, 4]);
+  const [heads, depth] = [between(random, [1, 2]), between(random, [1, 5])];
+  const padding = height % size || width % size ? 1 : 0;
+  const qkv = [images[0] * height * width + padding, 3 * heads * depth];
+  return { qkv, heads, depth, size, images };
+}
 
 testAtRandomShapes("reshape", (random) => {
   const shape = shapeOf(random);

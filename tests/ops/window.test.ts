@@ -1,10 +1,10 @@
 import { assertThrows } from "@std/assert";
-import { crop2d, pad2d, windowPartition, windowUnpartition } from "../../lib/tensor/ops/window.ts";
+import { crop2d, pad2d, windowTokens } from "../../lib/tensor/ops/window.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
 import { checkOp } from "./check.ts";
-import { frame, windowPartition64, windowShape, windowUnpartition64 } from "./references/window.ts";
+import { frame, windowTokens64 } from "./references/window.ts";
 
 const images = [[2, 6, 9, 4], [1, 5, 4, 3], [1, 1, 7, 1], [2, 4, 1, 8]];
 
@@ -27,24 +27,12 @@ for (const shape of images) {
     }
   });
 
-  Deno.test(`windows of [${shape}] are exact both ways, with gradients`, async () => {
-    const [batch, h, w] = shape;
+  Deno.test(`tokens of [${shape}] for windows are exact, with gradients`, async () => {
     for (const size of [1, 3, 4, 7]) {
-      const windows = windowShape(shape, size);
-      await checkOp("windowPartition", {
+      await checkOp("windowTokens", {
         inputs: [shape],
-        op: (x) => windowPartition(x, size),
-        reference: (x) => windowPartition64(x, size),
-      });
-      await checkOp("windowPartition with a filling", {
-        inputs: [shape, [shape[3]]],
-        op: (x, fill) => windowPartition(x, size, { fill }),
-        reference: (x, fill) => windowPartition64(x, size, { fill }),
-      });
-      await checkOp("windowUnpartition", {
-        inputs: [windows],
-        op: (x) => windowUnpartition(x, { size, images: [batch, h, w] }),
-        reference: (x) => windowUnpartition64(x, { size, images: shape }),
+        op: (x) => windowTokens(x, size),
+        reference: (x) => windowTokens64(x, size),
       });
     }
   });
@@ -55,12 +43,6 @@ Deno.test("what does not fit is refused, naming shapes and sizes", () => {
   const x = Tensor.from(gpu, new Float32Array(12), [1, 2, 2, 3]);
   assertThrows(() => pad2d(x, { right: -1 }), Error, "use crop2d");
   assertThrows(() => crop2d(x, { height: 3, width: 1 }), Error, "3 x 1 pixels are not within");
-  assertThrows(() => windowPartition(x, 0), Error, "0 pixels wide");
-  assertThrows(() => windowPartition(x, 2, { fill: x }), Error, "no pixel of [1, 2, 2, 3]");
+  assertThrows(() => windowTokens(x, 0), Error, "0 tokens wide");
   assertThrows(() => pad2d(x.view([4, 3]), {}), Error, "[4, 3] is not [B, H, W, C]");
-  assertThrows(
-    () => windowUnpartition(x.view([1, 4, 3]), { size: 2, images: [1, 3, 2] }),
-    Error,
-    "[1, 4, 3] are not the windows of 2 x 2 pixels of [1, 3, 2]",
-  );
 });

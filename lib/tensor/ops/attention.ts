@@ -1,59 +1,15 @@
-import { insertKernel } from "../../../kernels/movement.ts";
-import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { sameShape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import {
+  attend,
   attendBackward,
-  attendValues,
-  attentionProbabilities,
+  type Attention,
+  type Band,
   type Bands,
-  channelHeads,
-  type Heads,
-  scoreStride,
-  type Sizes,
+  isPadded,
+  queryRows,
 } from "./heads.ts";
-import { slice } from "./movement.ts";
-import { softmaxInPlace } from "./softmax.ts";
-import { sum } from "./sum.ts";
-
-/** [heads, queries, keys] with rows as far apart as those of the scores. */
-function padBias(bias: Tensor): Tensor {
-  const keys = bias.shape[2];
-  if (keys === scoreStride(keys)) return bias.detach();
-  const padded = Tensor.empty(bias.gpu, bias.shape.with(2, scoreStride(keys)));
-  bias.gpu.run(insertKernel, {
-    buffers: { x: bias.buffer, out: padded.buffer },
-    params: { count: bias.size, n: keys, inner: 1, total: scoreStride(keys), offset: 0 },
-    workgroups: Gpu.grid(Math.ceil(bias.size / 64)),
-  });
-  return padded;
-}
-
-/** softmax(scale q kᵀ + bias) v, and the probabilities for the backward pass. */
-function attend(
-  sizes: Sizes,
-  { query, key, value }: Bands<Heads>,
-  bias: Tensor | null,
-): { output: Tensor; probabilities: Tensor } {
-  const { batch, heads, queries, keys, depth } = sizes;
-  const { gpu } = query.tensor;
-  const probabilities = attentionProbabilities(sizes, { query, key }, (scores) => {
-    using padded = bias ? padBias(bias) : null;
-    softmaxInPlace(scores, { n: keys, stride: scoreStride(keys), bias: padded });
-  });
-  const output = Tensor.empty(gpu, [batch, queries, heads * depth]);
-  attendValues(sizes, { probabilities, value }, channelHeads(output, sizes));
-  return { output, probabilities };
-}
-
-/** The gradient with respect to the bias: that of the scores, summed over the batch. */
-function biasGradient(dScores: Tensor, { heads, queries, keys }: Sizes): Tensor {
-  const summed = sum(dScores, { axes: [0] });
-  return keys === scoreStride(keys)
-    ? summed.view([heads, queries, keys])
-    : slice(summed, { axis: 2, start: 0, end: keys });
-}
 
 /** Options of {@linkcode attention}. */
 export interface AttentionOptions {
@@ -65,7 +21,8 @@ export interface AttentionOptions {
 
 /**
  * Multi-head attention softmax(scale q kᵀ) v over separate queries, keys and values (Vaswani et al.
- * 2017, eq. 1).
+ * 2017, eq. 1). Neither scores nor probabilities are held in memory: the backward pass makes them again (Dao et
+ * al. 2022, "FlashAttention").
  *
  * @param q [B, Nq, heads d]
  * @param k [B, Nk, heads d]
@@ -93,32 +50,91 @@ export function attention(
       } do not fit for ${heads} heads`,
     );
   }
-  const scale = options.scale ?? 1 / Math.sqrt(depth);
-  const sizes: Sizes = { batch, heads, queries, keys, depth, scale };
-  const bands = (q: Tensor, k: Tensor, v: Tensor): Bands<Heads> => ({
-    query: channelHeads(q, sizes),
-    key: channelHeads(k, sizes),
-    value: channelHeads(v, sizes),
+  const band = (tensor: Tensor): Band => ({ tensor, offset: 0, row: channels });
+  const problem = (q: Tensor, k: Tensor, v: Tensor): Attention => ({
+    batch,
+    heads,
+    depth,
+    scale: options.scale ?? 1 / Math.sqrt(depth),
+    bands: { query: band(q), key: band(k), value: band(v) },
+    head: depth,
+    image: [1, queries],
+    window: [1, queries],
+    keys,
+    bias: null,
   });
-  const { output, probabilities } = attend(sizes, bands(q, k, v), null);
+  const { output: flat, rows } = attend(problem(q, k, v));
+  const output = flat.view([batch, queries, channels]);
+  flat.dispose();
   record({
     op: "attention",
     inputs: [q, k, v],
     output,
-    saved: [q, k, v, probabilities],
-    backward: (dOutput, [q, k, v, probabilities], needs) => {
+    saved: [q, k, v, output, rows],
+    backward: (dOutput, [q, k, v, output, rows], needs) => {
       const grads = [q, k, v].map((x, i) => needs[i] ? Tensor.empty(x.gpu, x.shape) : null);
-      const [query, key, value] = grads.map((grad) => grad && channelHeads(grad, sizes));
-      attendBackward(
-        sizes,
-        { ...bands(q, k, v), dOutput: channelHeads(dOutput, sizes), probabilities },
-        { query, key, value, scores: false },
-      )?.dispose();
+      const [query, key, value] = grads;
+      attendBackward(problem(q, k, v), { output, rows, dOutput }, {
+        query,
+        key,
+        value,
+        bias: null,
+      });
       return grads;
     },
   });
-  probabilities.dispose();
+  rows.dispose();
   return output;
+}
+
+/** Images of tokens, and windows that they attend within. */
+export interface AttentionWindows {
+  /** Tokens along a window's side. */
+  readonly size: number;
+  /** Images, and the height and width of each in tokens. */
+  readonly images: readonly [batch: number, height: number, width: number];
+}
+
+/** How query, key and value lie in a fused projection, and which rows attend to which. */
+export type QkvLayout = Pick<Attention, "batch" | "heads" | "depth" | "head" | "image" | "window">;
+
+/**
+ * Checks the shape of a fused projection: [B, N, 3 heads d], or with windows [rows, 3 heads d] where the
+ * rows are the images' tokens and, if windows reach beyond the images, one for the padding.
+ *
+ * @returns null if it does not fit.
+ */
+export function qkvLayout(
+  { shape }: Tensor,
+  { heads, layout, windows }: {
+    heads: number;
+    layout: "per-head" | "thirds";
+    windows?: AttentionWindows | null;
+  },
+): QkvLayout | null {
+  const depth = shape[shape.length - 1] / heads / 3;
+  if (!Number.isInteger(depth)) return null;
+  const head = layout === "per-head" ? 3 * depth : depth;
+  if (!windows) {
+    if (shape.length !== 3) return null;
+    const sequence = [1, shape[1]] as const;
+    return { batch: shape[0], heads, depth, head, image: sequence, window: sequence };
+  }
+  const { size, images: [batch, ...image] } = windows;
+  const sizes = { batch, heads, depth, head, image, window: [size, size] as const };
+  const rows = queryRows(sizes) + (isPadded(sizes) ? 1 : 0);
+  return sameShape(shape, [rows, 3 * heads * depth]) ? sizes : null;
+}
+
+/** Query, key and value in a fused projection. */
+export function qkvBands(
+  tensor: Tensor,
+  { heads, depth, head }: Pick<QkvLayout, "heads" | "depth" | "head">,
+): Bands<Band> {
+  const row = 3 * heads * depth;
+  const step = head === depth ? heads * depth : depth;
+  const band = (i: number): Band => ({ tensor, offset: i * step, row });
+  return { query: band(0), key: band(1), value: band(2) };
 }
 
 /** Options of {@linkcode qkvAttention}. */
@@ -128,61 +144,66 @@ export interface QkvAttentionOptions extends AttentionOptions {
    * all heads, then k of all heads, then v (SAM's ViT).
    */
   readonly layout: "per-head" | "thirds";
-  /** [heads, N, N], added to the scores of every batch element. */
+  /** [heads, N, N], added to the scores of every batch element or window of N tokens. */
   readonly bias?: Tensor | null;
+  /** Attend within windows of images instead of whole batch elements. */
+  readonly windows?: AttentionWindows | null;
 }
 
 /**
  * Multi-head self-attention softmax(scale q kᵀ + bias) v over a fused projection.
  *
- * @param qkv [B, N, 3 heads d]
- * @returns [B, N, heads d]
+ * With windows, those that reach beyond the image are filled up with padding, whose keys and values take part in the
+ * attention. The padding's projection is the last row.
+ *
+ * @param qkv [B, N, 3 heads d]; with windows [B H W, 3 heads d], or if H or W is no multiple of the
+ *   windows' size [B H W + 1, 3 heads d].
+ * @returns [B, N, heads d]; with windows [B, H, W, heads d].
  * @throws {Error} if the shapes do not fit.
  */
 export function qkvAttention(qkv: Tensor, options: QkvAttentionOptions): Tensor {
-  const { heads, layout, bias = null } = options;
-  const [batch, n, channels] = qkv.shape;
-  const depth = channels / heads / 3;
-  if (
-    qkv.shape.length !== 3 || !Number.isInteger(depth) ||
-    (bias && !sameShape(bias.shape, [heads, n, n]))
-  ) {
+  const { heads, windows, bias = null } = options;
+  const layout = qkvLayout(qkv, options);
+  const n = layout ? layout.window[0] * layout.window[1] : 0;
+  if (!layout || (bias && !sameShape(bias.shape, [heads, n, n]))) {
     throw new Error(
       `qkvAttention: qkv ${shapeText(qkv.shape)}${
         bias ? ` and bias ${shapeText(bias.shape)}` : ""
-      } do not fit for ${heads} heads`,
+      } do not fit for ${heads} heads${windows ? ` in ${windowsText(windows)}` : ""}`,
     );
   }
-  const scale = options.scale ?? 1 / Math.sqrt(depth);
-  const sizes: Sizes = { batch, heads, queries: n, keys: n, depth, scale };
-  const bands = (tensor: Tensor): Bands<Heads> => {
-    const perHead = layout === "per-head";
-    const band = (i: number): Heads => ({
-      tensor,
-      offset: i * depth * (perHead ? 1 : heads),
-      row: channels,
-      head: perHead ? 3 * depth : depth,
-      batch: n * channels,
-    });
-    return { query: band(0), key: band(1), value: band(2) };
-  };
-  const { output, probabilities } = attend(sizes, bands(qkv), bias);
-  record({
+  const problem = (qkv: Tensor, bias: Tensor | null): Attention => ({
+    ...layout,
+    scale: options.scale ?? 1 / Math.sqrt(layout.depth),
+    bands: qkvBands(qkv, layout),
+    keys: null,
+    bias: bias && { kind: "table", tensor: bias },
+  });
+  const { output, rows } = attend(problem(qkv, bias));
+  const shape = windows ? windows.images : qkv.shape.slice(0, 2);
+  const result = record({
     op: "qkvAttention",
     inputs: bias ? [qkv, bias] : [qkv],
-    output,
-    saved: [qkv, probabilities],
-    backward: (dOutput, [qkv, probabilities], [toQkv, toBias = false]) => {
+    output: output.view([...shape, heads * layout.depth]),
+    saved: bias ? [qkv, output, rows, bias] : [qkv, output, rows],
+    backward: (dOutput, [qkv, output, rows, bias = null], [toQkv, toBias = false]) => {
       const dqkv = toQkv ? Tensor.empty(qkv.gpu, qkv.shape) : null;
-      using dScores = attendBackward(
-        sizes,
-        { ...bands(qkv), dOutput: channelHeads(dOutput, sizes), probabilities },
-        { ...(dqkv ? bands(dqkv) : { query: null, key: null, value: null }), scores: toBias },
-      );
-      if (!bias) return [dqkv];
-      return [dqkv, toBias ? biasGradient(dScores!, sizes) : null];
+      const dBias = toBias ? Tensor.empty(qkv.gpu, bias!.shape) : null;
+      attendBackward(problem(qkv, bias), { output, rows, dOutput }, {
+        query: dqkv,
+        key: dqkv,
+        value: dqkv,
+        bias: dBias,
+      });
+      return bias ? [dqkv, dBias] : [dqkv];
     },
   });
-  probabilities.dispose();
-  return output;
+  output.dispose();
+  rows.dispose();
+  return result;
+}
+
+/** The windows in words, for error messages. */
+export function windowsText({ size, images }: AttentionWindows): string {
+  return `windows of ${size} x ${size} tokens of images ${shapeText(images)}`;
 }

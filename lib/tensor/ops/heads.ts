@@ -1,60 +1,20 @@
-import type { Gpu } from "../../gpu/gpu.ts";
+import {
+  type AttentionKernels,
+  attentionKernels,
+  type AttentionParameters,
+} from "../../../kernels/attention.ts";
+import { Gpu } from "../../gpu/gpu.ts";
 import { Tensor } from "../tensor.ts";
-import { gemm, type Matrix } from "./gemm.ts";
-import { softmaxBackwardInPlace } from "./softmax.ts";
+import { gemm } from "./gemm.ts";
 
-/** Where heads lie in a tensor: row i of head h of batch element b starts at offset + b batch + h head + i row. */
-export interface Heads {
-  /** The memory they lie in. */
+/** Where a kind of rows lies: channel c of head h of row r is element offset + r row + h head + c. */
+export interface Band {
+  /** The memory. */
   readonly tensor: Tensor;
   /** First element. */
   readonly offset: number;
   /** Elements from one row to the next. */
   readonly row: number;
-  /** Elements from one head to the next; 0 where all heads share their rows. */
-  readonly head: number;
-  /** Elements from one batch element to the next; 0 where all share their rows. */
-  readonly batch: number;
-}
-
-/** Sizes of a multi-head attention. */
-export interface Sizes {
-  /** Batch elements. */
-  readonly batch: number;
-  /** Heads of each. */
-  readonly heads: number;
-  /** Rows of query and output. */
-  readonly queries: number;
-  /** Rows of key and value. */
-  readonly keys: number;
-  /** Channels of a head. */
-  readonly depth: number;
-  /** Factor of the scores. */
-  readonly scale: number;
-}
-
-/** A product over all heads, with a [m, k] and b [k, n] after their transposition. */
-export interface HeadProduct {
-  /** Rows of c. */
-  readonly m: number;
-  /** Columns of c. */
-  readonly n: number;
-  /** Length of the sums. */
-  readonly k: number;
-  /** Left factor. */
-  readonly a: Heads;
-  /** Read a transposed. */
-  readonly transposeA?: boolean;
-  /** Right factor. */
-  readonly b: Heads;
-  /** Read b transposed. */
-  readonly transposeB?: boolean;
-  /** Result. */
-  readonly c: Heads;
-  /** Factor of the product; default 1. */
-  readonly alpha?: number;
-  /** Add to what c holds. */
-  readonly accumulate?: boolean;
 }
 
 /** Something of query, key and value each. */
@@ -67,169 +27,282 @@ export interface Bands<T> {
   readonly value: T;
 }
 
-/** Multiplies all heads of all batch elements, without history. */
-export function multiply({ batch, heads }: Sizes, product: HeadProduct): void {
-  const { m, n, k, alpha, accumulate } = product;
-  const matrix = (heads: Heads, transpose = false): Matrix => ({
-    tensor: heads.tensor,
-    ld: heads.row,
-    transpose,
-    offset: heads.offset,
-    outer: heads.batch,
-    inner: heads.head,
+/** What is added to the scores; attention_common.wgsl has the formulas. */
+export type ScoreBias =
+  | {
+    readonly kind: "table";
+    /** [heads, N, N], N tokens in a window. */
+    readonly tensor: Tensor;
+  }
+  | {
+    readonly kind: "relative";
+    /** [rows, heads, positions]: the products of each query with the relative positions. */
+    readonly tensor: Tensor;
+    /** First position along the width. */
+    readonly across: number;
+  };
+
+/** A multi-head attention over rows of memory. */
+export interface Attention {
+  /** Images, or sequences. */
+  readonly batch: number;
+  /** Heads. */
+  readonly heads: number;
+  /** Channels of a head. */
+  readonly depth: number;
+  /** Factor of the scores. */
+  readonly scale: number;
+  /** Query, key and value. */
+  readonly bands: Bands<Band>;
+  /** Elements from one head to the next in them. */
+  readonly head: number;
+  /** Lines and tokens of a line of an image of queries; [1, N] for a sequence. */
+  readonly image: readonly [height: number, width: number];
+  /**
+   * Lines and tokens of the windows that tokens attend within. Where they reach beyond the image there
+   * are keys and values that all lie in the row after the last image's.
+   */
+  readonly window: readonly [height: number, width: number];
+  /** Keys of each image, where they are not the queries' own rows. */
+  readonly keys: number | null;
+  /** Added to the scores. */
+  readonly bias: ScoreBias | null;
+}
+
+/** Whether windows reach beyond the image. */
+export function isPadded({ image, window }: Pick<Attention, "image" | "window">): boolean {
+  return image.some((length, axis) => length % window[axis] !== 0);
+}
+
+/** Rows of queries. */
+export function queryRows({ batch, image }: Pick<Attention, "batch" | "image">): number {
+  return batch * image[0] * image[1];
+}
+
+/** Everything that a dispatch needs beside its buffers. */
+interface Plan {
+  readonly kernels: AttentionKernels;
+  readonly params: Record<AttentionParameters, number>;
+  readonly constants: Record<string, number | boolean>;
+  readonly workgroups: [number, number, number];
+}
+
+/** Columns of the blocks of four tokens that leave the least of a window's last blocks empty. */
+function blockColumns([height, width]: readonly [number, number]): 2 | 4 {
+  const blocks = (columns: number) =>
+    Math.ceil(width / columns) * Math.ceil(height / (4 / columns));
+  return blocks(2) < blocks(4) ? 2 : 4;
+}
+
+/** Plans a kernel whose workgroups own queries, or with `own` "keys" keys. */
+function planOf(attention: Attention, own: "queries" | "keys"): Plan {
+  const { batch, heads, depth, scale, bands, keys, bias } = attention;
+  const { gpu } = bands.query.tensor;
+  const vec4 = depth % 4 === 0;
+  const kernels = attentionKernels({
+    depth,
+    vec4,
+    subgroupSize: gpu.info.type === "CPU" ? gpu.subgroupSize : 0,
   });
-  gemm({
-    m,
-    n,
-    k,
-    a: matrix(product.a, product.transposeA),
-    b: matrix(product.b, product.transposeB),
-    c: matrix(product.c),
-    batch: [batch, heads],
-    alpha,
-    accumulate,
+  const cross = keys !== null;
+  const queries = attention.image[0] * attention.image[1];
+  const image = cross && own === "keys" ? [1, keys] : attention.image;
+  const window = cross && own === "keys" ? [1, keys] : attention.window;
+  const units = (elements: number) => vec4 ? elements / 4 : elements;
+  const linear = bias?.kind !== "relative";
+  const columns = linear ? 4 : blockColumns(attention.window);
+  const relative = bias?.kind === "relative" ? bias : null;
+  // Tiles of each height and width that a window's part within the image can have.
+  const parts = image.map((length, axis) => {
+    const count = Math.ceil(length / window[axis]);
+    return [[count - 1, window[axis]], [1, length - (count - 1) * window[axis]]];
   });
+  let tiles = 0;
+  for (const [down, height] of parts[0]) {
+    for (const [across, width] of parts[1]) {
+      const blocks = linear
+        ? Math.ceil(height * width / 4)
+        : Math.ceil(height / (4 / columns)) * Math.ceil(width / columns);
+      tiles += down * across * Math.ceil(blocks / kernels.blocks);
+    }
+  }
+  return {
+    kernels,
+    params: {
+      batch,
+      heads,
+      image_h: image[0],
+      image_w: image[1],
+      size_h: window[0],
+      size_w: window[1],
+      windows_y: Math.ceil(image[0] / window[0]),
+      windows_x: Math.ceil(image[1] / window[1]),
+      others: own === "keys" ? queries : keys ?? 0,
+      rows: batch * queries,
+      q_offset: units(bands.query.offset),
+      k_offset: units(bands.key.offset),
+      v_offset: units(bands.value.offset),
+      q_row: units(bands.query.row),
+      k_row: units(bands.key.row),
+      v_row: units(bands.value.row),
+      head: units(attention.head),
+      out_row: units(heads * depth),
+      out_head: units(depth),
+      pad_row: batch * queries,
+      rel_row: relative?.tensor.shape[2] ?? 0,
+      rel_w: relative?.across ?? 0,
+      scale,
+    },
+    constants: {
+      BIAS: bias ? bias.kind === "table" ? 1 : 2 : 0,
+      CROSS: cross,
+      PADDED: isPadded(attention),
+      COLUMNS: columns,
+      LINEAR: linear,
+    },
+    workgroups: [...Gpu.grid(batch * tiles), heads],
+  };
 }
 
-/** Heads side by side in the channels of [batch, rows, heads * depth]. */
-export function channelHeads(tensor: Tensor, { heads, depth }: Sizes): Heads {
-  const row = heads * depth;
-  return { tensor, offset: 0, row, head: depth, batch: tensor.shape[1] * row };
+/** Output and what the backward pass needs of it. */
+export interface Attended {
+  /** [batch * queries, heads depth] */
+  readonly output: Tensor;
+  /**
+   * [2 or 4, heads, batch * queries]: the log-sum-exp of each query's scores, and room for the backward
+   * pass.
+   */
+  readonly rows: Tensor;
 }
 
-/** Elements from one row of scores to the next: a multiple of 4, so that products read it by fours. */
-export function scoreStride(keys: number): number {
-  return Math.ceil(keys / 4) * 4;
+/** softmax(scale q kᵀ + bias) v, without history. */
+export function attend(attention: Attention): Attended {
+  const { heads, depth, bands: { query, key, value }, bias } = attention;
+  const { gpu } = query.tensor;
+  const { kernels, ...plan } = planOf(attention, "queries");
+  const count = queryRows(attention);
+  const output = Tensor.empty(gpu, [count, heads * depth]);
+  const rows = Tensor.empty(gpu, [isPadded(attention) ? 4 : 2, heads, count]);
+  gpu.run(kernels.forward, {
+    ...plan,
+    buffers: {
+      q: query.tensor.buffer,
+      k: key.tensor.buffer,
+      v: value.tensor.buffer,
+      bias: (bias?.tensor ?? query.tensor).buffer,
+      rows: rows.buffer,
+      out: output.buffer,
+    },
+  });
+  return { output, rows };
 }
 
-/** A matrix [queries, keys] for each head, with padded rows. */
-export function scoreHeads(tensor: Tensor, { heads, queries, keys }: Sizes): Heads {
-  const row = scoreStride(keys);
-  return { tensor, offset: 0, row, head: queries * row, batch: heads * queries * row };
-}
-
-function emptyScores(gpu: Gpu, { batch, heads, queries, keys }: Sizes): Tensor {
-  return Tensor.empty(gpu, [batch, heads, queries, scoreStride(keys)]);
+/** Where gradients go, laid out as what they are gradients of; null where none is wanted. */
+export interface AttentionGradients extends Bands<Tensor | null> {
+  /** Of the bias: of a table, or of the products with relative positions. */
+  readonly bias: Tensor | null;
 }
 
 /**
- * Columns of scores to compute. Where products read by fours they compute the padding too, from
- * whatever follows the last key; the softmax sets it to 0.
- */
-function scoreColumns({ keys, depth }: Sizes): number {
-  return depth % 4 === 0 ? scoreStride(keys) : keys;
-}
-
-/**
- * The probabilities softmax(scale q kᵀ): [batch, heads, queries, keys] with padded rows.
- *
- * @param softmax Turns the scores into probabilities in place, adding whatever bias there is, and
- * sets the padding to 0.
- */
-export function attentionProbabilities(
-  sizes: Sizes,
-  { query, key }: Omit<Bands<Heads>, "value">,
-  softmax: (scores: Tensor) => void,
-): Tensor {
-  const scores = emptyScores(query.tensor.gpu, sizes);
-  multiply(sizes, {
-    m: sizes.queries,
-    n: scoreColumns(sizes),
-    k: sizes.depth,
-    a: query,
-    b: key,
-    transposeB: true,
-    c: scoreHeads(scores, sizes),
-    alpha: sizes.scale,
-  });
-  softmax(scores);
-  return scores;
-}
-
-/** Writes the output p v. */
-export function attendValues(
-  sizes: Sizes,
-  { probabilities, value }: { probabilities: Tensor; value: Heads },
-  output: Heads,
-): void {
-  multiply(sizes, {
-    m: sizes.queries,
-    n: sizes.depth,
-    k: scoreColumns(sizes),
-    a: scoreHeads(probabilities, sizes),
-    b: value,
-    c: output,
-  });
-}
-
-/**
- * Writes the gradients with respect to those of query, key and value that have a place for it in `to`,
- * and returns that with respect to the scores, for whatever else went into them; null if nothing
- * beside the value needs it.
- *
- * With p the probabilities and dO the gradient of the output: dv = pᵀ dO, dp = dO vᵀ,
- * ds = p (dp - the row's sum of p dp), dq = scale ds k, dk = scale dsᵀ q.
- *
- * @param to.scores Whether anything but query and key needs ds.
- * @param to.accumulate Add to the gradients of key and value what further queries contribute.
+ * Writes gradients. Where query, key and value lie in one tensor their gradients do too, and with padding
+ * they include that of the padding's row.
  */
 export function attendBackward(
-  sizes: Sizes,
-  from: Bands<Heads> & { dOutput: Heads; probabilities: Tensor },
-  to: Bands<Heads | null> & { scores: boolean; accumulate?: boolean },
-): Tensor | null {
-  const { queries, keys, depth, scale } = sizes;
-  const { dOutput, probabilities } = from;
-  const { accumulate } = to;
-  const columns = scoreColumns(sizes);
-  if (to.value) {
-    multiply(sizes, {
-      m: keys,
-      n: depth,
-      k: queries,
-      a: scoreHeads(probabilities, sizes),
-      transposeA: true,
-      b: dOutput,
-      c: to.value,
-      accumulate,
+  attention: Attention,
+  { output, rows, dOutput }: Attended & { dOutput: Tensor },
+  to: AttentionGradients,
+): void {
+  const { bands: { query, key, value }, bias } = attention;
+  const { gpu } = query.tensor;
+  const { kernels, ...plan } = planOf(attention, "queries");
+  gpu.run(kernels.delta, {
+    ...plan,
+    constants: {},
+    buffers: { out: output.buffer, dout: dOutput.buffer, rows: rows.buffer },
+    workgroups: Gpu.grid(Math.ceil(rows.shape[1] * rows.shape[2] / 64)),
+  });
+  const from = {
+    q: query.tensor.buffer,
+    k: key.tensor.buffer,
+    v: value.tensor.buffer,
+    dout: dOutput.buffer,
+    bias: (bias?.tensor ?? query.tensor).buffer,
+    rows: rows.buffer,
+  };
+  if (bias?.kind === "table" && to.bias) {
+    gpu.run(kernels.table, {
+      ...plan,
+      constants: {},
+      buffers: { ...from, dbias: to.bias.buffer },
+      workgroups: Gpu.grid(Math.ceil(to.bias.size / 64)),
     });
   }
-  if (!to.query && !to.key && !to.scores) return null;
-  const dScores = emptyScores(probabilities.gpu, sizes);
-  const ds = scoreHeads(dScores, sizes);
-  multiply(sizes, {
-    m: queries,
-    n: columns,
-    k: depth,
-    a: dOutput,
-    b: from.value,
-    transposeB: true,
-    c: ds,
-  });
-  softmaxBackwardInPlace(dScores, { n: keys, stride: scoreStride(keys), p: probabilities });
+  // A binding must hold something of its own even where the kernel does not write it.
+  using spare = Tensor.empty(gpu, [4]);
   if (to.query) {
-    multiply(sizes, {
-      m: queries,
-      n: depth,
-      k: columns,
-      a: ds,
-      b: from.key,
-      c: to.query,
-      alpha: scale,
+    const drelative = bias?.kind === "relative" ? to.bias : null;
+    gpu.run(kernels.query, {
+      ...plan,
+      buffers: { ...from, dq: to.query.buffer, drelative: (drelative ?? spare).buffer },
+    });
+  }
+  if (to.key || to.value) {
+    const fused = to.key === to.value;
+    const { kernels, ...plan } = planOf(attention, "keys");
+    gpu.run(kernels.keyValue, {
+      ...plan,
+      constants: {
+        ...plan.constants,
+        TO_KEY: to.key !== null,
+        TO_VALUE: to.value !== null,
+        FUSED: fused,
+      },
+      buffers: {
+        ...from,
+        dk: (to.key ?? spare).buffer,
+        dv: (fused ? spare : to.value ?? spare).buffer,
+      },
+    });
+    if (isPadded(attention)) padGradients(attention, { rows, dOutput }, to);
+  }
+}
+
+/** The gradients of the padding's key and value, which all windows' padding shares. */
+function padGradients(
+  { heads, depth, scale, bands, head }: Attention,
+  { rows, dOutput }: { rows: Tensor; dOutput: Tensor },
+  to: AttentionGradients,
+): void {
+  const count = rows.shape[2];
+  const sums = (i: number) => ({
+    tensor: rows,
+    ld: count,
+    offset: i * heads * count,
+    inner: count,
+  });
+  const padding = ({ offset, row }: Band, tensor: Tensor) => ({
+    tensor,
+    ld: row,
+    offset: offset + count * row,
+    inner: head,
+  });
+  const product = { m: 1, n: depth, k: count, batch: [1, heads] } as const;
+  if (to.value) {
+    gemm({
+      ...product,
+      a: sums(2), // of probabilities
+      b: { tensor: dOutput, ld: heads * depth, inner: depth },
+      c: padding(bands.value, to.value),
     });
   }
   if (to.key) {
-    multiply(sizes, {
-      m: keys,
-      n: depth,
-      k: queries,
-      a: ds,
-      transposeA: true,
-      b: from.query,
-      c: to.key,
+    const { tensor, offset, row } = bands.query;
+    gemm({
+      ...product,
+      a: sums(3), // of the gradients of scores
+      b: { tensor, ld: row, offset, inner: head },
+      c: padding(bands.key, to.key),
       alpha: scale,
-      accumulate,
     });
   }
-  return dScores;
 }

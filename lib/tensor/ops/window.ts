@@ -1,11 +1,12 @@
 import { inElements } from "../../../kernels/element.ts";
-import { placeKernels, windowKernels } from "../../../kernels/window.ts";
+import { insertKernel } from "../../../kernels/movement.ts";
+import { placeKernels } from "../../../kernels/place.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
-import { type Shape, shapeText } from "../shape.ts";
+import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { addInPlace } from "./arithmetic.ts";
-import { sum } from "./sum.ts";
+import { zeros } from "./fill.ts";
+import { reshape } from "./movement.ts";
 
 /** Images x [B, H, W, C] in frames [B, height, width, C], top left on top left, without history. */
 function place(x: Tensor, height: number, width: number): Tensor {
@@ -75,113 +76,38 @@ export function crop2d(
   });
 }
 
-/** Copies between images and their windows, without history. */
-function copyWindows(
-  x: Tensor,
-  { size, images, unpartition, fill }: {
-    size: number;
-    images: Shape;
-    unpartition: boolean;
-    fill?: Tensor | null;
-  },
-): Tensor {
-  const { gpu } = x;
-  const [batch, h, w, channels] = images;
-  const rows = Math.ceil(h / size);
-  const columns = Math.ceil(w / size);
-  const { kernel, elements } = inElements(windowKernels, channels);
-  const windows = batch * rows * columns;
-  const out = Tensor.empty(gpu, unpartition ? images : [windows, size * size, channels]);
-  const count = windows * size * elements;
-  gpu.run(kernel, {
-    buffers: { x: x.buffer, fill: (fill ?? x).buffer, out: out.buffer },
-    params: { count, h, w, rows, columns, size, channels: elements },
-    constants: { UNPARTITION: unpartition, FILL: fill != null },
-    workgroups: Gpu.grid(Math.ceil(count / 64)),
-  });
-  return out;
-}
-
-/** Options of {@linkcode windowPartition}. */
-export interface WindowPartitionOptions {
-  /** [C]: the pixel that lies beyond the image; by default zeros. */
-  readonly fill?: Tensor | null;
-}
-
 /**
- * Cuts images [B, H, W, C] into windows of size x size pixels: [B * rows * columns, size * size, C],
- * rows = ceil(H / size) and columns = ceil(W / size), in reading order. Windows that reach beyond the
- * image are filled up. Gradients: {@linkcode windowUnpartition}, and for the filling the sum of dy
- * beyond the image.
+ * The tokens of images [B, H, W, C] as rows [B H W, C]. Where windows of size x size tokens reach beyond
+ * the images there is one row more, of zeros: it stands for all the padding. Gradient: dy without it.
  *
- * @throws {Error} if x has not four axes, the size is not a positive whole number or the filling has
- * not C channels.
+ * @throws {Error} if x has not four axes or the size is not a positive whole number.
  */
-export function windowPartition(
-  x: Tensor,
-  size: number,
-  options: WindowPartitionOptions = {},
-): Tensor {
-  const { fill = null } = options;
-  checkImages("windowPartition", x);
+export function windowTokens(x: Tensor, size: number): Tensor {
+  checkImages("windowTokens", x);
   if (!Number.isInteger(size) || size < 1) {
-    throw new Error(`windowPartition: windows cannot be ${size} pixels wide`);
+    throw new Error(`windowTokens: windows cannot be ${size} tokens wide`);
   }
-  const images = x.shape;
-  if (fill && fill.size !== images[3]) {
-    throw new Error(
-      `windowPartition: a filling ${shapeText(fill.shape)} is no pixel of ${shapeText(images)}`,
-    );
-  }
-  return record({
-    op: "windowPartition",
-    inputs: fill ? [x, fill] : [x],
-    output: copyWindows(x, { size, images, unpartition: false, fill }),
-    saved: [],
-    backward: (dy, _, [, toFill = false]) => {
-      const dx = copyWindows(dy, { size, images, unpartition: true });
-      if (!fill) return [dx];
-      // What the windows hold and the images do not.
-      const dFill = toFill
-        ? addInPlace(sum(dy, { axes: [0, 1] }), sum(dx, { axes: [0, 1, 2] }), { scale: -1 })
-        : null;
-      return [dx, dFill?.view(fill.shape) ?? null];
-    },
+  const [batch, h, w, channels] = x.shape;
+  const rows = batch * h * w;
+  if (h % size === 0 && w % size === 0) return reshape(x, [rows, channels]);
+  const { gpu } = x;
+  const output = Tensor.empty(gpu, [rows + 1, channels]);
+  gpu.copy(x.buffer, output.buffer, 4 * x.size);
+  using padding = zeros(gpu, [1, channels]);
+  gpu.run(insertKernel, {
+    buffers: { x: padding.buffer, out: output.buffer },
+    params: { count: channels, n: 1, inner: channels, total: rows + 1, offset: rows },
+    workgroups: Gpu.grid(Math.ceil(channels / 64)),
   });
-}
-
-/** Options of {@linkcode windowUnpartition}. */
-export interface WindowUnpartitionOptions {
-  /** Pixels along a window's side. */
-  readonly size: number;
-  /** Images, height and width to make. */
-  readonly images: readonly [batch: number, height: number, width: number];
-}
-
-/**
- * Puts windows [B * rows * columns, size * size, C] back together to images [B, H, W, C] and drops
- * what lies beyond. Gradient: {@linkcode windowPartition}.
- *
- * @throws {Error} if there are not as many windows as the images have.
- */
-export function windowUnpartition(
-  x: Tensor,
-  { size, images: [batch, h, w] }: WindowUnpartitionOptions,
-): Tensor {
-  const windows = batch * Math.ceil(h / size) * Math.ceil(w / size);
-  if (x.shape.length !== 3 || x.shape[0] !== windows || x.shape[1] !== size * size) {
-    throw new Error(
-      `windowUnpartition: ${
-        shapeText(x.shape)
-      } are not the windows of ${size} x ${size} pixels of ${shapeText([batch, h, w])}`,
-    );
-  }
-  const images = [batch, h, w, x.shape[2]];
   return record({
-    op: "windowUnpartition",
+    op: "windowTokens",
     inputs: [x],
-    output: copyWindows(x, { size, images, unpartition: true }),
+    output,
     saved: [],
-    backward: (dy) => [copyWindows(dy, { size, images, unpartition: false })],
+    backward: (dy) => {
+      const dx = Tensor.empty(gpu, x.shape);
+      gpu.copy(dy.buffer, dx.buffer, 4 * dx.size);
+      return [dx];
+    },
   });
 }

@@ -77,3 +77,30 @@ export function windowUnpartition64(
   visitWindows(images, { size, visit: (image, window) => out[image] = data[window] });
   return { shape: images, data: out };
 }
+
+/** Tokens as rows, and one of zeros if windows reach beyond the images. */
+export function windowTokens64({ shape, data }: Reference, size: number): Reference {
+  const [batch, h, w, channels] = shape;
+  const rows = batch * h * w + (h % size || w % size ? 1 : 0);
+  const out = new Float64Array(rows * channels);
+  out.set(data);
+  return { shape: [rows, channels], data: out };
+}
+
+/**
+ * An attention within windows, in three steps: cut the tokens' projections into windows filled up with the
+ * last row, attend within each, put them back together.
+ */
+export function inWindows64(
+  { data, shape: [, channels] }: Reference,
+  { size, images: [batch, h, w], attend }: {
+    readonly size: number;
+    readonly images: readonly [number, number, number];
+    readonly attend: (qkv: Reference) => Reference;
+  },
+): Reference {
+  const tokens = { shape: [batch, h, w, channels], data };
+  const fill = { shape: [channels], data: data.subarray(data.length - channels) };
+  const attended = attend(windowPartition64(tokens, size, { fill }));
+  return windowUnpartition64(attended, { size, images: [batch, h, w, channels / 3] });
+}
