@@ -4,10 +4,17 @@ import biasSource from "./attention_bias.wgsl" with { type: "text" };
 import common from "./attention_common.wgsl" with { type: "text" };
 import deltaSource from "./attention_delta.wgsl" with { type: "text" };
 import drelativeSource from "./attention_drelative.wgsl" with { type: "text" };
+import fromSource from "./attention_from.wgsl" with { type: "text" };
 import subgroupForward from "./attention_subgroup.wgsl" with { type: "text" };
 import subgroupKeyValue from "./attention_subgroup_key_value.wgsl" with { type: "text" };
 import subgroupQuery from "./attention_subgroup_query.wgsl" with { type: "text" };
 import tableSource from "./attention_table.wgsl" with { type: "text" };
+import tiled from "./attention_tiled.wgsl" with { type: "text" };
+import tiledForward from "./attention_tiled_forward.wgsl" with { type: "text" };
+import tiledKeyValue from "./attention_tiled_key_value.wgsl" with { type: "text" };
+import tiledKeys from "./attention_tiled_keys.wgsl" with { type: "text" };
+import tiledQuery from "./attention_tiled_query.wgsl" with { type: "text" };
+import stageTemplate from "./attention_tiled_stage.wgsl" with { type: "text" };
 import walk from "./attention_walk.wgsl" with { type: "text" };
 
 /** Fields of the attention kernels' `Params`; attention_common.wgsl says what they mean. */
@@ -77,6 +84,9 @@ const PARAMETERS = {
   scale: "f32",
 } as const;
 
+/** Lanes for which there is a subgroup kernel. */
+const SUBGROUP_LANES: readonly number[] = [8, 16];
+
 const made = new Map<string, AttentionKernels>();
 
 /** The kernels of a variant, always the same objects. */
@@ -87,9 +97,33 @@ export function attentionKernels(variant: AttentionVariant): AttentionKernels {
   return kernels;
 }
 
-function make({ depth, vec4, subgroupSize: lanes }: AttentionVariant): AttentionKernels {
+/** Bodies of the three kernels in one family. */
+interface Family {
+  /** Blocks of four tokens that a workgroup owns. */
+  readonly blocks: number;
+  readonly forward: string;
+  readonly query: string;
+  readonly keyValue: string;
+}
+
+const SUBGROUP: Omit<Family, "blocks"> = {
+  forward: walk + subgroupForward,
+  query: walk + subgroupQuery,
+  keyValue: fromSource + subgroupKeyValue,
+};
+
+const TILED: Family = {
+  blocks: 16,
+  forward: walk + tiledKeys + tiled + staging(["q", "k"], ["v"]) + tiledForward,
+  query: walk + tiledKeys + tiled + staging(["q", "k", "dout", "v"], ["k"]) + tiledQuery,
+  keyValue: fromSource + tiled + staging(["k", "q", "v", "dout"], ["dout", "q"]) + tiledKeyValue,
+};
+
+function make({ depth, vec4, subgroupSize }: AttentionVariant): AttentionKernels {
+  const lanes = SUBGROUP_LANES.includes(subgroupSize) ? subgroupSize : 0;
+  const family: Family = lanes ? { ...SUBGROUP, blocks: lanes } : TILED;
   const quads = Math.ceil(depth / 4);
-  const suffix = `${depth}${vec4 ? "" : "_scalar"}`;
+  const suffix = `${lanes ? "subgroup" : "tiled"}_${depth}${vec4 ? "" : "_scalar"}`;
   const define = <Buffers extends string>(
     name: string,
     buffers: Readonly<Record<Buffers, Access>>,
@@ -108,11 +142,11 @@ function make({ depth, vec4, subgroupSize: lanes }: AttentionVariant): Attention
     });
   };
   return {
-    blocks: lanes,
+    blocks: family.blocks,
     forward: define(
       "attention",
       { q: "read", k: "read", v: "read", bias: "read", rows: "read_write", out: "read_write" },
-      walk + subgroupForward,
+      family.forward,
     ),
     delta: define(
       "attention_delta",
@@ -131,7 +165,7 @@ function make({ depth, vec4, subgroupSize: lanes }: AttentionVariant): Attention
         dq: "read_write",
         drelative: "read_write",
       },
-      walk + subgroupQuery,
+      family.query,
     ),
     keyValue: define(
       "attention_key_value",
@@ -145,7 +179,7 @@ function make({ depth, vec4, subgroupSize: lanes }: AttentionVariant): Attention
         dk: "read_write",
         dv: "read_write",
       },
-      subgroupKeyValue,
+      family.keyValue,
     ),
     table: define(
       "attention_table",
@@ -161,6 +195,15 @@ function make({ depth, vec4, subgroupSize: lanes }: AttentionVariant): Attention
       tableSource,
     ),
   };
+}
+
+/** Functions that multiply staged pairs (own, other, own, other, ...) and that stage others. */
+function staging(pairs: readonly string[], others: readonly string[]): string {
+  const [products, stage] = stageTemplate.split(/(?=\n\/\/ Stages)/);
+  const text = pairs.flatMap((own, i) =>
+    i % 2 ? [] : [products.replaceAll("$own", own).replaceAll("$other", pairs[i + 1])]
+  );
+  return [...text, ...others.map((other) => stage.replaceAll("$other", other))].join("");
 }
 
 /** Declares a buffer with what loads and stores it. */
@@ -185,21 +228,26 @@ function bindingOf(
 }
 
 /**
- * Repeats what stands between `//: each j` and `//: end` for every four channels, `each r` for every
- * load of them that the lanes share and `each i` for every of four tokens. `$j`, `$r` and `$i` count;
- * within j, `$r` is the load that holds the channels and `$0` to `$3` are the lanes that loaded them for the
- * first to fourth token.
+ * Repeats what stands between `//: each j` and `//: end` for every four channels, `each t` for every eight
+ * of those, `each r` for every load of them that the lanes of a subgroup share, and `each i` for each of four
+ * tokens. `$j`, `$t`, `$r` and `$i` count; within j, `$r` is the load that holds the channels and `$0` to `$3` are
+ * the lanes that loaded them for the first to fourth token.
  *
  * Loops would do the same if WGSL compilers kept arrays in registers.
  */
 function unrolled(source: string, sizes: { quads: number; lanes: number }): string {
   const lines = source.split("\n");
   const width = Math.max(1, sizes.lanes / 4);
-  const counts = { j: sizes.quads, r: Math.ceil(sizes.quads / width), i: 4 };
+  const counts = {
+    j: sizes.quads,
+    t: Math.ceil(sizes.quads / 8),
+    r: Math.ceil(sizes.quads / width),
+    i: 4,
+  };
   const repeat = (start: number, end: number): string[] => {
     const out: string[] = [];
     for (let at = start; at < end; at++) {
-      const variable = /\/\/: each (\w)/.exec(lines[at])?.[1] as "j" | "r" | "i" | undefined;
+      const variable = /\/\/: each (\w)/.exec(lines[at])?.[1] as keyof typeof counts | undefined;
       if (!variable) {
         out.push(lines[at]);
         continue;
@@ -218,7 +266,7 @@ function unrolled(source: string, sizes: { quads: number; lanes: number }): stri
   return repeat(0, lines.length).join("\n");
 }
 
-function substitute(body: string, variable: "j" | "r" | "i", i: number, width: number): string {
+function substitute(body: string, variable: string, i: number, width: number): string {
   const counted = body.replaceAll(`$${variable}`, `${i}`);
   if (variable !== "j") return counted;
   return counted.replaceAll("$r", `${Math.floor(i / width)}`)

@@ -11,8 +11,9 @@
 //   2: bias[query's row, head, qy - ky + size_h - 1] + bias[query's row, head, rel_w + qx - kx + size_w - 1],
 //      the products of the query with the relative positions along both axes
 //
-// Positions in q, k, v and their like count vec4s or f32s, as the band does; rows [heads, rows] hold a number for each query and head:
-// log-sum-exp, delta, and the sums over padding of probabilities and of the gradients of scores.
+// Positions in q, k, v and their like count vec4s, or f32s where the depth is no multiple of 4. The buffer
+// `rows` has a number for each head and query: [log-sum-exp, delta, and with padding the sums over it of
+// probabilities and of the gradients of scores].
 
 override BIAS: u32 = 0;
 override CROSS: bool = false;

@@ -6,7 +6,3 @@ const WIDTH: u32 = 1;
 fn total(v: Element) -> f32 { return v; }
 
 fn largest(v: Element) -> f32 { return v; }
-
-fn inside(v: Element, first: u32, n: u32, otherwise: f32) -> Element {
-  return select(otherwise, v, first < n);
-}
