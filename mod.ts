@@ -25,6 +25,13 @@
 export * from "./lib/errors.ts";
 export * from "./lib/random.ts";
 
+export * from "./lib/stats/bootstrap.ts";
+export * from "./lib/stats/compare.ts";
+export * from "./lib/stats/holm.ts";
+export * from "./lib/stats/strata.ts";
+export type { Observation } from "./lib/stats/summary.ts";
+export * from "./lib/stats/wilcoxon.ts";
+
 export * from "./kernels/spec.ts";
 export * from "./lib/gpu/adapter.ts";
 export * from "./lib/gpu/buffer_pool.ts";
@@ -130,10 +137,12 @@ export * from "./lib/sam/tiny_vit.ts";
 export * from "./lib/sam/transformer.ts";
 
 export * from "./lib/train/evaluate.ts";
+export * from "./lib/train/mask_score.ts";
 export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
 export * from "./lib/train/optimizer.ts";
 export * from "./lib/train/schedule.ts";
 export * from "./lib/train/slice_model.ts";
+export * from "./lib/train/surface_distance.ts";
 export * from "./lib/train/trainer.ts";
 export * from "./lib/train/trivial_predictors.ts";
 

@@ -7,6 +7,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** The folders from the bottom up; those of one line do not know each other. */
 const LAYERS: string[][] = [
   ["lib", "lib/std"],
+  ["lib/stats"],
   ["kernels"],
   ["lib/gpu"],
   ["lib/tensor"],

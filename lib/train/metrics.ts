@@ -1,3 +1,5 @@
+import { mean, standardDeviation } from "../stats/summary.ts";
+
 /** Mean, sample standard deviation and count of a set of scores. */
 export interface Score {
   /** Arithmetic mean. */
@@ -54,20 +56,7 @@ export function iou(prediction: Uint8Array, truth: Uint8Array): number {
   return sum === 0 ? 1 : both / (sum - both);
 }
 
-/** Arithmetic mean; NaN for no values. */
-export function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** Sample standard deviation (divisor n - 1); 0 for a single value, NaN for none. */
-export function standardDeviation(values: readonly number[]): number {
-  if (values.length === 1) return 0;
-  const centre = mean(values);
-  const squares = values.reduce((sum, value) => sum + (value - centre) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1));
-}
-
-/** {@link mean}, {@link standardDeviation} and count of `values`, as the tables take them. */
+/** Mean, sample standard deviation and count of `values`, as the tables take them. */
 export function summarize(values: readonly number[]): Score {
   return { mean: mean(values), sd: standardDeviation(values), n: values.length };
 }

@@ -12,7 +12,7 @@ import { openDataset } from "../../lib/data/dataset.ts";
 import { readNifti } from "../../lib/data/nifti.ts";
 import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
 import { falxAt, readAnatomy } from "../../lib/data/phantom/anatomy.ts";
-import { distanceTo } from "../../lib/data/phantom/distance.ts";
+import { distanceTo } from "../../lib/data/distance.ts";
 import { sample } from "../../lib/data/phantom/grid.ts";
 import { simulatePatient } from "../../lib/data/phantom/patient.ts";
 import { Tumour } from "../../lib/data/phantom/tumour.ts";

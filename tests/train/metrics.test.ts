@@ -1,5 +1,6 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { dice, iou, mean, standardDeviation, summarize } from "../../lib/train/metrics.ts";
+import { mean, standardDeviation } from "../../lib/stats/summary.ts";
+import { dice, iou, summarize } from "../../lib/train/metrics.ts";
 
 const truth = new Uint8Array([1, 1, 1, 0, 0, 0]);
 

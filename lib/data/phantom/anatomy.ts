@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { InputError } from "../../errors.ts";
 import { readNifti } from "../nifti.ts";
-import { distanceTo } from "./distance.ts";
+import { distanceTo } from "../distance.ts";
 import { type Grid, sample } from "./grid.ts";
 
 /** The brain that the phantom's patients are made from. */

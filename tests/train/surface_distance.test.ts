@@ -1,0 +1,125 @@
+import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { Random } from "../../lib/random.ts";
+import { squaredDistanceTo } from "../../lib/data/distance.ts";
+import { scoreMask } from "../../lib/train/mask_score.ts";
+import { type MaskGrid, surfaceDistances } from "../../lib/train/surface_distance.ts";
+import fixtures from "./fixtures/surface_distance.json" with { type: "json" };
+
+type Triple = readonly [number, number, number];
+
+const bits = (text: string) => Uint8Array.from(text, Number);
+
+/** Coordinates in mm of a mask's elements that have a face neighbour outside; one by one. */
+function surfacePoints(mask: Uint8Array, { shape: [nx, ny, nz], spacing }: MaskGrid): Triple[] {
+  const at = (x: number, y: number, z: number) =>
+    x >= 0 && x < nx && y >= 0 && y < ny && z >= 0 && z < nz && mask[(z * ny + y) * nx + x] !== 0;
+  const points: Triple[] = [];
+  for (let z = 0; z < nz; z++) {
+    for (let y = 0; y < ny; y++) {
+      for (let x = 0; x < nx; x++) {
+        if (!at(x, y, z)) continue;
+        const faces = [[x - 1, y, z], [x + 1, y, z], [x, y - 1, z], [x, y + 1, z]];
+        if (nz > 1) faces.push([x, y, z - 1], [x, y, z + 1]);
+        if (faces.some(([i, j, k]) => !at(i, j, k))) {
+          points.push([x * spacing[0], y * spacing[1], z * spacing[2]]);
+        }
+      }
+    }
+  }
+  return points;
+}
+
+const nearest = (from: readonly Triple[], to: readonly Triple[]) =>
+  from.map((p) => Math.min(...to.map((q) => Math.hypot(p[0] - q[0], p[1] - q[1], p[2] - q[2]))));
+
+Deno.test("HD95 and surface Dice are MONAI's, in slices and volumes of any spacing", () => {
+  for (const { shape, spacing, prediction, truth, ...expected } of fixtures) {
+    const grid = { shape: shape as unknown as Triple, spacing: spacing as unknown as Triple };
+    const score = scoreMask(bits(prediction), bits(truth), grid);
+    for (const metric of ["hd95", "surfaceDice1mm", "surfaceDice2mm"] as const) {
+      assertAlmostEquals(score[metric], expected[metric], 1e-5, `${shape}: ${metric}`);
+    }
+  }
+});
+
+Deno.test("distances between surfaces are those of every pair of their elements", () => {
+  const random = new Random("surfaces");
+  for (let round = 0; round < 60; round++) {
+    const size = () => 1 + random.int(7);
+    const grid: MaskGrid = {
+      shape: [size(), size(), size()],
+      spacing: [random.uniformIn(0.3, 2), random.uniformIn(0.3, 2), random.uniformIn(0.3, 7)],
+    };
+    const count = grid.shape.reduce((a, b) => a * b);
+    const density = random.uniformIn(0.1, 0.95);
+    const [prediction, truth] = [0, 1].map(() =>
+      Uint8Array.from({ length: count }, () => random.uniform() < density ? 1 : 0)
+    );
+    const found = surfaceDistances(prediction, truth, grid);
+    const [own, other] = [surfacePoints(prediction, grid), surfacePoints(truth, grid)];
+    const close = (values: Float64Array, expected: number[]) => {
+      assertEquals(values.length, expected.length);
+      values.forEach((value, i) =>
+        expected[i] === Infinity
+          ? assertEquals(value, Infinity)
+          : assertAlmostEquals(value, expected[i], 1e-9)
+      );
+    };
+    close(found.toTruth, nearest(own, other));
+    close(found.toPrediction, nearest(other, own));
+  }
+});
+
+Deno.test("the distance transform with a spacing is the nearest of all set voxels", () => {
+  const random = new Random("distances");
+  for (let round = 0; round < 30; round++) {
+    const shape: Triple = [1 + random.int(8), 1 + random.int(8), 1 + random.int(5)];
+    const spacing: Triple = [random.uniformIn(0.2, 3), random.uniformIn(0.2, 3), 1];
+    const [nx, ny, nz] = shape;
+    const set = Uint8Array.from({ length: nx * ny * nz }, () => random.uniform() < 0.1 ? 1 : 0);
+    const points: Triple[] = [...set.keys()].map((i) => [
+      (i % nx) * spacing[0],
+      (Math.floor(i / nx) % ny) * spacing[1],
+      Math.floor(i / (nx * ny)) * spacing[2],
+    ]);
+    const expected = nearest(points, points.filter((_, i) => set[i]));
+    squaredDistanceTo(set, { shape, spacing }).forEach((value, i) => {
+      if (expected[i] === Infinity) assertEquals(value, Infinity);
+      else assertAlmostEquals(Math.sqrt(value), expected[i], 1e-9);
+    });
+  }
+});
+
+/** A slice of 6 x 4 pixels of 2 mm by 0.5 mm. */
+const grid: MaskGrid = { shape: [6, 4, 1], spacing: [2, 0.5, 1] };
+const truth = bits("000000" + "011000" + "011000" + "000000");
+const shifted = bits("000000" + "001100" + "001100" + "000000");
+const empty = new Uint8Array(24);
+
+Deno.test("sizes and errors are in mm² of the slice", () => {
+  const score = scoreMask(shifted, truth, grid);
+  assertEquals([score.truth, score.predicted, score.falsePositive], [4, 4, 2]);
+  assertEquals(score.volumeError, 0);
+  // Half of each surface coincides, the other half is a column, 2 mm, away.
+  assertEquals([score.hd95, score.surfaceDice1mm, score.surfaceDice2mm], [2, 0.5, 1]);
+  const all = new Uint8Array(24).fill(1);
+  assertEquals(scoreMask(all, truth, grid).volumeError, 5);
+  assertEquals(scoreMask(all, truth, grid).falsePositive, 20);
+  assertEquals(scoreMask(truth, truth, { ...grid, spacing: [2, 0.5, 3] }).truth, 12);
+});
+
+Deno.test("an equal mask is perfect, and so is finding that there is nothing", () => {
+  const perfect = { dice: 1, iou: 1, hd95: 0, surfaceDice1mm: 1, surfaceDice2mm: 1 };
+  const equal = { ...perfect, truth: 4, predicted: 4, falsePositive: 0, volumeError: 0 };
+  assertEquals(scoreMask(truth, truth, grid), equal);
+  const none = { ...perfect, truth: 0, predicted: 0, falsePositive: 0, volumeError: null };
+  assertEquals(scoreMask(empty, empty, grid), none);
+});
+
+Deno.test("missing all, or finding what is not there, scores nothing and the grid's diagonal", () => {
+  const worst = { dice: 0, iou: 0, surfaceDice1mm: 0, surfaceDice2mm: 0, hd95: Math.hypot(12, 2) };
+  const missed = { ...worst, truth: 4, predicted: 0, falsePositive: 0, volumeError: -1 };
+  assertEquals(scoreMask(empty, truth, grid), missed);
+  const invented = { ...worst, truth: 0, predicted: 4, falsePositive: 4, volumeError: null };
+  assertEquals(scoreMask(truth, empty, grid), invented);
+});
