@@ -5,6 +5,7 @@
  */
 import { InputError } from "../errors.ts";
 import type { Random } from "../random.ts";
+import { squaredDistanceTo } from "./distance.ts";
 
 /** [x0, y0, x1, y1] in pixels; x1 and y1 are the last pixel's index plus 1. */
 export type Box = [x0: number, y0: number, x1: number, y1: number];
@@ -27,20 +28,93 @@ export interface Prompt {
   points?: PromptPoint[];
 }
 
-/** One way to derive a prompt from a mask. */
-export type PromptKind = "tight-box" | "jittered-box" | "point" | "whole-image";
+/**
+ * One way to derive a prompt from a mask: its tight box; that box with each side moved by up to 20 %
+ * of the box (`jittered-box`) or by another share (in per cent, after the name); its deepest point;
+ * five points in it; or no hint at all, the whole image as the box, which is one and the same prompt
+ * for every image.
+ */
+export type PromptKind =
+  | "tight-box"
+  | "jittered-box-5"
+  | "jittered-box-10"
+  | "jittered-box"
+  | "jittered-box-40"
+  | "point"
+  | "points-5"
+  | "whole-image";
+
+/** All kinds, for messages and option parsers. */
+export const PROMPT_KINDS: readonly PromptKind[] = [
+  "tight-box",
+  "jittered-box-5",
+  "jittered-box-10",
+  "jittered-box",
+  "jittered-box-40",
+  "point",
+  "points-5",
+  "whole-image",
+];
+
+/** The share of the box by which a side of a jittered box moves at most; null for other kinds. */
+export function jitterOf(kind: PromptKind): number | null {
+  switch (kind) {
+    case "jittered-box-5":
+      return 0.05;
+    case "jittered-box-10":
+      return 0.1;
+    case "jittered-box":
+      return 0.2;
+    case "jittered-box-40":
+      return 0.4;
+    default:
+      return null;
+  }
+}
 
 /** A kind, or `mixed`: tight, jittered or whole-image boxes, drawn with equal chance. */
 export type PromptChoice = PromptKind | "mixed";
 
 /** All choices, for messages and option parsers. */
-export const PROMPT_CHOICES: readonly PromptChoice[] = [
-  "tight-box",
-  "jittered-box",
-  "point",
-  "whole-image",
-  "mixed",
-];
+export const PROMPT_CHOICES: readonly PromptChoice[] = [...PROMPT_KINDS, "mixed"];
+
+/** The chance of each kind that prompts are drawn from; kinds that are left out are not drawn. */
+export type PromptMix = Readonly<Partial<Record<PromptKind, number>>>;
+
+/**
+ * Reads a mixture such as `tight-box=0.3,jittered-box=0.3,point=0.2,none=0.2`; `none` is another name
+ * for `whole-image`.
+ *
+ * @throws {InputError} if a kind is unknown or named twice, a chance is not above 0, or the chances do
+ * not sum to 1.
+ */
+export function parsePromptMix(text: string): PromptMix {
+  const mix: Partial<Record<PromptKind, number>> = {};
+  for (const part of text.split(",")) {
+    const [name, chance, ...rest] = part.split("=").map((item) => item.trim());
+    const kind = (name === "none" ? "whole-image" : name) as PromptKind;
+    if (!PROMPT_KINDS.includes(kind)) {
+      throw new InputError(
+        `the prompt mixture names "${name}": choose ${PROMPT_KINDS.join(", ")} or none`,
+      );
+    }
+    const value = Number(chance || NaN);
+    if (rest.length > 0 || !(value > 0 && value <= 1) || kind in mix) {
+      throw new InputError(
+        `the prompt mixture holds "${part}": give each kind once, with a chance above 0, as ` +
+          `in tight-box=0.5,none=0.5`,
+      );
+    }
+    mix[kind] = value;
+  }
+  const sum = Object.values(mix).reduce((a, b) => a + b, 0);
+  if (Math.abs(sum - 1) > 1e-6) {
+    throw new InputError(
+      `the chances of the prompt mixture "${text}" sum to ${Number(sum.toFixed(6))}: make them 1`,
+    );
+  }
+  return mix;
+}
 
 /** A mask in memory: 0 or not, row-major. */
 export interface Mask {
@@ -110,40 +184,101 @@ export function wholeImage({ width, height }: { width: number; height: number })
   return [0, 0, width, height];
 }
 
-/**
- * The mask's pixel that lies deepest inside it (by city-block distance to the outside; beyond the
- * image is outside), the one nearest to the centroid if several do.
- *
- * @throws {InputError} if the mask is empty.
- */
-export function centrePoint({ mask, width, height }: Mask): PromptPoint {
-  const depth = new Int32Array(width * height);
-  const at = (x: number, y: number) =>
-    x < 0 || y < 0 || x >= width || y >= height ? 0 : depth[y * width + x];
+/** The deepest pixel of a mask, with its depth: its distance to the outside, in pixels. */
+interface Depth {
+  readonly x: number;
+  readonly y: number;
+  readonly depth: number;
+}
+
+/** The pixel of a mask farthest from the outside, nearest to the centroid if several are; or null. */
+function deepest({ mask, width, height }: Mask): Depth | null {
+  if (!mask.some((pixel) => pixel !== 0)) return null;
+  // Beyond the image is outside: a ring of one pixel round the tight box holds the nearest of it.
+  const [x0, y0, x1, y1] = tightBox({ mask, width, height });
+  const [columns, rows] = [x1 - x0 + 2, y1 - y0 + 2];
+  const outside = new Uint8Array(columns * rows).fill(1);
   let [sumX, sumY, count] = [0, 0, 0];
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
+  for (let y = y0; y < y1; y++) {
+    for (let x = x0; x < x1; x++) {
       if (!mask[y * width + x]) continue;
-      depth[y * width + x] = 1 + Math.min(at(x - 1, y), at(x, y - 1));
+      outside[(y - y0 + 1) * columns + x - x0 + 1] = 0;
       sumX += x;
       sumY += y;
       count++;
     }
   }
-  if (count === 0) throw emptyMask();
-  let best = { x: 0, y: 0, depth: 0, distance: Infinity };
-  for (let y = height - 1; y >= 0; y--) {
-    for (let x = width - 1; x >= 0; x--) {
-      const i = y * width + x;
-      if (!mask[i]) continue;
-      depth[i] = Math.min(depth[i], 1 + at(x + 1, y), 1 + at(x, y + 1));
-      const distance = Math.hypot(x - sumX / count, y - sumY / count);
-      if (depth[i] > best.depth || (depth[i] === best.depth && distance < best.distance)) {
-        best = { x, y, depth: depth[i], distance };
-      }
+  const squared = squaredDistanceTo(outside, { shape: [columns, rows, 1] });
+  let best = { x: 0, y: 0, squared: 0, away: Infinity };
+  for (let y = y1 - 1; y >= y0; y--) {
+    for (let x = x1 - 1; x >= x0; x--) {
+      const own = squared[(y - y0 + 1) * columns + x - x0 + 1];
+      if (own < best.squared || own === 0) continue;
+      const away = Math.hypot(x - sumX / count, y - sumY / count);
+      if (own > best.squared || away < best.away) best = { x, y, squared: own, away };
     }
   }
-  return { x: best.x, y: best.y, label: 1 };
+  return { x: best.x, y: best.y, depth: Math.sqrt(best.squared) };
+}
+
+/**
+ * The mask's pixel that lies deepest inside it: the maximum of the Euclidean distance to the outside,
+ * where SAM's own evaluation puts its first click (Kirillov et al. 2023, appendix D.1). Beyond the
+ * image is outside; if several are as deep, the one nearest to the centroid.
+ *
+ * @throws {InputError} if the mask is empty.
+ */
+export function centrePoint(mask: Mask): PromptPoint {
+  const found = deepest(mask);
+  if (!found) throw emptyMask();
+  return { x: found.x, y: found.y, label: 1 };
+}
+
+/** Where a prediction is wrong: missed pixels of the truth, and pixels that are none of it. */
+function errorsOf(
+  prediction: Uint8Array,
+  { mask: truth, width, height }: Mask,
+): { missed: Mask; wrong: Mask } {
+  const missed = new Uint8Array(truth.length);
+  const wrong = new Uint8Array(truth.length);
+  for (let i = 0; i < truth.length; i++) {
+    missed[i] = Number(truth[i] !== 0 && prediction[i] === 0);
+    wrong[i] = Number(truth[i] === 0 && prediction[i] !== 0);
+  }
+  return { missed: { mask: missed, width, height }, wrong: { mask: wrong, width, height } };
+}
+
+/**
+ * The next click of an interactive evaluation: at the centre of the largest error, which is the pixel
+ * deepest inside what is missed or inside what is wrongly predicted, whichever is deeper (Kirillov et
+ * al. 2023, appendix D.1; Sofiiuk et al. 2022). Its label says which of the two it is.
+ *
+ * @returns null if nothing is wrong.
+ */
+export function errorClick(prediction: Uint8Array, truth: Mask): PromptPoint | null {
+  const { missed, wrong } = errorsOf(prediction, truth);
+  const [inside, outside] = [deepest(missed), deepest(wrong)];
+  if (inside && inside.depth >= (outside?.depth ?? 0)) {
+    return { x: inside.x, y: inside.y, label: 1 };
+  }
+  return outside && { x: outside.x, y: outside.y, label: 0 };
+}
+
+/**
+ * The next click of an interactive training: any pixel that is wrong, with equal chance, as SAM was
+ * trained (Kirillov et al. 2023, appendix A). Where nothing is wrong, any pixel of the truth.
+ *
+ * @throws {InputError} if nothing is wrong and the truth is empty.
+ */
+export function randomErrorClick(
+  prediction: Uint8Array,
+  truth: Mask,
+  random: Random,
+): PromptPoint {
+  const error = truth.mask.map((pixel, i) => Number((pixel !== 0) !== (prediction[i] !== 0)));
+  if (!error.some((pixel) => pixel)) return randomPoint(truth, random);
+  const { x, y } = randomPoint({ ...truth, mask: error }, random);
+  return { x, y, label: truth.mask[y * truth.width + x] ? 1 : 0 };
 }
 
 /**
@@ -159,18 +294,25 @@ export function randomPoint({ mask, width }: Mask, random: Random): PromptPoint 
   return { x: i % width, y: Math.floor(i / width), label: 1 };
 }
 
-/** Settles `mixed` on a kind, for one slice or for a whole batch; other choices are themselves. */
-export function drawKind(choice: PromptChoice, random: Random): PromptKind {
-  if (choice !== "mixed") return choice;
-  return (["tight-box", "jittered-box", "whole-image"] as const)[random.int(3)];
+/** Draws a kind from `mixed` or a mixture, for one slice or a whole batch; a kind is itself. */
+export function drawKind(choice: PromptChoice | PromptMix, random: Random): PromptKind {
+  if (choice === "mixed") {
+    return (["tight-box", "jittered-box", "whole-image"] as const)[random.int(3)];
+  }
+  if (typeof choice === "string") return choice;
+  const kinds = Object.entries(choice) as [PromptKind, number][];
+  let left = random.uniform();
+  for (const [kind, chance] of kinds) {
+    if (left < chance) return kind;
+    left -= chance;
+  }
+  return kinds[kinds.length - 1][0]; // what rounding left over
 }
 
 /** Options of {@linkcode drawPrompt}. */
 export interface DrawPromptOptions {
   /** The source of jitter and of random points. */
   random: Random;
-  /** See {@linkcode JitterOptions.fraction}. */
-  fraction?: number;
   /** `point`: the deepest pixel (default, for scoring) or any (for training). */
   point?: "centre" | "random";
 }
@@ -190,12 +332,20 @@ export function drawPrompt(kind: PromptKind, options: Mask & DrawPromptOptions):
   switch (kind) {
     case "tight-box":
       return { box: tightBox(options) };
+    case "jittered-box-5":
+    case "jittered-box-10":
     case "jittered-box":
-      return { box: jitteredBox(tightBox(options), random, options) };
+    case "jittered-box-40": {
+      const { width, height } = options;
+      const fraction = jitterOf(kind)!;
+      return { box: jitteredBox(tightBox(options), random, { width, height, fraction }) };
+    }
     case "whole-image":
       return { box: wholeImage(options) };
     case "point":
       return { points: [point === "centre" ? centrePoint(options) : randomPoint(options, random)] };
+    case "points-5":
+      return { points: Array.from({ length: 5 }, () => randomPoint(options, random)) };
   }
 }
 

@@ -6,8 +6,13 @@ import {
   centrePoint,
   drawKind,
   drawPrompt,
+  errorClick,
   jitteredBox,
+  jitterOf,
   type Mask,
+  parsePromptMix,
+  PROMPT_KINDS,
+  randomErrorClick,
   randomPoint,
   scalePrompt,
   tightBox,
@@ -117,8 +122,133 @@ Deno.test("each kind gives its prompt, the same for the same seed", () => {
   assertEquals(draw("point"), { points: [centrePoint(blob)] });
   assertEquals(draw("point", "random"), { points: [randomPoint(blob, new Random(5))] });
   assertEquals(draw("jittered-box"), draw("jittered-box"));
-  const still = drawPrompt("jittered-box", { ...blob, random: new Random(5), fraction: 0 });
-  assertEquals(still, { box: [1, 1, 5, 4] });
+  assertEquals(draw("points-5").points!.length, 5);
+  for (const { x, y, label } of draw("points-5").points!) {
+    assertEquals([blob.mask[y * blob.width + x], label], [1, 1]);
+  }
+});
+
+Deno.test("every kind of jitter moves the sides by its own share of the box and no more", () => {
+  const square = new Uint8Array(300 * 300);
+  for (let y = 100; y < 200; y++) square.fill(1, y * 300 + 100, y * 300 + 200);
+  const random = new Random(6);
+  for (const kind of PROMPT_KINDS) {
+    const fraction = jitterOf(kind);
+    assertEquals(fraction !== null, kind.startsWith("jittered"));
+    if (fraction === null) continue;
+    let farthest = 0;
+    for (let i = 0; i < 300; i++) {
+      const { box } = drawPrompt(kind, { mask: square, width: 300, height: 300, random });
+      box!.forEach((side, s) => {
+        farthest = Math.max(farthest, Math.abs(side - [100, 100, 200, 200][s]));
+      });
+    }
+    assert(farthest <= 100 * fraction && farthest > 95 * fraction, `${kind}: ${farthest}`);
+  }
+});
+
+Deno.test("the centre point is as far from the outside as any pixel, by exhaustive search", () => {
+  const random = new Random(7);
+  for (let round = 0; round < 40; round++) {
+    const [width, height] = [3 + random.int(12), 3 + random.int(12)];
+    const mask = Uint8Array.from(
+      { length: width * height },
+      () => random.uniform() < 0.85 ? 1 : 0,
+    );
+    const depth = (x: number, y: number) => {
+      let nearest = Infinity;
+      for (let v = -1; v <= height; v++) {
+        for (let u = -1; u <= width; u++) {
+          const inImage = u >= 0 && v >= 0 && u < width && v < height;
+          if (inImage && mask[v * width + u]) continue;
+          nearest = Math.min(nearest, Math.hypot(u - x, v - y));
+        }
+      }
+      return nearest;
+    };
+    const { x, y } = centrePoint({ mask, width, height });
+    const all = [...mask.keys()].filter((i) => mask[i]);
+    const best = Math.max(...all.map((i) => depth(i % width, Math.floor(i / width))));
+    assertEquals(depth(x, y), best);
+  }
+});
+
+Deno.test("the next click lies at the centre of the larger error and says which it is", () => {
+  const truth = drawn(
+    "#####....",
+    "#####....",
+    "#####....",
+    "#####....",
+    "#####....",
+  );
+  const missed = drawn(
+    "#........",
+    "#......##",
+    "#......##",
+    "#........",
+    "#........",
+  );
+  // Missed is 4 x 5 pixels, at the image's border; wrong are 2 x 2.
+  const click = errorClick(missed.mask, truth)!;
+  assertEquals(click.label, 1);
+  assertEquals([click.x > 1 && click.x < 4, click.y], [true, 2]);
+  const wrong = drawn(
+    "####.....",
+    "#####.###",
+    "#####.###",
+    "#####.###",
+    "#####....",
+  );
+  assertEquals(errorClick(wrong.mask, truth), { x: 7, y: 2, label: 0 });
+  assertEquals(errorClick(truth.mask, truth), null);
+  assertEquals(errorClick(new Uint8Array(45), truth), centrePoint(truth));
+});
+
+Deno.test("training clicks fall on every wrong pixel and on no other, and into a perfect mask", () => {
+  const prediction = drawn(
+    "......#",
+    ".##....",
+    ".##....",
+    "..###..",
+  );
+  const random = new Random(8);
+  const hits = new Set<string>();
+  for (let i = 0; i < 200; i++) {
+    const { x, y, label } = randomErrorClick(prediction.mask, blob, random);
+    hits.add(`${x},${y},${label}`);
+  }
+  assertEquals([...hits].sort(), ["3,2,1", "4,2,1", "6,0,0"]);
+  const { x, y, label } = randomErrorClick(blob.mask, blob, random);
+  assertEquals([blob.mask[y * blob.width + x], label], [1, 1]);
+});
+
+Deno.test("a mixture draws its kinds with their chances", () => {
+  const mix = parsePromptMix("tight-box=0.5, point=0.3,none=0.2");
+  assertEquals(mix, { "tight-box": 0.5, "point": 0.3, "whole-image": 0.2 });
+  const random = new Random(9);
+  const counts = new Map<string, number>();
+  for (let i = 0; i < 5000; i++) {
+    const kind = drawKind(mix, random);
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
+  assertEquals(counts.size, 3);
+  for (const [kind, chance] of Object.entries(mix)) {
+    assert(Math.abs(counts.get(kind)! - 5000 * chance) < 150, `${kind}: ${counts.get(kind)}`);
+  }
+  assertEquals(parsePromptMix("jittered-box-40=1"), { "jittered-box-40": 1 });
+});
+
+Deno.test("a mixture of unknown kinds, odd chances or another sum is refused", () => {
+  const refuse = (text: string, says: string) =>
+    assertThrows(() => parsePromptMix(text), InputError, says);
+  refuse("tight=1", '"tight": choose tight-box');
+  refuse("", '"": choose');
+  refuse("point", '"point": give each kind');
+  refuse("point=0,none=1", '"point=0"');
+  refuse("point=-1,none=2", '"point=-1"');
+  refuse("point=x,none=1", '"point=x"');
+  refuse("none=0.5,whole-image=0.5", '"whole-image=0.5": give each kind once');
+  refuse("point=0.5,none=0.4", "sum to 0.9");
 });
 
 Deno.test("prompts scale to input pixels by the two factors", () => {
