@@ -33,7 +33,7 @@ export interface SliceOptions {
   target?: Target;
   /**
    * Slices with fewer tumour pixels, counted after cropping, are left out. Default 20: at 1 mm the
-   * disc of 5 mm, below which manual borders say little.
+   * disc of 5 mm, below which manual borders say little. 0 keeps every slice of a volume.
    */
   minTumourVoxels?: number;
   /** At most so many slices a case, evenly spread over its slices ranked by tumour area. */
@@ -62,6 +62,8 @@ export interface SliceRef {
   readonly height: number;
   /** Pixel size in mm: between columns, between rows. */
   readonly spacing: readonly [number, number];
+  /** From one slice of the volume to the next, in mm. */
+  readonly sliceSpacing: number;
   /** Tumour pixels, after cropping. */
   readonly tumourVoxels: number;
 }
@@ -261,7 +263,12 @@ function check(options: SliceOptions): Settings {
   if (!RESCALE_METHODS.includes(rescale)) {
     throw new InputError(`unknown rescaling "${rescale}": choose ${RESCALE_METHODS.join(", ")}`);
   }
-  const counts = { minTumourVoxels, maxPerCase: options.maxPerCase, crop: options.crop };
+  if (!(Number.isInteger(minTumourVoxels) && minTumourVoxels >= 0)) {
+    throw new InputError(
+      `minTumourVoxels cannot be ${minTumourVoxels}: give a whole number from 0`,
+    );
+  }
+  const counts = { maxPerCase: options.maxPerCase, crop: options.crop };
   for (const [name, value] of Object.entries(counts)) {
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
       throw new InputError(`${name} cannot be ${value}: give a whole number from 1`);
@@ -302,7 +309,7 @@ async function caseFile(source: Case, settings: Settings, cache: string): Promis
 }
 
 /** Counts up whenever the same volume and settings would give other slices. */
-const EXTRACTION_VERSION = 1;
+const EXTRACTION_VERSION = 2;
 
 async function extract(source: Case, settings: Settings, path: string): Promise<void> {
   const { axis, minTumourVoxels } = settings;
@@ -344,6 +351,7 @@ async function extract(source: Case, settings: Settings, path: string): Promise<
       width: window.width,
       height: window.height,
       spacing: plane.spacing,
+      sliceSpacing: image.spacing[axis],
       tumourVoxels: area,
     })),
     crop,

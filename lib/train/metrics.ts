@@ -8,6 +8,8 @@ export interface Score {
   sd: number;
   /** How many scores (slices, unless said otherwise). */
   n: number;
+  /** 95 % interval of the mean, patients resampled; absent or null where none was found. */
+  interval?: readonly [low: number, high: number] | null;
 }
 
 /** Set pixels of each mask and of both; the masks must be on one grid. */

@@ -72,17 +72,37 @@ export class SliceModel implements Disposable {
     slices: readonly AugmentedSlice[],
     prompts: readonly Prompt[],
   ): Tensor {
+    return this.decodeStep(embeddings, slices, { prompts }).logits;
+  }
+
+  /**
+   * One step of an interactive segmentation of slices of one size: as {@linkcode decode}, with the mask
+   * of the step before as a further prompt.
+   *
+   * @param step.prompts One for each slice, in slice pixels, with as many points each.
+   * @param step.mask What the step before returned as `lowResMasks`; none in the first step.
+   * @returns logits [B, H, W] on the slices' grid, and `lowResMasks` [B, S/4, S/4, 1].
+   */
+  decodeStep(
+    embeddings: Tensor,
+    slices: readonly AugmentedSlice[],
+    step: { prompts: readonly Prompt[]; mask?: Tensor },
+  ): { logits: Tensor; lowResMasks: Tensor } {
     const { width, height } = slices[0].slice.ref;
     const input = inputGeometry({ width, height }, this.side);
-    const scaled = prompts.map((prompt) => scalePrompt(prompt, input));
-    const logits = withStorage(this.#storage, () => {
-      const { masks } = this.sam.decode(embeddings, scaled);
-      return this.sam.postprocessMasks(masks, {
+    const scaled = step.prompts.map((prompt) => scalePrompt(prompt, input));
+    const { masks, logits } = withStorage(this.#storage, () => {
+      const { masks } = this.sam.decode(embeddings, scaled, { mask: step.mask });
+      const logits = this.sam.postprocessMasks(masks, {
         input: [input.height, input.width],
         original: [height, width],
       });
+      return { masks, logits };
     });
-    return reshape(logits, [slices.length, height, width]);
+    return {
+      logits: reshape(logits, [slices.length, height, width]),
+      lowResMasks: reshape(masks, [slices.length, this.side / 4, this.side / 4, 1]),
+    };
   }
 
   /** The true masks of slices of one size: [B, H, W], 0 or 1. */

@@ -13,6 +13,7 @@ const slice: Slice = {
     width: 3,
     height: 2,
     spacing: [1, 1],
+    sliceSpacing: 1,
     tumourVoxels: 2,
   },
   image: Float32Array.of(1, 2, 3, 4, 5, 6),

@@ -13,6 +13,7 @@ const ref = (index: number, width = 4): SliceRef => ({
   width,
   height: 4,
   spacing: [1, 1],
+  sliceSpacing: 1,
   tumourVoxels: 1,
 });
 const refs = (n: number) => Array.from({ length: n }, (_, i) => ref(i));

@@ -47,6 +47,7 @@ Deno.test("axial slices: rows run along y, columns along x, only tumour slices a
       width: 12,
       height: 10,
       spacing: [1, 2],
+      sliceSpacing: 3,
       tumourVoxels: 12,
     });
     const { image, mask } = await set.read(set.refs[4]);
@@ -150,7 +151,7 @@ Deno.test("options out of range are refused", () =>
     for (
       const [options, text] of [
         [{ axis: 3 }, "no axis 3"],
-        [{ minTumourVoxels: 0 }, "minTumourVoxels cannot be 0"],
+        [{ minTumourVoxels: -1 }, "minTumourVoxels cannot be -1"],
         [{ crop: 1.5 }, "crop cannot be 1.5"],
         [{ maxPerCase: -1 }, "maxPerCase cannot be -1"],
         [{ target: "all" }, 'unknown target "all"'],

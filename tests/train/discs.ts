@@ -39,6 +39,7 @@ export function discs(
       width,
       height,
       spacing: [1, 1],
+      sliceSpacing: 1,
       tumourVoxels: mask.reduce((sum, pixel) => sum + pixel, 0),
     };
     return { ref, image, mask };

@@ -1,0 +1,189 @@
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { drawPrompt, errorClick, PROMPT_KINDS, type PromptPoint } from "../../lib/data/prompts.ts";
+import type { SliceReader } from "../../lib/data/loader.ts";
+import type { Slice } from "../../lib/data/slices.ts";
+import { InputError } from "../../lib/errors.ts";
+import { Random } from "../../lib/random.ts";
+import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import { SamPredictor } from "../../lib/sam/predictor.ts";
+import { mean } from "../../lib/stats/summary.ts";
+import { scoreMask } from "../../lib/train/mask_score.ts";
+import { dice } from "../../lib/train/metrics.ts";
+import { PROTOCOL, runProtocol } from "../../lib/train/protocol.ts";
+import { summarizeProtocol } from "../../lib/train/protocol_summary.ts";
+import { SliceModel } from "../../lib/train/slice_model.ts";
+import { gpu } from "../gpu.ts";
+import { discs } from "./discs.ts";
+
+const sam = await buildMobileSam(gpu);
+const made = discs("protocol", { count: 5 });
+
+/** Two cases: three slices of one, with a gap, and two of the other, one of them without tumour. */
+const slices = await Promise.all(made.refs.map(async (ref, i): Promise<Slice> => {
+  const slice = await made.read(ref);
+  const [caseId, index] = [["a", 4], ["a", 5], ["a", 7], ["b", 0], ["b", 1]][i] as [string, number];
+  const empty = i === 4;
+  return {
+    image: slice.image,
+    mask: empty ? new Uint8Array(slice.mask.length) : slice.mask,
+    ref: {
+      ...ref,
+      id: `${caseId}:2:${index}`,
+      caseId,
+      patient: caseId,
+      index,
+      spacing: [0.5, 0.75],
+      sliceSpacing: 3,
+      tumourVoxels: empty ? 0 : ref.tumourVoxels,
+    },
+  };
+}));
+const refs = slices.map(({ ref }) => ref);
+const reader: SliceReader = {
+  read: (ref) => Promise.resolve(slices.find((slice) => slice.ref.id === ref.id)!),
+};
+
+/** The masks of a slice by the predictor, which is checked against SAM's own: a path of its own. */
+async function predicted(slice: Slice, seed: number): Promise<Record<string, Uint8Array>> {
+  const { mask, ref: { id, width, height } } = slice;
+  using predictor = new SamPredictor(sam, { side: 64 });
+  predictor.setImage({ data: slice.image, width, height });
+  const masks: Record<string, Uint8Array> = {};
+  const ask = async (
+    { box, points = [], lowRes }: {
+      box?: [number, number, number, number];
+      points?: PromptPoint[];
+      lowRes?: Float32Array;
+    },
+  ) =>
+    await predictor.predict({
+      box,
+      pointCoords: points.map(({ x, y }) => [x, y]),
+      pointLabels: points.map(({ label }) => label),
+      maskInput: lowRes,
+      multimaskOutput: false,
+    });
+  for (const kind of PROMPT_KINDS) {
+    const random = new Random(`${seed}/${kind}/${id}`);
+    masks[kind] = (await ask(drawPrompt(kind, { mask, width, height, random }))).masks[0];
+  }
+  const truth = { mask, width, height };
+  const { points = [] } = drawPrompt("point", { ...truth, random: new Random(0) });
+  let lowRes: Float32Array | undefined;
+  for (let click = 1; click <= 5; click++) {
+    const found = await ask({ points, lowRes });
+    masks[`clicks-${click}`] = found.masks[0];
+    lowRes = found.lowResMasks;
+    const next = errorClick(found.masks[0], truth);
+    if (!next) throw new Error("a disc in noise is never perfect: the test needs an error");
+    points.push(next);
+  }
+  return masks;
+}
+
+using model = new SliceModel(sam, { side: 64 });
+const result = await runProtocol(model, { reader, refs }, { seed: 3, batchSize: 2 });
+
+Deno.test("every prompt's mask is the one that the predictor gives, and every score is its", async () => {
+  assertEquals(result.slices.map(({ id }) => id), refs.map(({ id }) => id));
+  for (const [i, slice] of slices.slice(0, 4).entries()) {
+    const masks = await predicted(slice, 3);
+    const { scores, clicks } = result.slices[i];
+    assertEquals(Object.keys(scores).sort(), [...PROTOCOL].sort());
+    for (const prompt of PROTOCOL) {
+      const expected = scoreMask(masks[prompt], slice.mask, {
+        shape: [64, 64, 1],
+        spacing: [0.5, 0.75, 1],
+      });
+      // Batches round otherwise: a pixel at the threshold may fall to the other side.
+      assertAlmostEquals(scores[prompt]!.dice, expected.dice, 5e-3, `${slice.ref.id} ${prompt}`);
+      assertAlmostEquals(scores[prompt]!.hd95, expected.hd95, 0.6, `${slice.ref.id} ${prompt}`);
+      assertEquals(scores[prompt]!.truth, expected.truth);
+    }
+    assertEquals(clicks!.length, 5);
+    clicks!.forEach((score, click) =>
+      assertAlmostEquals(score, dice(masks[`clicks-${click + 1}`], slice.mask), 5e-3)
+    );
+    assertEquals(clicks![0], scores["point"]!.dice);
+    assertEquals([clicks![2], clicks![4]], [scores["clicks-3"]!.dice, scores["clicks-5"]!.dice]);
+  }
+});
+
+Deno.test("a slice without tumour is scored without a prompt alone, and empty otherwise", () => {
+  const { scores, tumourPixels, ...rest } = result.slices[4];
+  assertEquals(tumourPixels, 0);
+  assertEquals(Object.keys(scores), ["whole-image"]);
+  assert(!("clicks" in rest));
+  assertEquals(scores["whole-image"]!.dice, scores["whole-image"]!.predicted === 0 ? 1 : 0);
+});
+
+Deno.test("cases are scored as the volumes that their slices make, in mm³", () => {
+  assertEquals(result.cases.map(({ id, slices }) => [id, slices]), [["a", 3], ["b", 2]]);
+  const [a, b] = result.cases;
+  const of = (prompt: (typeof PROTOCOL)[number], from: number, to: number) =>
+    result.slices.slice(from, to).map(({ scores }) => scores[prompt]);
+  for (const prompt of PROTOCOL) {
+    for (const [volume, parts] of [[a, of(prompt, 0, 3)], [b, of(prompt, 3, 5)]] as const) {
+      const sum = (value: "truth" | "predicted" | "falsePositive") =>
+        3 * parts.reduce((total, part) => total + (part?.[value] ?? 0), 0);
+      const score = volume.scores[prompt]!;
+      for (const size of ["truth", "predicted", "falsePositive"] as const) {
+        assertAlmostEquals(score[size], sum(size), 1e-9);
+      }
+      const shared = sum("predicted") - sum("falsePositive");
+      const total = sum("predicted") + sum("truth");
+      assertAlmostEquals(score.dice, 2 * shared / total, 1e-12);
+    }
+  }
+});
+
+Deno.test("batches and order decide no score, the seed decides jitter and points", async () => {
+  const other = await runProtocol(model, { reader, refs: refs.toReversed() }, {
+    seed: 3,
+    batchSize: 4,
+  });
+  other.slices.toReversed().forEach(({ id, scores }, i) => {
+    assertEquals(id, result.slices[i].id);
+    for (const prompt of PROTOCOL) {
+      const expected = result.slices[i].scores[prompt]?.dice;
+      if (expected === undefined) assertEquals(scores[prompt], undefined);
+      else assertAlmostEquals(scores[prompt]!.dice, expected, 5e-3, `${id} ${prompt}`);
+    }
+  });
+  const reseeded = await runProtocol(model, { reader, refs }, {
+    seed: 4,
+    prompts: ["tight-box", "jittered-box-40"],
+  });
+  const [{ scores }] = reseeded.slices;
+  assertEquals(Object.keys(scores), ["tight-box", "jittered-box-40"]);
+  assertAlmostEquals(scores["tight-box"]!.dice, result.slices[0].scores["tight-box"]!.dice, 5e-3);
+  assert(scores["jittered-box-40"]!.dice !== result.slices[0].scores["jittered-box-40"]!.dice);
+});
+
+Deno.test("the summary holds means over slices and over cases, intervals and strata", () => {
+  const { prompts, clicks, strataEdges } = summarizeProtocol(result);
+  assertEquals(Object.keys(prompts), [...PROTOCOL]);
+  const tight = result.slices.slice(0, 4).map(({ scores }) => scores["tight-box"]!);
+  const { slices, cases, strata } = prompts["tight-box"]!;
+  assertAlmostEquals(slices.dice!.mean, mean(tight.map(({ dice }) => dice)), 1e-12);
+  assertAlmostEquals(slices.hd95!.mean, mean(tight.map(({ hd95 }) => hd95)), 1e-12);
+  assertEquals([slices.dice!.n, cases.dice!.n, slices.dice!.interval!.length], [4, 2, 2]);
+  assert(slices.dice!.interval![0] <= slices.dice!.mean);
+  assert(slices.dice!.interval![1] >= slices.dice!.mean);
+  const counts = Object.values(strata).map((score) => score.n);
+  assertEquals(counts.reduce((a, b) => a + b), 4);
+  assert(strataEdges![0] <= strataEdges![1]);
+  // Under no prompt the slice without tumour counts too, but has no relative error.
+  const none = prompts["whole-image"]!.slices;
+  assertEquals([none.dice!.n, none.volumeError!.n], [5, 4]);
+  assertEquals(clicks.map(({ n }) => n), [4, 4, 4, 4, 4]);
+  const fifth = result.slices.slice(0, 4).map(({ clicks }) => clicks![4]);
+  assertAlmostEquals(clicks[4].mean, mean(fifth), 1e-12);
+});
+
+Deno.test("scoring leaves nothing on the device, and nothing to score is refused", async () => {
+  const before = gpu.memory.live;
+  await runProtocol(model, { reader, refs: refs.slice(0, 2) }, { seed: 5 });
+  assertEquals(gpu.memory.live, before);
+  await assertRejects(() => runProtocol(model, { reader, refs: [] }), InputError, "no slices");
+});
