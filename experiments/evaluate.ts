@@ -1,25 +1,100 @@
-// deno task evaluate RUN --data DIR: scores a finished run on any data set.
+// deno task evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
 import { basename, join } from "node:path";
 import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
+import type { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/report/progress.ts";
-import { evaluate } from "../lib/train/evaluate.ts";
+import { protocolText } from "../lib/report/protocol_table.ts";
+import type { Sam } from "../lib/sam/sam.ts";
+import { runProtocol } from "../lib/train/protocol.ts";
 import { adapterWeights, loadAdapter } from "../lib/weights/adapter.ts";
-import { displayName } from "./harness/config.ts";
+import { applyAdapter } from "../lib/weights/apply_adapter.ts";
+import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
+import { type Config, displayName, type Experiment, presets } from "./harness/config.ts";
 import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
-import { buildModel, restoreWeights, sliceModel, weightsFile } from "./harness/model.ts";
+import {
+  buildModel,
+  buildPretrained,
+  restoreWeights,
+  sliceModel,
+  weightsFile,
+} from "./harness/model.ts";
 import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
-import { ownWeights } from "./harness/adapter.ts";
+import { listJson, summarizeScores } from "./harness/run_experiment.ts";
 import { readRun, readSplit } from "./harness/run_folder.ts";
-import { SCORED_PROMPTS, summarizeEvaluation } from "./harness/run_experiment.ts";
 import { limit, openSlicesWithProgress } from "./harness/study_data.ts";
 import { openGpu } from "./harness/webgpu.ts";
 
-const usage =
-  "usage: ./run evaluate RUN --data DIR [--weights FILE] [--side N] [--max-test N] [--out FILE]";
+const usage = `usage: ./run evaluate RUN --data DIR [options]
+
+  RUN               the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla
+  --data DIR        data set in BraTS layout
+  --out FILE        file for the scores (default: in the run's folder, else in this one)
+  --whole-volumes   score slices without tumour too: only then are false positives of a volume complete
+  --max-test N      at most so many slices
+  --side N          side of the model's input (default: the run's, else 256)
+  --model NAME      mobile_sam, vit_b, vit_l or vit_h, for an adapter that is not in a run's folder
+  --weights FILE, --modality, --target, --axis, --min-tumour, --max-slices, --crop, --rescale,
+  --batch-size, --seed: as of experiments
+`;
+
+/** What is scored. */
+interface Subject {
+  /** As tables call it. */
+  readonly name: string;
+  /** What was trained, if it is a run or vanilla. */
+  readonly experiment: Experiment | null;
+  /** Which model, and how its input is prepared. */
+  readonly config: Config;
+  /** Builds it, with its weights. */
+  build(gpu: Gpu, config: Config): Promise<Sam>;
+}
+
+/** Finds out what the command line names. */
+async function openSubject(path: string, overrides: Partial<Config>): Promise<Subject> {
+  const config = { ...presets.full.config, ...overrides };
+  if (path === "vanilla") {
+    const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
+    return { name: displayName(experiment), experiment, config, build: buildPretrained };
+  }
+  const entry = await Deno.stat(path).catch(() => null);
+  const isAdapter = entry?.isFile ||
+    await Deno.stat(join(path, "adapter_model.safetensors")).then(() => true, () => false);
+  if (isAdapter && await runOf(path) === null) {
+    const adapter = await openAdapter(path);
+    return {
+      name: basename(path),
+      experiment: null,
+      config,
+      build: async (gpu, config) => {
+        const sam = await buildPretrained(gpu, config);
+        await applyAdapter(sam, adapter);
+        return sam;
+      },
+    };
+  }
+  const { experiment, config: trained } = await readRun(path);
+  if (overrides.weights === undefined) ownWeights(path, trained);
+  if (overrides.model !== undefined && overrides.model !== trained.model) {
+    throw new InputError(`${path} was trained on ${trained.model}: leave out --model`);
+  }
+  return {
+    name: displayName(experiment),
+    experiment,
+    config: { ...trained, ...overrides },
+    build: async (gpu, config) => {
+      const sam = await buildModel(gpu, { experiment, config });
+      if (experiment.kind !== "vanilla") {
+        const folder = join(path, "adapter");
+        restoreWeights(sam, adapterWeights(await loadAdapter(folder)), folder);
+      }
+      return sam;
+    },
+  };
+}
 
 /** The slices of patients that the run was neither trained nor chosen on. */
 async function withoutSeenPatients(run: string, refs: readonly SliceRef[]): Promise<SliceRef[]> {
@@ -44,66 +119,69 @@ async function withoutSeenPatients(run: string, refs: readonly SliceRef[]): Prom
 await runMain(async () => {
   const options = parseEvaluateOptions(Deno.args);
   if (options.help) return console.log(usage);
-  const { run } = options;
-  if (run === null || options.data === null) throw new InputError(usage);
-  const { experiment, config: trained } = await readRun(run);
-  const config = { ...trained, ...options.overrides, data: options.data };
-  if (options.overrides.weights === undefined) ownWeights(run, trained);
+  if (options.subject === null || options.data === null) {
+    throw new InputError("usage: ./run evaluate RUN --data DIR: --help lists the options");
+  }
+  const { subject: path } = options;
+  const subject = await openSubject(path, options.overrides);
+  const { name, experiment } = subject;
+  const config = { ...subject.config, data: options.data };
 
   using gpu = await openGpu(options.webgpu);
   console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(options.data, { modality: config.modality });
-  const slices = await openSlicesWithProgress(dataset, config);
-  const unseen = experiment.kind === "vanilla"
-    ? slices.refs
-    : await withoutSeenPatients(run, slices.refs);
+  const slices = await openSlicesWithProgress(dataset, config, options);
+  const trained = experiment !== null && experiment.kind !== "vanilla";
+  const unseen = trained ? await withoutSeenPatients(path, slices.refs) : slices.refs;
+  if (experiment === null) {
+    console.log("An adapter does not say which patients it was trained on: scored on all.");
+  }
   const refs = limit(unseen, options.maxTest, config.seed);
 
-  const sam = await buildModel(gpu, { experiment, config });
-  if (experiment.kind !== "vanilla") {
-    const folder = join(run, "adapter");
-    restoreWeights(sam, adapterWeights(await loadAdapter(folder)), folder);
-  }
+  const sam = await subject.build(gpu, config);
+  // Each slice is encoded once: nothing is worth keeping.
   using model = sliceModel(sam, { ...config, cacheMemory: 0, cacheDisk: 0 });
-  const name = displayName(experiment);
   const progress = new Progress({ label: `${name} on ${dataset.name}`, total: refs.length });
-  const evaluation = await evaluate(model, { reader: slices, refs }, {
-    prompts: SCORED_PROMPTS,
+  const start = performance.now();
+  const result = await runProtocol(model, { reader: slices, refs }, {
     seed: config.seed,
     batchSize: config.batchSize,
     onProgress: (done) => progress.update({ done }),
   });
-  const scores = summarizeEvaluation(evaluation);
+  const seconds = (performance.now() - start) / 1000;
+  const scores = summarizeScores(result);
+  const patients = new Set(refs.map(({ patient }) => patient)).size;
   progress.finish(
-    `${name} on ${dataset.name}: Dice ${
-      SCORED_PROMPTS.map((kind) => `${scores.dice[kind].mean.toFixed(3)} (${kind})`).join(", ")
-    }`,
+    `${name} on ${dataset.name}: ${refs.length} slices of ${result.cases.length} cases, ` +
+      `${patients} patients, ${(seconds / refs.length).toFixed(2)} s a slice`,
   );
+  console.log(`\n${protocolText(scores.protocol)}`);
   const command = commandLine("evaluate", Deno.args);
-  const out = options.out ?? join(run, `evaluation-${dataset.name}.json`);
-  await writeFileAtomic(
-    out,
-    JSON.stringify(
-      {
-        experiment,
-        dataset: dataset.name,
-        config: {
-          ...config,
-          data: dataset.name,
-          weights: config.weights && basename(config.weights),
-          maxTest: options.maxTest,
-        },
-        patients: new Set(refs.map(({ patient }) => patient)).size,
-        ...scores,
-        slices: evaluation.slices,
-        environment: await describeEnvironment(gpu.info, {
-          command,
-          weights: await weightsFile(config),
-        }),
-      },
-      null,
-      2,
-    ) + "\n",
-  );
+  const own = experiment !== null && path !== "vanilla";
+  const file = `evaluation-${own ? "" : `${basename(path)}-`}${dataset.name}.json`;
+  const out = options.out ?? (own ? join(path, file) : file);
+  const head = {
+    model: name,
+    experiment,
+    dataset: dataset.name,
+    config: {
+      ...config,
+      data: dataset.name,
+      weights: config.weights && basename(config.weights),
+      maxTest: options.maxTest,
+    },
+    wholeVolumes: options.wholeVolumes,
+    patients,
+    secondsPerSlice: seconds / refs.length,
+    ...scores,
+    environment: await describeEnvironment(gpu.info, {
+      command,
+      weights: await weightsFile(config),
+    }),
+  };
+  // The lists, one item a line, close the object.
+  const json = JSON.stringify(head, null, 2).replace(/\n}$/, "") +
+    `,\n"slices": ${listJson(result.slices)},\n"cases": ${listJson(result.cases)}}\n`;
+  await writeFileAtomic(out, json);
   console.log(`Written: ${out}`);
 });

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { PROMPT_CHOICES } from "../../lib/data/prompts.ts";
+import { PROMPT_CHOICES, PROMPT_KINDS } from "../../lib/data/prompts.ts";
 import { excerpt, InputError } from "../../lib/errors.ts";
 import { FIT_DEFAULTS } from "../../lib/train/trainer.ts";
 
@@ -7,7 +7,7 @@ const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 const notNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 const chance = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
-const promptKind = v.picklist(["tight-box", "jittered-box", "point", "whole-image"]);
+const promptKind = v.picklist(PROMPT_KINDS);
 
 /** Which slices a study is made on and how they are prepared. */
 const dataSchema = v.strictObject({

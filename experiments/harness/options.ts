@@ -184,14 +184,16 @@ export function parseOptions(args: readonly string[]): Options {
 
 /** What `evaluate` is asked for. */
 export interface EvaluateOptions {
-  /** Folder of the run. */
-  readonly run: string | null;
+  /** Folder of a run, an adapter, or `vanilla`. */
+  readonly subject: string | null;
   /** Folder of the data set. */
   readonly data: string | null;
-  /** Values that replace those the run was trained with. */
+  /** What the options say for themselves: values that replace those a run was trained with. */
   readonly overrides: Partial<Config>;
   /** At most so many slices; null for all. */
   readonly maxTest: number | null;
+  /** Whether slices without tumour are scored too. */
+  readonly wholeVolumes: boolean;
   /** File for the scores; null for one in the run's folder. */
   readonly out: string | null;
   /** The WebGPU implementation. */
@@ -200,32 +202,36 @@ export interface EvaluateOptions {
 }
 
 /**
- * Reads the command line of `evaluate`: a run folder and the options that say which slices are scored.
+ * Reads the command line of `evaluate`: what is scored and the options that say on which slices.
  *
  * @throws {InputError} naming an option that is unknown or a value that is not possible.
  */
-export function parseEvaluateOptions(args: readonly string[]): EvaluateOptions {
+export function parseEvaluateOptions(given: readonly string[]): EvaluateOptions {
   const allowed = ["data", "modality", "target", "axis", "min-tumour", "max-slices", "crop"];
-  const sizes = ["rescale", "weights", "side", "batch-size", "max-test", "seed"];
-  for (const argument of args) {
+  const sizes = ["rescale", "model", "weights", "side", "batch-size", "max-test", "seed"];
+  for (const argument of given) {
     const name = /^--([^=]+)/.exec(argument)?.[1];
-    if (name && ![...allowed, ...sizes, "out", "webgpu", "help"].includes(name)) {
-      throw new InputError(`evaluate has no option --${name}: it takes a run, --data and --out`);
+    if (name && ![...allowed, ...sizes, "whole-volumes", "out", "webgpu", "help"].includes(name)) {
+      throw new InputError(
+        `evaluate has no option --${name}: it takes a run or adapter, --data and --out`,
+      );
     }
   }
+  const args = given.filter((argument) => argument !== "--whole-volumes");
   const { config, positional, out, webgpu, help } = parseOptions(args);
-  const given = configOptions.filter(([name]) =>
+  const named = configOptions.filter(([name]) =>
     args.some((argument) => argument === `--${name}` || argument.startsWith(`--${name}=`))
   );
-  const overrides = Object.fromEntries(given.map(([, field]) => [field, config[field]]));
+  const overrides = Object.fromEntries(named.map(([, field]) => [field, config[field]]));
   if (positional.length > 1) {
-    throw new InputError(`unexpected argument ${positional[1]}: evaluate takes one run`);
+    throw new InputError(`unexpected argument ${positional[1]}: evaluate takes one run or adapter`);
   }
   return {
-    run: positional[0] ?? null,
+    subject: positional[0] ?? null,
     data: config.data,
     overrides,
-    maxTest: given.some(([name]) => name === "max-test") ? config.maxTest : null,
+    maxTest: named.some(([name]) => name === "max-test") ? config.maxTest : null,
+    wholeVolumes: args.length < given.length,
     out,
     webgpu,
     help,

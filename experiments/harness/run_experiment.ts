@@ -6,8 +6,10 @@ import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { Progress } from "../../lib/report/progress.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
-import { evaluate, type Evaluation, evaluationPrompt } from "../../lib/train/evaluate.ts";
-import { dice as diceOf, type Score, summarize } from "../../lib/train/metrics.ts";
+import { evaluationPrompt } from "../../lib/train/evaluate.ts";
+import { dice as diceOf, type Score } from "../../lib/train/metrics.ts";
+import { type ProtocolResult, runProtocol } from "../../lib/train/protocol.ts";
+import { type ProtocolSummary, summarizeProtocol } from "../../lib/train/protocol_summary.ts";
 import type { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { saveAdapter } from "../../lib/weights/adapter.ts";
@@ -17,18 +19,20 @@ import type { Environment } from "./environment.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
 
-/** Kinds of prompt that every model is scored under; the first is the study's. */
-export const SCORED_PROMPTS: readonly PromptKind[] = [
+/** The prompts that a run's closing line names; the first is the study's. */
+export const HEADLINE_PROMPTS: readonly PromptKind[] = [
   "tight-box",
   "jittered-box",
   "point",
   "whole-image",
 ];
 
-/** Mean and spread over slices, by kind of prompt. */
+/** Means over slices by prompt, and all else that the protocol found. */
 export interface Scores {
   readonly dice: Readonly<Record<string, Score>>;
   readonly iou: Readonly<Record<string, Score>>;
+  /** Every metric under every prompt, over slices and over cases. */
+  readonly protocol: ProtocolSummary;
 }
 
 /** What a run comes to: the content of summary.json. */
@@ -59,16 +63,23 @@ export interface StudyContext {
   readonly log: (line: string) => void;
 }
 
-/** Means of an evaluation. */
-export function summarizeEvaluation({ slices }: Evaluation): Scores {
+/** Means of what the protocol found. */
+export function summarizeScores(result: ProtocolResult): Scores {
+  const protocol = summarizeProtocol(result);
   const by = (metric: "dice" | "iou") =>
     Object.fromEntries(
-      SCORED_PROMPTS.map((kind) => [
-        kind,
-        summarize(slices.map(({ scores }) => scores[kind]![metric])),
-      ]),
+      Object.entries(protocol.prompts).flatMap(([prompt, { slices }]) =>
+        slices[metric] ? [[prompt, slices[metric]]] : []
+      ),
     );
-  return { dice: by("dice"), iou: by("iou") };
+  return { dice: by("dice"), iou: by("iou"), protocol };
+}
+
+/** A list as JSON, one item a line, numbers to six decimals. */
+export function listJson(items: readonly unknown[]): string {
+  const round = (_: string, value: unknown) =>
+    typeof value === "number" ? Math.round(value * 1e6) / 1e6 : value;
+  return `[\n${items.map((item) => JSON.stringify(item, round)).join(",\n")}\n]\n`;
 }
 
 /** Trains (if there is something to train) and scores one experiment, and writes its run folder. */
@@ -146,20 +157,20 @@ export async function runExperiment(
 
     const { test } = data.parts;
     const progress = new Progress({ label: `${name} test`, total: test.length });
-    const evaluation = await evaluate(model, { reader: data.slices, refs: test }, {
-      prompts: SCORED_PROMPTS,
+    const result = await runProtocol(model, { reader: data.slices, refs: test }, {
       seed: config.seed,
       batchSize: config.batchSize,
       onProgress: (done) => progress.update({ done }),
     });
-    const scored: RunSummary = { ...summary, ...summarizeEvaluation(evaluation) };
+    const scored: RunSummary = { ...summary, ...summarizeScores(result) };
     const dice = (kind: PromptKind) => scored.dice[kind].mean.toFixed(3);
     progress.finish(
       `${name}: test Dice ${
-        SCORED_PROMPTS.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`).join(", ")
+        HEADLINE_PROMPTS.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`).join(", ")
       }`,
     );
-    await writeJson("scores.json", evaluation.slices);
+    await writeFileAtomic(join(folder, "scores.json"), listJson(result.slices));
+    await writeFileAtomic(join(folder, "cases.json"), listJson(result.cases));
     const sample = await predict(model, context, config.seed);
     await writeJson("summary.json", scored);
     log("");

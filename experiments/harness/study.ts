@@ -7,19 +7,27 @@ import { maskPicture } from "../../lib/report/mask_pictures.ts";
 import { lossCurves } from "../../lib/report/plots.ts";
 import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
-import { dice, iou, summarize } from "../../lib/train/metrics.ts";
-import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
+import { scoreTrivialPredictors } from "../../lib/train/trivial_predictors.ts";
+import { compareRuns, testsOf } from "./comparisons.ts";
 import { displayName, type Experiment } from "./config.ts";
 import { describeAdapter, describeEnvironment } from "./environment.ts";
 import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import type { Options } from "./options.ts";
-import { type FinishedRun, runExperiment, SCORED_PROMPTS } from "./run_experiment.ts";
+import {
+  type FinishedRun,
+  HEADLINE_PROMPTS,
+  runExperiment,
+  summarizeScores,
+} from "./run_experiment.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
 import { openGpu } from "./webgpu.ts";
 
+/** The prompt of the study's accuracy column. */
+const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
+
 /**
  * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
- * as `table.md` and `table.json`, loss curves and the sample's masks.
+ * as `table.md` and `table.json`, its tests as `statistics.json`, loss curves and the sample's masks.
  *
  * @returns the results folder.
  * @throws {InputError} if data, options or the results folder cannot be used.
@@ -62,7 +70,16 @@ export async function runStudy(
     }
   }
 
-  const rows = [...runs.map(comparisonRow), ...await trivialRows(data, config.seed)];
+  const statistics = await compareRuns(folder, experiments);
+  await writeFileAtomic(
+    join(folder, "statistics.json"),
+    JSON.stringify(statistics, null, 2) + "\n",
+  );
+  const tests = testsOf(statistics, PRIMARY_PROMPT);
+  const rows = [
+    ...runs.map(comparisonRow).map((row) => ({ ...row, tests: tests.get(row.model) })),
+    ...await trivialRows(data, config.seed),
+  ];
   const table = compareRows(rows, {
     dataset: data.name,
     simulated: data.simulated,
@@ -74,7 +91,7 @@ export async function runStudy(
     command,
     splits: describeParts(data),
     scoredOn: "test",
-    primaryPrompt: SCORED_PROMPTS[0],
+    primaryPrompt: PRIMARY_PROMPT,
   });
   await writeTable(folder, table);
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
@@ -91,13 +108,14 @@ export async function runStudy(
 }
 
 function comparisonRow({ summary }: FinishedRun): ComparisonRow {
-  const { experiment, dice, iou } = summary;
+  const { experiment, dice, iou, protocol } = summary;
   const trained = summary.bestEpoch !== undefined;
   return {
     model: displayName(experiment),
     kind: experiment.kind,
     dice,
     iou,
+    metrics: protocol.prompts[PRIMARY_PROMPT]?.slices,
     trainableParameters: summary.trainableParameters,
     ...(trained && {
       secondsPerStep: summary.secondsPerStep,
@@ -109,35 +127,13 @@ function comparisonRow({ summary }: FinishedRun): ComparisonRow {
 
 /** Scores what needs no model: all ones, and the box and its inscribed ellipse filled in. */
 async function trivialRows(data: StudyData, seed: number): Promise<ComparisonRow[]> {
-  const predictors = [
-    { model: "All ones", predict: (_: Box, grid: Grid) => allOnes(grid) },
-    { model: "Filled box", predict: filledBox },
-    { model: "Inscribed ellipse", predict: inscribedEllipse },
-  ];
-  const boxes = SCORED_PROMPTS.filter((kind) => kind !== "point");
-  const found = predictors.map(() =>
-    boxes.map(() => ({ dice: [] as number[], iou: [] as number[] }))
-  );
-  for (const ref of data.parts.test) {
-    const slice = await data.slices.read(ref);
-    boxes.forEach((kind, k) => {
-      const { box } = evaluationPrompt(kind, slice, seed);
-      predictors.forEach(({ predict }, p) => {
-        const mask = predict(box!, ref);
-        found[p][k].dice.push(dice(mask, slice.mask));
-        found[p][k].iou.push(iou(mask, slice.mask));
-      });
-    });
-  }
-  return predictors.map(({ model }, p) => {
-    const by = (metric: "dice" | "iou") =>
-      Object.fromEntries(boxes.map((kind, k) => [kind, summarize(found[p][k][metric])]));
-    return { model, kind: "trivial", dice: by("dice"), iou: by("iou") };
+  const tested = { reader: data.slices, refs: data.parts.test };
+  const found = await scoreTrivialPredictors(tested, { seed });
+  return Object.entries(found).map(([model, result]) => {
+    const { dice, iou, protocol } = summarizeScores(result);
+    return { model, kind: "trivial", dice, iou, metrics: protocol.prompts[PRIMARY_PROMPT]?.slices };
   });
 }
-
-type Box = Parameters<typeof filledBox>[0];
-type Grid = Parameters<typeof filledBox>[1];
 
 /** The slice that `--sample` names, by itself or by its case; else the test slice of median area. */
 function chooseSample(data: StudyData, name: string | null): SliceRef {

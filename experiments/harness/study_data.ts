@@ -62,10 +62,15 @@ export async function openStudyData(
   return { name: dataset.name, simulated, slices, split, parts };
 }
 
-/** Cuts a data set's slices, saying how far it is: a large one takes minutes the first time. */
+/**
+ * Cuts a data set's slices, saying how far it is: a large one takes minutes the first time.
+ *
+ * @param options.wholeVolumes Every slice of a volume, with tumour or not.
+ */
 export async function openSlicesWithProgress(
   dataset: Dataset,
   config: Config,
+  { wholeVolumes = false }: { wholeVolumes?: boolean } = {},
 ): Promise<SliceSet> {
   const progress = new Progress({
     label: `Cutting slices of ${dataset.name}`,
@@ -75,6 +80,7 @@ export async function openSlicesWithProgress(
   let cut = false;
   const slices = await openSlices(dataset, {
     ...sliceOptions(config),
+    ...(wholeVolumes && { minTumourVoxels: 0, maxPerCase: undefined }),
     onProgress: ({ done, cached }) => {
       cut ||= !cached;
       if (cut) progress.update({ done });

@@ -7,10 +7,31 @@
  */
 import { join } from "node:path";
 import { writeFileAtomic } from "../fs.ts";
+import type { MaskMetric } from "../train/mask_score.ts";
 import type { Score } from "../train/metrics.ts";
 
 /** What a row stands for; tables list the kinds in this order. */
 export type RowKind = "vanilla" | "peft" | "lora" | "trivial";
+
+/** The test of one difference: paired by slice, with patients as the units. */
+export interface RowTest {
+  /** Two-sided p of Wilcoxon's signed-rank test. */
+  p: number;
+  /** `p` after Holm's adjustment over all models and both references. */
+  pHolm: number;
+  /** 95 % interval of the mean difference (0..1), patients resampled. */
+  interval: readonly [low: number, high: number] | null;
+  /** Patients that were tested. */
+  patients: number;
+}
+
+/** The tests of a row, by what it is compared with. */
+export interface RowTests {
+  /** Against the vanilla row. */
+  vanilla?: RowTest;
+  /** Against the PEFT row. */
+  peft?: RowTest;
+}
 
 /** One model or trivial predictor, scored under one or more prompts. */
 export interface ComparisonRow {
@@ -22,6 +43,10 @@ export interface ComparisonRow {
   dice: Record<string, Score>;
   /** Intersection over union (0..1) by prompt. */
   iou?: Record<string, Score>;
+  /** Every metric under the primary prompt, over slices: see `MaskScore`. */
+  metrics?: Readonly<Partial<Record<MaskMetric, Score>>>;
+  /** Whether the differences of the primary prompt's Dice are more than chance. */
+  tests?: RowTests;
   /** Parameters that the optimiser was given. */
   trainableParameters?: number;
   /** Wall time of one training step. */
@@ -113,8 +138,10 @@ export function compareRows(
 }
 
 /** Cells as text, ready for Markdown or a terminal. */
-interface Grid {
+export interface TextGrid {
+  /** Names of the columns. */
   header: string[];
+  /** As many cells a row. */
   rows: string[][];
 }
 
@@ -146,32 +173,80 @@ function plural(value: number, noun: string): string {
   return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
-function promptName(prompt: string): string {
+/** "tight box", "box ±20 %", "5 points", "3 clicks". */
+export function promptName(prompt: string): string {
+  const number = /\d+$/.exec(prompt)?.[0];
+  if (prompt.startsWith("jittered-box")) return `box ±${number ?? 20} %`;
+  if (number) return `${number} ${prompt.slice(0, prompt.lastIndexOf("-"))}`;
   return prompt.replaceAll("-", " ");
 }
 
-/** The study's own table. */
-function accuracyGrid({ context, rows }: ComparisonTable): Grid {
+function intervalText(score?: Score): string {
+  if (!score?.interval) return absent;
+  const [low, high] = score.interval.map((bound) => (100 * bound).toFixed(1));
+  return `${low} to ${high}`;
+}
+
+function probability(test?: RowTest): string {
+  if (test === undefined) return absent;
+  return test.pHolm < 0.001 ? "< 0.001" : test.pHolm.toFixed(3);
+}
+
+/** The study's own table, with intervals and p values where they were found. */
+function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
+  const primary = (row: ComparedRow) => row.dice[context.primaryPrompt];
+  const hasIntervals = rows.some((row) => primary(row)?.interval);
+  const hasTests = rows.some((row) => row.tests);
+  const tested = (cells: string[], p: string) => hasTests ? [...cells, p] : cells;
   return {
-    header: ["Model", "Accuracy (Dice, %)", "PEFT comparison", "Vanilla comparison"],
+    header: [
+      "Model",
+      "Accuracy (Dice, %)",
+      ...(hasIntervals ? ["95 % interval"] : []),
+      ...tested(["PEFT comparison"], "p (PEFT)"),
+      ...tested(["Vanilla comparison"], "p (vanilla)"),
+    ],
     rows: rows.map((row) => [
       row.model,
-      percent(row.dice[context.primaryPrompt]),
-      signed(row.peftComparison),
-      signed(row.vanillaComparison),
+      percent(primary(row)),
+      ...(hasIntervals ? [intervalText(primary(row))] : []),
+      ...tested([signed(row.peftComparison)], probability(row.tests?.peft)),
+      ...tested([signed(row.vanillaComparison)], probability(row.tests?.vanilla)),
     ]),
   };
 }
 
-/** The other prompts, in the order in which the rows name them, then IoU and cost. */
-function detailGrid({ context, rows }: ComparisonTable): Grid {
+/** Mean Dice under each of the other prompts, in the order in which the rows name them. */
+function promptGrid({ context, rows }: ComparisonTable): TextGrid | null {
   const prompts = [...new Set(rows.flatMap((row) => Object.keys(row.dice)))]
     .filter((prompt) => prompt !== context.primaryPrompt);
+  if (prompts.length === 0) return null;
+  const mean = (score?: Score) => score === undefined ? absent : (100 * score.mean).toFixed(1);
+  return {
+    header: ["Dice (%)", ...prompts.map(promptName)],
+    rows: rows.map((row) => [row.model, ...prompts.map((prompt) => mean(row.dice[prompt]))]),
+  };
+}
+
+/** The other metrics under the primary prompt, and the cost. */
+function detailGrid({ context, rows }: ComparisonTable): TextGrid {
+  const hasMetrics = rows.some((row) => row.metrics);
+  const figure = (score: Score | undefined, scale: number, digits: number) =>
+    score === undefined ? absent : (scale * score.mean).toFixed(digits);
+  const error = (score?: Score) => score === undefined ? absent : signed(100 * score.mean);
   return {
     header: [
       "Model",
-      ...prompts.map((prompt) => `Dice, ${promptName(prompt)} (%)`),
       `IoU, ${promptName(context.primaryPrompt)} (%)`,
+      ...(hasMetrics
+        ? [
+          "HD95 (mm)",
+          "Surface Dice 1 mm (%)",
+          "2 mm (%)",
+          "False positive (mm²)",
+          "Area error (%)",
+        ]
+        : []),
       "Trainable parameters",
       "s/step",
       "Training (s)",
@@ -179,8 +254,16 @@ function detailGrid({ context, rows }: ComparisonTable): Grid {
     ],
     rows: rows.map((row) => [
       row.model,
-      ...prompts.map((prompt) => percent(row.dice[prompt])),
       percent(row.iou?.[context.primaryPrompt]),
+      ...(hasMetrics
+        ? [
+          figure(row.metrics?.hd95, 1, 2),
+          figure(row.metrics?.surfaceDice1mm, 100, 1),
+          figure(row.metrics?.surfaceDice2mm, 100, 1),
+          figure(row.metrics?.falsePositive, 1, 0),
+          error(row.metrics?.volumeError),
+        ]
+        : []),
       count(row.trainableParameters),
       seconds(row.secondsPerStep),
       seconds(row.trainSeconds),
@@ -189,13 +272,24 @@ function detailGrid({ context, rows }: ComparisonTable): Grid {
   };
 }
 
-/** What the numbers are, in one sentence. */
-function caption({ context }: ComparisonTable): string {
+/** All tables, in the order of the page. */
+function grids(table: ComparisonTable): TextGrid[] {
+  return [accuracyGrid(table), promptGrid(table), detailGrid(table)].filter((grid) =>
+    grid !== null
+  );
+}
+
+/** What the numbers are. */
+function caption({ context, rows }: ComparisonTable): string {
   const scored = context.splits[context.scoredOn];
+  const tested = rows.some((row) => row.tests)
+    ? ` Intervals: bootstrap over patients; p: Wilcoxon's signed-rank test over patients, ` +
+      `Holm-adjusted for all comparisons of this table.`
+    : "";
   return `Dice under the ${promptName(context.primaryPrompt)} prompt` +
     `${context.simulated ? " on simulated tumours" : ""}, mean ± standard deviation over ` +
     `${plural(scored.slices, "slice")} of ${plural(scored.patients, "patient")} ` +
-    `(${context.scoredOn} split); comparisons are differences in percentage points.`;
+    `(${context.scoredOn} split); comparisons are differences in percentage points.${tested}`;
 }
 
 /** What is needed to make the table again; the command stands apart. */
@@ -212,14 +306,15 @@ function settings({ context }: ComparisonTable): string[] {
   ];
 }
 
-function markdownGrid({ header, rows }: Grid): string {
+function markdownGrid({ header, rows }: TextGrid): string {
   const line = (cells: string[]) =>
     `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   const rule = header.map((_, column) => (column === 0 ? "---" : "---:"));
   return [line(header), line(rule), ...rows.map(line)].join("\n");
 }
 
-function textGrid({ header, rows }: Grid): string {
+/** A table for a terminal: the first column to the left, the others to the right. */
+export function gridText({ header, rows }: TextGrid): string {
   const widths = header.map((_, column) =>
     Math.max(...[header, ...rows].map((cells) => cells[column].length))
   );
@@ -235,8 +330,7 @@ function textGrid({ header, rows }: Grid): string {
 export function tableMarkdown(table: ComparisonTable): string {
   return [
     caption(table),
-    markdownGrid(accuracyGrid(table)),
-    markdownGrid(detailGrid(table)),
+    ...grids(table).map(markdownGrid),
     [
       ...settings(table).map((line) => `- ${line}`),
       `- Command: \`${table.context.command}\``,
@@ -248,8 +342,7 @@ export function tableMarkdown(table: ComparisonTable): string {
 export function tableText(table: ComparisonTable): string {
   return [
     caption(table),
-    textGrid(accuracyGrid(table)),
-    textGrid(detailGrid(table)),
+    ...grids(table).map(gridText),
     [...settings(table), `Command: ${table.context.command}`].join("\n"),
   ].join("\n\n") + "\n";
 }

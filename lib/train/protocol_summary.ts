@@ -70,7 +70,9 @@ export function summarizeProtocol({ slices, cases }: ProtocolResult): ProtocolSu
       const observations = observe(own, { prompt, metric: "dice" });
       return observations.length === 0 ? [] : [[stratum, summarizeByPatient(observations)]];
     }));
-  const scored = PROTOCOL.filter((prompt) => cases.some(({ scores }) => scores[prompt]));
+  const scored = PROTOCOL.filter((prompt) =>
+    [...slices, ...cases].some(({ scores }) => scores[prompt])
+  );
   const clicked = slices.filter(({ clicks }) => clicks !== undefined);
   return {
     prompts: Object.fromEntries(scored.map((prompt) => [prompt, {

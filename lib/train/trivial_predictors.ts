@@ -4,7 +4,12 @@
  *
  * @module
  */
-import type { Box } from "../data/prompts.ts";
+import type { SliceReader } from "../data/loader.ts";
+import { type Box, PROMPT_KINDS } from "../data/prompts.ts";
+import type { SliceRef } from "../data/slices.ts";
+import { evaluationPrompt } from "./evaluate.ts";
+import { scoreMask } from "./mask_score.ts";
+import type { ProtocolResult, ProtocolSlice } from "./protocol.ts";
 
 /** The pixel grid that a mask is drawn on. */
 export interface Grid {
@@ -42,4 +47,42 @@ export function inscribedEllipse([x0, y0, x1, y1]: Readonly<Box>, grid: Grid): U
     const v = (2 * y - y0 - y1) / (y1 - y0);
     return u * u + v * v <= 1;
   });
+}
+
+/** The predictors by what tables call them; each answers a box. */
+export const TRIVIAL_PREDICTORS: Readonly<
+  Record<string, (box: Readonly<Box>, grid: Grid) => Uint8Array>
+> = {
+  "All ones": (_, grid) => allOnes(grid),
+  "Filled box": filledBox,
+  "Inscribed ellipse": inscribedEllipse,
+};
+
+/**
+ * Scores the trivial predictors slice by slice under the prompts of the protocol that are boxes, the
+ * same boxes that models are given.
+ *
+ * @param options.seed As of `runProtocol`.
+ * @returns What was found, by predictor; cases are not scored.
+ */
+export async function scoreTrivialPredictors(
+  data: { reader: SliceReader; refs: readonly SliceRef[] },
+  { seed }: { seed: number },
+): Promise<Record<string, ProtocolResult>> {
+  const names = Object.keys(TRIVIAL_PREDICTORS);
+  const found = names.map((): ProtocolSlice[] => []);
+  const boxes = PROMPT_KINDS.filter((kind) => !kind.startsWith("point"));
+  for (const ref of data.refs) {
+    const slice = await data.reader.read(ref);
+    const { id, caseId, patient, width, height, spacing: [dx, dy] } = ref;
+    const grid = { shape: [width, height, 1], spacing: [dx, dy, 1] } as const;
+    names.forEach((name, i) => {
+      const scores = Object.fromEntries(boxes.map((kind) => {
+        const { box } = evaluationPrompt(kind, slice, seed);
+        return [kind, scoreMask(TRIVIAL_PREDICTORS[name](box!, ref), slice.mask, grid)];
+      }));
+      found[i].push({ id, caseId, patient, tumourPixels: ref.tumourVoxels, scores });
+    });
+  }
+  return Object.fromEntries(names.map((name, i) => [name, { slices: found[i], cases: [] }]));
 }
