@@ -140,6 +140,7 @@ export * from "./lib/train/evaluate.ts";
 export * from "./lib/train/mask_score.ts";
 export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
 export * from "./lib/train/optimizer.ts";
+export * from "./lib/train/prompted_loss.ts";
 export * from "./lib/train/protocol.ts";
 export * from "./lib/train/protocol_summary.ts";
 export * from "./lib/train/schedule.ts";

@@ -73,7 +73,12 @@ export const configSchema = v.strictObject({
   /** Norm to which gradients are clipped. */
   maxGradNorm: positive,
   /** Prompts trained with. */
-  prompt: v.picklist(PROMPT_CHOICES),
+  prompt: v.union([
+    v.picklist(PROMPT_CHOICES),
+    v.record(promptKind, v.pipe(v.number(), v.gtValue(0), v.maxValue(1))),
+  ]),
+  /** Masks asked for in a step, each after the first with a click where the last is wrong. */
+  promptIterations: v.optional(positiveInteger, 1),
   /** Prompt whose validation Dice decides the best epoch. */
   validationPrompt: promptKind,
   /** Epochs without improvement before stopping. */

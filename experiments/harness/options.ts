@@ -1,5 +1,6 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { basename } from "node:path";
+import { parsePromptMix, PROMPT_CHOICES } from "../../lib/data/prompts.ts";
 import { InputError } from "../../lib/errors.ts";
 import { type Config, parseConfig, presets } from "./config.ts";
 import { readWebgpuName, type WebgpuName } from "./webgpu.ts";
@@ -79,7 +80,9 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["optimizer", "optimizer", text, "NAME", "adam or adamw"],
   ["weight-decay", "weightDecay", number, "X", "weight decay"],
   ["max-grad-norm", "maxGradNorm", number, "X", "clip gradients to this norm"],
-  ["prompt", "prompt", text, "NAME", "tight-box, jittered-box, point, whole-image or mixed"],
+  ["prompt", "prompt", text, "NAME", `trained with: ${PROMPT_CHOICES.join(", ")}`],
+  ["prompt-mix", "prompt", parsePromptMix, "A=P,B=P", "trained with: chances of kinds of prompt"],
+  ["prompt-iterations", "promptIterations", number, "N", "masks a step, clicks where one is wrong"],
   ["validation-prompt", "validationPrompt", text, "NAME", "prompt that decides the best epoch"],
   ["patience", "patience", number, "N", "epochs without improvement before stopping"],
   ["flip", "flip", number, "P", "chance of a left-right flip"],

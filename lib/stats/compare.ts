@@ -23,9 +23,10 @@ export interface Comparison extends WilcoxonResult {
 export type ModelObservations = ReadonlyMap<string, Observation>;
 
 /**
- * Compares every model with every reference but itself, paired by observation: the test's units are
+ * Compares every model with every reference, paired by observation: the test's units are
  * patients (the mean of a patient's slices), its p values are adjusted for all comparisons together.
- * Observations that only one of two models has are left out.
+ * Observations that only one of two models has are left out. Two references are compared once: the
+ * later with the earlier.
  *
  * @param models Observations by model.
  * @param options.references Names of the models to compare with; those that are not there are skipped.
@@ -36,11 +37,11 @@ export function compareModels(
 ): Comparison[] {
   const { references, ...bootstrap } = options;
   const found: Omit<Comparison, "pHolm">[] = [];
-  for (const reference of references) {
+  for (const [rank, reference] of references.entries()) {
     const others = models.get(reference);
     if (!others) continue;
     for (const [model, own] of models) {
-      if (model === reference) continue;
+      if (references.slice(0, rank + 1).includes(model)) continue;
       const differences: Observation[] = [];
       for (const [id, { group, value }] of own) {
         const other = others.get(id);

@@ -238,12 +238,10 @@ async function interact(
 /** Logits [count, H, W] as `count` masks. */
 async function threshold(logits: Tensor, count: number): Promise<Uint8Array[]> {
   const values = await logits.data();
+  const masks = new Uint8Array(values.length);
+  for (let i = 0; i < values.length; i++) masks[i] = values[i] > 0 ? 1 : 0;
   const pixels = values.length / count;
-  return Array.from(
-    { length: count },
-    (_, i) =>
-      Uint8Array.from(values.subarray(i * pixels, (i + 1) * pixels), (logit) => Number(logit > 0)),
-  );
+  return Array.from({ length: count }, (_, i) => masks.subarray(i * pixels, (i + 1) * pixels));
 }
 
 function truthOf({ mask, ref: { width, height } }: Slice): Mask {

@@ -1,19 +1,25 @@
 import { augment } from "../data/augment.ts";
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
-import { drawKind, drawPrompt, type PromptChoice, type PromptKind } from "../data/prompts.ts";
+import {
+  drawKind,
+  drawPrompt,
+  type PromptChoice,
+  type PromptKind,
+  type PromptMix,
+} from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import { LoraLinear } from "../nn/lora.ts";
 import { Random } from "../random.ts";
 import { addInPlace } from "../tensor/ops/arithmetic.ts";
 import { zeros } from "../tensor/ops/fill.ts";
-import { diceBceLoss, diceScore } from "../tensor/ops/losses.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import { sum } from "../tensor/ops/sum.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import { Scope } from "../tensor/scope.ts";
 import { evaluate, meanDice } from "./evaluate.ts";
 import { Adam } from "./optimizer.ts";
+import { promptedLoss } from "./prompted_loss.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import type { SliceModel } from "./slice_model.ts";
 
@@ -44,8 +50,13 @@ export interface FitOptions {
   readonly weightDecay?: number;
   /** Norm to which gradients are clipped. Default 1. */
   readonly maxGradNorm?: number;
-  /** The prompts trained with; `mixed` draws one kind a batch. Default `jittered-box`. */
-  readonly prompt?: PromptChoice;
+  /** The prompts trained with; of a mixture one kind is drawn a batch. Default `jittered-box`. */
+  readonly prompt?: PromptChoice | PromptMix;
+  /**
+   * Masks asked for in a step: after the first, a click where the last mask is wrong and that mask are
+   * prompts too, as SAM itself was trained. Default 1.
+   */
+  readonly promptIterations?: number;
   /** The prompt that decides which epoch is best. Default `tight-box`. */
   readonly validationPrompt?: PromptKind;
   /** Epochs without a better validation Dice after which to stop. Default 10. */
@@ -67,6 +78,7 @@ export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   weightDecay: 0,
   maxGradNorm: 1,
   prompt: "jittered-box",
+  promptIterations: 1,
   validationPrompt: "tight-box",
   patience: 10,
   flip: 0.5,
@@ -202,14 +214,16 @@ export async function fit(
         const lastOfStep = ++batch === first + together.length;
         {
           using _ = new Scope(gpu);
-          const target = model.target(samples);
-          const logits = model.decode(model.encode(samples), samples, prompts);
           // The loss is a mean over slices: a batch's part of the step's mean is its share of them.
-          const share = slices.length / slicesOfStep;
-          const { loss } = diceBceLoss(logits, target, { diceWeight: share, bceWeight: share });
+          const { loss, dice: scores } = await promptedLoss(model, samples, {
+            prompts,
+            iterations: options.promptIterations,
+            random: order,
+            share: slices.length / slicesOfStep,
+          });
           loss.backward();
           if (lastOfStep) optimizer.step(learningRate);
-          const dice = sum(diceScore(logits, target));
+          const dice = sum(scores);
           const sums = [reshape(scale(loss.detach(), slicesOfStep), [1]), reshape(dice, [1])];
           addInPlace(totals, concat(sums, 0));
         }

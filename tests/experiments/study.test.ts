@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
+import { MASK_METRICS } from "../../lib/train/mask_score.ts";
+import { PROTOCOL } from "../../lib/train/protocol.ts";
 import { readSafetensors } from "../../lib/weights/safetensors.ts";
 import { runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
@@ -30,11 +32,13 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     "loss_curves.svg",
     "masks.png",
     "peft",
+    "statistics.json",
     "table.json",
     "table.md",
     "vanilla",
   ]);
   const untrained = [
+    "cases.json",
     "config.json",
     "environment.json",
     "scores.json",
@@ -61,12 +65,39 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
   assertEquals(lora.trainableParameters, 4 * 4 * (2 * 128 + 6 * 160 + 2 * 320));
   assertEquals(lora.vanillaComparison, lora.accuracy - vanilla.accuracy);
 
+  assertEquals(lora.tests.vanilla.patients, 1);
+  assertEquals(Object.keys(lora.dice), [...PROTOCOL]);
+
   const markdown = await read("first", "table.md");
-  assertStringIncludes(markdown, "| Model | Accuracy (Dice, %) | PEFT comparison | Vanilla");
+  assertStringIncludes(markdown, "| Model | Accuracy (Dice, %) | PEFT comparison | p (PEFT) |");
   assert(!markdown.includes(folder), "the table names a folder of this machine");
   const png = decode(await Deno.readFile(join(folder, "first", "masks.png")));
   assert(png.width > 500 && png.height > 200);
   assertStringIncludes(await read("first", "loss_curves.svg"), "LoRA-4");
+});
+
+Deno.test("every slice and case is scored under the whole protocol, and every prompt is tested", async () => {
+  const [slice] = await readJson("first", "lora_4", "scores.json");
+  assertEquals(Object.keys(slice.scores), [...PROTOCOL]);
+  assertEquals(slice.clicks.length, 5);
+  const metrics = [...MASK_METRICS, "truth", "predicted"].sort();
+  assertEquals(Object.keys(slice.scores["clicks-5"]).sort(), metrics);
+  const cases = await readJson("first", "lora_4", "cases.json");
+  assertEquals(cases.map(({ slices }: { slices: number }) => slices), [2]);
+  assertEquals(Object.keys(cases[0].scores), [...PROTOCOL]);
+  const statistics = await readJson("first", "statistics.json");
+  const families = statistics.map(({ prompt, metric }: Record<string, string>) =>
+    `${prompt} ${metric}`
+  );
+  for (const prompt of PROTOCOL) assert(families.includes(`${prompt} dice`), prompt);
+  const { comparisons } = statistics[0];
+  assertEquals(
+    comparisons.map(({ model, reference }: Record<string, string>) => `${model} - ${reference}`),
+    ["PEFT - Vanilla", "LoRA-4 - Vanilla", "LoRA-4 - PEFT"],
+  );
+  const { protocol } = await readJson("first", "lora_4", "summary.json");
+  assertEquals(protocol.prompts["tight-box"].cases.dice.n, 1);
+  assertEquals(protocol.clicks.length, 5);
 });
 
 Deno.test("the split keeps patients apart and the metrics hold a line an epoch", async () => {
@@ -132,9 +163,31 @@ Deno.test("a finished run scores again, slice for slice, as it did at its end", 
     // What was trained is scored on patients it never saw, the untrained model on all.
     assertEquals(evaluation.slices.length, run === "vanilla" ? 12 : 2);
     const again = new Map(evaluation.slices.map((slice: { id: string }) => [slice.id, slice]));
+    assertEquals(evaluation.cases.length, run === "vanilla" ? 6 : 1);
     for (const slice of await readJson("first", run, "scores.json")) {
       assertEquals(again.get(slice.id), slice);
     }
+  }
+});
+
+Deno.test("an adapter that is in no run's folder scores as its run does, on whole volumes too", async () => {
+  await Deno.rename(join(folder, "second", "lora_4", "adapter"), join(folder, "alone"));
+  const args = ["alone", "--data", "data", "--side", "64", "--batch-size", "2"];
+  const { code, stdout, stderr } = await runScript("evaluate.ts", [
+    ...args,
+    "--whole-volumes",
+    "--out",
+    "alone.json",
+  ], { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  assertMatch(stdout, /scored on all/);
+  assertMatch(stdout, /Volumes .*Dice/);
+  assertMatch(stdout, /Clicks/);
+  const evaluation = await readJson("alone.json");
+  assertEquals([evaluation.slices.length, evaluation.patients], [12, 6]);
+  const again = new Map(evaluation.slices.map((slice: { id: string }) => [slice.id, slice]));
+  for (const slice of await readJson("first", "lora_4", "scores.json")) {
+    assertEquals(again.get(slice.id), slice);
   }
 });
 

@@ -3,6 +3,7 @@ import {
   compareRows,
   type ComparisonContext,
   type ComparisonRow,
+  promptName,
   tableMarkdown,
   tableText,
   writeTable,
@@ -93,32 +94,68 @@ Deno.test("rows are vanilla, PEFT, adapters, then trivial predictors, each kind 
   ]);
 });
 
-Deno.test("the second table has the other prompts, IoU and cost", () => {
+Deno.test("the second table has the other prompts, the third IoU and cost", () => {
   const markdown = tableMarkdown(compareRows([vanilla, lora, trivial], context));
+  assertStringIncludes(markdown, "| Dice (%) | point | whole image |");
+  assertEquals(cells(markdown, "LoRA-64")[1], ["LoRA-64", "50.0", "–"]);
+  assertEquals(cells(markdown, "Filled box")[1], ["Filled box", "–", "3.4"]);
   assertStringIncludes(
     markdown,
-    "| Model | Dice, point (%) | Dice, whole image (%) | IoU, tight box (%) | " +
-      "Trainable parameters | s/step | Training (s) | Best epoch |",
+    "| Model | IoU, tight box (%) | Trainable parameters | s/step | Training (s) | Best epoch |",
   );
-  assertEquals(cells(markdown, "LoRA-64")[1], [
+  assertEquals(cells(markdown, "LoRA-64")[2], [
     "LoRA-64",
-    "50.0 ± 5.0",
-    "–",
     "1.1 ± 5.0",
     "1,234,567",
     "0.432",
     "1235",
     "34",
   ]);
-  assertEquals(cells(markdown, "Filled box")[1].slice(1), [
-    "–",
-    "3.4 ± 5.0",
-    "–",
-    "–",
-    "–",
-    "–",
-    "–",
+  assertEquals(cells(markdown, "Filled box")[2].slice(1), ["–", "–", "–", "–", "–"]);
+});
+
+Deno.test("intervals and adjusted p values stand beside what they belong to, where they were found", () => {
+  const test = { p: 0.001, pHolm: 0.0121, interval: [0.01, 0.05] as const, patients: 9 };
+  const certain: ComparisonRow = {
+    ...lora,
+    dice: { "tight-box": { ...score(0.9), interval: [0.8712, 0.931] } },
+    tests: { vanilla: { ...test, pHolm: 0.0002 }, peft: test },
+  };
+  const markdown = tableMarkdown(compareRows([vanilla, peft, certain], context));
+  assertEquals(cells(markdown, "LoRA-64")[0], [
+    "LoRA-64",
+    "90.0 ± 5.0",
+    "87.1 to 93.1",
+    "+2.3",
+    "0.012",
+    "+6.0",
+    "< 0.001",
   ]);
+  assertEquals(cells(markdown, "PEFT")[0].slice(2), ["–", "–", "–", "+3.7", "–"]);
+  assertStringIncludes(markdown, "Holm-adjusted");
+});
+
+Deno.test("the other metrics are those of the primary prompt, in their units", () => {
+  const measured: ComparisonRow = {
+    ...lora,
+    metrics: {
+      hd95: score(3.456),
+      surfaceDice1mm: score(0.789),
+      surfaceDice2mm: score(0.9),
+      falsePositive: score(41.7),
+      volumeError: score(-0.123),
+    },
+  };
+  const markdown = tableMarkdown(compareRows([vanilla, measured], context));
+  assertEquals(cells(markdown, "LoRA-64")[2].slice(2, 7), ["3.46", "78.9", "90.0", "42", "−12.3"]);
+  assertEquals(cells(markdown, "Vanilla")[2].slice(2, 7), ["–", "–", "–", "–", "–"]);
+});
+
+Deno.test("prompts are called what they are", () => {
+  assertEquals(
+    ["tight-box", "jittered-box", "jittered-box-5", "points-5", "clicks-3"].map(promptName),
+    ["tight box", "box ±20 %", "box ±5 %", "5 points", "3 clicks"],
+  );
 });
 
 Deno.test("the caption counts what was scored and says when tumours are simulated", () => {

@@ -126,7 +126,7 @@ Deno.test("models are paired slice by slice, tested by patient and adjusted as o
   const found = compareModels(models, { references: ["Vanilla", "PEFT", "absent"] });
   assertEquals(
     found.map(({ model, reference }) => `${model} - ${reference}`),
-    ["PEFT - Vanilla", "LoRA - Vanilla", "Vanilla - PEFT", "LoRA - PEFT"],
+    ["PEFT - Vanilla", "LoRA - Vanilla", "LoRA - PEFT"],
   );
   const [peft, lora] = found;
   assertAlmostEquals(peft.difference, 0.045);
@@ -135,7 +135,7 @@ Deno.test("models are paired slice by slice, tested by patient and adjusted as o
   for (const { p, pHolm, patients } of found) {
     assertEquals(patients, 4);
     assertAlmostEquals(p, 0.125);
-    assertAlmostEquals(pHolm, 0.5);
+    assertAlmostEquals(pHolm, 0.375);
   }
   assert(peft.interval![0] >= 0.015 && peft.interval![1] <= 0.075);
 });

@@ -1,6 +1,13 @@
-import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import { dice } from "../../lib/train/metrics.ts";
-import { allOnes, filledBox, inscribedEllipse } from "../../lib/train/trivial_predictors.ts";
+import {
+  allOnes,
+  filledBox,
+  inscribedEllipse,
+  scoreTrivialPredictors,
+} from "../../lib/train/trivial_predictors.ts";
+import { discs } from "./discs.ts";
 
 /** The set pixels as text, one line a row. */
 function rows(mask: Uint8Array, width: number): string[] {
@@ -53,4 +60,19 @@ Deno.test("the inscribed ellipse of a large box fills pi / 4 of it", () => {
   const large = { width: 200, height: 100 };
   const area = inscribedEllipse([10, 10, 190, 90], large).reduce((sum, v) => sum + v, 0);
   assertAlmostEquals(area / (180 * 80), Math.PI / 4, 2e-3);
+});
+
+Deno.test("the predictors are scored on the boxes that models are given", async () => {
+  const data = discs("trivial", { count: 3 });
+  const found = await scoreTrivialPredictors({ reader: data, refs: data.refs }, { seed: 2 });
+  assertEquals(Object.keys(found), ["All ones", "Filled box", "Inscribed ellipse"]);
+  for (const [i, ref] of data.refs.entries()) {
+    const slice = await data.read(ref);
+    const { box } = evaluationPrompt("jittered-box-40", slice, 2);
+    const { scores } = found["Filled box"].slices[i];
+    assertEquals(scores["jittered-box-40"]!.dice, dice(filledBox(box!, ref), slice.mask));
+    assertEquals(found["All ones"].slices[i].scores["tight-box"]!.predicted, 64 * 64);
+    assert(found["Inscribed ellipse"].slices[i].scores["tight-box"]!.dice > 0.95, "discs");
+    assert(!("point" in scores) && !("clicks-5" in scores));
+  }
 });
