@@ -2,7 +2,7 @@
 import { loraExperiment } from "./harness/config.ts";
 import { runMain } from "./harness/main.ts";
 import { commandLine, helpText, parseOptions } from "./harness/options.ts";
-import { runStudy } from "./harness/study.ts";
+import { runStudies } from "./harness/cross_validation.ts";
 import { experiment as peft } from "./peft.ts";
 import { experiment as vanilla } from "./vanilla.ts";
 import { InputError } from "../lib/errors.ts";
@@ -14,5 +14,5 @@ await runMain(async () => {
     throw new InputError(`unexpected argument ${options.positional[0]}: --help lists the options`);
   }
   const experiments = [vanilla, peft, ...options.ranks.map(loraExperiment)];
-  await runStudy(experiments, { options, command: commandLine("experiments", Deno.args) });
+  await runStudies(experiments, { options, command: commandLine("experiments", Deno.args) });
 });

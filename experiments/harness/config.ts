@@ -46,6 +46,12 @@ export const configSchema = v.strictObject({
   ),
   /** Decides split, initial adapters, order, flips and prompts. */
   seed: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** Decides split and scored prompts in place of `seed`, so that seeds can be compared; or null. */
+  splitSeed: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), null),
+  /** Folds of a cross-validation by patient; null for one split. */
+  folds: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(2))), null),
+  /** The fold that is tested, counted from 1. */
+  fold: v.optional(v.nullable(positiveInteger), null),
   /** Passes over the training slices. */
   epochs: positiveInteger,
   /** Slices that are computed at a time. */
@@ -118,6 +124,11 @@ export const configSchema = v.strictObject({
 /** The values of an experiment that are not its name or kind. */
 export type Config = v.InferOutput<typeof configSchema>;
 
+/** The seed of everything that must not change from one training seed to the next. */
+export function dataSeed({ splitSeed, seed }: Pick<Config, "splitSeed" | "seed">): number {
+  return splitSeed ?? seed;
+}
+
 /** What is trained. `peft` is the study's word for fine-tuning the mask decoder alone. */
 export type ExperimentKind = "vanilla" | "peft" | "lora";
 
@@ -173,6 +184,9 @@ const defaults: Config = {
   storage: "f32",
   cacheMemory: 1024,
   cacheDisk: 4096,
+  splitSeed: null,
+  folds: null,
+  fold: null,
   epochs: 3,
   alpha: 16,
   dropout: 0,

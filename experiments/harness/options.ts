@@ -13,6 +13,8 @@ export interface Options {
   readonly ranks: readonly number[];
   /** Folder for results; null for a new one under results/. */
   readonly out: string | null;
+  /** Seeds to train with, one after the other; null for the config's alone. */
+  readonly seeds: readonly number[] | null;
   /** Slice or case whose masks are drawn; null for the one nearest to the median. */
   readonly sample: string | null;
   /** The WebGPU implementation. */
@@ -98,11 +100,15 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["max-validation", "maxValidation", number, "N", "at most so many validation slices"],
   ["max-test", "maxTest", number, "N", "at most so many test slices"],
   ["seed", "seed", number, "N", "seed of split, adapters, order and prompts"],
+  ["split-seed", "splitSeed", number, "N", "seed of split and scored prompts, if it is another"],
+  ["folds", "folds", number, "N", "cross-validation by patient in so many folds"],
+  ["fold", "fold", number, "N", "with --folds: this fold alone, counted from 1"],
 ];
 
 const otherOptions = [
   ["preset", "NAME", "quick (the default without --data), full (with --data) or study"],
   ["ranks", "A,B", "ranks of the LoRA experiments"],
+  ["seeds", "A,B", "train with each of these seeds, on the split of the first"],
   ["out", "DIR", "folder for the results (default: a new one under results/)"],
   ["sample", "ID", "case or slice whose masks are drawn"],
   ["webgpu", "NAME", "deno (the default) or dawn: Chromium's, from npm; needs --allow-ffi"],
@@ -174,9 +180,18 @@ export function parseOptions(args: readonly string[]): Options {
   if (new Set(ranks).size < ranks.length) {
     throw new InputError(`--ranks ${ranks.join(",")} names a rank twice: name each once`);
   }
+  const seeds = value("seeds") === undefined ? null : numbers(value("seeds")!, "seeds") as number[];
+  const sound = (seed: number) => Number.isInteger(seed) && seed >= 0;
+  if (seeds && !(seeds.every(sound) && new Set(seeds).size === seeds.length)) {
+    throw new InputError(`--seeds cannot be ${value("seeds")}: give whole numbers, each once`);
+  }
+  if (config.fold !== null && config.folds === null) {
+    throw new InputError("--fold goes with --folds: say how many folds there are");
+  }
   return {
     config: parseConfig(config, "the command line"),
     ranks,
+    seeds,
     out: value("out") ?? null,
     sample: value("sample") ?? null,
     webgpu: readWebgpuName(value("webgpu") ?? "deno"),

@@ -2,7 +2,7 @@ import { InputError } from "../../lib/errors.ts";
 import type { Experiment } from "./config.ts";
 import { runMain } from "./main.ts";
 import { commandLine, helpText, parseOptions } from "./options.ts";
-import { runStudy } from "./study.ts";
+import { runStudies } from "./cross_validation.ts";
 
 /** Runs one experiment by itself, with the options of the command line. */
 export async function runAlone(experiment: Experiment, args: readonly string[]): Promise<void> {
@@ -15,6 +15,6 @@ export async function runAlone(experiment: Experiment, args: readonly string[]):
         `unexpected argument ${options.positional[0]}: --help lists the options`,
       );
     }
-    await runStudy([experiment], { options, command: commandLine(`experiment ${name}`, args) });
+    await runStudies([experiment], { options, command: commandLine(`experiment ${name}`, args) });
   });
 }

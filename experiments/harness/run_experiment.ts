@@ -14,7 +14,7 @@ import type { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
-import { type Config, displayName, type Experiment } from "./config.ts";
+import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
 import type { Environment } from "./environment.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
@@ -158,7 +158,7 @@ export async function runExperiment(
     const { test } = data.parts;
     const progress = new Progress({ label: `${name} test`, total: test.length });
     const result = await runProtocol(model, { reader: data.slices, refs: test }, {
-      seed: config.seed,
+      seed: dataSeed(config),
       batchSize: config.batchSize,
       onProgress: (done) => progress.update({ done }),
     });
@@ -171,7 +171,7 @@ export async function runExperiment(
     );
     await writeFileAtomic(join(folder, "scores.json"), listJson(result.slices));
     await writeFileAtomic(join(folder, "cases.json"), listJson(result.cases));
-    const sample = await predict(model, context, config.seed);
+    const sample = await predict(model, context, dataSeed(config));
     await writeJson("summary.json", scored);
     log("");
     return { summary: scored, metrics, sample };

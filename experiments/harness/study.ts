@@ -7,27 +7,30 @@ import { maskPicture } from "../../lib/report/mask_pictures.ts";
 import { lossCurves } from "../../lib/report/plots.ts";
 import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
+import type { ProtocolResult } from "../../lib/train/protocol.ts";
 import { scoreTrivialPredictors } from "../../lib/train/trivial_predictors.ts";
 import { compareRuns, testsOf } from "./comparisons.ts";
-import { displayName, type Experiment } from "./config.ts";
+import { dataSeed, displayName, type Experiment } from "./config.ts";
 import { describeAdapter, describeEnvironment } from "./environment.ts";
 import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import type { Options } from "./options.ts";
 import {
   type FinishedRun,
   HEADLINE_PROMPTS,
+  listJson,
   runExperiment,
+  type Scores,
   summarizeScores,
 } from "./run_experiment.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
 import { openGpu } from "./webgpu.ts";
 
 /** The prompt of the study's accuracy column. */
-const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
+export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
 
 /**
  * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
- * as `table.md` and `table.json`, its tests as `statistics.json`, loss curves and the sample's masks.
+ * as `table.md` and `table.json`, its tests as `statistics.json`, the trivial predictors' scores as `trivial.json`, loss curves and the sample's masks.
  *
  * @returns the results folder.
  * @throws {InputError} if data, options or the results folder cannot be used.
@@ -75,10 +78,12 @@ export async function runStudy(
     join(folder, "statistics.json"),
     JSON.stringify(statistics, null, 2) + "\n",
   );
+  const trivial = await trivialScores(data, dataSeed(config));
+  await writeFileAtomic(join(folder, "trivial.json"), trivial.json);
   const tests = testsOf(statistics, PRIMARY_PROMPT);
   const rows = [
     ...runs.map(comparisonRow).map((row) => ({ ...row, tests: tests.get(row.model) })),
-    ...await trivialRows(data, config.seed),
+    ...trivial.rows,
   ];
   const table = compareRows(rows, {
     dataset: data.name,
@@ -108,14 +113,12 @@ export async function runStudy(
 }
 
 function comparisonRow({ summary }: FinishedRun): ComparisonRow {
-  const { experiment, dice, iou, protocol } = summary;
+  const { experiment } = summary;
   const trained = summary.bestEpoch !== undefined;
   return {
     model: displayName(experiment),
     kind: experiment.kind,
-    dice,
-    iou,
-    metrics: protocol.prompts[PRIMARY_PROMPT]?.slices,
+    ...rowScores(summary),
     trainableParameters: summary.trainableParameters,
     ...(trained && {
       secondsPerStep: summary.secondsPerStep,
@@ -126,13 +129,29 @@ function comparisonRow({ summary }: FinishedRun): ComparisonRow {
 }
 
 /** Scores what needs no model: all ones, and the box and its inscribed ellipse filled in. */
-async function trivialRows(data: StudyData, seed: number): Promise<ComparisonRow[]> {
+async function trivialScores(
+  data: StudyData,
+  seed: number,
+): Promise<{ rows: ComparisonRow[]; json: string }> {
   const tested = { reader: data.slices, refs: data.parts.test };
-  const found = await scoreTrivialPredictors(tested, { seed });
-  return Object.entries(found).map(([model, result]) => {
-    const { dice, iou, protocol } = summarizeScores(result);
-    return { model, kind: "trivial", dice, iou, metrics: protocol.prompts[PRIMARY_PROMPT]?.slices };
-  });
+  const found = Object.entries(await scoreTrivialPredictors(tested, { seed }));
+  const lists = found.map(([model, { slices }]) => `${JSON.stringify(model)}: ${listJson(slices)}`);
+  return {
+    rows: found.map(([model, result]) => trivialRow(model, result)),
+    json: `{${lists.join(",")}}\n`,
+  };
+}
+
+/** The table's row of a trivial predictor. */
+export function trivialRow(model: string, result: ProtocolResult): ComparisonRow {
+  return { model, kind: "trivial", ...rowScores(summarizeScores(result)) };
+}
+
+/** What the table takes of a model's scores. */
+export function rowScores(
+  { dice, iou, protocol }: Scores,
+): Pick<ComparisonRow, "dice" | "iou" | "metrics"> {
+  return { dice, iou, metrics: protocol.prompts[PRIMARY_PROMPT]?.slices };
 }
 
 /** The slice that `--sample` names, by itself or by its case; else the test slice of median area. */

@@ -2,10 +2,16 @@ import { type Dataset, openDataset } from "../../lib/data/dataset.ts";
 import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
 import type { Axis } from "../../lib/data/plane.ts";
 import { openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
-import { type Partition, partition, type Split, splitPatients } from "../../lib/data/split.ts";
+import {
+  foldPatients,
+  type Partition,
+  partition,
+  type Split,
+  splitPatients,
+} from "../../lib/data/split.ts";
 import { Random } from "../../lib/random.ts";
 import { Progress } from "../../lib/report/progress.ts";
-import type { Config } from "./config.ts";
+import { type Config, dataSeed } from "./config.ts";
 
 /** The slices of a study and who is in which part of its split. */
 export interface StudyData {
@@ -42,12 +48,17 @@ export async function openStudyData(
       `The crop to ${config.crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`,
     );
   }
-  const split = splitPatients(slices.refs.map(({ patient }) => patient), { seed: config.seed });
+  const patients = slices.refs.map(({ patient }) => patient);
+  const seed = dataSeed(config);
+  const { folds, fold } = config;
+  const split = folds === null
+    ? splitPatients(patients, { seed })
+    : foldPatients(patients, { seed, folds, fold: fold ?? 1 });
   const all = partition(slices.refs, split);
   const parts = {
-    train: limit(all.train, config.maxTrain, config.seed),
-    validation: limit(all.validation, config.maxValidation, config.seed),
-    test: limit(all.test, config.maxTest, config.seed),
+    train: limit(all.train, config.maxTrain, seed),
+    validation: limit(all.validation, config.maxValidation, seed),
+    test: limit(all.test, config.maxTest, seed),
   };
   log(
     `${dataset.name}: ${dataset.cases.length} cases, ${slices.refs.length} slices` +

@@ -85,6 +85,50 @@ export function splitPatients(patients: Iterable<string>, options: SplitPatients
   };
 }
 
+/** Options of {@linkcode foldPatients}. */
+export interface FoldPatientsOptions {
+  /** Equal seeds give equal folds of equal patients, in whatever order these are listed. */
+  seed: number | string;
+  /** How many folds. */
+  folds: number;
+  /** Which of them is tested, counted from 1. */
+  fold: number;
+}
+
+/**
+ * The split of one fold of a cross-validation by patient: over all folds each patient is tested exactly
+ * once. Validation takes a tenth of all patients, at least one, from those tested in the next fold
+ * first; the others are trained on.
+ *
+ * @param patients Patients, repeated or not.
+ * @throws {InputError} if there are fewer than two folds, more folds than patients, or no such fold.
+ */
+export function foldPatients(patients: Iterable<string>, options: FoldPatientsOptions): Split {
+  const { seed, folds, fold } = options;
+  const unique = [...new Set(patients)].sort();
+  if (!(Number.isInteger(folds) && folds >= 2 && folds <= unique.length)) {
+    throw new InputError(
+      `${folds} folds are not possible with ${unique.length} patients: give 2 to ${unique.length}`,
+    );
+  }
+  if (!(Number.isInteger(fold) && fold >= 1 && fold <= folds)) {
+    throw new InputError(`there is no fold ${fold}: folds are counted from 1 to ${folds}`);
+  }
+  const shuffled = new Random(seed).fork("folds").shuffle(unique);
+  const inFold = (which: number) => shuffled.filter((_, i) => i % folds === which % folds);
+  // The fold after the tested one first, and so on.
+  const rest = Array.from({ length: folds - 1 }, (_, i) => inFold(fold + i)).flat();
+  const wanted = Math.max(1, Math.round(DEFAULT_FRACTIONS.validation * unique.length));
+  const validation = Math.min(wanted, rest.length - 1);
+  return {
+    seed,
+    train: rest.slice(validation).sort(),
+    validation: rest.slice(0, validation).sort(),
+    test: inFold(fold - 1).sort(),
+    validationSharesTrainingPatients: validation === 0,
+  };
+}
+
 /** A split's parts, as items (slices, cases) of its patients. */
 export interface Partition<T> {
   /** Items to train on. */

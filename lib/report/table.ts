@@ -77,6 +77,8 @@ export interface ComparisonContext {
   side: number;
   /** Seed of split, initialisation and order. */
   seed: number;
+  /** Folds and seeds that the scores are pooled over; absent for one run a model. */
+  pooled?: string;
   /** Epochs each run was allowed. */
   epochs: number;
   /** Name and type of the adapter. */
@@ -301,7 +303,7 @@ function settings({ context }: ComparisonTable): string[] {
     `Data: ${context.dataset}${context.simulated ? " (simulated tumours)" : ""}; ` +
     `${splits.join("; ")}`,
     `Model: ${context.baseModel}, side ${context.side} px, ${plural(context.epochs, "epoch")}, ` +
-    `seed ${context.seed}`,
+    (context.pooled ?? `seed ${context.seed}`),
     `Adapter: ${context.adapter}`,
   ];
 }

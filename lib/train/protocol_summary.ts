@@ -29,8 +29,10 @@ export interface ProtocolSummary {
 }
 
 /** What is read of a slice or case. */
-interface Scored {
+export interface PatientScores {
+  /** Whose it is. */
   readonly patient: string;
+  /** By prompt. */
   readonly scores: Readonly<Partial<Record<ScoredPrompt, MaskScore>>>;
 }
 
@@ -44,7 +46,7 @@ export function summarizeByPatient(observations: readonly Observation[]): Score 
 
 /** One metric of all slices or cases that have it under a prompt. */
 export function observe(
-  scored: readonly Scored[],
+  scored: readonly PatientScores[],
   { prompt, metric }: { prompt: ScoredPrompt; metric: MaskMetric },
 ): Observation[] {
   return scored.flatMap(({ patient, scores }) => {
@@ -55,13 +57,13 @@ export function observe(
 
 /** Summarises what `runProtocol` found: means, intervals over patients, strata by tumour area. */
 export function summarizeProtocol({ slices, cases }: ProtocolResult): ProtocolSummary {
-  const metrics = (scored: readonly Scored[], prompt: ScoredPrompt) =>
+  const metrics = (scored: readonly PatientScores[], prompt: ScoredPrompt) =>
     Object.fromEntries(MASK_METRICS.flatMap((metric) => {
       const observations = observe(scored, { prompt, metric });
       return observations.length === 0 ? [] : [[metric, summarizeByPatient(observations)]];
     }));
   // The truth's area is the same under every prompt that scored a slice.
-  const area = (slice: Scored) => Object.values(slice.scores)[0]?.truth ?? 0;
+  const area = (slice: PatientScores) => Object.values(slice.scores)[0]?.truth ?? 0;
   const withTumour = slices.filter((slice) => area(slice) > 0);
   const strataEdges = withTumour.length === 0 ? null : tertiles(withTumour.map(area));
   const strata = (prompt: ScoredPrompt) =>

@@ -1,5 +1,12 @@
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { overlap, parseSplit, partition, type Split, splitPatients } from "../../lib/data/split.ts";
+import {
+  foldPatients,
+  overlap,
+  parseSplit,
+  partition,
+  type Split,
+  splitPatients,
+} from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
 
 const patients = (n: number) => Array.from({ length: n }, (_, i) => `SET-${100 + i}`);
@@ -53,6 +60,38 @@ Deno.test("one patient or impossible fractions are refused", () => {
   ) {
     assertThrows(() => splitPatients(patients(9), { seed: 1, fractions }), InputError, "sum to 1");
   }
+});
+
+Deno.test("over the folds every patient is tested once, and none is in two parts of a fold", () => {
+  for (const [n, folds] of [[2, 2], [3, 2], [5, 5], [23, 4], [52, 5]]) {
+    const splits = Array.from(
+      { length: folds },
+      (_, i) => foldPatients(patients(n), { seed: 1, folds, fold: i + 1 }),
+    );
+    assertEquals(splits.flatMap(({ test }) => test).sort(), patients(n));
+    for (const split of splits) {
+      assertEquals(overlap(split), []);
+      const all = [...split.train, ...split.validation, ...split.test].sort();
+      assertEquals(all, patients(n));
+      assertEquals(split.train.length >= 1, true);
+      assertEquals(split.validationSharesTrainingPatients, split.validation.length === 0);
+      assertEquals(Math.abs(split.test.length - n / folds) < 1, true);
+    }
+  }
+  const [first, second] = [1, 2].map((fold) =>
+    foldPatients(patients(52), { seed: 1, folds: 5, fold })
+  );
+  assertEquals([first.train.length, first.validation.length, first.test.length], [36, 5, 11]);
+  assertEquals(first.validation.every((patient) => second.test.includes(patient)), true);
+});
+
+Deno.test("impossible folds are refused", () => {
+  const refuse = (folds: number, fold: number, says: string) =>
+    assertThrows(() => foldPatients(patients(4), { seed: 1, folds, fold }), InputError, says);
+  refuse(1, 1, "give 2 to 4");
+  refuse(5, 1, "5 folds are not possible with 4 patients");
+  refuse(4, 5, "no fold 5");
+  refuse(4, 0, "no fold 0");
 });
 
 const items = (names: string[], each: number) =>

@@ -62,6 +62,15 @@ const cases: Record<string, BadInput> = {
   "rank 0": { args: ["--ranks", "16,0"], says: /rank/ },
   "a rank named twice": { args: ["--ranks", "16,16"], says: /--ranks.*twice/ },
   "a side that is no multiple of 64": { args: ["--side", "200"], says: /--side.*200.*64/ },
+  "a prompt mixture that does not sum to 1": {
+    args: ["--prompt-mix", "tight-box=0.5,none=0.3"],
+    says: /tight-box=0\.5,none=0\.3.*sum to 0\.8/,
+  },
+  "no prompt iteration": { args: ["--prompt-iterations", "0"], says: /--prompt-iterations.*0/ },
+  "a fold without folds": { args: ["--fold", "1"], says: /--fold.*--folds/ },
+  "a fold that there is not": { args: ["--folds", "2", "--fold", "3"], says: /fold 3/ },
+  "more folds than patients": { args: ["--folds", "3", "--fold", "1"], says: /3 folds.*2/ },
+  "a seed named twice": { args: ["--seeds", "1,1"], says: /--seeds.*1,1/ },
   "a number that is none": { args: ["--epochs", "three"], says: /--epochs.*three/ },
   "a storage that there is not": { args: ["--storage", "f8"], says: /--storage.*f8.*f16/ },
   "steps of no batch": {

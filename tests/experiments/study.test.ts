@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
 import { MASK_METRICS } from "../../lib/train/mask_score.ts";
@@ -6,6 +12,11 @@ import { PROTOCOL } from "../../lib/train/protocol.ts";
 import { readSafetensors } from "../../lib/weights/safetensors.ts";
 import { runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
+
+/** What is read of a table's row. */
+interface Row {
+  readonly dice: Record<string, { readonly n: number }>;
+}
 
 const options = ["--side", "64", "--ranks", "4", "--epochs", "2", "--batch-size", "2"];
 
@@ -35,6 +46,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     "statistics.json",
     "table.json",
     "table.md",
+    "trivial.json",
     "vanilla",
   ]);
   const untrained = [
@@ -189,6 +201,41 @@ Deno.test("an adapter that is in no run's folder scores as its run does, on whol
   for (const slice of await readJson("first", "lora_4", "scores.json")) {
     assertEquals(again.get(slice.id), slice);
   }
+});
+
+Deno.test("folds and seeds end in one table over every patient, and finished parts are kept", async () => {
+  const args = ["lora_4", "--data", "data", "--out", "folds", "--side", "64", "--epochs", "1"];
+  const all = [...args, "--folds", "2", "--seeds", "3,5", "--batch-size", "2"];
+  const first = await runScript("experiment.ts", all, { cwd: folder });
+  assertEquals(first.code, 0, first.stdout + first.stderr);
+  const parts = ["seed_3-fold_1", "seed_3-fold_2", "seed_5-fold_1", "seed_5-fold_2"];
+  const splits = await Promise.all(
+    parts.map((part) => readJson("folds", part, "lora_4", "split.json")),
+  );
+  assertEquals(new Set([...splits[0].test, ...splits[1].test]).size, 6);
+  assertEquals(splits[2], splits[0]);
+  const { context, rows: [lora, ...trivial] } = await readJson("folds", "table.json");
+  assertEquals(context.splits.test, { patients: 6, slices: 12 });
+  assertEquals(context.pooled, "2 folds, training seeds 3, 5, split seed 3");
+  assertEquals(trivial.map(({ dice }: Row) => dice["tight-box"].n), [12, 12, 12]);
+  assertEquals([lora.dice["tight-box"].n, lora.dice["tight-box"].interval.length], [12, 2]);
+  // Each slice counts with its mean over the two seeds.
+  const means = await Promise.all(
+    parts.map(async (part) => {
+      const { dice } = await readJson("folds", part, "lora_4", "summary.json");
+      return dice["tight-box"].mean * dice["tight-box"].n;
+    }),
+  );
+  assertAlmostEquals(lora.dice["tight-box"].mean, means.reduce((a, b) => a + b) / 24, 1e-5);
+  const { runs } = await readJson("folds", "lora_4", "summary.json");
+  assertEquals(runs.map(({ name }: { name: string }) => name), parts);
+
+  const again = await runScript("experiment.ts", all, { cwd: folder });
+  assertEquals(again.code, 0, again.stderr);
+  for (const part of parts) assertStringIncludes(again.stdout, `${part} is whole`);
+  const other = await runScript("experiment.ts", [...all, "--lr", "1e-4"], { cwd: folder });
+  assertEquals(other.code, 1);
+  assertMatch(other.stderr, /folds already holds other results/);
 });
 
 Deno.test("results are not overwritten", async () => {
