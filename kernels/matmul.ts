@@ -1,4 +1,8 @@
 import { defineKernel, type Kernel } from "./spec.ts";
+import aBuffer from "./matmul_a_buffer.wgsl" with { type: "text" };
+import aTexture from "./matmul_a_texture.wgsl" with { type: "text" };
+import bBuffer from "./matmul_b_buffer.wgsl" with { type: "text" };
+import bTexture from "./matmul_b_texture.wgsl" with { type: "text" };
 import common from "./matmul_common.wgsl" with { type: "text" };
 import scalarAccess from "./matmul_scalar.wgsl" with { type: "text" };
 import subgroupProduct from "./matmul_subgroup.wgsl" with { type: "text" };
@@ -48,6 +52,10 @@ export interface MatmulProblem {
   readonly transA?: boolean;
   /** B is stored as [n, k], as PyTorch stores a Linear layer's weight. */
   readonly transB?: boolean;
+  /** Elements that A's buffer holds, used or not. */
+  readonly sizeA?: number;
+  /** Elements that B's buffer holds, used or not. */
+  readonly sizeB?: number;
   /** Elements from one stored row of A to the next. */
   readonly lda?: number;
   /** Elements from one stored row of B to the next. */
@@ -104,45 +112,55 @@ const BUSY_WORKGROUPS = 128;
 const ACTIVATIONS = { none: 0, gelu: 1, relu: 2 } as const;
 
 /**
- * Tiles of matmul_subgroup.wgsl with the speed each reaches when it is full (GFLOP/s for 2 cores of a
- * 2.6 GHz Xeon under llvmpipe); the lanes own columns or rows of C. The best for a problem is the one
- * that finishes first with its padding counted in.
+ * Tiles of matmul_subgroup.wgsl by lines shared and lines owned by each lane, with the speed each
+ * reaches when it is full (GFLOP/s for 2 cores of a 2.6 GHz Xeon under llvmpipe). The best for a problem
+ * is the one that finishes first with its padding counted in.
  */
-const SUBGROUP_TILES: readonly (Tile & { readonly speed: number })[] = ([
-  [32, 64, 52],
-  [32, 32, 47],
-  [16, 64, 37],
-] as const).flatMap(([shared, owned, speed]) => [
-  {
-    rows: shared,
-    columns: owned,
-    speed,
-    constants: { SHARED_TILE: shared, OWNED_TILE: owned, OWN_ROWS: false },
-  },
-  {
-    rows: owned,
-    columns: shared,
-    speed,
-    constants: { SHARED_TILE: shared, OWNED_TILE: owned, OWN_ROWS: true },
-  },
-]);
+const SUBGROUP_TILES = [
+  { shared: 32, own: 8, speed: 52 },
+  { shared: 32, own: 4, speed: 47 },
+  { shared: 16, own: 8, speed: 37 },
+] as const;
+
+/** Lanes that matmul_subgroup.wgsl is made for: each loads 4 of at most 32 shared lines. */
+const SUBGROUP_LANES = [4, 8, 16];
+
+/**
+ * Times that a product must read an operand (once for each tile across the other operand) for its copy to
+ * a texture to pay.
+ */
+const STAGED_READS = 3;
+
+/** Where A and B of a vec4 kernel lie. */
+const OPERANDS = {
+  neither: { source: aBuffer + bBuffer, a: "read", b: "read", suffix: "" },
+  a: { source: aTexture + bBuffer, a: "texture", b: "read", suffix: "_a" },
+  b: { source: aBuffer + bTexture, a: "read", b: "texture", suffix: "_b" },
+  both: { source: aTexture + bTexture, a: "texture", b: "texture", suffix: "_ab" },
+} as const;
 
 const KERNELS = {
   subgroup: {
-    vec4: matmulKernel("matmul_subgroup_vec4", vec4Access, subgroupProduct),
-    scalar: matmulKernel("matmul_subgroup_scalar", scalarAccess, subgroupProduct),
+    vec4: matmulKernel("matmul_subgroup_vec4", OPERANDS.neither, vec4Access + subgroupProduct),
+    scalar: matmulKernel("matmul_subgroup_scalar", null, scalarAccess + subgroupProduct),
   },
   tiled: {
-    vec4: matmulKernel("matmul_tiled_vec4", vec4Access, tiledProduct),
-    scalar: matmulKernel("matmul_tiled_scalar", scalarAccess, tiledProduct),
+    vec4: matmulKernel("matmul_tiled_vec4", OPERANDS.neither, vec4Access + tiledProduct),
+    scalar: matmulKernel("matmul_tiled_scalar", null, scalarAccess + tiledProduct),
+  },
+  /** The subgroup kernel with operands in textures. */
+  staged: {
+    a: matmulKernel("matmul_subgroup_texture", OPERANDS.a, vec4Access + subgroupProduct),
+    b: matmulKernel("matmul_subgroup_texture", OPERANDS.b, vec4Access + subgroupProduct),
+    both: matmulKernel("matmul_subgroup_texture", OPERANDS.both, vec4Access + subgroupProduct),
   },
 } as const;
 
 /**
  * Chooses kernel, tile and access for a batch of matrix products.
  *
- * The subgroup kernel takes exactly 8 lanes (`subgroupSize` 8, as llvmpipe has on AVX2); everything
- * else runs the tiled kernel. Access is by vec4 where every leading dimension, offset and stride is a
+ * The subgroup kernel takes subgroups of 4, 8 or 16 lanes (`subgroupSize`, the width of llvmpipe's
+ * vectors); everything else runs the tiled kernel. Access is by vec4 where every leading dimension, offset and stride is a
  * multiple of 4, and so is n, and k where A or B is contiguous along it. A product with few rows and columns and a long `k` can be
  * spread over more workgroups by making slices of `k` a batch with a C each, to be summed afterwards.
  *
@@ -175,8 +193,8 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
     params.c_outer,
     params.c_inner,
   ].every((count) => count % 4 === 0);
-  const family = subgroupSize === 8 ? "subgroup" : "tiled";
-  const tile = family === "subgroup" ? subgroupTile(m, n) : tiledTile(m, n, batch);
+  const family = SUBGROUP_LANES.includes(subgroupSize) ? "subgroup" : "tiled";
+  const tile = family === "subgroup" ? subgroupTile(m, n, subgroupSize) : tiledTile(m, n, batch);
   const workgroups = matmulWorkgroups({ m, n, batch }, tile);
   if (Math.max(...workgroups) > MAXIMUM_WORKGROUPS) {
     throw new RangeError(
@@ -185,15 +203,18 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
       } workgroups, at most ${MAXIMUM_WORKGROUPS} fit in a dimension: split the batch`,
     );
   }
+  const staged = family === "subgroup" && aligned ? stagedOperands(problem, workgroups) : "neither";
   return {
-    kernel: KERNELS[family][aligned ? "vec4" : "scalar"],
+    kernel: staged === "neither"
+      ? KERNELS[family][aligned ? "vec4" : "scalar"]
+      : KERNELS.staged[staged],
     constants: {
       TRANS_A: transA,
       TRANS_B: transB,
       BIAS: bias,
       ACCUMULATE: accumulate,
       ACTIVATION: ACTIVATIONS[activation],
-      RAGGED_K: k % 4 !== 0,
+      RAGGED_K: k % (family === "subgroup" ? 8 : 4) !== 0,
       ...tile.constants,
     },
     params,
@@ -240,12 +261,40 @@ function matmulParams(problem: MatmulProblem): Record<MatmulParameters, number> 
 }
 
 /** The subgroup kernel's tile that computes [m, n] in the least time. */
-function subgroupTile(m: number, n: number): Tile {
-  const time = (tile: typeof SUBGROUP_TILES[number]) => {
-    const [columns, rows] = matmulWorkgroups({ m, n, batch: 1 }, tile);
-    return columns * tile.columns * rows * tile.rows / tile.speed;
-  };
-  return SUBGROUP_TILES.reduce((best, tile) => time(tile) < time(best) ? tile : best);
+function subgroupTile(m: number, n: number, lanes: number): Tile {
+  let best: Tile | undefined;
+  let least = Infinity;
+  for (const { shared, own, speed } of SUBGROUP_TILES) {
+    if (shared > 4 * lanes) continue;
+    const owned = own * lanes;
+    for (const ownRows of [false, true]) {
+      const [rows, columns] = ownRows ? [owned, shared] : [shared, owned];
+      const groups = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
+      const time = groups[0] * columns * groups[1] * rows / speed;
+      if (time >= least) continue;
+      least = time;
+      const constants = {
+        LANES: lanes,
+        SHARED_TILE: shared,
+        OWNED_TILE: owned,
+        OWN_ROWS: ownRows,
+      };
+      best = { rows, columns, constants };
+    }
+  }
+  return best!;
+}
+
+/** Which operands are read so often that their copy to a texture pays. */
+function stagedOperands(
+  problem: MatmulProblem,
+  [columns, rows]: readonly [number, number, number],
+): keyof typeof OPERANDS {
+  const { m, n, k, batch = 1 } = problem;
+  const { sizeA = batch * m * k, sizeB = batch * n * k } = problem;
+  const a = columns * batch * m * k >= STAGED_READS * sizeA;
+  const b = rows * batch * n * k >= STAGED_READS * sizeB;
+  return a ? (b ? "both" : "a") : b ? "b" : "neither";
 }
 
 /** The tiled kernel's tile: the larger one where it is neither mostly padding nor too few of them. */
@@ -258,13 +307,15 @@ function tiledTile(m: number, n: number, batch: number): Tile {
 
 function matmulKernel(
   name: string,
-  access: string,
+  operands: typeof OPERANDS[keyof typeof OPERANDS] | null,
   product: string,
 ): Kernel<MatmulBuffers, MatmulParameters> {
+  const { source, a, b, suffix } = operands ??
+    { source: "", a: "read", b: "read", suffix: "" } as const;
   return defineKernel({
-    name,
-    source: common + access + product,
-    buffers: { a: "read", b: "read", bias: "read", c: "read_write" },
+    name: name + suffix,
+    source: common + source + product,
+    buffers: { a, b, bias: "read", c: "read_write" },
     params: {
       m: "u32",
       n: "u32",

@@ -1,30 +1,32 @@
-// Matrix product for CPU drivers: one workgroup is one subgroup of 8 lanes, the width of a vector
-// register, and a load is what costs. Each element of the tile's operands is loaded by one lane
-// only, and every load feeds 32 or more multiply-adds:
+// Matrix product for CPU drivers: one workgroup is one subgroup, as wide as a vector register, and a load
+// is what costs. Each element of the tile's operands is loaded by one lane only, and every load feeds 32
+// or more multiply-adds:
 //
-// - the *owned* side: each lane holds 4 (or 2 x 4) lines of its own, 4 deep in k;
+// - the *owned* side: each lane holds 4 (or 2 x 4) lines of its own, 8 deep in k;
 // - the *shared* side: each lane loads 4 of the 32 lines and subgroupBroadcast shows them to all.
 //
-// Tile: SHARED_TILE (16 or 32) x OWNED_TILE (32 or 64). A product of 4x4 blocks is one mat4x4
-// multiplication, and the transposes only rename registers. Lanes own columns of C; with OWN_ROWS
+// Tile: SHARED_TILE (16 or 32) x OWNED_TILE (4 or 8 times the lanes). A product of 4x4 blocks is one
+// mat4x4 multiplication, and the transposes only rename registers. Lanes own columns of C; with OWN_ROWS
 // they own rows, for products with few columns (LoRA's rank).
 //
-// Speed on llvmpipe with AVX2, for two free cores of a 2.6 GHz Xeon (flops by CPU time): 48 to 56
-// GFLOP/s on linear layers and their gradients, 34 to 40 with 16 rows or columns, 25 to 38 on batches of
-// 196 x 196 attention and 14 to 20 on 49 x 49, whose rows are not aligned. A specialisation compiles in
-// 0.2 to 0.8 s.
+// Operands that are read often come from textures (matmul_a_texture.wgsl): a texel costs a third of a vec4
+// from a storage buffer. A vector wider than 8 lanes gains nothing: storage loads and stores are compiled
+// to loops over the lanes, and those cost more than twice as much for 16 lanes.
+//
+// SPEEDS
 
+override LANES: u32 = 8;
 override SHARED_TILE: u32 = 32;
 override OWNED_TILE: u32 = 64;
 override OWN_ROWS: bool = false;
 
-@compute @workgroup_size(8)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let origin = origin_of(group.z);
   let shared_start = select(group.y, group.x, OWN_ROWS) * SHARED_TILE;
   let own_0 = select(group.x, group.y, OWN_ROWS) * OWNED_TILE + 4 * lane;
-  let own_1 = own_0 + 32;
-  // With a tile of 16 the lanes 4 to 7 repeat what the lanes 0 to 3 load.
+  let own_1 = own_0 + 4 * LANES;
+  // The lanes that a small tile has no lines for repeat what the first ones load.
   let shared_lines = shared_lines_of(origin, shared_start + (4 * lane) % SHARED_TILE);
   let lines_0 = owned_lines_of(origin, own_0);
   let lines_1 = owned_lines_of(origin, own_1);
@@ -36,58 +38,93 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var r0: mat4x4<f32>; var r1: mat4x4<f32>; var r2: mat4x4<f32>; var r3: mat4x4<f32>;
   var r4: mat4x4<f32>; var r5: mat4x4<f32>; var r6: mat4x4<f32>; var r7: mat4x4<f32>;
 
-  for (var k = 0u; k < params.k; k += 4) {
+  for (var k = 0u; k < params.k; k += 8) {
     let s = load_shared(shared_lines, k);
-    let l = transpose(load_owned(lines_0, k));
-    let r = transpose(load_owned(lines_1, k));
+    let t = load_shared(shared_lines, k + 4);
+    let ls = transpose(load_owned(lines_0, k));
+    let lt = transpose(load_owned(lines_0, k + 4));
+    let rs = transpose(load_owned(lines_1, k));
+    let rt = transpose(load_owned(lines_1, k + 4));
     let x0 = mat4x4<f32>(
       subgroupBroadcast(s[0], 0u), subgroupBroadcast(s[1], 0u),
       subgroupBroadcast(s[2], 0u), subgroupBroadcast(s[3], 0u),
     );
-    l0 += l * x0;
-    r0 += r * x0;
+    let y0 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 0u), subgroupBroadcast(t[1], 0u),
+      subgroupBroadcast(t[2], 0u), subgroupBroadcast(t[3], 0u),
+    );
+    l0 += ls * x0 + lt * y0;
+    r0 += rs * x0 + rt * y0;
     let x1 = mat4x4<f32>(
       subgroupBroadcast(s[0], 1u), subgroupBroadcast(s[1], 1u),
       subgroupBroadcast(s[2], 1u), subgroupBroadcast(s[3], 1u),
     );
-    l1 += l * x1;
-    r1 += r * x1;
+    let y1 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 1u), subgroupBroadcast(t[1], 1u),
+      subgroupBroadcast(t[2], 1u), subgroupBroadcast(t[3], 1u),
+    );
+    l1 += ls * x1 + lt * y1;
+    r1 += rs * x1 + rt * y1;
     let x2 = mat4x4<f32>(
       subgroupBroadcast(s[0], 2u), subgroupBroadcast(s[1], 2u),
       subgroupBroadcast(s[2], 2u), subgroupBroadcast(s[3], 2u),
     );
-    l2 += l * x2;
-    r2 += r * x2;
+    let y2 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 2u), subgroupBroadcast(t[1], 2u),
+      subgroupBroadcast(t[2], 2u), subgroupBroadcast(t[3], 2u),
+    );
+    l2 += ls * x2 + lt * y2;
+    r2 += rs * x2 + rt * y2;
     let x3 = mat4x4<f32>(
       subgroupBroadcast(s[0], 3u), subgroupBroadcast(s[1], 3u),
       subgroupBroadcast(s[2], 3u), subgroupBroadcast(s[3], 3u),
     );
-    l3 += l * x3;
-    r3 += r * x3;
+    let y3 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 3u), subgroupBroadcast(t[1], 3u),
+      subgroupBroadcast(t[2], 3u), subgroupBroadcast(t[3], 3u),
+    );
+    l3 += ls * x3 + lt * y3;
+    r3 += rs * x3 + rt * y3;
     let x4 = mat4x4<f32>(
       subgroupBroadcast(s[0], 4u), subgroupBroadcast(s[1], 4u),
       subgroupBroadcast(s[2], 4u), subgroupBroadcast(s[3], 4u),
     );
-    l4 += l * x4;
-    r4 += r * x4;
+    let y4 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 4u), subgroupBroadcast(t[1], 4u),
+      subgroupBroadcast(t[2], 4u), subgroupBroadcast(t[3], 4u),
+    );
+    l4 += ls * x4 + lt * y4;
+    r4 += rs * x4 + rt * y4;
     let x5 = mat4x4<f32>(
       subgroupBroadcast(s[0], 5u), subgroupBroadcast(s[1], 5u),
       subgroupBroadcast(s[2], 5u), subgroupBroadcast(s[3], 5u),
     );
-    l5 += l * x5;
-    r5 += r * x5;
+    let y5 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 5u), subgroupBroadcast(t[1], 5u),
+      subgroupBroadcast(t[2], 5u), subgroupBroadcast(t[3], 5u),
+    );
+    l5 += ls * x5 + lt * y5;
+    r5 += rs * x5 + rt * y5;
     let x6 = mat4x4<f32>(
       subgroupBroadcast(s[0], 6u), subgroupBroadcast(s[1], 6u),
       subgroupBroadcast(s[2], 6u), subgroupBroadcast(s[3], 6u),
     );
-    l6 += l * x6;
-    r6 += r * x6;
+    let y6 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 6u), subgroupBroadcast(t[1], 6u),
+      subgroupBroadcast(t[2], 6u), subgroupBroadcast(t[3], 6u),
+    );
+    l6 += ls * x6 + lt * y6;
+    r6 += rs * x6 + rt * y6;
     let x7 = mat4x4<f32>(
       subgroupBroadcast(s[0], 7u), subgroupBroadcast(s[1], 7u),
       subgroupBroadcast(s[2], 7u), subgroupBroadcast(s[3], 7u),
     );
-    l7 += l * x7;
-    r7 += r * x7;
+    let y7 = mat4x4<f32>(
+      subgroupBroadcast(t[0], 7u), subgroupBroadcast(t[1], 7u),
+      subgroupBroadcast(t[2], 7u), subgroupBroadcast(t[3], 7u),
+    );
+    l7 += ls * x7 + lt * y7;
+    r7 += rs * x7 + rt * y7;
   }
 
   // Columns are the owned lines, or with OWN_ROWS the shared ones.
@@ -96,29 +133,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let bias_s = bias_of(shared_start + (4 * lane) % SHARED_TILE);
   let bias_0 = subgroupBroadcast(bias_s, 0u);
   store_block(origin.c, shared_start, own_0, l0, bias_l, bias_0);
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start, own_1, r0, bias_r, bias_0); }
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start, own_1, r0, bias_r, bias_0); }
   let bias_1 = subgroupBroadcast(bias_s, 1u);
   store_block(origin.c, shared_start + 4, own_0, l1, bias_l, bias_1);
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 4, own_1, r1, bias_r, bias_1); }
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 4, own_1, r1, bias_r, bias_1); }
   let bias_2 = subgroupBroadcast(bias_s, 2u);
   store_block(origin.c, shared_start + 8, own_0, l2, bias_l, bias_2);
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 8, own_1, r2, bias_r, bias_2); }
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 8, own_1, r2, bias_r, bias_2); }
   let bias_3 = subgroupBroadcast(bias_s, 3u);
   store_block(origin.c, shared_start + 12, own_0, l3, bias_l, bias_3);
-  if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 12, own_1, r3, bias_r, bias_3); }
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 12, own_1, r3, bias_r, bias_3); }
   if (SHARED_TILE > 16) {
     let bias_4 = subgroupBroadcast(bias_s, 4u);
     store_block(origin.c, shared_start + 16, own_0, l4, bias_l, bias_4);
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 16, own_1, r4, bias_r, bias_4); }
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 16, own_1, r4, bias_r, bias_4); }
     let bias_5 = subgroupBroadcast(bias_s, 5u);
     store_block(origin.c, shared_start + 20, own_0, l5, bias_l, bias_5);
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 20, own_1, r5, bias_r, bias_5); }
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 20, own_1, r5, bias_r, bias_5); }
     let bias_6 = subgroupBroadcast(bias_s, 6u);
     store_block(origin.c, shared_start + 24, own_0, l6, bias_l, bias_6);
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 24, own_1, r6, bias_r, bias_6); }
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 24, own_1, r6, bias_r, bias_6); }
     let bias_7 = subgroupBroadcast(bias_s, 7u);
     store_block(origin.c, shared_start + 28, own_0, l7, bias_l, bias_7);
-    if (OWNED_TILE > 32) { store_block(origin.c, shared_start + 28, own_1, r7, bias_r, bias_7); }
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 28, own_1, r7, bias_r, bias_7); }
   }
 }
 

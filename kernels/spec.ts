@@ -1,8 +1,11 @@
 /** Types a parameter of a kernel may have: each takes four bytes of the uniform struct. */
 export type ParameterType = "u32" | "i32" | "f32";
 
-/** How a kernel uses a storage buffer. */
-export type Access = "read" | "read_write";
+/**
+ * How a kernel uses a buffer: as a storage buffer, or copied to a texture of four f32 a texel and 2048
+ * texels a row before the dispatch, because CPU drivers read texels faster.
+ */
+export type Access = "read" | "read_write" | "texture";
 
 /**
  * A kernel as the engine sees it: WGSL source, its storage buffers in binding order (from binding 1

@@ -3,6 +3,7 @@ import { InputError } from "../errors.ts";
 import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";
 import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { type Constants, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
+import { Staging } from "./staging.ts";
 
 /** Dispatches of one submit. Each has a slot of the uniform arena. */
 const DISPATCHES_PER_SUBMIT = 512;
@@ -63,6 +64,7 @@ export class Gpu implements Disposable {
   readonly device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
+  readonly #staging: Staging;
   readonly #arena: GPUBuffer;
   readonly #arenaBytes = new ArrayBuffer(DISPATCHES_PER_SUBMIT * UNIFORM_SLOT);
   readonly #arenaU32 = new Uint32Array(this.#arenaBytes);
@@ -96,9 +98,11 @@ export class Gpu implements Disposable {
       size: DISPATCHES_PER_SUBMIT * UNIFORM_SLOT,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
     });
+    this.#staging = new Staging(open.device);
     this.#pipelines = new PipelineCache(open.device, {
       directives: open.directives,
       uniforms: this.#arena,
+      staging: this.#staging,
       onError,
     });
     if (profile) this.#profiler = new Profiler(open.device);
@@ -124,9 +128,15 @@ export class Gpu implements Disposable {
     return new Gpu(await openDevice(options.gpu ?? navigator.gpu), options.profile ?? false);
   }
 
-  /** Figures of the buffer pool. */
+  /** Figures of the buffer pool, with the staging textures in its bytes. */
   get memory(): PoolStatistics {
-    return this.#pool.statistics;
+    const { statistics } = this.#pool;
+    const { bytes } = this.#staging;
+    return {
+      ...statistics,
+      bytes: statistics.bytes + bytes,
+      peakBytes: statistics.peakBytes + bytes,
+    };
   }
 
   /** Dispatches encoded so far. */
@@ -197,6 +207,11 @@ export class Gpu implements Disposable {
       else this.#arenaU32[word++] = value; // an i32 wraps to its bits
     }
     this.#encoder ??= this.device.createCommandEncoder();
+    for (const staged of prepared.staged) {
+      this.#pass?.end();
+      this.#pass = undefined;
+      Staging.copy(this.#encoder, staged);
+    }
     if (this.#profiler) {
       this.#pass?.end();
       this.#pass = this.#encoder.beginComputePass(this.#profiler.next(kernel.name));

@@ -1,5 +1,6 @@
 import type { Kernel } from "../../kernels/spec.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
+import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
 import prelude from "../../kernels/prelude.wgsl" with { type: "text" };
 
@@ -14,6 +15,8 @@ interface CompiledKernel {
   readonly layout: GPUBindGroupLayout;
   /** Names of its buffers in binding order. */
   readonly buffers: readonly string[];
+  /** Whether each is read from a texture. */
+  readonly inTexture: readonly boolean[];
   /** Its parameters in order. */
   readonly params: readonly Parameter[];
   /** Its dispatches by the ids of their buffers in order. */
@@ -38,6 +41,8 @@ export interface PreparedDispatch {
   readonly names: readonly string[];
   /** The buffers in binding order. */
   readonly buffers: readonly PooledBuffer[];
+  /** Those that must be copied to textures first. */
+  readonly staged: readonly StagedBuffer[];
   /** The kernel's parameters in order. */
   readonly params: readonly Parameter[];
   /** The kernel with its constants set. */
@@ -59,6 +64,7 @@ export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #directives: string;
   readonly #uniforms: GPUBuffer;
+  readonly #staging: Staging;
   readonly #onError: (error: Error) => void;
   readonly #modules = new Map<Kernel, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
@@ -72,15 +78,22 @@ export class PipelineCache {
    *
    * @param options.directives What shaders must begin with on this device.
    * @param options.uniforms Holds the parameters of all dispatches, a slot each.
+   * @param options.staging Has the textures from which kernels read buffers.
    * @param options.onError Is told, later, of a kernel that does not compile.
    */
   constructor(
     device: GPUDevice,
-    options: { directives: string; uniforms: GPUBuffer; onError: (error: Error) => void },
+    options: {
+      directives: string;
+      uniforms: GPUBuffer;
+      staging: Staging;
+      onError: (error: Error) => void;
+    },
   ) {
     this.#directives = options.directives;
     this.#device = device;
     this.#uniforms = options.uniforms;
+    this.#staging = options.staging;
     this.#onError = options.onError;
   }
 
@@ -120,13 +133,20 @@ export class PipelineCache {
     if (this.#groups === MAXIMUM_GROUPS) this.dropBindGroups();
     this.#groups++;
     this.#used.add(compiled);
-    const { pipeline, layout, buffers: names, params } = compiled;
+    const { pipeline, layout, buffers: names, inTexture, params } = compiled;
+    const staged: StagedBuffer[] = [];
+    const resource = (buffer: PooledBuffer, i: number): GPUBindingResource => {
+      if (!inTexture[i]) return { buffer: buffer.buffer };
+      const place = this.#staging.place(buffer, i);
+      staged.push(place);
+      return place.texture.createView();
+    };
     const bound = names.map((name) => buffers[name]);
     const group = this.#device.createBindGroup({
       layout,
       entries: [
         { binding: 0, resource: { buffer: this.#uniforms, size: UNIFORM_SLOT } },
-        ...bound.map(({ buffer }, i) => ({ binding: i + 1, resource: { buffer } })),
+        ...bound.map((buffer, i) => ({ binding: i + 1, resource: resource(buffer, i) })),
       ],
     });
     return {
@@ -134,6 +154,7 @@ export class PipelineCache {
       constants: Object.values(constants ?? {}),
       names,
       buffers: bound,
+      staged,
       params,
       pipeline,
       group,
@@ -155,7 +176,9 @@ export class PipelineCache {
         ...access.map((mode, i): GPUBindGroupLayoutEntry => ({
           binding: i + 1,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: mode === "read" ? "read-only-storage" : "storage" },
+          ...mode === "texture"
+            ? { storageTexture: { access: "read-only", format: "rgba32float" } }
+            : { buffer: { type: mode === "read" ? "read-only-storage" : "storage" } },
         })),
       ];
       layout = this.#device.createBindGroupLayout({ entries });
@@ -185,6 +208,7 @@ export class PipelineCache {
       pipeline,
       layout,
       buffers: Object.keys(kernel.buffers),
+      inTexture: access.map((mode) => mode === "texture"),
       params: Object.entries(kernel.params).map(([name, type]) => ({
         name,
         isFloat: type === "f32",

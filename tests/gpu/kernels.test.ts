@@ -48,9 +48,14 @@ Deno.test("the buffers of every kernel are its bindings, in order", () => {
   for (const kernel of kernels) {
     const bindings = [
       ...code(kernel).matchAll(
-        /@group\(0\)\s*@binding\((\d+)\)\s*var<(storage|uniform)(?:,\s*(\w+))?>\s+(\w+)/g,
+        /@group\(0\)\s*@binding\((\d+)\)\s*var(?:<(storage|uniform)(?:,\s*(\w+))?>)?\s+(\w+)\s*:\s*(\w+)/g,
       ),
-    ].map(([, binding, space, access, name]) => ({ binding: Number(binding), space, access, name }))
+    ].map(([, binding, space, access, name, type]) => ({
+      binding: Number(binding),
+      space,
+      access: type === "texture_storage_2d" ? "texture" : access,
+      name,
+    }))
       .sort((a, b) => a.binding - b.binding);
     assertEquals(bindings.map(({ binding }) => binding), bindings.map((_, i) => i), kernel.name);
     assertEquals(bindings[0]?.space, "uniform", `${kernel.name}: binding 0 holds the params`);

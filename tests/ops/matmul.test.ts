@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type MatmulProblem, planMatmul } from "../../kernels/matmul.ts";
 import { Random } from "../../lib/random.ts";
 import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
@@ -47,8 +47,9 @@ Deno.test("linear with and without bias matches float64, with gradients", async 
   }
 });
 
-/** The kernels for CPU drivers run on this device only if it has subgroups of 8. */
-const families = gpu.subgroupSize === 8 ? [8, 0] : [0];
+/** The kernels for CPU drivers run on this device only if it has subgroups of a width they know. */
+const lanes = [4, 8, 16].includes(gpu.subgroupSize) ? gpu.subgroupSize : 0;
+const families = lanes > 0 ? [lanes, 0] : [0];
 
 /** Rows of `width` numbers `stride` apart, each followed by NaN. */
 function padded(rows: Float32Array, width: number, stride: number): Float32Array {
@@ -64,7 +65,7 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
   const batch = 3;
   const [lda, ldb, ldc] = [Math.ceil(m / 4) * 4, n + 4, n + 8];
   for (const subgroupSize of families) {
-    const family = subgroupSize === 8 ? "subgroup" : "tiled";
+    const family = subgroupSize > 0 ? "subgroup" : "tiled";
     Deno.test(`${family} vec4 product of padded Aᵀ [${k}, ${m}] matches float64 and keeps to C`, async () => {
       const random = new Random(m);
       const values = (length: number) => Float32Array.from({ length }, () => random.normal());
@@ -85,7 +86,7 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
         strideC: [0, m * ldc],
       };
       const plan = planMatmul(problem, subgroupSize);
-      assertEquals(plan.kernel.name, `matmul_${family}_vec4`);
+      assertMatch(plan.kernel.name, new RegExp(`^matmul_${family}_(vec4|texture)`));
       using _ = new Scope(gpu);
       const untouched = new Float32Array(batch * m * ldc).fill(-9);
       const tensors = {
@@ -122,3 +123,43 @@ Deno.test("a product is read by fours only where its layout allows it", () => {
   assertEquals(access({ k: 7, transA: true }), "vec4");
   assertEquals(access({ k: 7, transA: true, transB: true, ldb: 8 }), "scalar");
 });
+
+Deno.test("only operands that are read several times are copied to textures", () => {
+  const kernel = (problem: Partial<MatmulProblem>) =>
+    planMatmul({ m: 1024, n: 1024, k: 64, ...problem }, 8).kernel;
+  assertEquals(kernel({}).buffers, { a: "texture", b: "texture", bias: "read", c: "read_write" });
+  assertEquals(kernel({ n: 16 }).name, "matmul_subgroup_texture_b");
+  assertEquals(kernel({ m: 16 }).name, "matmul_subgroup_texture_a");
+  assertEquals(kernel({ m: 16, n: 16 }).name, "matmul_subgroup_vec4");
+  // A slice of a much larger buffer is not worth copying all of it.
+  assertEquals(kernel({ sizeA: 64 * 1024 * 64 }).name, "matmul_subgroup_texture_b");
+  assertEquals(kernel({ k: 63 }).name, "matmul_subgroup_scalar");
+  assertEquals(planMatmul({ m: 1024, n: 1024, k: 64 }, 0).kernel.name, "matmul_tiled_vec4");
+});
+
+for (const layout of ["NN", "NT", "TN", "TT"]) {
+  Deno.test(`${layout} products whose operands go through textures match float64`, async () => {
+    const [transposeA, transposeB] = [layout[0] === "T", layout[1] === "T"];
+    const random = new Random(layout);
+    // Both operands, A alone, B alone; sums that end within a round of the kernel's loop or at its end.
+    for (const [m, n, k] of [[196, 200, 32], [12, 260, 20], [260, 12, 44]]) {
+      using _ = new Scope(gpu);
+      const values = (shape: readonly number[]) => ({
+        shape,
+        data: Float64Array.from(
+          { length: shape[0] * shape[1] },
+          () => Math.fround(random.normal()),
+        ),
+      });
+      const a = values(transposeA ? [k, m] : [m, k]);
+      const b = values(transposeB ? [n, k] : [k, n]);
+      const product = matmul(
+        Tensor.from(gpu, Float32Array.from(a.data), a.shape),
+        Tensor.from(gpu, Float32Array.from(b.data), b.shape),
+        { transposeA, transposeB },
+      );
+      const expected = matmul64([a, b], { transposeA, transposeB });
+      assertClose(await product.data(), expected.data, f32Tolerance, `${m} x ${n} x ${k}`);
+    }
+  });
+}

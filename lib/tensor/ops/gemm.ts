@@ -56,6 +56,8 @@ export function gemm(spec: Gemm): void {
     batchInner: inner,
     transA: a.transpose,
     transB: b.transpose,
+    sizeA: a.tensor.size,
+    sizeB: b.tensor.size,
     lda: a.ld,
     ldb: b.ld,
     ldc: c.ld,
