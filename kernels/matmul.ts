@@ -1,16 +1,29 @@
-import { defineKernel, type Kernel } from "./spec.ts";
+import { type Access, defineKernel, type Kernel } from "./spec.ts";
 import aBuffer from "./matmul_a_buffer.wgsl" with { type: "text" };
 import aTexture from "./matmul_a_texture.wgsl" with { type: "text" };
 import bBuffer from "./matmul_b_buffer.wgsl" with { type: "text" };
 import bTexture from "./matmul_b_texture.wgsl" with { type: "text" };
 import common from "./matmul_common.wgsl" with { type: "text" };
+import epilogueGeluBackward from "./matmul_epilogue_gelu_backward.wgsl" with { type: "text" };
+import epilogueKeep from "./matmul_epilogue_keep.wgsl" with { type: "text" };
+import epilogueNone from "./matmul_epilogue_none.wgsl" with { type: "text" };
+import epilogueResidual from "./matmul_epilogue_residual.wgsl" with { type: "text" };
+import noUpdate from "./matmul_no_update.wgsl" with { type: "text" };
 import scalarAccess from "./matmul_scalar.wgsl" with { type: "text" };
 import subgroupProduct from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiledProduct from "./matmul_tiled.wgsl" with { type: "text" };
+import update from "./matmul_update.wgsl" with { type: "text" };
 import vec4Access from "./matmul_vec4.wgsl" with { type: "text" };
 
-/** Buffers of the matrix-product kernels. Any buffer does as `bias` where there is none. */
-export type MatmulBuffers = "a" | "b" | "bias" | "c";
+/**
+ * What a product does beside adding a bias and an activation, each with buffers of its own:
+ *
+ * - `update`: adds `updateAlpha H opB(U)` to it (buffers `update_a`, `update_b`; matmul_update.wgsl);
+ * - `residual`: adds a matrix laid out as C before the activation (buffer `residual`);
+ * - `keep`: stores what goes into the activation in a second C (buffer `kept`);
+ * - `gelu-backward`: multiplies by the derivative of GELU at a matrix laid out as C (buffer `kept`).
+ */
+export type MatmulExtra = "none" | "update" | "residual" | "keep" | "gelu-backward";
 
 /** Fields of the matrix-product kernels' `Params`. */
 export type MatmulParameters =
@@ -30,7 +43,9 @@ export type MatmulParameters =
   | "b_inner"
   | "c_outer"
   | "c_inner"
-  | "alpha";
+  | "alpha"
+  | "update_k"
+  | "update_alpha";
 
 /**
  * A batch of matrix products, `C = activation(alpha opA(A) opB(B) + bias)`, with A [m, k], B [k, n]
@@ -82,12 +97,18 @@ export interface MatmulProblem {
   readonly accumulate?: boolean;
   /** Applied last. */
   readonly activation?: "none" | "gelu" | "relu";
+  /** What else happens, where the problem is read by fours; `none` if absent. */
+  readonly extra?: MatmulExtra;
+  /** Length of the update's sums. */
+  readonly updateK?: number;
+  /** Factor of the update. */
+  readonly updateAlpha?: number;
 }
 
 /** All that a dispatch needs beside the buffers. */
 export interface MatmulPlan {
   /** The kernel that suits the device and the alignment. */
-  readonly kernel: Kernel<MatmulBuffers, MatmulParameters>;
+  readonly kernel: Kernel<string, MatmulParameters>;
   /** Its override constants, always in the same order. */
   readonly constants: Readonly<Record<string, number | boolean>>;
   /** Its parameters. */
@@ -131,30 +152,36 @@ const SUBGROUP_LANES = [4, 8, 16];
  */
 const STAGED_READS = 3;
 
-/** Where A and B of a vec4 kernel lie. */
-const OPERANDS = {
-  neither: { source: aBuffer + bBuffer, a: "read", b: "read", suffix: "" },
-  a: { source: aTexture + bBuffer, a: "texture", b: "read", suffix: "_a" },
-  b: { source: aBuffer + bTexture, a: "read", b: "texture", suffix: "_b" },
-  both: { source: aTexture + bTexture, a: "texture", b: "texture", suffix: "_ab" },
-} as const;
+/** Which operands of the subgroup kernel lie in textures. */
+type Staged = "neither" | "a" | "b" | "both";
 
-const KERNELS = {
-  subgroup: {
-    vec4: matmulKernel("matmul_subgroup_vec4", OPERANDS.neither, vec4Access + subgroupProduct),
-    scalar: matmulKernel("matmul_subgroup_scalar", null, scalarAccess + subgroupProduct),
-  },
-  tiled: {
-    vec4: matmulKernel("matmul_tiled_vec4", OPERANDS.neither, vec4Access + tiledProduct),
-    scalar: matmulKernel("matmul_tiled_scalar", null, scalarAccess + tiledProduct),
-  },
-  /** The subgroup kernel with operands in textures. */
-  staged: {
-    a: matmulKernel("matmul_subgroup_texture", OPERANDS.a, vec4Access + subgroupProduct),
-    b: matmulKernel("matmul_subgroup_texture", OPERANDS.b, vec4Access + subgroupProduct),
-    both: matmulKernel("matmul_subgroup_texture", OPERANDS.both, vec4Access + subgroupProduct),
-  },
-} as const;
+/** Sources and buffers of the extras. */
+const EXTRAS: Record<MatmulExtra, { source: string; buffers: Record<string, Access> }> = {
+  none: { source: noUpdate + epilogueNone, buffers: {} },
+  update: { source: update + epilogueNone, buffers: { update_a: "read", update_b: "read" } },
+  residual: { source: noUpdate + epilogueResidual, buffers: { residual: "read" } },
+  keep: { source: noUpdate + epilogueKeep, buffers: { kept: "read_write" } },
+  "gelu-backward": { source: noUpdate + epilogueGeluBackward, buffers: { kept: "read" } },
+};
+
+const FAMILIES = { subgroup: subgroupProduct, tiled: tiledProduct } as const;
+
+/** Every kernel of the family by its name. */
+const KERNELS: ReadonlyMap<string, Kernel<string, MatmulParameters>> = new Map(
+  (["subgroup", "tiled"] as const).flatMap((family) => [
+    matmulKernel(family, "scalar", { staged: "neither", extra: "none" }),
+    ...(["neither", "a", "b", "both"] as const)
+      .filter((staged) => family === "subgroup" || staged === "neither")
+      .flatMap((staged) =>
+        (Object.keys(EXTRAS) as MatmulExtra[]).map((extra) =>
+          matmulKernel(family, "vec4", { staged, extra })
+        )
+      ),
+  ]).map((kernel) => [kernel.name, kernel]),
+);
+
+/** All matrix-product kernels. */
+export const matmulKernels: readonly Kernel<string, MatmulParameters>[] = [...KERNELS.values()];
 
 /**
  * Chooses kernel, tile and access for a batch of matrix products.
@@ -170,31 +197,17 @@ const KERNELS = {
  */
 export function planMatmul(problem: MatmulProblem, subgroupSize: number): MatmulPlan {
   const { m, n, k, batch = 1, transA = false, transB = false } = problem;
-  const { bias = false, accumulate = false, activation = "none" } = problem;
+  const { bias = false, accumulate = false, activation = "none", extra = "none" } = problem;
   if (!(m > 0 && n > 0 && k > 0 && batch > 0)) {
     throw new RangeError(`matrix product of ${batch} x [${m}, ${k}] x [${k}, ${n}] is empty`);
   }
   const params = matmulParams(problem);
-  const aligned = [
-    // C's rows are stored by fours, and k must end where an operand's load along it ends. An operand
-    // that is loaded across k may run over its m or n into padding: such sums are not stored.
-    n,
-    !transA || transB ? k : 0,
-    params.lda,
-    params.ldb,
-    params.ldc,
-    params.off_a,
-    params.off_b,
-    params.off_c,
-    params.a_outer,
-    params.a_inner,
-    params.b_outer,
-    params.b_inner,
-    params.c_outer,
-    params.c_inner,
-  ].every((count) => count % 4 === 0);
+  const aligned = isReadByFours(problem);
+  if (extra !== "none" && !aligned) {
+    throw new RangeError(`a matrix product with ${extra} must be read by fours`);
+  }
   const family = SUBGROUP_LANES.includes(subgroupSize) ? "subgroup" : "tiled";
-  const tile = family === "subgroup" ? subgroupTile(m, n, subgroupSize) : tiledTile(m, n, batch);
+  const tile = family === "subgroup" ? subgroupTile(problem, subgroupSize) : tiledTile(m, n, batch);
   const workgroups = matmulWorkgroups({ m, n, batch }, tile);
   if (Math.max(...workgroups) > MAXIMUM_WORKGROUPS) {
     throw new RangeError(
@@ -205,9 +218,7 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
   }
   const staged = family === "subgroup" && aligned ? stagedOperands(problem, workgroups) : "neither";
   return {
-    kernel: staged === "neither"
-      ? KERNELS[family][aligned ? "vec4" : "scalar"]
-      : KERNELS.staged[staged],
+    kernel: KERNELS.get(kernelName(family, aligned ? "vec4" : "scalar", { staged, extra }))!,
     constants: {
       TRANS_A: transA,
       TRANS_B: transB,
@@ -222,6 +233,33 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
   };
 }
 
+/**
+ * Whether a problem is read and stored by vec4, which the extras require: C's rows are stored by fours, and k
+ * must end where an operand's load along it ends. An operand that is loaded across k may run over its m
+ * or n into padding: such sums are not stored.
+ */
+function isReadByFours(problem: MatmulProblem): boolean {
+  const { n, k, transA = false, transB = false, updateK = 0 } = problem;
+  const params = matmulParams(problem);
+  return [
+    n,
+    !transA || transB ? k : 0,
+    updateK,
+    params.lda,
+    params.ldb,
+    params.ldc,
+    params.off_a,
+    params.off_b,
+    params.off_c,
+    params.a_outer,
+    params.a_inner,
+    params.b_outer,
+    params.b_inner,
+    params.c_outer,
+    params.c_inner,
+  ].every((count) => count % 4 === 0);
+}
+
 /** Workgroups for a batch of [m, n] results in tiles of `rows` x `columns`: along n, along m, batch. */
 export function matmulWorkgroups(
   size: { readonly m: number; readonly n: number; readonly batch: number },
@@ -233,6 +271,7 @@ export function matmulWorkgroups(
 /** The kernels' parameters, with packed matrices where the problem says nothing else. */
 function matmulParams(problem: MatmulProblem): Record<MatmulParameters, number> {
   const { m, n, k, transA = false, transB = false, batchInner = 1, alpha = 1 } = problem;
+  const { updateK = 0, updateAlpha = 1 } = problem;
   const { lda = transA ? m : k, ldb = transB ? k : n, ldc = n } = problem;
   const { offsetA = 0, offsetB = 0, offsetC = 0 } = problem;
   const packed = (size: number): readonly [number, number] => [size * batchInner, size];
@@ -257,11 +296,13 @@ function matmulParams(problem: MatmulProblem): Record<MatmulParameters, number> 
     c_outer: cOuter,
     c_inner: cInner,
     alpha,
+    update_k: updateK,
+    update_alpha: updateAlpha,
   };
 }
 
 /** The subgroup kernel's tile that computes [m, n] in the least time. */
-function subgroupTile(m: number, n: number, lanes: number): Tile {
+function subgroupTile({ m, n, transB = false }: MatmulProblem, lanes: number): Tile {
   let best: Tile | undefined;
   let least = Infinity;
   for (const { shared, own, speed } of SUBGROUP_TILES) {
@@ -270,7 +311,9 @@ function subgroupTile(m: number, n: number, lanes: number): Tile {
     for (const ownRows of [false, true]) {
       const [rows, columns] = ownRows ? [owned, shared] : [shared, owned];
       const groups = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
-      const time = groups[0] * columns * groups[1] * rows / speed;
+      // Whichever way B lies, its loads are cheaper one way round.
+      const full = speed * (ownRows === transB ? 1 : 1.03);
+      const time = groups[0] * columns * groups[1] * rows / full;
       if (time >= least) continue;
       least = time;
       const constants = {
@@ -289,7 +332,7 @@ function subgroupTile(m: number, n: number, lanes: number): Tile {
 function stagedOperands(
   problem: MatmulProblem,
   [columns, rows]: readonly [number, number, number],
-): keyof typeof OPERANDS {
+): Staged {
   const { m, n, k, batch = 1 } = problem;
   const { sizeA = batch * m * k, sizeB = batch * n * k } = problem;
   const a = columns * batch * m * k >= STAGED_READS * sizeA;
@@ -305,17 +348,45 @@ function tiledTile(m: number, n: number, batch: number): Tile {
   return { rows: size, columns: size, constants: { TILE: size } };
 }
 
+/** A kernel's operands that lie in textures, and what it does beside the product. */
+interface Variant {
+  readonly staged: Staged;
+  readonly extra: MatmulExtra;
+}
+
+function kernelName(
+  family: keyof typeof FAMILIES,
+  access: "vec4" | "scalar",
+  { staged, extra }: Variant,
+): string {
+  const lie = { neither: access, a: "texture_a", b: "texture_b", both: "texture_ab" }[staged];
+  const suffix = extra === "none" ? "" : `_${extra.replaceAll("-", "_")}`;
+  return `matmul_${family}_${lie}${suffix}`;
+}
+
 function matmulKernel(
-  name: string,
-  operands: typeof OPERANDS[keyof typeof OPERANDS] | null,
-  product: string,
-): Kernel<MatmulBuffers, MatmulParameters> {
-  const { source, a, b, suffix } = operands ??
-    { source: "", a: "read", b: "read", suffix: "" } as const;
-  return defineKernel({
-    name: name + suffix,
-    source: common + source + product,
-    buffers: { a, b, bias: "read", c: "read_write" },
+  family: keyof typeof FAMILIES,
+  access: "vec4" | "scalar",
+  variant: Variant,
+): Kernel<string, MatmulParameters> {
+  const { staged, extra } = variant;
+  const inTexture = {
+    a: staged === "a" || staged === "both",
+    b: staged === "b" || staged === "both",
+  };
+  const operands = access === "scalar"
+    ? scalarAccess
+    : (inTexture.a ? aTexture : aBuffer) + (inTexture.b ? bTexture : bBuffer) + vec4Access;
+  return defineKernel<string, MatmulParameters>({
+    name: kernelName(family, access, variant),
+    source: common + operands + EXTRAS[extra].source + FAMILIES[family],
+    buffers: {
+      a: inTexture.a ? "texture" : "read",
+      b: inTexture.b ? "texture" : "read",
+      bias: "read",
+      c: "read_write",
+      ...EXTRAS[extra].buffers,
+    },
     params: {
       m: "u32",
       n: "u32",
@@ -334,6 +405,8 @@ function matmulKernel(
       c_outer: "u32",
       c_inner: "u32",
       alpha: "f32",
+      update_k: "u32",
+      update_alpha: "f32",
     },
   });
 }

@@ -3,7 +3,8 @@
 //
 //   C[m, n] = activation(alpha * sum over k of opA(A)[m, k] * opB(B)[k, n] + bias[n])  (+ old C[m, n])
 //
-// for every z of a batch that is counted on two levels, z = outer * batch_inner + inner (say image
+// (an update adds further products, matmul_update.wgsl; an epilogue changes what is stored,
+// matmul_epilogue_*.wgsl) for every z of a batch that is counted on two levels, z = outer * batch_inner + inner (say image
 // and head), each with its own stride, so that heads inside a fused qkv matrix need no copy.
 // All offsets, strides and leading dimensions count f32 elements.
 
@@ -16,6 +17,8 @@ struct Params {
   b_outer: u32, b_inner: u32,
   c_outer: u32, c_inner: u32,
   alpha: f32,
+  update_k: u32,
+  update_alpha: f32,
 }
 
 // A is stored as [k, m] instead of [m, k]; B as [n, k] (PyTorch's Linear weight) instead of [k, n].
@@ -86,7 +89,8 @@ fn store_rows(origin: u32, m: u32, n: u32, sums: mat4x4<f32>, bias: vec4<f32>) {
   let rows = min(max(params.m, m) - m, 4u);
   for (var i = 0u; i < rows; i++) {
     let row = select(select(sums[0], sums[1], i == 1), select(sums[2], sums[3], i == 3), i > 1);
-    store(origin + (m + i) * params.ldc, n, activate(params.alpha * row + bias));
+    let start = origin + (m + i) * params.ldc;
+    store(start, n, epilogue(start, n, params.alpha * row + bias));
   }
 }
 

@@ -31,100 +31,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lines_0 = owned_lines_of(origin, own_0);
   let lines_1 = owned_lines_of(origin, own_1);
 
-  // Sums by block of 4 shared lines: [shared line][owned line], left and right half of the tile.
-  // In a smaller tile the sums that are never stored are dead code and cost nothing.
-  var l0: mat4x4<f32>; var l1: mat4x4<f32>; var l2: mat4x4<f32>; var l3: mat4x4<f32>;
-  var l4: mat4x4<f32>; var l5: mat4x4<f32>; var l6: mat4x4<f32>; var l7: mat4x4<f32>;
-  var r0: mat4x4<f32>; var r1: mat4x4<f32>; var r2: mat4x4<f32>; var r3: mat4x4<f32>;
-  var r4: mat4x4<f32>; var r5: mat4x4<f32>; var r6: mat4x4<f32>; var r7: mat4x4<f32>;
-
+  var sums: Sums;
   for (var k = 0u; k < params.k; k += 8) {
-    let s = load_shared(shared_lines, k);
-    let t = load_shared(shared_lines, k + 4);
-    let ls = transpose(load_owned(lines_0, k));
-    let lt = transpose(load_owned(lines_0, k + 4));
-    let rs = transpose(load_owned(lines_1, k));
-    let rt = transpose(load_owned(lines_1, k + 4));
-    let x0 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 0u), subgroupBroadcast(s[1], 0u),
-      subgroupBroadcast(s[2], 0u), subgroupBroadcast(s[3], 0u),
+    add_products(
+      &sums,
+      load_shared(shared_lines, k), load_shared(shared_lines, k + 4),
+      load_owned(lines_0, k), load_owned(lines_0, k + 4),
+      load_owned(lines_1, k), load_owned(lines_1, k + 4),
     );
-    let y0 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 0u), subgroupBroadcast(t[1], 0u),
-      subgroupBroadcast(t[2], 0u), subgroupBroadcast(t[3], 0u),
-    );
-    l0 += ls * x0 + lt * y0;
-    r0 += rs * x0 + rt * y0;
-    let x1 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 1u), subgroupBroadcast(s[1], 1u),
-      subgroupBroadcast(s[2], 1u), subgroupBroadcast(s[3], 1u),
-    );
-    let y1 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 1u), subgroupBroadcast(t[1], 1u),
-      subgroupBroadcast(t[2], 1u), subgroupBroadcast(t[3], 1u),
-    );
-    l1 += ls * x1 + lt * y1;
-    r1 += rs * x1 + rt * y1;
-    let x2 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 2u), subgroupBroadcast(s[1], 2u),
-      subgroupBroadcast(s[2], 2u), subgroupBroadcast(s[3], 2u),
-    );
-    let y2 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 2u), subgroupBroadcast(t[1], 2u),
-      subgroupBroadcast(t[2], 2u), subgroupBroadcast(t[3], 2u),
-    );
-    l2 += ls * x2 + lt * y2;
-    r2 += rs * x2 + rt * y2;
-    let x3 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 3u), subgroupBroadcast(s[1], 3u),
-      subgroupBroadcast(s[2], 3u), subgroupBroadcast(s[3], 3u),
-    );
-    let y3 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 3u), subgroupBroadcast(t[1], 3u),
-      subgroupBroadcast(t[2], 3u), subgroupBroadcast(t[3], 3u),
-    );
-    l3 += ls * x3 + lt * y3;
-    r3 += rs * x3 + rt * y3;
-    let x4 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 4u), subgroupBroadcast(s[1], 4u),
-      subgroupBroadcast(s[2], 4u), subgroupBroadcast(s[3], 4u),
-    );
-    let y4 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 4u), subgroupBroadcast(t[1], 4u),
-      subgroupBroadcast(t[2], 4u), subgroupBroadcast(t[3], 4u),
-    );
-    l4 += ls * x4 + lt * y4;
-    r4 += rs * x4 + rt * y4;
-    let x5 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 5u), subgroupBroadcast(s[1], 5u),
-      subgroupBroadcast(s[2], 5u), subgroupBroadcast(s[3], 5u),
-    );
-    let y5 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 5u), subgroupBroadcast(t[1], 5u),
-      subgroupBroadcast(t[2], 5u), subgroupBroadcast(t[3], 5u),
-    );
-    l5 += ls * x5 + lt * y5;
-    r5 += rs * x5 + rt * y5;
-    let x6 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 6u), subgroupBroadcast(s[1], 6u),
-      subgroupBroadcast(s[2], 6u), subgroupBroadcast(s[3], 6u),
-    );
-    let y6 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 6u), subgroupBroadcast(t[1], 6u),
-      subgroupBroadcast(t[2], 6u), subgroupBroadcast(t[3], 6u),
-    );
-    l6 += ls * x6 + lt * y6;
-    r6 += rs * x6 + rt * y6;
-    let x7 = mat4x4<f32>(
-      subgroupBroadcast(s[0], 7u), subgroupBroadcast(s[1], 7u),
-      subgroupBroadcast(s[2], 7u), subgroupBroadcast(s[3], 7u),
-    );
-    let y7 = mat4x4<f32>(
-      subgroupBroadcast(t[0], 7u), subgroupBroadcast(t[1], 7u),
-      subgroupBroadcast(t[2], 7u), subgroupBroadcast(t[3], 7u),
-    );
-    l7 += ls * x7 + lt * y7;
-    r7 += rs * x7 + rt * y7;
+  }
+  if (UPDATE) {
+    let shared_line = shared_start + (4 * lane) % SHARED_TILE;
+    for (var k = 0u; k < params.update_k; k += 8) {
+      add_products(
+        &sums,
+        update_shared(shared_line, k), update_shared(shared_line, k + 4),
+        update_owned(own_0, k), update_owned(own_0, k + 4),
+        update_owned(own_1, k), update_owned(own_1, k + 4),
+      );
+    }
   }
 
   // Columns are the owned lines, or with OWN_ROWS the shared ones.
@@ -132,31 +57,132 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let bias_r = bias_of(own_1);
   let bias_s = bias_of(shared_start + (4 * lane) % SHARED_TILE);
   let bias_0 = subgroupBroadcast(bias_s, 0u);
-  store_block(origin.c, shared_start, own_0, l0, bias_l, bias_0);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start, own_1, r0, bias_r, bias_0); }
+  store_block(origin.c, shared_start, own_0, sums.l0, bias_l, bias_0);
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start, own_1, sums.r0, bias_r, bias_0); }
   let bias_1 = subgroupBroadcast(bias_s, 1u);
-  store_block(origin.c, shared_start + 4, own_0, l1, bias_l, bias_1);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 4, own_1, r1, bias_r, bias_1); }
+  store_block(origin.c, shared_start + 4, own_0, sums.l1, bias_l, bias_1);
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 4, own_1, sums.r1, bias_r, bias_1); }
   let bias_2 = subgroupBroadcast(bias_s, 2u);
-  store_block(origin.c, shared_start + 8, own_0, l2, bias_l, bias_2);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 8, own_1, r2, bias_r, bias_2); }
+  store_block(origin.c, shared_start + 8, own_0, sums.l2, bias_l, bias_2);
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 8, own_1, sums.r2, bias_r, bias_2); }
   let bias_3 = subgroupBroadcast(bias_s, 3u);
-  store_block(origin.c, shared_start + 12, own_0, l3, bias_l, bias_3);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 12, own_1, r3, bias_r, bias_3); }
+  store_block(origin.c, shared_start + 12, own_0, sums.l3, bias_l, bias_3);
+  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 12, own_1, sums.r3, bias_r, bias_3); }
   if (SHARED_TILE > 16) {
     let bias_4 = subgroupBroadcast(bias_s, 4u);
-    store_block(origin.c, shared_start + 16, own_0, l4, bias_l, bias_4);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 16, own_1, r4, bias_r, bias_4); }
+    store_block(origin.c, shared_start + 16, own_0, sums.l4, bias_l, bias_4);
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 16, own_1, sums.r4, bias_r, bias_4); }
     let bias_5 = subgroupBroadcast(bias_s, 5u);
-    store_block(origin.c, shared_start + 20, own_0, l5, bias_l, bias_5);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 20, own_1, r5, bias_r, bias_5); }
+    store_block(origin.c, shared_start + 20, own_0, sums.l5, bias_l, bias_5);
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 20, own_1, sums.r5, bias_r, bias_5); }
     let bias_6 = subgroupBroadcast(bias_s, 6u);
-    store_block(origin.c, shared_start + 24, own_0, l6, bias_l, bias_6);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 24, own_1, r6, bias_r, bias_6); }
+    store_block(origin.c, shared_start + 24, own_0, sums.l6, bias_l, bias_6);
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 24, own_1, sums.r6, bias_r, bias_6); }
     let bias_7 = subgroupBroadcast(bias_s, 7u);
-    store_block(origin.c, shared_start + 28, own_0, l7, bias_l, bias_7);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 28, own_1, r7, bias_r, bias_7); }
+    store_block(origin.c, shared_start + 28, own_0, sums.l7, bias_l, bias_7);
+    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 28, own_1, sums.r7, bias_r, bias_7); }
   }
+}
+
+// Sums by block of 4 shared lines: [shared line][owned line], left and right half of the tile. In a smaller
+// tile the sums that are never stored are dead code and cost nothing.
+struct Sums {
+  l0: mat4x4<f32>, l1: mat4x4<f32>, l2: mat4x4<f32>, l3: mat4x4<f32>,
+  l4: mat4x4<f32>, l5: mat4x4<f32>, l6: mat4x4<f32>, l7: mat4x4<f32>,
+  r0: mat4x4<f32>, r1: mat4x4<f32>, r2: mat4x4<f32>, r3: mat4x4<f32>,
+  r4: mat4x4<f32>, r5: mat4x4<f32>, r6: mat4x4<f32>, r7: mat4x4<f32>,
+}
+
+// Adds the products of 8 k, the first four in `s`, `left_s` and `right_s`, the others in those of `t`.
+fn add_products(
+  sums: ptr<function, Sums>,
+  s: mat4x4<f32>, t: mat4x4<f32>,
+  left_s: mat4x4<f32>, left_t: mat4x4<f32>, right_s: mat4x4<f32>, right_t: mat4x4<f32>,
+) {
+  let ls = transpose(left_s);
+  let lt = transpose(left_t);
+  let rs = transpose(right_s);
+  let rt = transpose(right_t);
+  let x0 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 0u), subgroupBroadcast(s[1], 0u),
+    subgroupBroadcast(s[2], 0u), subgroupBroadcast(s[3], 0u),
+  );
+  let y0 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 0u), subgroupBroadcast(t[1], 0u),
+    subgroupBroadcast(t[2], 0u), subgroupBroadcast(t[3], 0u),
+  );
+  (*sums).l0 += ls * x0 + lt * y0;
+  (*sums).r0 += rs * x0 + rt * y0;
+  let x1 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 1u), subgroupBroadcast(s[1], 1u),
+    subgroupBroadcast(s[2], 1u), subgroupBroadcast(s[3], 1u),
+  );
+  let y1 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 1u), subgroupBroadcast(t[1], 1u),
+    subgroupBroadcast(t[2], 1u), subgroupBroadcast(t[3], 1u),
+  );
+  (*sums).l1 += ls * x1 + lt * y1;
+  (*sums).r1 += rs * x1 + rt * y1;
+  let x2 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 2u), subgroupBroadcast(s[1], 2u),
+    subgroupBroadcast(s[2], 2u), subgroupBroadcast(s[3], 2u),
+  );
+  let y2 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 2u), subgroupBroadcast(t[1], 2u),
+    subgroupBroadcast(t[2], 2u), subgroupBroadcast(t[3], 2u),
+  );
+  (*sums).l2 += ls * x2 + lt * y2;
+  (*sums).r2 += rs * x2 + rt * y2;
+  let x3 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 3u), subgroupBroadcast(s[1], 3u),
+    subgroupBroadcast(s[2], 3u), subgroupBroadcast(s[3], 3u),
+  );
+  let y3 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 3u), subgroupBroadcast(t[1], 3u),
+    subgroupBroadcast(t[2], 3u), subgroupBroadcast(t[3], 3u),
+  );
+  (*sums).l3 += ls * x3 + lt * y3;
+  (*sums).r3 += rs * x3 + rt * y3;
+  let x4 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 4u), subgroupBroadcast(s[1], 4u),
+    subgroupBroadcast(s[2], 4u), subgroupBroadcast(s[3], 4u),
+  );
+  let y4 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 4u), subgroupBroadcast(t[1], 4u),
+    subgroupBroadcast(t[2], 4u), subgroupBroadcast(t[3], 4u),
+  );
+  (*sums).l4 += ls * x4 + lt * y4;
+  (*sums).r4 += rs * x4 + rt * y4;
+  let x5 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 5u), subgroupBroadcast(s[1], 5u),
+    subgroupBroadcast(s[2], 5u), subgroupBroadcast(s[3], 5u),
+  );
+  let y5 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 5u), subgroupBroadcast(t[1], 5u),
+    subgroupBroadcast(t[2], 5u), subgroupBroadcast(t[3], 5u),
+  );
+  (*sums).l5 += ls * x5 + lt * y5;
+  (*sums).r5 += rs * x5 + rt * y5;
+  let x6 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 6u), subgroupBroadcast(s[1], 6u),
+    subgroupBroadcast(s[2], 6u), subgroupBroadcast(s[3], 6u),
+  );
+  let y6 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 6u), subgroupBroadcast(t[1], 6u),
+    subgroupBroadcast(t[2], 6u), subgroupBroadcast(t[3], 6u),
+  );
+  (*sums).l6 += ls * x6 + lt * y6;
+  (*sums).r6 += rs * x6 + rt * y6;
+  let x7 = mat4x4<f32>(
+    subgroupBroadcast(s[0], 7u), subgroupBroadcast(s[1], 7u),
+    subgroupBroadcast(s[2], 7u), subgroupBroadcast(s[3], 7u),
+  );
+  let y7 = mat4x4<f32>(
+    subgroupBroadcast(t[0], 7u), subgroupBroadcast(t[1], 7u),
+    subgroupBroadcast(t[2], 7u), subgroupBroadcast(t[3], 7u),
+  );
+  (*sums).l7 += ls * x7 + lt * y7;
+  (*sums).r7 += rs * x7 + rt * y7;
 }
 
 fn shared_lines_of(origin: Origin, line: u32) -> vec4<u32> {
@@ -177,6 +203,16 @@ fn load_shared(lines: vec4<u32>, k: u32) -> mat4x4<f32> {
 fn load_owned(lines: vec4<u32>, k: u32) -> mat4x4<f32> {
   if (OWN_ROWS) { return load_a(lines, k); }
   return load_b(lines, k);
+}
+
+fn update_shared(line: u32, k: u32) -> mat4x4<f32> {
+  if (OWN_ROWS) { return load_update_b(line, k); }
+  return load_update_a(line, k);
+}
+
+fn update_owned(line: u32, k: u32) -> mat4x4<f32> {
+  if (OWN_ROWS) { return load_update_a(line, k); }
+  return load_update_b(line, k);
 }
 
 // Stores the sums of 4 shared lines with 4 owned ones. Whichever are columns have the bias.

@@ -38,13 +38,21 @@ fn main(
   let rows = rows_of_a(origin.a, tile_m + 4 * line);
   let columns = columns_of_b(origin.b, tile_n + 4 * line);
 
+  // The update's rounds, if there is one, come after those of A and B.
+  let rounds = (params.k + TILE_K - 1) / TILE_K;
+  let update_rounds = select(0, (params.update_k + TILE_K - 1) / TILE_K, UPDATE);
   var sums: Sums;
-  for (var start = 0u; start < params.k; start += TILE_K) {
-    let k = start + 4 * depth;
+  for (var round = 0u; round < rounds + update_rounds; round++) {
     // Zeroed in words: naga zeroes a variable that has no initial value once, not in every round.
     var values = mat4x4<f32>();
-    if (k < params.k) {
-      if (loads_a) { values = load_a(rows, k); } else { values = load_b(columns, k); }
+    if (round < rounds) {
+      let k = round * TILE_K + 4 * depth;
+      if (k < params.k) {
+        if (loads_a) { values = load_a(rows, k); } else { values = load_b(columns, k); }
+      }
+    } else {
+      let k = (round - rounds) * TILE_K + 4 * depth;
+      if (loads_a) { values = load_update_a(tile_m + 4 * line, k); } else { values = load_update_b(tile_n + 4 * line, k); }
     }
     values = transpose(values);
     let at = slot(4 * depth, line);

@@ -1,4 +1,5 @@
-import { planMatmul } from "../../../kernels/matmul.ts";
+import { type MatmulExtra, type MatmulProblem, planMatmul } from "../../../kernels/matmul.ts";
+import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** One matrix operand of a batch, as BLAS describes it: element (row, column) of matrix (i, j) lies at offset + i outer + j inner + row ld + column. */
@@ -41,6 +42,24 @@ export interface Gemm {
   readonly accumulate?: boolean;
   /** Applied last. */
   readonly activation?: "gelu" | "relu";
+  /** What is added, stored or multiplied on the way to C: one of them, where {@linkcode fuses} says so. */
+  readonly extra?: GemmExtra;
+}
+
+/** What a product does on the way to C beside bias and activation. */
+export type GemmExtra =
+  /** Adds alpha H op(U), H [m, k] and U [n, k] (or [k, n] where B is not transposed), packed. */
+  | { readonly update: { readonly h: Tensor; readonly u: Tensor; readonly alpha: number } }
+  /** Adds a matrix like C before the activation. */
+  | { readonly residual: Tensor }
+  /** Stores what goes into the activation in a matrix like C. */
+  | { readonly keep: Tensor }
+  /** Multiplies by the derivative of GELU at a matrix like C. */
+  | { readonly geluBackward: Tensor };
+
+/** Whether products of packed matrices with these sizes can have an extra. */
+export function fuses(...sizes: readonly number[]): boolean {
+  return sizes.every((size) => size % 4 === 0);
 }
 
 /** Multiplies strided batches of matrices without history, on the kernel that suits device and shape. */
@@ -48,6 +67,7 @@ export function gemm(spec: Gemm): void {
   const { m, n, k, a, b, c, bias, alpha, accumulate, activation } = spec;
   const { gpu } = a.tensor;
   const [outer, inner] = spec.batch ?? [1, 1];
+  const { extra, buffers, updateK, updateAlpha } = extraOf(spec.extra);
   const plan = planMatmul({
     m,
     n,
@@ -71,6 +91,9 @@ export function gemm(spec: Gemm): void {
     bias: bias != null,
     accumulate,
     activation,
+    extra,
+    updateK,
+    updateAlpha,
   }, gpu.subgroupSize);
   gpu.run(plan.kernel, {
     constants: plan.constants,
@@ -82,6 +105,29 @@ export function gemm(spec: Gemm): void {
       // A binding must hold something even where the kernel does not read it.
       bias: (bias ?? b.tensor).buffer,
       c: c.tensor.buffer,
+      ...buffers,
     },
   });
+}
+
+/** An extra as the kernels know it. */
+function extraOf(extra: GemmExtra | undefined): Pick<MatmulProblem, "updateK" | "updateAlpha"> & {
+  extra?: MatmulExtra;
+  buffers?: Record<string, PooledBuffer>;
+} {
+  if (!extra) return {};
+  if ("residual" in extra) {
+    return { extra: "residual", buffers: { residual: extra.residual.buffer } };
+  }
+  if ("keep" in extra) return { extra: "keep", buffers: { kept: extra.keep.buffer } };
+  if ("geluBackward" in extra) {
+    return { extra: "gelu-backward", buffers: { kept: extra.geluBackward.buffer } };
+  }
+  const { h, u, alpha } = extra.update;
+  return {
+    extra: "update",
+    buffers: { update_a: h.buffer, update_b: u.buffer },
+    updateK: h.shape.at(-1),
+    updateAlpha: alpha,
+  };
 }

@@ -1,6 +1,7 @@
 import { record } from "../autograd.ts";
 import { sameShape, shapeText } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import { fuses } from "./gemm.ts";
 import { times, timesTransposed, transposedTimes } from "./products.ts";
 import { sum } from "./sum.ts";
 
@@ -19,8 +20,9 @@ export interface LoraWeights {
 }
 
 /**
- * y = x Wᵀ + b + s (x Aᵀ) Bᵀ over the last axis (Hu et al. 2021, eq. 3). The update is added to the
- * output of the frozen layer by the matrix product itself; with B = 0 the output is bit-equal to it.
+ * y = x Wᵀ + b + s (x Aᵀ) Bᵀ over the last axis (Hu et al. 2021, eq. 3). The
+ * product with B runs on where the one with W ends, before the output is stored (where all sizes are
+ * multiples of 4; otherwise it is added to it); with B = 0 the output is bit-equal to the frozen layer's.
  *
  * Gradients, with h = x Aᵀ and g = s dy B: dx = dy W + g A, dA = gᵀ x, dB = s dyᵀ h; dW and db as in
  * a linear layer where those are trained too.
@@ -41,8 +43,12 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
     );
   }
   const h = timesTransposed(x, loraA); // [..., r]
-  const output = timesTransposed(x, weight, { bias });
-  timesTransposed(h, loraB, { alpha: scaling, addTo: output });
+  const fused = fuses(inp, out, rank);
+  const output = timesTransposed(x, weight, {
+    bias,
+    extra: fused ? { update: { h, u: loraB, alpha: scaling } } : undefined,
+  });
+  if (!fused) timesTransposed(h, loraB, { alpha: scaling, addTo: output });
   return record({
     op: "loraLinear",
     inputs: [x, loraA, loraB, weight, ...(bias ? [bias] : [])],
@@ -50,7 +56,11 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
     saved: [x, h, weight, loraA, loraB],
     backward: (dy, [x, h, weight, loraA, loraB], [toX, toA, toB, toWeight, toBias]) => {
       const g = toX || toA ? times(dy, loraB, { alpha: scaling }) : null; // [..., r]
-      const dx = toX ? times(g!, loraA, { addTo: times(dy, weight) }) : null;
+      const dx = !toX
+        ? null
+        : fused
+        ? times(dy, weight, { extra: { update: { h: g!, u: loraA, alpha: 1 } } })
+        : times(g!, loraA, { addTo: times(dy, weight) });
       const dA = toA ? transposedTimes(g!, x) : null;
       const dB = toB ? transposedTimes(dy, h, { alpha: scaling }) : null;
       const dWeight = toWeight ? transposedTimes(dy, x) : null;

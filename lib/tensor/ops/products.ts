@@ -1,5 +1,5 @@
 import { Tensor } from "../tensor.ts";
-import { gemm } from "./gemm.ts";
+import { gemm, type GemmExtra } from "./gemm.ts";
 
 /** Options of the products of a linear layer. */
 export interface ProductOptions {
@@ -9,11 +9,15 @@ export interface ProductOptions {
   readonly bias?: Tensor | null;
   /** A tensor that the product is added to in place, instead of making one. */
   readonly addTo?: Tensor;
+  /** Applied last. */
+  readonly activation?: "gelu" | "relu";
+  /** What happens on the way; all sizes must be multiples of 4. */
+  readonly extra?: GemmExtra;
 }
 
 /** x Wᵀ without history: x [..., in], weight [out, in] -> [..., out]. The forward of a linear layer. */
 export function timesTransposed(x: Tensor, weight: Tensor, options: ProductOptions = {}): Tensor {
-  const { alpha, bias, addTo } = options;
+  const { alpha, bias, addTo, activation, extra } = options;
   const [out, inp] = weight.shape;
   const product = addTo ?? Tensor.empty(x.gpu, x.shape.with(-1, out));
   gemm({
@@ -26,13 +30,15 @@ export function timesTransposed(x: Tensor, weight: Tensor, options: ProductOptio
     alpha,
     bias,
     accumulate: addTo !== undefined,
+    activation,
+    extra,
   });
   return product;
 }
 
 /** y W without history: y [..., out], weight [out, in] -> [..., in]. The gradient to the input. */
 export function times(y: Tensor, weight: Tensor, options: ProductOptions = {}): Tensor {
-  const { alpha, bias, addTo } = options;
+  const { alpha, bias, addTo, activation, extra } = options;
   const [out, inp] = weight.shape;
   const product = addTo ?? Tensor.empty(y.gpu, y.shape.with(-1, inp));
   gemm({
@@ -45,6 +51,8 @@ export function times(y: Tensor, weight: Tensor, options: ProductOptions = {}): 
     alpha,
     bias,
     accumulate: addTo !== undefined,
+    activation,
+    extra,
   });
   return product;
 }
