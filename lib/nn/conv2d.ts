@@ -1,5 +1,5 @@
 import type { Gpu } from "../gpu/gpu.ts";
-import { conv2d } from "../tensor/ops/conv2d.ts";
+import { conv2d, type Conv2dOptions } from "../tensor/ops/conv2d.ts";
 import { convTranspose2d } from "../tensor/ops/conv_transpose2d.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { Module } from "./module.ts";
@@ -39,9 +39,9 @@ export class Conv2d extends Module {
     this.#options = { stride, padding, groups };
   }
 
-  /** [B, H, W, inChannels] -> [B, H', W', outChannels] */
-  forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.bias, this.#options);
+  /** [B, H, W, inChannels] -> [B, H', W', outChannels], with GELU and a residual before it if asked for. */
+  forward(x: Tensor, then: Pick<Conv2dOptions, "residual" | "activation"> = {}): Tensor {
+    return conv2d(x, this.weight, this.bias, { ...this.#options, ...then });
   }
 }
 

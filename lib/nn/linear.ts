@@ -32,6 +32,11 @@ export class Linear extends Module {
     }
   }
 
+  /** Whether it computes x Wᵀ + b and nothing else, so that ops may take its weights. */
+  get plain(): boolean {
+    return true;
+  }
+
   /** [..., inFeatures] -> [..., outFeatures] */
   forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);

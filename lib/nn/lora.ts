@@ -132,6 +132,11 @@ export class LoraLinear extends Linear {
     return this.#merged;
   }
 
+  /** Whether the update is in the weight. */
+  override get plain(): boolean {
+    return this.#merged;
+  }
+
   /** [..., in] -> [..., out] */
   override forward(x: Tensor): Tensor {
     if (this.#merged) return super.forward(x);

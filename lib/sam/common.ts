@@ -1,7 +1,9 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
-import { gelu, relu } from "../tensor/ops/unary.ts";
+import { geluPerceptron } from "../nn/perceptron.ts";
+import { add } from "../tensor/ops/arithmetic.ts";
+import { relu } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** The two-layer perceptron of SAM's blocks, with ReLU in the decoder and GELU in the ViT. */
@@ -10,7 +12,7 @@ export class MLPBlock extends Module {
   readonly lin1: Linear;
   /** mlpDim -> embeddingDim */
   readonly lin2: Linear;
-  readonly #activation: (x: Tensor) => Tensor;
+  readonly #activation: "relu" | "gelu";
 
   /** Makes an empty block; its activation is ReLU by default. */
   constructor(
@@ -19,14 +21,18 @@ export class MLPBlock extends Module {
   ) {
     super(gpu);
     const { embeddingDim, mlpDim, activation = "relu" } = options;
-    this.#activation = activation === "gelu" ? gelu : relu;
+    this.#activation = activation;
     this.lin1 = new Linear(gpu, { inFeatures: embeddingDim, outFeatures: mlpDim });
     this.lin2 = new Linear(gpu, { inFeatures: mlpDim, outFeatures: embeddingDim });
   }
 
-  /** [..., embeddingDim] -> [..., embeddingDim] */
-  forward(x: Tensor): Tensor {
-    return this.lin2.forward(this.#activation(this.lin1.forward(x)));
+  /** [..., embeddingDim] -> [..., embeddingDim], added to the residual if there is one. */
+  forward(x: Tensor, { residual = null }: { residual?: Tensor | null } = {}): Tensor {
+    if (this.#activation === "gelu") {
+      return geluPerceptron(x, [this.lin1, this.lin2], { residual });
+    }
+    const y = this.lin2.forward(relu(this.lin1.forward(x)));
+    return residual ? add(residual, y) : y;
   }
 }
 

@@ -179,7 +179,7 @@ export class ViTBlock extends Module {
   /** [B, h, w, dim] -> [B, h, w, dim] */
   forward(x: Tensor): Tensor {
     x = add(x, this.attn.forward(this.norm1.forward(x)));
-    return add(x, this.mlp.forward(this.norm2.forward(x)));
+    return this.mlp.forward(this.norm2.forward(x), { residual: x });
   }
 }
 

@@ -3,10 +3,10 @@ import { Conv2d } from "../nn/conv2d.ts";
 import { LayerNorm } from "../nn/layer_norm.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
+import { geluPerceptron } from "../nn/perceptron.ts";
 import { QkvLinear } from "../nn/qkv_linear.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { qkvAttention } from "../tensor/ops/attention.ts";
-import { gelu } from "../tensor/ops/unary.ts";
 import { windowTokens } from "../tensor/ops/window.ts";
 import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -48,7 +48,7 @@ export class PatchEmbed extends Module {
 
   /** [B, S, S, 3] -> [B, S/4, S/4, dim] */
   forward(x: Tensor): Tensor {
-    return this.seq[2].forward(gelu(this.seq[0].forward(x)));
+    return this.seq[2].forward(this.seq[0].forward(x, { activation: "gelu" }));
   }
 }
 
@@ -82,9 +82,9 @@ export class MBConv extends Module {
 
   /** [B, h, w, dim] -> [B, h, w, dim] */
   forward(x: Tensor): Tensor {
-    let y = gelu(this.conv1.forward(x)); // [B, h, w, hidden]
-    y = gelu(this.conv2.forward(y));
-    return gelu(add(this.conv3.forward(y), x)); // [B, h, w, dim]
+    let y = this.conv1.forward(x, { activation: "gelu" }); // [B, h, w, hidden]
+    y = this.conv2.forward(y, { activation: "gelu" });
+    return this.conv3.forward(y, { residual: x, activation: "gelu" }); // [B, h, w, dim]
   }
 }
 
@@ -117,7 +117,8 @@ export class PatchMerging extends Module {
 
   /** [B, h, w, dim] -> [B, h/stride, w/stride, outDim] */
   forward(x: Tensor): Tensor {
-    return this.conv3.forward(gelu(this.conv2.forward(gelu(this.conv1.forward(x)))));
+    const y = this.conv1.forward(x, { activation: "gelu" });
+    return this.conv3.forward(this.conv2.forward(y, { activation: "gelu" }));
   }
 }
 
@@ -163,7 +164,7 @@ export class WindowAttention extends Module {
   }
 }
 
-/** The perceptron of TinyViT's blocks: LayerNorm, linear, GELU, linear. */
+/** The perceptron of TinyViT's blocks: LayerNorm, linear, GELU, linear, added to its input. */
 export class Mlp extends Module {
   /** Before the perceptron. */
   readonly norm: LayerNorm;
@@ -180,9 +181,9 @@ export class Mlp extends Module {
     this.fc2 = new Linear(gpu, { inFeatures: hidden, outFeatures: dim });
   }
 
-  /** [..., dim] -> [..., dim] */
+  /** x plus the perceptron of x: [..., dim] -> [..., dim] */
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(gelu(this.fc1.forward(this.norm.forward(x))));
+    return geluPerceptron(this.norm.forward(x), [this.fc1, this.fc2], { residual: x });
   }
 }
 
@@ -221,7 +222,7 @@ export class TinyViTBlock extends Module {
   forward(x: Tensor): Tensor {
     x = add(x, this.attn.forward(x));
     x = this.localConv.forward(x);
-    return add(x, this.mlp.forward(x));
+    return this.mlp.forward(x);
   }
 }
 

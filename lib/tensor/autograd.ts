@@ -100,6 +100,11 @@ export class Node {
   }
 }
 
+/** Whether an op on these inputs would be put on the tape. */
+export function records(inputs: readonly Tensor[]): boolean {
+  return recording && inputs.some((input) => input.requiresGrad);
+}
+
 /**
  * Puts an application of an op on the tape if a parameter lies upstream, and returns its output.
  * Where everything upstream is frozen nothing is recorded and nothing saved.
@@ -108,8 +113,7 @@ export function record<const Saved extends readonly Tensor[]>(
   application: Application<Saved>,
 ): Tensor {
   const { inputs, output, parameters } = application;
-  const upstream = (tensor: Tensor) => tensor.requiresGrad;
-  if (recording && (inputs.some(upstream) || parameters?.some(upstream))) {
+  if (records(parameters ? [...inputs, ...parameters] : inputs)) {
     // Saved is what `saved` holds, so the node may hand it back under that type.
     output.node = new Node(application as unknown as Application<readonly Tensor[]>);
     currentScope(output.gpu)?.adoptNode(output.node);

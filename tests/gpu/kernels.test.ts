@@ -4,7 +4,7 @@ import type { Kernel } from "../../kernels/spec.ts";
 /** Every kernel that a value exports: itself, or the forms it comes in. */
 function* kernelsOf(value: unknown): Generator<Kernel> {
   if (typeof value !== "object" || value === null) return;
-  if ("source" in value && "params" in value) yield value as Kernel;
+  if ("source" in value && "buffers" in value) yield value as Kernel;
   else for (const part of Object.values(value)) yield* kernelsOf(part);
 }
 

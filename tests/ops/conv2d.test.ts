@@ -4,8 +4,9 @@ import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { checkOp } from "./check.ts";
+import { checkOp, type Reference } from "./check.ts";
 import { conv2d64 } from "./references/conv2d.ts";
+import { unary64 } from "./references/elementwise.ts";
 
 /** A case by its sizes: x [B, H, W, C], weight [O, I, kh, kw]. */
 interface Case extends Conv2dOptions {
@@ -162,4 +163,26 @@ Deno.test("conv2d refuses shapes that do not fit, naming them", () => {
   refused(zeros(1, 4, 4, 3), zeros(2, 4, 3, 3), {}, "x [1, 4, 4, 3], weight [2, 4, 3, 3]");
   refused(zeros(1, 4, 4, 4), zeros(4, 2, 3, 3), { groups: 2 }, "only 1 group and depthwise");
   refused(zeros(1, 4, 4, 4), zeros(4, 4, 5, 5), {}, "does not fit into [1, 4, 4, 4]");
+});
+
+Deno.test("convolutions with a residual and GELU match float64, recorded or not", async () => {
+  const cases: Case[] = [
+    { x: [2, 3, 4, 8], weight: [4, 8, 1, 1] }, // a linear layer
+    { x: [1, 4, 5, 4], weight: [8, 4, 3, 3], padding: 1 }, // by columns
+    { x: [1, 4, 5, 8], weight: [8, 1, 3, 3], padding: 1, groups: 8 }, // depthwise
+  ];
+  for (const { x, weight, ...options } of cases) {
+    const [batch, h, w] = x;
+    const out = [batch, h, w, weight[0]];
+    const reference = (...[x, weight, bias, residual]: Reference[]) => {
+      const y = conv2d64([x, weight, bias], options);
+      return { ...y, data: y.data.map((v, i) => unary64.gelu(v + (residual?.data[i] ?? 0))) };
+    };
+    const op = (x: Tensor, weight: Tensor, bias: Tensor, residual?: Tensor) =>
+      conv2d(x, weight, bias, { ...options, residual, activation: "gelu" });
+    for (const inputs of [[x, weight, [weight[0]]], [x, weight, [weight[0]], out]]) {
+      await checkOp("conv2d and GELU", { inputs, op, reference });
+      await checkOp("frozen", { inputs, constant: [0, 1, 2, 3], op, reference });
+    }
+  }
 });

@@ -1,12 +1,14 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { type MatmulProblem, planMatmul } from "../../kernels/matmul.ts";
+import { type MatmulExtra, type MatmulProblem, planMatmul } from "../../kernels/matmul.ts";
 import { Random } from "../../lib/random.ts";
 import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
+import { perceptron } from "../../lib/tensor/ops/perceptron.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance } from "./check.ts";
-import { linear64, matmul64 } from "./references/matmul.ts";
+import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
+import { unary64 } from "./references/elementwise.ts";
+import { linear64, matmul64, perceptron64 } from "./references/matmul.ts";
 
 /** m, n, k and the batch. */
 const sizes = [
@@ -42,8 +44,9 @@ for (const { m, n, k, batch } of sizes) {
 Deno.test("linear with and without bias matches float64, with gradients", async () => {
   for (const [inp, out] of [[5, 3], [16, 8], [1, 1], [33, 17]]) {
     const x = [2, 3, inp];
-    await checkOp("linear", { inputs: [x, [out, inp]], op: linear, reference: linear64 });
-    await checkOp("linear", { inputs: [x, [out, inp], [out]], op: linear, reference: linear64 });
+    const op = (x: Tensor, weight: Tensor, bias?: Tensor) => linear(x, weight, bias);
+    await checkOp("linear", { inputs: [x, [out, inp]], op, reference: linear64 });
+    await checkOp("linear", { inputs: [x, [out, inp], [out]], op, reference: linear64 });
   }
 });
 
@@ -162,4 +165,119 @@ for (const layout of ["NN", "NT", "TN", "TT"]) {
       assertClose(await product.data(), expected.data, f32Tolerance, `${m} x ${n} x ${k}`);
     }
   });
+}
+
+Deno.test("linear with a residual and GELU matches float64, recorded or not", async () => {
+  for (const [inp, out] of [[8, 12], [5, 3]]) {
+    const x = [2, 3, inp];
+    const reference = (x: Reference, w: Reference, b: Reference, residual: Reference) => {
+      const y = linear64(x, w, b);
+      return { ...y, data: y.data.map((v, i) => unary64.gelu(v + residual.data[i])) };
+    };
+    const inputs = [x, [out, inp], [out], [2, 3, out]];
+    const op = (x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) =>
+      linear(x, weight, bias, { residual, activation: "gelu" });
+    await checkOp("linear, residual, GELU", { inputs, op, reference });
+    await checkOp("frozen", { inputs, constant: [0, 1, 2, 3], op, reference });
+    await checkOp("linear, residual", {
+      inputs,
+      op: (x, weight, bias, residual) => linear(x, weight, bias, { residual }),
+      reference: (x, w, b, residual) => {
+        const y = linear64(x, w, b);
+        return { ...y, data: y.data.map((v, i) => v + residual.data[i]) };
+      },
+    });
+  }
+});
+
+Deno.test("a perceptron matches float64, with the gradients of whatever is trained", async () => {
+  // The second does not divide into fours.
+  for (const [inp, hidden, out] of [[8, 12, 4], [3, 5, 2]]) {
+    const inputs = [[2, 3, inp], [hidden, inp], [hidden], [out, hidden], [out], [2, 3, out]];
+    const op = (...[x, weight1, bias1, weight2, bias2, residual]: Tensor[]) =>
+      perceptron(x, { weight1, bias1, weight2, bias2 }, { residual });
+    const reference = (...inputs: Reference[]) => perceptron64(inputs);
+    // All; the input alone; the input and one layer; a layer above a frozen input; nothing.
+    for (
+      const constant of [[], [1, 2, 3, 4], [1, 2, 5], [3, 4], [0, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
+    ) {
+      await checkOp(`perceptron without ${constant}`, { inputs, constant, op, reference });
+    }
+    await checkOp("perceptron without biases and residual", {
+      inputs: [inputs[0], inputs[1], inputs[3]],
+      op: (x, weight1, weight2) => perceptron(x, { weight1, bias1: null, weight2, bias2: null }),
+      reference: (x, weight1, weight2) => perceptron64([x, weight1, undefined, weight2]),
+    });
+  }
+});
+
+/** One product with an extra on a kernel of either family, beside what it should be. */
+async function checkExtra(
+  extra: MatmulExtra,
+  { subgroupSize, size, transB }: {
+    subgroupSize: number;
+    size: readonly [number, number, number];
+    transB: boolean;
+  },
+): Promise<void> {
+  using _ = new Scope(gpu);
+  const [m, n, k] = size;
+  const updateK = 12;
+  const random = new Random(`${extra} ${size}`);
+  const make = (shape: readonly number[]) => {
+    const data = Float32Array.from({ length: shape[0] * shape[1] }, () => random.normal());
+    return { shape, data: Float64Array.from(data), tensor: Tensor.from(gpu, data, shape) };
+  };
+  const a = make([m, k]);
+  const b = make(transB ? [n, k] : [k, n]);
+  const [h, u] = [make([m, updateK]), make(transB ? [n, updateK] : [updateK, n])];
+  const [like, bias] = [make([m, n]), make([1, n])];
+  const [c, kept] = [Tensor.empty(gpu, [m, n]), Tensor.empty(gpu, [m, n])];
+  const activation = extra === "gelu-backward" ? "none" : "gelu";
+  const plan = planMatmul(
+    { m, n, k, transB, bias: true, activation, extra, updateK, updateAlpha: 0.5 },
+    subgroupSize,
+  );
+  const buffers: Record<string, Tensor> = {
+    a: a.tensor,
+    b: b.tensor,
+    bias: bias.tensor,
+    c,
+    update_a: h.tensor,
+    update_b: u.tensor,
+    residual: like.tensor,
+    kept: extra === "keep" ? kept : like.tensor,
+  };
+  gpu.run(plan.kernel, {
+    ...plan,
+    buffers: Object.fromEntries(
+      Object.keys(plan.kernel.buffers).map((name) => [name, buffers[name].buffer]),
+    ),
+  });
+  const product = matmul64([a, b], { transposeB: transB }).data;
+  const update = matmul64([h, u], { transposeB: transB }).data;
+  const sums = product.map((v, i) =>
+    v + bias.data[i % n] +
+    (extra === "update" ? 0.5 * update[i] : extra === "residual" ? like.data[i] : 0)
+  );
+  const slope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5)) / 2e-5;
+  const expected = extra === "gelu-backward"
+    ? sums.map((v, i) => v * slope(like.data[i]))
+    : sums.map(unary64.gelu);
+  const what = `${plan.kernel.name} ${size}`;
+  assertClose(await c.data(), expected, f32Tolerance, what);
+  if (extra === "keep") assertClose(await kept.data(), sums, f32Tolerance, `${what}, kept`);
+}
+
+for (const subgroupSize of families) {
+  for (const extra of ["none", "update", "residual", "keep", "gelu-backward"] as const) {
+    const family = subgroupSize > 0 ? "subgroup" : "tiled";
+    Deno.test(`${family} product with ${extra} matches float64`, async () => {
+      for (const transB of [false, true]) {
+        for (const size of [[9, 12, 20], [197, 200, 36], [260, 16, 8]] as const) {
+          await checkExtra(extra, { subgroupSize, size, transB });
+        }
+      }
+    });
+  }
 }

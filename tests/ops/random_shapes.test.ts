@@ -196,7 +196,7 @@ testAtRandomShapes("linear", (random) => {
   const x = [...oneOf(random, [[], [1], [2], [2, 1]]), rows, inp];
   return {
     inputs: [x, [out, inp], ...(coin(random) ? [[out]] : [])],
-    op: linear,
+    op: (x: Tensor, weight: Tensor, bias?: Tensor) => linear(x, weight, bias),
     reference: linear64,
   };
 });

@@ -1,12 +1,14 @@
-import { record } from "../autograd.ts";
+import { record, records } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { add } from "./arithmetic.ts";
 import { col2im, im2col, inTurns, positions, type Window } from "./columns.ts";
 import { depthwiseConv2d } from "./depthwise_conv2d.ts";
 import { gemm } from "./gemm.ts";
 import { linear } from "./matmul.ts";
 import { permute, reshape } from "./movement.ts";
 import { sum } from "./sum.ts";
+import { gelu } from "./unary.ts";
 
 /** Options of {@linkcode conv2d}. */
 export interface Conv2dOptions {
@@ -14,6 +16,10 @@ export interface Conv2dOptions {
   readonly stride?: number;
   /** Zero pixels on every side; by default 0. */
   readonly padding?: number;
+  /** Added to the output, in its shape. */
+  readonly residual?: Tensor | null;
+  /** Applied last. */
+  readonly activation?: "gelu" | null;
   /** 1 (every input channel reaches every output channel) or the number of channels (depthwise). */
   readonly groups?: number;
 }
@@ -21,7 +27,7 @@ export interface Conv2dOptions {
 /**
  * 2-D convolution (cross-correlation) as torch.nn.functional.conv2d, channels last: x [B, H, W, I],
  * weight [O, I / groups, kh, kw], bias [O] -> [B, H', W', O] with
- * H' = floor((H + 2 padding - kh) / stride) + 1.
+ * H' = floor((H + 2 padding - kh) / stride) + 1; with options gelu(... + residual).
  *
  * @throws {Error} if the shapes do not fit, or for groups between 1 and the number of channels.
  */
@@ -31,7 +37,7 @@ export function conv2d(
   bias: Tensor | null = null,
   options: Conv2dOptions = {},
 ): Tensor {
-  const { stride = 1, padding = 0, groups = 1 } = options;
+  const { stride = 1, padding = 0, groups = 1, residual = null, activation = null } = options;
   const [out, inp, kh, kw] = weight.shape;
   const [, h, w, channels] = x.shape;
   if (
@@ -53,16 +59,25 @@ export function conv2d(
   if (Math.min(...positions([h, w], window)) < 1) {
     throw new Error(`conv2d: a kernel of ${kh} x ${kw} does not fit into ${shapeText(x.shape)}`);
   }
+  if (groups === 1 && kh * kw === 1 && stride === 1 && padding === 0) {
+    return linear(x, reshape(weight, [out, inp]), bias, { residual, activation });
+  }
+  if (residual || (activation && (groups > 1 || records([x, weight, ...(bias ? [bias] : [])])))) {
+    const y = conv2d(x, weight, bias, { stride, padding, groups });
+    const sum = residual ? add(y, residual) : y;
+    return activation ? gelu(sum) : sum;
+  }
   if (groups > 1) {
     // The taps slowest, so that neighbouring channels lie side by side.
     return depthwiseConv2d(x, permute(reshape(weight, [out, kh * kw]), [1, 0]), { window, bias });
   }
-  if (kh * kw === 1 && stride === 1 && padding === 0) {
-    return linear(x, reshape(weight, [out, inp]), bias);
-  }
   // As [O, kh, kw, I] the weight fits columns whose channels are copied side by side.
   const rows = inp === 1 || kh * kw === 1 ? weight : permute(weight, [0, 2, 3, 1]);
-  return convByColumns(x, reshape(rows, [out, kh * kw * inp]), { window, bias });
+  return convByColumns(x, reshape(rows, [out, kh * kw * inp]), {
+    window,
+    bias,
+    activation,
+  });
 }
 
 /**
@@ -74,7 +89,12 @@ export function conv2d(
 function convByColumns(
   x: Tensor,
   weight: Tensor,
-  { window, bias }: { window: Window; bias: Tensor | null },
+  { window, bias, activation }: {
+    window: Window;
+    bias: Tensor | null;
+    /** Only where nothing is recorded. */
+    activation: "gelu" | null;
+  },
 ): Tensor {
   const [batch, h, w] = x.shape;
   const [n, k] = weight.shape;
@@ -91,6 +111,7 @@ function convByColumns(
       b: { tensor: weight, ld: k, transpose: true },
       c: { tensor: output, ld: n, offset: turn.offset * n },
       bias,
+      activation: activation ?? undefined,
     });
   }
   const { shape } = x;

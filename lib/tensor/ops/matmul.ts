@@ -1,9 +1,11 @@
-import { record } from "../autograd.ts";
+import { record, records } from "../autograd.ts";
 import { sameShape, shapeText, sizeOf } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { gemm } from "./gemm.ts";
+import { add } from "./arithmetic.ts";
+import { fuses, gemm } from "./gemm.ts";
 import { times, timesTransposed, transposedTimes } from "./products.ts";
 import { sum } from "./sum.ts";
+import { gelu } from "./unary.ts";
 
 /** Options of {@linkcode matmul}. */
 export interface MatmulOptions {
@@ -135,33 +137,65 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   });
 }
 
+/** Options of {@linkcode linear}. */
+export interface LinearOptions {
+  /** Added to the product: as large as the output. */
+  readonly residual?: Tensor | null;
+  /** Applied last. */
+  readonly activation?: "gelu" | null;
+}
+
 /**
- * y = x Wᵀ + b over the last axis, as torch.nn.functional.linear: x [..., in], W [out, in], b [out].
+ * y = x Wᵀ + b over the last axis, as torch.nn.functional.linear: x [..., in], W [out, in], b [out]; with
+ * options gelu(x Wᵀ + b + residual). The residual is part of the product, and so is GELU where nothing is
+ * recorded.
  *
- * Gradients: dx = dy W, dW = dyᵀ x, db = the sum of dy over all but the last axis.
+ * Gradients: dx = dy W, dW = dyᵀ x, db = the sum of dy over all but the last axis; the residual's is dy.
  *
  * @throws {Error} if the shapes do not fit.
  */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+export function linear(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  options: LinearOptions = {},
+): Tensor {
+  const { residual = null, activation = null } = options;
   const [out, inp] = weight.shape;
-  if (weight.shape.length !== 2 || x.shape.at(-1) !== inp || (bias && bias.size !== out)) {
+  if (
+    weight.shape.length !== 2 || x.shape.at(-1) !== inp || (bias && bias.size !== out) ||
+    (residual && residual.size !== x.size / inp * out)
+  ) {
     throw new Error(
       `linear: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)}${
         bias ? ` and bias ${shapeText(bias.shape)}` : ""
-      } do not fit`,
+      }${residual ? ` and residual ${shapeText(residual.shape)}` : ""} do not fit`,
     );
+  }
+  const inputs = [x, weight, bias, residual].filter((input) => input !== null);
+  if (activation && records(inputs)) return gelu(linear(x, weight, bias, { residual }));
+  if (residual && !fuses(inp, out)) {
+    const y = add(linear(x, weight, bias), residual);
+    return activation ? gelu(y) : y;
   }
   return record({
     op: "linear",
-    inputs: bias ? [x, weight, bias] : [x, weight],
-    output: timesTransposed(x, weight, { bias }),
+    inputs,
+    output: timesTransposed(x, weight, {
+      bias,
+      activation: activation ?? undefined,
+      extra: residual ? { residual } : undefined,
+    }),
     // x is needed for dW alone, W for dx alone.
     saved: [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x],
-    backward: (dy, [x, weight], [toX, toWeight, toBias]) => {
+    backward: (dy, [x, weight], [toX, toWeight, ...others]) => {
       const dx = toX ? times(dy, weight) : null;
       const dWeight = toWeight ? transposedTimes(dy, x) : null;
       const grads = [dx, dWeight];
-      if (bias) grads.push(toBias ? sum(dy.view([dy.size / out, out]), { axes: [0] }) : null);
+      if (bias) {
+        grads.push(others[0] ? sum(dy.view([dy.size / out, out]), { axes: [0] }) : null);
+      }
+      if (residual) grads.push(dy);
       return grads;
     },
   });

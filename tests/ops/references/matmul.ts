@@ -1,5 +1,6 @@
 import type { MatmulOptions } from "../../../lib/tensor/ops/matmul.ts";
 import type { Reference } from "../check.ts";
+import { unary64 } from "./elementwise.ts";
 
 /** [batch, m, k] x [batch or 1, k, n] by the definition. */
 export function matmul64(
@@ -36,6 +37,15 @@ export function linear64(x: Reference, weight: Reference, bias?: Reference): Ref
   const product = matmul64([rows, weight], { transposeB: true });
   const data = product.data.map((v, i) => v + (bias ? bias.data[i % weight.shape[0]] : 0));
   return { shape: [...x.shape.slice(0, -1), weight.shape[0]], data };
+}
+
+/** gelu(x W₁ᵀ + b₁) W₂ᵀ + b₂ + residual. */
+export function perceptron64(
+  [x, weight1, bias1, weight2, bias2, residual]: readonly (Reference | undefined)[],
+): Reference {
+  const z = linear64(x!, weight1!, bias1);
+  const y = linear64({ ...z, data: z.data.map(unary64.gelu) }, weight2!, bias2);
+  return { ...y, data: y.data.map((v, i) => v + (residual ? residual.data[i] : 0)) };
 }
 
 /** x Wᵀ + b + s (x Aᵀ) Bᵀ by the definition. */
