@@ -99,6 +99,8 @@ export interface MatmulProblem {
   readonly activation?: "none" | "gelu" | "relu";
   /** What else happens, where the problem is read by fours; `none` if absent. */
   readonly extra?: MatmulExtra;
+  /** The tile by its name, one of {@linkcode matmulTiles}; by default the first of those. */
+  readonly tile?: string;
   /** Length of the update's sums. */
   readonly updateK?: number;
   /** Factor of the update. */
@@ -119,6 +121,8 @@ export interface MatmulPlan {
 
 /** A tile of C that one workgroup computes. */
 interface Tile {
+  /** Unique among the tiles of a device. */
+  readonly name: string;
   readonly rows: number;
   readonly columns: number;
   readonly constants: Readonly<Record<string, number | boolean>>;
@@ -207,7 +211,8 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
     throw new RangeError(`a matrix product with ${extra} must be read by fours`);
   }
   const family = SUBGROUP_LANES.includes(subgroupSize) ? "subgroup" : "tiled";
-  const tile = family === "subgroup" ? subgroupTile(problem, subgroupSize) : tiledTile(m, n, batch);
+  const tiles = tilesOf(problem, subgroupSize);
+  const tile = tiles.find(({ name }) => name === problem.tile) ?? tiles[0];
   const workgroups = matmulWorkgroups({ m, n, batch }, tile);
   if (Math.max(...workgroups) > MAXIMUM_WORKGROUPS) {
     throw new RangeError(
@@ -301,10 +306,23 @@ function matmulParams(problem: MatmulProblem): Record<MatmulParameters, number> 
   };
 }
 
-/** The subgroup kernel's tile that computes [m, n] in the least time. */
-function subgroupTile({ m, n, transB = false }: MatmulProblem, lanes: number): Tile {
-  let best: Tile | undefined;
-  let least = Infinity;
+/**
+ * The names of the tiles that a problem can be computed in, the one that a cost model thinks the best
+ * first.
+ */
+export function matmulTiles(problem: MatmulProblem, subgroupSize: number): string[] {
+  return tilesOf(problem, subgroupSize).map(({ name }) => name);
+}
+
+function tilesOf(problem: MatmulProblem, subgroupSize: number): Tile[] {
+  return SUBGROUP_LANES.includes(subgroupSize)
+    ? subgroupTiles(problem, subgroupSize)
+    : tiledTiles(problem);
+}
+
+/** The subgroup kernel's tiles by the time that each takes for [m, n], padding counted in. */
+function subgroupTiles({ m, n, transB = false }: MatmulProblem, lanes: number): Tile[] {
+  const tiles: { tile: Tile; time: number }[] = [];
   for (const { shared, own, speed } of SUBGROUP_TILES) {
     if (shared > 4 * lanes) continue;
     const owned = own * lanes;
@@ -313,19 +331,18 @@ function subgroupTile({ m, n, transB = false }: MatmulProblem, lanes: number): T
       const groups = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
       // Whichever way B lies, its loads are cheaper one way round.
       const full = speed * (ownRows === transB ? 1 : 1.03);
-      const time = groups[0] * columns * groups[1] * rows / full;
-      if (time >= least) continue;
-      least = time;
       const constants = {
         LANES: lanes,
         SHARED_TILE: shared,
         OWNED_TILE: owned,
         OWN_ROWS: ownRows,
       };
-      best = { rows, columns, constants };
+      const name = `${rows} x ${columns}, lanes own ${ownRows ? "rows" : "columns"}`;
+      const time = groups[0] * columns * groups[1] * rows / full;
+      tiles.push({ tile: { name, rows, columns, constants }, time });
     }
   }
-  return best!;
+  return tiles.sort((a, b) => a.time - b.time).map(({ tile }) => tile);
 }
 
 /** Which operands are read so often that their copy to a texture pays. */
@@ -340,12 +357,16 @@ function stagedOperands(
   return a ? (b ? "both" : "a") : b ? "b" : "neither";
 }
 
-/** The tiled kernel's tile: the larger one where it is neither mostly padding nor too few of them. */
-function tiledTile(m: number, n: number, batch: number): Tile {
+/** The tiled kernel's tiles: the larger one first where it is neither mostly padding nor too few of them. */
+function tiledTiles({ m, n, batch = 1 }: MatmulProblem): Tile[] {
   const [columns, rows] = matmulWorkgroups({ m, n, batch }, { rows: 128, columns: 128 });
   const large = Math.min(m, n) > 64 && columns * rows * batch >= BUSY_WORKGROUPS;
-  const size = large ? 128 : 64;
-  return { rows: size, columns: size, constants: { TILE: size } };
+  return (large ? [128, 64] : [64, 128]).map((size) => ({
+    name: `${size} x ${size}`,
+    rows: size,
+    columns: size,
+    constants: { TILE: size },
+  }));
 }
 
 /** A kernel's operands that lie in textures, and what it does beside the product. */

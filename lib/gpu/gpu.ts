@@ -1,9 +1,12 @@
 import type { Kernel } from "../../kernels/spec.ts";
+import { matmulKernels } from "../../kernels/matmul.ts";
 import { InputError } from "../errors.ts";
+import { cacheDir } from "../fs.ts";
 import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";
 import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { type Constants, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
 import { Staging } from "./staging.ts";
+import { Tuner, type Tuning } from "./tuner.ts";
 
 /** Dispatches of one submit. Each has a slot of the uniform arena. */
 const DISPATCHES_PER_SUBMIT = 512;
@@ -42,6 +45,13 @@ export interface GpuOptions {
   readonly gpu?: GPU;
   /** Measures every dispatch by timestamps (see {@linkcode Gpu.profile}); slower. */
   readonly profile?: boolean;
+  /**
+   * Measures the tiles of each matrix product that occurs when a result is next read, and takes the
+   * fastest from then on, in later runs on this adapter from the start. Which it is decides in which
+   * order sums are added up, so results differ in their last bits from those without; by default off,
+   * unless the environment has `SAMLORA_TUNE=1`.
+   */
+  readonly tune?: boolean;
 }
 
 /**
@@ -60,6 +70,8 @@ export class Gpu implements Disposable {
   readonly info: AdapterInfo;
   /** Lanes that run in step, 0 where shaders cannot rely on it. */
   readonly subgroupSize: number;
+  /** Chooses variants of kernels by measuring; null if the static choices hold. */
+  readonly tuner: Tuner | null;
   /** The underlying WebGPU device. */
   readonly device: GPUDevice;
   readonly #pool: BufferPool;
@@ -85,7 +97,8 @@ export class Gpu implements Disposable {
   #error: Error | undefined;
   #closed = false;
 
-  private constructor(open: OpenDevice, profile: boolean) {
+  private constructor(open: OpenDevice, profile: boolean, tuner: Tuner | null) {
+    this.tuner = tuner;
     this.device = open.device;
     this.info = open.info;
     this.subgroupSize = open.subgroupSize;
@@ -125,7 +138,17 @@ export class Gpu implements Disposable {
    * @throws {InputError} if there is none.
    */
   static async open(options: GpuOptions = {}): Promise<Gpu> {
-    return new Gpu(await openDevice(options.gpu ?? navigator.gpu), options.profile ?? false);
+    const { profile = false, tune = tunedByEnvironment() } = options;
+    const open = await openDevice(options.gpu ?? navigator.gpu);
+    const { name, driver } = open.info;
+    const tuner = tune
+      ? await Tuner.open({
+        folder: cacheDir("tuning"),
+        adapter: `${name}, ${driver}, ${open.subgroupSize} lanes`,
+        sources: matmulKernels.map(({ source }) => source),
+      })
+      : null;
+    return new Gpu(open, profile, tuner);
   }
 
   /** Figures of the buffer pool, with the staging textures in its bytes. */
@@ -137,6 +160,11 @@ export class Gpu implements Disposable {
       bytes: statistics.bytes + bytes,
       peakBytes: statistics.peakBytes + bytes,
     };
+  }
+
+  /** What the tuner has chosen, for a run's record; null if the static choices hold. */
+  get tuning(): Tuning | null {
+    return this.tuner?.tuning ?? null;
   }
 
   /** Dispatches encoded so far. */
@@ -285,6 +313,7 @@ export class Gpu implements Disposable {
    * @throws {Error} if the device refused or lost something since the last call.
    */
   async read(buffer: PooledBuffer, bytes: number): Promise<ArrayBuffer> {
+    if (this.tuner?.isPending) await this.tuner.measure();
     const size = Math.ceil(bytes / 4) * 4;
     const staging = this.device.createBuffer({
       size,
@@ -336,6 +365,12 @@ export class Gpu implements Disposable {
       throw error;
     }
   }
+}
+
+/** Whether `SAMLORA_TUNE=1` is set, as far as the process may know. */
+function tunedByEnvironment(): boolean {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "SAMLORA_TUNE" });
+  return state === "granted" && Deno.env.get("SAMLORA_TUNE") === "1";
 }
 
 /** Measures each dispatch by a pair of timestamps around a pass of its own. */

@@ -1,5 +1,12 @@
-import { type MatmulExtra, type MatmulProblem, planMatmul } from "../../../kernels/matmul.ts";
+import {
+  type MatmulExtra,
+  type MatmulProblem,
+  matmulTiles,
+  planMatmul,
+} from "../../../kernels/matmul.ts";
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Tuner } from "../../gpu/tuner.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** One matrix operand of a batch, as BLAS describes it: element (row, column) of matrix (i, j) lies at offset + i outer + j inner + row ld + column. */
@@ -68,7 +75,7 @@ export function gemm(spec: Gemm): void {
   const { gpu } = a.tensor;
   const [outer, inner] = spec.batch ?? [1, 1];
   const { extra, buffers, updateK, updateAlpha } = extraOf(spec.extra);
-  const plan = planMatmul({
+  const problem: MatmulProblem = {
     m,
     n,
     k,
@@ -94,19 +101,56 @@ export function gemm(spec: Gemm): void {
     extra,
     updateK,
     updateAlpha,
-  }, gpu.subgroupSize);
-  gpu.run(plan.kernel, {
-    constants: plan.constants,
-    params: plan.params,
-    workgroups: plan.workgroups,
-    buffers: {
-      a: a.tensor.buffer,
-      b: b.tensor.buffer,
-      // A binding must hold something even where the kernel does not read it.
-      bias: (bias ?? b.tensor).buffer,
-      c: c.tensor.buffer,
-      ...buffers,
-    },
+  };
+  const bound = {
+    a: a.tensor.buffer,
+    b: b.tensor.buffer,
+    // A binding must hold something even where the kernel does not read it.
+    bias: (bias ?? b.tensor).buffer,
+    c: c.tensor.buffer,
+    ...buffers,
+  };
+  const tile = gpu.tuner ? tunedTile(gpu.tuner, { gpu, problem, buffers: bound }) : undefined;
+  run(gpu, tile ? { ...problem, tile } : problem, bound);
+}
+
+function run(
+  gpu: Gpu,
+  problem: MatmulProblem,
+  buffers: Readonly<Record<string, PooledBuffer>>,
+): void {
+  const { kernel, constants, params, workgroups } = planMatmul(problem, gpu.subgroupSize);
+  gpu.run(kernel, { constants, params, workgroups, buffers });
+}
+
+/** The tile that the tuner chooses. It measures on buffers of its own, as large as these. */
+function tunedTile(
+  tuner: Tuner,
+  { gpu, problem, buffers }: {
+    gpu: Gpu;
+    problem: MatmulProblem;
+    buffers: Readonly<Record<string, PooledBuffer>>;
+  },
+): string {
+  const { m, n, k, batch = 1, transA, transB, bias, accumulate, extra = "none" } = problem;
+  const work = `matmul ${transA ? "T" : "N"}${transB ? "T" : "N"} ${batch} x ${m} x ${n} x ${k}` +
+    ` ${extra}${bias ? ", bias" : ""}${accumulate ? ", accumulated" : ""}`;
+  const names = matmulTiles(problem, gpu.subgroupSize);
+  return tuner.choose(work, names, () => {
+    const sizes = Object.entries(buffers).map(([name, { size }]) => [name, size] as const);
+    return names.map((tile) => ({
+      name: tile,
+      time: async (repeats) => {
+        const own = Object.fromEntries(sizes.map(([name, size]) => [name, gpu.acquire(size)]));
+        await gpu.finish();
+        const start = performance.now();
+        for (let i = 0; i < repeats; i++) run(gpu, { ...problem, tile }, own);
+        await gpu.finish();
+        const milliseconds = performance.now() - start;
+        for (const buffer of Object.values(own)) gpu.release(buffer);
+        return milliseconds;
+      },
+    }));
   });
 }
 
