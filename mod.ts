@@ -136,6 +136,7 @@ export * from "./lib/sam/sam.ts";
 export * from "./lib/sam/tiny_vit.ts";
 export * from "./lib/sam/transformer.ts";
 
+export * from "./lib/train/checkpoint_file.ts";
 export * from "./lib/train/evaluate.ts";
 export * from "./lib/train/mask_score.ts";
 export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
@@ -147,6 +148,7 @@ export * from "./lib/train/schedule.ts";
 export * from "./lib/train/slice_model.ts";
 export * from "./lib/train/surface_distance.ts";
 export * from "./lib/train/trainer.ts";
+export * from "./lib/train/training_state.ts";
 export * from "./lib/train/trivial_predictors.ts";
 
 export * from "./lib/report/mask_pictures.ts";

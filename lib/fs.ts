@@ -6,7 +6,8 @@ let serial = 0;
 
 /**
  * Writes a whole file or nothing: the content goes to a temporary name in the same folder, which is
- * created if needed, and is renamed onto `path` once it is complete.
+ * created if needed, and is renamed onto `path` once it is complete and on the disk. After a crash, of
+ * the program or of the machine, `path` has its old content or its new one.
  *
  * @throws {InputError} if the folder cannot be written to.
  */
@@ -33,15 +34,35 @@ export async function writeAtomic(
     {
       using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
       await write(file);
+      await file.sync();
     }
     await Deno.rename(temporary, path);
+    await syncFolder(dirname(path));
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     if (error instanceof InputError || error instanceof RangeError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new InputError(
-      `cannot write ${path} (${reason}): choose a folder that can be written to`,
+      `cannot write ${path} (${reason}): make room on the disk, or choose a folder that can be written to`,
     );
+  }
+}
+
+/** Brings a folder's names to the disk; Windows, which opens no folders, does so by itself. */
+async function syncFolder(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  using folder = await Deno.open(path);
+  await folder.sync();
+}
+
+/** Removes what writes that were killed have left in a folder, which may be missing. */
+export async function removeTemporaries(folder: string): Promise<void> {
+  try {
+    for await (const { name, isFile } of Deno.readDir(folder)) {
+      if (isFile && /\.\d+\.\d+\.tmp$/.test(name)) await Deno.remove(join(folder, name));
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

@@ -1,4 +1,4 @@
-import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
+import { xoroshiro128plus, xoroshiro128plusFromState } from "pure-rand/generator/xoroshiro128plus";
 import type { RandomGenerator } from "pure-rand/types/RandomGenerator";
 
 /**
@@ -26,7 +26,7 @@ function hash(text: string): number {
  */
 export class Random {
   readonly #seed: string;
-  readonly #generator: RandomGenerator;
+  #generator: RandomGenerator;
 
   /**
    * Starts a stream.
@@ -41,6 +41,16 @@ export class Random {
   /** A stream of its own, named `label`, that depends on this stream's seed but not on its use. */
   fork(label: string): Random {
     return new Random(`${this.#seed}/${label}`);
+  }
+
+  /** Where the stream stands: four words of 32 bits. */
+  get state(): readonly number[] {
+    return this.#generator.getState();
+  }
+
+  /** Goes on from where a stream stood. Forks still depend on the seed alone. */
+  restore(state: readonly number[]): void {
+    this.#generator = xoroshiro128plusFromState(state);
   }
 
   /** Uniform in [0, 1), with 32 random bits. */

@@ -127,6 +127,16 @@ export class LoraLinear extends Linear {
     this.#resetMagnitude();
   }
 
+  /** Dropout masks drawn so far; the next one depends on this number. */
+  get dropouts(): number {
+    return this.#dropouts;
+  }
+
+  /** Goes on as after so many masks. */
+  set dropouts(count: number) {
+    this.#dropouts = count;
+  }
+
   /** Whether the update is folded into the weight. */
   get merged(): boolean {
     return this.#merged;

@@ -17,6 +17,14 @@ export interface AdamOptions {
   readonly maxGradNorm?: number;
 }
 
+/** What {@linkcode Adam} keeps between steps, in host memory. */
+export interface AdamState {
+  /** Steps taken. */
+  readonly steps: number;
+  /** The moments of each parameter, in the parameters' order. */
+  readonly moments: readonly { readonly m: Float32Array; readonly v: Float32Array }[];
+}
+
 /** Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019), as PyTorch computes them. */
 export class Adam implements Disposable {
   readonly #parameters: readonly Tensor[];
@@ -77,6 +85,24 @@ export class Adam implements Disposable {
       return norm ? [norm] : [];
     });
     return norm;
+  }
+
+  /** Reads the moments back. */
+  async state(): Promise<AdamState> {
+    const read = async ({ m, v }: { m: Tensor; v: Tensor }) => {
+      const [first, second] = await Promise.all([m.data(), v.data()]);
+      return { m: first, v: second };
+    };
+    return { steps: this.#step, moments: await Promise.all(this.#moments.map(read)) };
+  }
+
+  /** Goes on from a state of as many parameters of the same shapes. */
+  restore({ steps, moments }: AdamState): void {
+    this.#step = steps;
+    this.#moments.forEach(({ m, v }, i) => {
+      m.write(moments[i].m);
+      v.write(moments[i].v);
+    });
   }
 
   /** Frees the moments. */

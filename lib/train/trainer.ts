@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { augment } from "../data/augment.ts";
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
 import {
@@ -11,9 +12,8 @@ import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import { LoraLinear } from "../nn/lora.ts";
 import { Random } from "../random.ts";
-import { addInPlace } from "../tensor/ops/arithmetic.ts";
 import { zeros } from "../tensor/ops/fill.ts";
-import { concat, reshape } from "../tensor/ops/movement.ts";
+import { reshape } from "../tensor/ops/movement.ts";
 import { sum } from "../tensor/ops/sum.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import { Scope } from "../tensor/scope.ts";
@@ -22,9 +22,14 @@ import { Adam } from "./optimizer.ts";
 import { promptedLoss } from "./prompted_loss.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import type { SliceModel } from "./slice_model.ts";
+import { StepLog } from "./step_log.ts";
+import { captureState, restoreState, type TrainingState } from "./training_state.ts";
 
 /** Batches between read-backs: each stalls the queue for about 10 ms under Deno. */
 const BATCHES_PER_SYNC = 8;
+
+/** Seconds of work that may be queued: a checkpoint has to wait for it. */
+const QUEUED_SECONDS = 1.5;
 
 /** How to train. */
 export interface FitOptions {
@@ -137,6 +142,21 @@ export interface FitCallbacks {
   readonly onEpoch?: (metrics: EpochMetrics, best: boolean) => void | Promise<void>;
 }
 
+/** How a training can be stopped and gone on with, losing no more than some steps. */
+export interface FitCheckpoints {
+  /** Goes on from this state instead of from the start. */
+  readonly from?: TrainingState | null;
+  /**
+   * Keeps a state: after every epoch, where `checkpointSeconds` have passed since the last one, and
+   * when `signal` asks to stop. Awaited.
+   */
+  readonly onCheckpoint?: (state: TrainingState) => void | Promise<void>;
+  /** Longest time between two states, as far as steps end in it. Default: epochs alone. */
+  readonly checkpointSeconds?: number;
+  /** Stops the training after the step under way, whose state is kept. */
+  readonly signal?: AbortSignal;
+}
+
 /** What training came to. */
 export interface FitResult {
   /** Every epoch that was trained, in order. */
@@ -150,18 +170,20 @@ export interface FitResult {
 /**
  * Trains whatever is trainable in a model by Dice + binary cross-entropy, and leaves the model with
  * the weights of the epoch that was best on the validation slices. The same seed, data and adapter
- * give the same numbers.
+ * give the same numbers, whether it went through at once or was stopped and gone on with.
  *
- * @throws {InputError} if there are no slices to train on or to choose the best epoch by, or the loss
- * is no longer a finite number.
+ * @throws {InputError} if there are no slices to train on or to choose the best epoch by, a loss or
+ * gradient is no longer a finite number, or `from` is another model's state.
  * @throws {Error} if nothing is trainable.
+ * @throws The reason of `signal`, once it was aborted and the state was kept.
  */
 export async function fit(
   model: SliceModel,
   data: FitData,
-  chosen: FitOptions & FitCallbacks,
+  chosen: FitOptions & FitCallbacks & FitCheckpoints,
 ): Promise<FitResult> {
   const options = { ...FIT_DEFAULTS, ...chosen };
+  const { from, signal, checkpointSeconds = Infinity } = chosen;
   for (const part of ["train", "validation"] as const) {
     if (data[part].length === 0) {
       throw new InputError(`there are no slices for ${part}: give a data set with more patients`);
@@ -181,27 +203,63 @@ export async function fit(
   const batchesPerStep = options.gradientAccumulationSteps;
   const stepsPerEpoch = Math.ceil(planBatches(data.train, options).length / batchesPerStep);
   const totalSteps = options.epochs * stepsPerEpoch;
-  const epochs: EpochMetrics[] = [];
-  let best = { epoch: 0, dice: -1, weights: [] as Float32Array[] };
-  let step = 0;
-  let batches = 0;
+  const epochs: EpochMetrics[] = [...from?.position.epochs ?? []];
+  let best = { epoch: 0, dice: -1, ...from?.position.best };
+  let bestWeights = from ? restoreState({ sam: model.sam, optimizer }, from) : [];
+  let step = from?.position.step ?? 0;
+  let lastCheckpoint = performance.now();
+  const checkpoint = async (
+    position: Omit<TrainingState["position"], "dropouts" | "epochs" | "best">,
+  ) => {
+    if (options.onCheckpoint) {
+      const trained = { sam: model.sam, optimizer, bestWeights };
+      await options.onCheckpoint(await captureState(trained, { ...position, epochs, best }));
+    }
+    lastCheckpoint = performance.now();
+  };
+  const isOver = (epoch: number) =>
+    epoch > options.epochs || (best.epoch > 0 && epoch - 1 - best.epoch >= options.patience);
 
-  for (let epoch = 1; epoch <= options.epochs; epoch++) {
+  for (let epoch = from?.position.epoch ?? 1; !isOver(epoch); epoch++) {
+    const begun = from?.position.epoch === epoch ? from.position : undefined;
     const order = random.fork(`epoch ${epoch}`);
     const plan = planBatches(data.train, {
       batchSize: options.batchSize,
       random: order.fork("order"),
     });
-    const start = performance.now();
-    // Sums of loss and Dice over the epoch's slices stay on the device until they are read.
-    using totals = zeros(gpu, [2]).keep();
-    let done = 0;
-    let batch = 0;
-    let learningRate = 0;
-    let mean = { loss: 0, dice: 0 };
+    if (begun) order.restore(begun.random);
+    let batch = begun?.batch ?? 0;
+    let done = plan.slice(0, batch).reduce((sum, slices) => sum + slices.length, 0);
+    let learningRate = begun?.learningRate ?? 0;
+    const sums = { loss: 0, dice: 0, ...begun?.sums };
+    const start = performance.now() - 1000 * (begun?.seconds ?? 0);
+    let seconds = begun?.seconds ?? 0;
+    // Loss, Dice and gradient norm of each batch stay on the device until they are read.
+    using log = new StepLog();
+    const readLog = async () => {
+      for (const { step, loss, dice, norm } of await log.read()) {
+        requireFinite({ loss, norm }, step, options.learningRate);
+        sums.loss += loss;
+        sums.dice += dice;
+      }
+    };
+    const keep = async () => {
+      await readLog();
+      const { state } = order;
+      await checkpoint({ epoch, batch, step, sums, seconds, learningRate, random: state });
+    };
+    let queued = 0;
+    let queuedSince = performance.now();
+    let secondsPerBatch = Infinity;
+    const wait = async (work: Promise<void>) => {
+      await work;
+      if (queued > 0) secondsPerBatch = (performance.now() - queuedSince) / 1000 / queued;
+      queued = 0;
+      queuedSince = performance.now();
+    };
     {
       using _ = trainingMode(model);
-      for await (const slices of loadBatches(data.reader, plan)) {
+      for await (const slices of loadBatches(data.reader, plan.slice(batch))) {
         const samples = slices.map((slice) => augment(slice, order, { horizontal: options.flip }));
         const kind = drawKind(options.prompt, order);
         const prompts = samples.map(({ slice: { mask, ref: { width, height } } }) =>
@@ -222,35 +280,48 @@ export async function fit(
             share: slices.length / slicesOfStep,
           });
           loss.backward();
-          if (lastOfStep) optimizer.step(learningRate);
+          const norm = lastOfStep ? optimizer.step(learningRate)! : zeros(gpu, []);
           const dice = sum(scores);
-          const sums = [reshape(scale(loss.detach(), slicesOfStep), [1]), reshape(dice, [1])];
-          addInPlace(totals, concat(sums, 0));
+          const lossSum = scale(loss.detach(), slicesOfStep);
+          log.add(step + 1, [reshape(lossSum, [1]), reshape(dice, [1]), reshape(norm, [1])]);
         }
         await model.settle();
         if (lastOfStep) step++;
+        queued++;
         done += slices.length;
-        if (++batches % BATCHES_PER_SYNC === 0 || done === data.train.length) {
-          const [loss, dice] = await totals.data();
-          requireFinite(loss, step, options.learningRate);
-          mean = { loss: loss / done, dice: dice / done };
+        const batches = (epoch - 1) * plan.length + batch;
+        if (batches % BATCHES_PER_SYNC === 0 || done === data.train.length) {
+          await wait(readLog());
+          const mean = { loss: sums.loss / done, dice: sums.dice / done };
           options.onProgress?.({ epoch, done, total: data.train.length, ...mean });
+        } else if (queued * secondsPerBatch > QUEUED_SECONDS) {
+          await wait(gpu.finish());
         }
+        seconds = (performance.now() - start) / 1000;
+        await setImmediate(); // signals are heard between turns of the event loop only
+        if (!lastOfStep) continue; // gradients are no part of a state
+        const due = performance.now() - lastCheckpoint >= 1000 * checkpointSeconds;
+        if (due || signal?.aborted) await keep();
+        signal?.throwIfAborted();
       }
     }
-    const seconds = (performance.now() - start) / 1000;
 
     const validation = await evaluate(model, { reader: data.reader, refs: data.validation }, {
       prompts: [options.validationPrompt],
       seed: options.seed,
       batchSize: options.batchSize,
+      onProgress: () => signal?.throwIfAborted(),
+    }).catch(async (error) => {
+      if (signal?.aborted) await keep();
+      throw error;
     });
-    requireFinite(validation.losses[options.validationPrompt]!, step, options.learningRate);
+    const validationLoss = validation.losses[options.validationPrompt]!;
+    requireFinite({ loss: validationLoss, norm: 0 }, step, options.learningRate);
     const metrics: EpochMetrics = {
       epoch,
-      trainLoss: mean.loss,
-      trainDice: mean.dice,
-      validationLoss: validation.losses[options.validationPrompt]!,
+      trainLoss: sums.loss / done,
+      trainDice: sums.dice / done,
+      validationLoss,
       validationDice: meanDice(validation, options.validationPrompt),
       learningRate,
       steps: stepsPerEpoch,
@@ -259,13 +330,22 @@ export async function fit(
     epochs.push(metrics);
     const improved = metrics.validationDice > best.dice;
     if (improved) {
-      const weights = await Promise.all(parameters.map(([, tensor]) => tensor.data()));
-      best = { epoch, dice: metrics.validationDice, weights };
+      bestWeights = await Promise.all(parameters.map(([, tensor]) => tensor.data()));
+      best = { epoch, dice: metrics.validationDice };
     }
+    await checkpoint({
+      epoch: epoch + 1,
+      batch: 0,
+      step,
+      sums: { loss: 0, dice: 0 },
+      seconds: 0,
+      learningRate,
+      random: random.fork(`epoch ${epoch + 1}`).state,
+    });
     await options.onEpoch?.(metrics, improved);
-    if (epoch - best.epoch >= options.patience) break;
+    signal?.throwIfAborted();
   }
-  parameters.forEach(([, tensor], i) => tensor.write(best.weights[i]));
+  parameters.forEach(([, tensor], i) => tensor.write(bestWeights[i]));
   return {
     epochs,
     bestEpoch: best.epoch,
@@ -273,11 +353,16 @@ export async function fit(
   };
 }
 
-/** Stops a training whose loss has left the numbers. */
-function requireFinite(loss: number, step: number, learningRate: number): void {
-  if (Number.isFinite(loss)) return;
+/** Stops a training whose loss or gradients have left the numbers. */
+function requireFinite(
+  { loss, norm }: { loss: number; norm: number },
+  step: number,
+  learningRate: number,
+): void {
+  if (Number.isFinite(loss) && Number.isFinite(norm)) return;
+  const what = Number.isFinite(loss) ? "gradient" : "loss";
   throw new InputError(
-    `the loss is not finite after step ${step}: lower the learning rate (${learningRate})`,
+    `the ${what} is not finite after step ${step}: lower the learning rate (${learningRate})`,
   );
 }
 
