@@ -53,6 +53,34 @@ async function describeFile(path: string): Promise<string> {
   return `${basename(path)} (sha256 ${hash.digest("hex")})`;
 }
 
+/**
+ * Says which code computes: the version and a hash of every source file, so that a change of one line
+ * is seen whether or not it is committed.
+ */
+export async function codeVersion(): Promise<string> {
+  const root = join(import.meta.dirname!, "..", "..");
+  const hash = createHash("sha256");
+  const files: string[] = ["deno.json"];
+  for (const folder of ["kernels", "lib", "experiments"]) {
+    files.push(...await sources(join(root, folder), folder));
+  }
+  for (const file of files.sort()) {
+    hash.update(file).update(await Deno.readFile(join(root, file)));
+  }
+  return `${metadata.version} (sources ${hash.digest("hex").slice(0, 16)})`;
+}
+
+/** The TypeScript files of a folder and its folders, named from its parent. */
+async function sources(folder: string, name: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${name}/${entry.name}`;
+    if (entry.isDirectory) found.push(...await sources(join(folder, entry.name), path));
+    else if (entry.name.endsWith(".ts")) found.push(path);
+  }
+  return found;
+}
+
 /** The commit that HEAD names, read from the checkout's files. */
 async function commit(): Promise<string | null> {
   try {

@@ -19,6 +19,16 @@ export interface Options {
   readonly sample: string | null;
   /** The WebGPU implementation. */
   readonly webgpu: WebgpuName;
+  /** Folder of a study to go on with; null to begin one. */
+  readonly resume: string | null;
+  /** Whether to go on although something differs from what the study was begun with. */
+  readonly force: boolean;
+  /** Minutes between checkpoints within an epoch. */
+  readonly checkpointMinutes: number | null;
+  /** Values of the config that the command line names. */
+  readonly given: Partial<Config>;
+  /** The ranks that the command line names. */
+  readonly givenRanks: readonly number[] | null;
   /** Arguments that are not options. */
   readonly positional: readonly string[];
   /** Whether `--help` was given. */
@@ -110,10 +120,18 @@ const otherOptions = [
   ["ranks", "A,B", "ranks of the LoRA experiments"],
   ["seeds", "A,B", "train with each of these seeds, on the split of the first"],
   ["out", "DIR", "folder for the results (default: a new one under results/)"],
+  ["resume", "DIR", "go on with the study in this folder, with its own options"],
+  ["force", "", "go on although code, weights, data or options are not those it began with"],
+  ["checkpoint-minutes", "N", "minutes between checkpoints within an epoch (default 5)"],
   ["sample", "ID", "case or slice whose masks are drawn"],
   ["webgpu", "NAME", "deno (the default) or dawn: Chromium's, from npm; needs --allow-ffi"],
   ["help", "", "print this"],
 ] as const;
+
+/** The option that sets a value of the config. */
+export function optionOf(field: string): string {
+  return `--${configOptions.find(([, name]) => name === field)?.[0] ?? field}`;
+}
 
 /** The text of `--help`. */
 export function helpText(usage: string): string {
@@ -134,7 +152,7 @@ export function helpText(usage: string): string {
 export function parseOptions(args: readonly string[]): Options {
   const known = [...otherOptions.map(([name]) => name), ...configOptions.map(([name]) => name)];
   const flags = configOptions.filter(([, , parse]) => parse === flag).map(([name]) => name);
-  const boolean = ["help", ...flags];
+  const boolean = ["help", "force", ...flags];
   const parsed = parseArgs([...args], {
     string: known.filter((name) => !boolean.includes(name)),
     boolean,
@@ -156,11 +174,28 @@ export function parseOptions(args: readonly string[]): Options {
       `there is no preset "${presetName}": choose ${Object.keys(presets).join(", ")}`,
     );
   }
+  for (const name of ["out", "preset", "sample"]) {
+    if (value("resume") !== undefined && value(name) !== undefined) {
+      throw new InputError(`--${name} does not go with --resume: a study keeps its own`);
+    }
+  }
+  if (parsed.force && value("resume") === undefined) {
+    throw new InputError("--force goes with --resume: leave it out");
+  }
+  const minutes = value("checkpoint-minutes");
+  const checkpointMinutes = minutes === undefined
+    ? null
+    : number(minutes, "checkpoint-minutes") as number;
+  if (checkpointMinutes !== null && checkpointMinutes < 0) {
+    throw new InputError(`--checkpoint-minutes cannot be ${minutes}: give a number from 0 on`);
+  }
   const config: Record<string, unknown> = { ...preset.config };
+  const fields: (keyof Config)[] = [];
   for (const [name, field, parse] of configOptions) {
     const given = value(name);
     if (given === undefined || (parse === flag && !parsed[name])) continue;
     config[field] = parse(given, name);
+    fields.push(field);
     try {
       parseConfig(config, "");
     } catch (error) {
@@ -181,17 +216,23 @@ export function parseOptions(args: readonly string[]): Options {
     throw new InputError(`--ranks ${ranks.join(",")} names a rank twice: name each once`);
   }
   const seeds = value("seeds") === undefined ? null : numbers(value("seeds")!, "seeds") as number[];
-  const sound = (seed: number) => Number.isInteger(seed) && seed >= 0;
-  if (seeds && !(seeds.every(sound) && new Set(seeds).size === seeds.length)) {
+  const isSeed = (seed: number) => Number.isInteger(seed) && seed >= 0;
+  if (seeds && !(seeds.every(isSeed) && new Set(seeds).size === seeds.length)) {
     throw new InputError(`--seeds cannot be ${value("seeds")}: give whole numbers, each once`);
   }
   if (config.fold !== null && config.folds === null) {
     throw new InputError("--fold goes with --folds: say how many folds there are");
   }
+  const sound = parseConfig(config, "the command line");
   return {
-    config: parseConfig(config, "the command line"),
+    config: sound,
     ranks,
     seeds,
+    resume: value("resume") ?? null,
+    force: parsed.force as boolean,
+    checkpointMinutes,
+    given: Object.fromEntries(fields.map((field) => [field, sound[field]])),
+    givenRanks: value("ranks") === undefined ? null : ranks,
     out: value("out") ?? null,
     sample: value("sample") ?? null,
     webgpu: readWebgpuName(value("webgpu") ?? "deno"),
@@ -261,7 +302,7 @@ export function parseEvaluateOptions(given: readonly string[]): EvaluateOptions 
  * The arguments have been parsed before, so that an option's value follows it or its equals sign.
  */
 export function commandLine(task: string, args: readonly string[]): string {
-  const paths = ["--data", "--weights", "--out"];
+  const paths = ["--data", "--weights", "--out", "--resume"];
   const shown = args.map((argument, i) => {
     const [name, ...value] = argument.split("=");
     if (value.length > 0 && paths.includes(name)) return `${name}=${basename(value.join("="))}`;

@@ -15,6 +15,11 @@ export async function runAlone(experiment: Experiment, args: readonly string[]):
         `unexpected argument ${options.positional[0]}: --help lists the options`,
       );
     }
+    if (options.resume !== null) {
+      throw new InputError(
+        `a study goes on with all its runs: ./run experiments --resume ${options.resume}`,
+      );
+    }
     await runStudies([experiment], { options, command: commandLine(`experiment ${name}`, args) });
   });
 }

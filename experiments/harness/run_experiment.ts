@@ -1,11 +1,16 @@
 import { basename, join } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
-import { writeFileAtomic } from "../../lib/fs.ts";
+import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { Progress } from "../../lib/report/progress.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
+import {
+  readCheckpoint,
+  removeCheckpoints,
+  writeCheckpoint,
+} from "../../lib/train/checkpoint_file.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import { dice as diceOf, type Score } from "../../lib/train/metrics.ts";
 import { type ProtocolResult, runProtocol } from "../../lib/train/protocol.ts";
@@ -16,8 +21,10 @@ import { saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
 import type { Environment } from "./environment.ts";
+import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
+import { CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 
 /** The prompts that a run's closing line names; the first is the study's. */
 export const HEADLINE_PROMPTS: readonly PromptKind[] = [
@@ -61,6 +68,14 @@ export interface StudyContext {
   /** The slice whose masks are drawn. */
   readonly sample: SliceRef;
   readonly log: (line: string) => void;
+  /** Where the runs' folders lie. */
+  readonly folder: StudyFolder;
+  /** Asks a training to stop. */
+  readonly interruption: Interruption;
+  /** Seconds between checkpoints within an epoch. */
+  readonly checkpointSeconds: number;
+  /** Called once there is something to go on with. */
+  readonly onKept: () => void;
 }
 
 /** Means of what the protocol found. */
@@ -82,17 +97,37 @@ export function listJson(items: readonly unknown[]): string {
   return `[\n${items.map((item) => JSON.stringify(item, round)).join(",\n")}\n]\n`;
 }
 
-/** Trains (if there is something to train) and scores one experiment, and writes its run folder. */
+/** A run's file, beside its checkpoints, that says that it is finished and what came of it. */
+const FINISHED = join(CHECKPOINT_FOLDER, "finished.json");
+
+/**
+ * Trains (if there is something to train) and scores one experiment, and writes its run folder. A run
+ * that was finished before is read, one that was stopped goes on from its last checkpoint.
+ */
 export async function runExperiment(
   experiment: Experiment,
-  options: { config: Config; folder: string; context: StudyContext },
+  options: { config: Config; context: StudyContext },
 ): Promise<FinishedRun> {
-  const { config, folder, context } = options;
-  const { gpu, data, log } = context;
+  const { config, context } = options;
+  const { gpu, data, log, interruption } = context;
   const name = displayName(experiment);
+  const folder = join(context.folder.path, experiment.name);
+  const checkpoints = join(folder, CHECKPOINT_FOLDER);
+  const write = (file: string, content: string) =>
+    context.folder.write(join(experiment.name, file), content);
   const writeJson = (file: string, value: unknown) =>
-    writeFileAtomic(join(folder, file), JSON.stringify(value, null, 2) + "\n");
+    write(file, JSON.stringify(value, null, 2) + "\n");
+  const writeMetrics = (epochs: readonly EpochMetrics[]) =>
+    write("metrics.jsonl", epochs.map((line) => JSON.stringify(line) + "\n").join(""));
 
+  const finished = await readFinished(folder);
+  if (finished) {
+    context.onKept();
+    log(`${name}: finished before\n`);
+    return finished;
+  }
+  const found = await readCheckpoint(checkpoints);
+  found?.damaged.forEach(log);
   await writeJson("config.json", {
     experiment,
     // Paths of this machine are nobody else's: their last part names the data and the weights.
@@ -103,14 +138,20 @@ export async function runExperiment(
       crop: data.slices.crop,
     },
   });
-  await writeJson("environment.json", context.environment);
+  if (!found) await writeJson("environment.json", context.environment);
   await writeJson("split.json", data.split);
 
   const sam = await buildModel(gpu, { experiment, config });
   try {
     using model = sliceModel(sam, config);
     const trainable = sam.trainableParameters();
-    const metrics: EpochMetrics[] = [];
+    const metrics: EpochMetrics[] = [...found?.state.position.epochs ?? []];
+    if (found) {
+      const { epoch, step } = found.state.position;
+      context.onKept();
+      log(`${name}: going on after step ${step}, in epoch ${Math.min(epoch, config.epochs)}`);
+      if (metrics.length > 0) await writeMetrics(metrics);
+    }
     let summary: Omit<RunSummary, keyof Scores> = {
       experiment,
       trainableParameters: trainable.reduce((sum, [, tensor]) => sum + tensor.size, 0),
@@ -122,16 +163,21 @@ export async function runExperiment(
           label: `${name} epoch ${epoch}/${config.epochs}`,
           total: data.parts.train.length,
         });
-      let progress = start(1);
-      const result = await fit(model, { reader: data.slices, ...data.parts }, {
+      let progress = start(found?.state.position.epoch ?? 1);
+      const training: Parameters<typeof fit>[2] = {
         ...config,
+        from: found?.state,
+        checkpointSeconds: context.checkpointSeconds,
+        signal: interruption.signal,
+        onCheckpoint: async (state) => {
+          await context.folder.check();
+          await writeCheckpoint(checkpoints, state);
+          context.onKept();
+        },
         onProgress: (update) => progress.update(update),
         onEpoch: async (epoch, best) => {
           metrics.push(epoch);
-          await writeFileAtomic(
-            join(folder, "metrics.jsonl"),
-            metrics.map((line) => JSON.stringify(line) + "\n").join(""),
-          );
+          await writeMetrics(metrics);
           progress.finish(
             `${name} epoch ${epoch.epoch}/${config.epochs}: loss ${epoch.trainLoss.toFixed(3)}, ` +
               `validation loss ${epoch.validationLoss.toFixed(3)}, ` +
@@ -140,7 +186,10 @@ export async function runExperiment(
           );
           progress = start(epoch.epoch + 1);
         },
-      });
+      };
+      const result = await interruption.saving(() =>
+        fit(model, { reader: data.slices, ...data.parts }, training)
+      );
       const trainSeconds = metrics.reduce((sum, { seconds }) => sum + seconds, 0);
       // The first step compiles kernels and fills caches: the median epoch is what a step costs.
       const perStep = metrics.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
@@ -152,6 +201,7 @@ export async function runExperiment(
         stoppedEarly: result.stoppedEarly,
       };
       const adapter = await collectAdapter(sam, loraOptions(experiment, config));
+      await context.folder.check();
       await saveAdapter(join(folder, "adapter"), adapter);
     }
 
@@ -169,15 +219,40 @@ export async function runExperiment(
         HEADLINE_PROMPTS.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`).join(", ")
       }`,
     );
-    await writeFileAtomic(join(folder, "scores.json"), listJson(result.slices));
-    await writeFileAtomic(join(folder, "cases.json"), listJson(result.cases));
+    await write("scores.json", listJson(result.slices));
+    await write("cases.json", listJson(result.cases));
     const sample = await predict(model, context, dataSeed(config));
     await writeJson("summary.json", scored);
+    const run = { summary: scored, metrics, sample };
+    await writeJson(FINISHED, { ...run, sample: { ...sample, mask: sample.mask.toBase64() } });
+    await removeCheckpoints(checkpoints);
+    context.onKept();
     log("");
-    return { summary: scored, metrics, sample };
+    return run;
   } finally {
     sam.dispose();
     gpu.trim();
+  }
+}
+
+/**
+ * What came of a run that is finished; null if it is not.
+ *
+ * @throws {InputError} if the file that says so is damaged.
+ */
+async function readFinished(folder: string): Promise<FinishedRun | null> {
+  const path = join(folder, FINISHED);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch {
+    return null;
+  }
+  try {
+    const { summary, metrics, sample } = JSON.parse(text);
+    return { summary, metrics, sample: { ...sample, mask: Uint8Array.fromBase64(sample.mask) } };
+  } catch {
+    throw new InputError(`${path} is damaged: remove ${folder} to make this run again`);
   }
 }
 

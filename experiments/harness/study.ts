@@ -1,8 +1,8 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { InputError } from "../../lib/errors.ts";
-import { writeFileAtomic } from "../../lib/fs.ts";
+import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { maskPicture } from "../../lib/report/mask_pictures.ts";
 import { lossCurves } from "../../lib/report/plots.ts";
 import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
@@ -10,10 +10,11 @@ import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import type { ProtocolResult } from "../../lib/train/protocol.ts";
 import { scoreTrivialPredictors } from "../../lib/train/trivial_predictors.ts";
 import { compareRuns, testsOf } from "./comparisons.ts";
-import { dataSeed, displayName, type Experiment } from "./config.ts";
-import { describeAdapter, describeEnvironment } from "./environment.ts";
+import { type Config, dataSeed, displayName, type Experiment, loraExperiment } from "./config.ts";
+import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
+import { Interruption } from "./interruption.ts";
 import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
-import type { Options } from "./options.ts";
+import { optionOf, type Options } from "./options.ts";
 import {
   type FinishedRun,
   HEADLINE_PROMPTS,
@@ -22,6 +23,13 @@ import {
   type Scores,
   summarizeScores,
 } from "./run_experiment.ts";
+import {
+  CHECKPOINT_FOLDER,
+  requireEmpty,
+  StudyFolder,
+  type StudyRecord,
+  unusable,
+} from "./study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
 import { openGpu } from "./webgpu.ts";
 
@@ -30,7 +38,9 @@ export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
 
 /**
  * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
- * as `table.md` and `table.json`, its tests as `statistics.json`, the trivial predictors' scores as `trivial.json`, loss curves and the sample's masks.
+ * as `table.md` and `table.json`, its tests as `statistics.json`, the trivial predictors' scores as
+ * `trivial.json`, loss curves and the sample's masks. What is stopped on the way can be gone on with:
+ * see {@linkcode resumeStudy}.
  *
  * @returns the results folder.
  * @throws {InputError} if data, options or the results folder cannot be used.
@@ -40,46 +50,269 @@ export async function runStudy(
   { options, command }: { options: Options; command: string },
 ): Promise<string> {
   const { config } = options;
-  const log = (line: string) => console.log(line);
   if (options.out !== null) await requireNew(options.out);
+  using interruption = new Interruption();
   using gpu = await openGpu(options.webgpu);
   log(describeAdapter(gpu.info));
-
   const data = await openStudyData(config, log);
   const sample = chooseSample(data, options.sample);
-  // An option that fits no model is found out now, not when its experiment's turn comes.
+  await tryModels(gpu, { experiments, config });
+  const path = options.out ?? join("results", `${data.name}-${stamp(new Date())}`);
+  if (options.out === null) await requireNew(path);
+  const record: StudyRecord = {
+    experiments: [...experiments],
+    config: {
+      ...config,
+      data: config.data && resolve(config.data),
+      weights: config.weights && resolve(config.weights),
+    },
+    sample: sample.id,
+    command,
+    checkpointMinutes: options.checkpointMinutes ?? CHECKPOINT_MINUTES,
+    ...await present(gpu, { config, data, command }),
+  };
+  using folder = await StudyFolder.create(path);
+  await folder.writeRecord(record);
+  interruption.hint = goOn(path);
+  log(`Results: ${path}\n`);
+  await finishStudy(record, { folder, gpu, data, interruption, kept: false });
+  return path;
+}
+
+/**
+ * Goes on with a study that was stopped: finished runs are kept, the run under way goes on from its
+ * last checkpoint, and what comes of it is what would have come without the stop.
+ *
+ * @returns the results folder.
+ * @throws {InputError} if the folder is not that of a study or is in use, or, without `--force`, if
+ * options, code, weights or data are not those it began with.
+ */
+export async function resumeStudy(options: Options): Promise<string> {
+  const path = options.resume!;
+  using interruption = new Interruption();
+  using folder = await StudyFolder.open(path);
+  const begun = await folder.readRecord();
+  if (begun === null) {
+    await folder.finish();
+    log(`${path} is whole: nothing is left to do.`);
+    return path;
+  }
+  interruption.hint = goOn(path);
+  const config = { ...begun.config, ...options.given };
+  const experiments = options.givenRanks === null
+    ? begun.experiments
+    : withRanks(begun.experiments, options.givenRanks);
+  const differences = [
+    ...experiments.some(({ name }, i) => begun.experiments[i]?.name !== name) ||
+        experiments.length < begun.experiments.length
+      ? [`--ranks ${options.givenRanks}`]
+      : [],
+    ...optionDifferences(begun.config, config),
+  ];
+  refuse(path, { differences, force: options.force });
+
+  using gpu = await openGpu(options.webgpu);
+  log(describeAdapter(gpu.info));
+  const data = await openStudyData(config, log);
+  const now = await present(gpu, { config, data, command: begun.command });
+  refuse(path, { differences: presentDifferences(begun, now), force: options.force });
+  if (now.machine !== begun.machine) {
+    log(`The study began on ${begun.machine}: on another device the last bits may differ.`);
+  }
+  const record: StudyRecord = {
+    ...begun,
+    ...now,
+    experiments,
+    config,
+    checkpointMinutes: options.checkpointMinutes ?? begun.checkpointMinutes,
+  };
+  await folder.writeRecord(record);
+  log(`Going on with ${path}\n`);
+  await finishStudy(record, { folder, gpu, data, interruption, kept: true });
+  return path;
+}
+
+/** Minutes between checkpoints within an epoch, unless the command line says otherwise. */
+const CHECKPOINT_MINUTES = 5;
+
+const log = (line: string) => console.log(line);
+
+/** The part of a record that is found out, not chosen. */
+type Present = Pick<StudyRecord, "code" | "weights" | "data" | "machine">;
+
+/** How to go on with a study, for the end of a sentence. */
+function goOn(path: string): string {
+  return `; what is done is kept: ./run experiments --resume ${path} goes on`;
+}
+
+/** Finds out, before anything is trained, whether an option fits no model. */
+async function tryModels(
+  gpu: Gpu,
+  { experiments, config }: { experiments: readonly Experiment[]; config: Config },
+): Promise<void> {
   for (const experiment of experiments) {
     (await buildModel(gpu, { experiment, config })).dispose();
   }
-  const date = new Date();
-  const folder = options.out ?? join("results", `${data.name}-${stamp(date)}`);
-  if (options.out === null) await requireNew(folder);
+}
+
+/** The same rows with other ranks. */
+function withRanks(
+  experiments: readonly Experiment[],
+  ranks: readonly number[],
+): StudyRecord["experiments"] {
+  return [...experiments.filter(({ kind }) => kind !== "lora"), ...ranks.map(loraExperiment)];
+}
+
+/** Options that change no number: paths, of which the content is compared, and budgets. */
+const FREE = ["data", "weights", "cacheMemory", "cacheDisk"];
+
+/** The options whose values are not those of the record. */
+function optionDifferences(begun: Config, now: Config): string[] {
+  return Object.keys(now).flatMap((field) => {
+    if (FREE.includes(field)) return [];
+    const [before, after] = [begun, now].map((config) => JSON.stringify(config[field as never]));
+    return before === after ? [] : [`${optionOf(field)} ${after} instead of ${before}`];
+  });
+}
+
+/** What the study would be computed from now. */
+async function present(
+  gpu: Gpu,
+  { config, data, command }: { config: Config; data: StudyData; command: string },
+): Promise<Present> {
+  const weights = await weightsFile(config);
+  const environment = await describeEnvironment(gpu.info, { command, weights });
+  return {
+    code: await codeVersion(),
+    weights: environment.weights,
+    data: Object.fromEntries(data.slices.fingerprints),
+    machine: `${gpu.info.name}, ${gpu.info.driver}, Deno ${environment.deno}`,
+  };
+}
+
+/** What differs between the beginning of a study and now, by name. */
+function presentDifferences(begun: StudyRecord, now: Present): string[] {
+  const hash = (weights: string) => /sha256 [0-9a-f]+/.exec(weights)?.[0] ?? weights;
+  const differences: string[] = [];
+  if (begun.code !== now.code) differences.push(`the code ${now.code} instead of ${begun.code}`);
+  if (hash(begun.weights) !== hash(now.weights)) {
+    differences.push(`the weights ${now.weights} instead of ${begun.weights}`);
+  }
+  const cases = [...new Set([...Object.keys(begun.data), ...Object.keys(now.data)])].sort();
+  const changed = cases.filter((id) => begun.data[id] !== now.data[id]);
+  if (changed.length > 0) {
+    const [first] = changed;
+    const how = !begun.data[first] ? "is new" : !now.data[first] ? "is missing" : "has changed";
+    const more = changed.length > 1 ? ` and ${changed.length - 1} more differ` : "";
+    differences.push(`the data set, of which ${first} ${how}${more}`);
+  }
+  return differences;
+}
+
+/** Refuses to go on with something else than what was begun, naming the first difference. */
+function refuse(path: string, found: { differences: readonly string[]; force: boolean }): void {
+  const { differences: [first, ...others], force } = found;
+  if (first === undefined || force) return;
+  const more = others.length > 0 ? ` (and ${others.length} more)` : "";
+  throw new InputError(
+    `${path} was begun with something else than ${first}${more}: go on with what it was begun with, or give --force`,
+  );
+}
+
+/** What a study is worked on with. */
+interface StudyTools {
+  readonly folder: StudyFolder;
+  readonly gpu: Gpu;
+  readonly data: StudyData;
+  readonly interruption: Interruption;
+  /** Whether the folder holds something to go on with. */
+  kept: boolean;
+}
+
+/** Runs what is left of a study, and writes the comparison. */
+async function finishStudy(record: StudyRecord, tools: StudyTools): Promise<void> {
+  const { folder, gpu, data, interruption } = tools;
+  const { config, command, experiments } = record;
+  const sample = chooseSample(data, record.sample);
   const environment = await describeEnvironment(gpu.info, {
     command,
     weights: await weightsFile(config),
   });
-  const context = { gpu, data, environment, sample, log };
-  log(`Results: ${folder}\n`);
-
+  const checkpointSeconds = 60 * record.checkpointMinutes;
+  const context = {
+    gpu,
+    data,
+    environment,
+    sample,
+    log,
+    folder,
+    interruption,
+    checkpointSeconds,
+    onKept: () => void (tools.kept = true),
+  };
   const runs: FinishedRun[] = [];
   for (const experiment of experiments) {
-    const own = join(folder, experiment.name);
     try {
-      runs.push(await runExperiment(experiment, { config, folder: own, context }));
+      runs.push(await runExperiment(experiment, { config, context }));
     } catch (error) {
-      // Finished runs stay; one that cannot be finished leaves nothing that looks like a result.
-      await Deno.remove(runs.length > 0 ? own : folder, { recursive: true }).catch(() => {});
-      throw error;
+      throw await endOfRun(error, { ...tools, run: experiment.name });
     }
   }
 
-  const statistics = await compareRuns(folder, experiments);
-  await writeFileAtomic(
-    join(folder, "statistics.json"),
-    JSON.stringify(statistics, null, 2) + "\n",
-  );
+  try {
+    await writeComparison(runs, { record, tools, sample });
+    await folder.finish();
+  } catch (error) {
+    throw await endOfRun(error, tools);
+  }
+}
+
+/**
+ * What to say when a run ends before its time. What was done is kept; what has come to nothing yet
+ * leaves nothing that looks like a result.
+ */
+async function endOfRun(
+  error: unknown,
+  { folder, gpu, kept, run }: StudyTools & { run?: string },
+): Promise<unknown> {
+  const lost = await Promise.race([
+    gpu.device.lost,
+    new Promise<null>((done) => setTimeout(done, LOSS_MILLISECONDS, null)),
+  ]);
+  if (!lost && !(error instanceof InputError)) return error;
+  if (!kept) {
+    await Deno.remove(folder.path, { recursive: true }).catch(() => {});
+  } else if (run !== undefined && !await hasState(join(folder.path, run))) {
+    await Deno.remove(join(folder.path, run), { recursive: true }).catch(() => {});
+  }
+  const here = await folder.check().then(() => true, () => false);
+  const hint = kept && here ? goOn(folder.path) : "";
+  const what = lost
+    ? `the GPU device was lost (${lost.message || "no reason given"})`
+    : (error as Error).message;
+  return new InputError(hint === "" && lost ? `${what}: start the study again` : what + hint);
+}
+
+/** Milliseconds in which the loss of a device is told after it made something else fail. */
+const LOSS_MILLISECONDS = 200;
+
+/** Whether a run can be gone on with, or is finished. */
+async function hasState(run: string): Promise<boolean> {
+  return await Deno.stat(join(run, CHECKPOINT_FOLDER)).then(() => true, () => false);
+}
+
+/** Writes table, curves and masks. */
+async function writeComparison(
+  runs: readonly FinishedRun[],
+  { record, tools, sample }: { record: StudyRecord; tools: StudyTools; sample: SliceRef },
+): Promise<void> {
+  const { folder, gpu, data } = tools;
+  const { config, command } = record;
+  await folder.check();
+  const statistics = await compareRuns(folder.path, record.experiments);
+  await folder.write("statistics.json", JSON.stringify(statistics, null, 2) + "\n");
   const trivial = await trivialScores(data, dataSeed(config));
-  await writeFileAtomic(join(folder, "trivial.json"), trivial.json);
+  await folder.write("trivial.json", trivial.json);
   const tests = testsOf(statistics, PRIMARY_PROMPT);
   const rows = [
     ...runs.map(comparisonRow).map((row) => ({ ...row, tests: tests.get(row.model) })),
@@ -98,18 +331,16 @@ export async function runStudy(
     scoredOn: "test",
     primaryPrompt: PRIMARY_PROMPT,
   });
-  await writeTable(folder, table);
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
     name: displayName(run.summary.experiment),
     metrics: [...run.metrics],
   }));
   if (curves.length > 0) {
-    const svg = lossCurves(curves, { simulated: data.simulated });
-    await writeFileAtomic(join(folder, "loss_curves.svg"), svg);
+    await folder.write("loss_curves.svg", lossCurves(curves, { simulated: data.simulated }));
   }
-  await writeFileAtomic(join(folder, "masks.png"), await drawSample(runs, data, sample));
+  await folder.write("masks.png", await drawSample(runs, data, sample));
+  await writeTable(folder.path, table);
   log(tableText(table));
-  return folder;
 }
 
 function comparisonRow({ summary }: FinishedRun): ComparisonRow {
@@ -199,22 +430,9 @@ async function drawSample(
 
 /** Refuses a results folder that holds something, or that cannot be made; makes nothing. */
 async function requireNew(folder: string): Promise<void> {
-  const unusable = new InputError(
-    `cannot write results to ${folder}: name another folder with --out`,
-  );
-  let entry: string | undefined;
   let isThere = true;
-  try {
-    entry = (await Array.fromAsync(Deno.readDir(folder)))[0]?.name;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw unusable;
-    isThere = false;
-  }
-  if (entry !== undefined) {
-    throw new InputError(
-      `${folder} already holds results: name another folder with --out, or remove it`,
-    );
-  }
+  await Deno.stat(folder).catch(() => isThere = false);
+  await requireEmpty(folder);
   // Whether it can be written to is found out now, not after an hour of training, and in the folder
   // itself: nothing else may be written to.
   try {
@@ -222,7 +440,7 @@ async function requireNew(folder: string): Promise<void> {
     await Deno.remove(await Deno.makeTempDir({ dir: folder, prefix: ".samlora-" }));
     if (!isThere) await Deno.remove(folder);
   } catch {
-    throw unusable;
+    throw unusable(folder);
   }
 }
 

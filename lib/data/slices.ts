@@ -124,6 +124,8 @@ export interface SliceSet {
   readonly dataset: Dataset;
   /** The slices, by case and then by index. */
   readonly refs: readonly SliceRef[];
+  /** For each case a hash of its chosen slices: their pixels, masks, sizes and places. */
+  readonly fingerprints: ReadonlyMap<string, string>;
   /** What cropping lost; nothing if no crop was asked for. */
   readonly crop: CropReport;
   /**
@@ -165,6 +167,7 @@ export async function openSlices(
   const cache = options.cache ?? cacheDir("slices");
   const refs: SliceRef[] = [];
   const places = new Map<string, Place>();
+  const fingerprints = new Map<string, string>();
   const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
   for (const [i, source] of dataset.cases.entries()) {
     const path = await caseFile(source, settings, cache);
@@ -180,6 +183,8 @@ export async function openSlices(
       refs.push({ id, caseId: source.id, patient, axis: settings.axis, ...facts });
       places.set(id, { source, location: locations[n], n, facts });
     });
+    const content = JSON.stringify([extra, locations.map(({ checksum }) => checksum)]);
+    fingerprints.set(source.id, createHash("sha256").update(content).digest("hex").slice(0, 16));
     crop.tumourVoxels += extra.crop.tumourVoxels;
     crop.lostVoxels += extra.crop.lostVoxels;
     crop.lostSlices += extra.crop.lostSlices;
@@ -196,7 +201,7 @@ export async function openSlices(
     if (!place) throw new InputError(`slice ${ref.id} is not among the chosen slices`);
     return { ref, ...await readOrRepair(place, { settings, cache }) };
   };
-  return { dataset, refs, crop, read };
+  return { dataset, refs, fingerprints, crop, read };
 }
 
 async function readOrRepair(

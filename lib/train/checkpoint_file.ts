@@ -107,7 +107,5 @@ async function readState(path: string): Promise<TrainingState> {
 
 /** Removes a folder's checkpoints, once they are needed no more. */
 export async function removeCheckpoints(folder: string): Promise<void> {
-  await Deno.remove(folder, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  for (const number of await numbers(folder)) await Deno.remove(fileOf(folder, number));
 }

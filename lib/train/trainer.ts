@@ -213,7 +213,13 @@ export async function fit(
   ) => {
     if (options.onCheckpoint) {
       const trained = { sam: model.sam, optimizer, bestWeights };
-      await options.onCheckpoint(await captureState(trained, { ...position, epochs, best }));
+      await options.onCheckpoint(
+        await captureState(trained, {
+          ...position,
+          epochs: [...epochs],
+          best,
+        }),
+      );
     }
     lastCheckpoint = performance.now();
   };
@@ -246,7 +252,15 @@ export async function fit(
     const keep = async () => {
       await readLog();
       const { state } = order;
-      await checkpoint({ epoch, batch, step, sums, seconds, learningRate, random: state });
+      await checkpoint({
+        epoch,
+        batch,
+        step,
+        sums: { ...sums },
+        seconds,
+        learningRate,
+        random: state,
+      });
     };
     let queued = 0;
     let queuedSince = performance.now();

@@ -1,0 +1,241 @@
+/**
+ * The folder of a study while it is worked on: one process holds its lock, and `resume.json` says what
+ * the study is made of. Both go when the study is whole.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import * as v from "valibot";
+import { InputError } from "../../lib/errors.ts";
+import { removeTemporaries, writeFileAtomic } from "../../lib/fs.ts";
+import { configSchema } from "./config.ts";
+
+const LOCK = "lock";
+const RECORD = "resume.json";
+
+/** Folder of a run's checkpoints within the run's folder, while the study is not whole. */
+export const CHECKPOINT_FOLDER = "checkpoint";
+
+const recordSchema = v.strictObject({
+  /** Every row that is trained or scored. */
+  experiments: v.array(v.strictObject({
+    name: v.pipe(v.string(), v.regex(/^[a-z0-9_]+$/)),
+    kind: v.picklist(["vanilla", "peft", "lora"]),
+    rank: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1))),
+  })),
+  /** With the paths of this machine. */
+  config: configSchema,
+  /** The slice whose masks are drawn. */
+  sample: v.string(),
+  /** How the study was started. */
+  command: v.string(),
+  /** Minutes between checkpoints. */
+  checkpointMinutes: v.number(),
+  /** Version and hash of the sources. */
+  code: v.string(),
+  /** The pretrained weights: a package with its version, or a file's SHA-256. */
+  weights: v.string(),
+  /** Each case's slices, by a hash of what training sees of them. */
+  data: v.record(v.string(), v.string()),
+  /** What it is computed on. */
+  machine: v.string(),
+});
+
+/** What a study is made of: enough to go on with it, and to see whether it would be the same. */
+export type StudyRecord = v.InferOutput<typeof recordSchema>;
+
+/** A study's folder, locked. A process that ends in whatever way gives the lock back. */
+export class StudyFolder implements Disposable {
+  /** Its path. */
+  readonly path: string;
+  readonly #lock: Deno.FsFile;
+  readonly #inode: number | null;
+
+  private constructor(path: string, lock: { file: Deno.FsFile; inode: number | null }) {
+    this.path = path;
+    this.#lock = lock.file;
+    this.#inode = lock.inode;
+  }
+
+  /**
+   * Takes a folder for a new study.
+   *
+   * @throws {InputError} if another process has it, it cannot be made or it holds something.
+   */
+  static async create(path: string): Promise<StudyFolder> {
+    try {
+      await Deno.mkdir(path, { recursive: true });
+    } catch {
+      throw unusable(path);
+    }
+    const folder = new StudyFolder(path, await lock(path));
+    try {
+      await requireEmpty(path); // by now: another study may have come and gone
+    } catch (error) {
+      folder[Symbol.dispose]();
+      throw error;
+    }
+    return folder;
+  }
+
+  /**
+   * Takes the folder of a study that was begun, and removes what killed writes left in it.
+   *
+   * @throws {InputError} if there is no such folder or another process has it.
+   */
+  static async open(path: string): Promise<StudyFolder> {
+    const isFolder = await Deno.stat(path).then((entry) => entry.isDirectory, () => false);
+    if (!isFolder) throw notAStudy(path);
+    const folder = new StudyFolder(path, await lock(path));
+    await removeTemporaries(path);
+    for await (const { name, isDirectory } of Deno.readDir(path)) {
+      if (!isDirectory) continue;
+      for (const within of [".", "adapter", CHECKPOINT_FOLDER]) {
+        await removeTemporaries(join(path, name, within));
+      }
+    }
+    return folder;
+  }
+
+  /**
+   * Writes a file of the study.
+   *
+   * @param path Relative to the study's folder.
+   * @throws {InputError} if the folder cannot be written to, or is no longer the one that was locked.
+   */
+  async write(path: string, content: Uint8Array | string): Promise<void> {
+    await this.check();
+    await writeFileAtomic(join(this.path, path), content);
+  }
+
+  /**
+   * Checks that the folder is still there: a new one in its place would lack what was written before.
+   *
+   * @throws {InputError} if it is not.
+   */
+  async check(): Promise<void> {
+    const there = await Deno.stat(join(this.path, LOCK)).catch(() => null);
+    if (!there || there.ino !== this.#inode) {
+      throw new InputError(
+        `${this.path} was removed or replaced while the study was writing to it: start the study again`,
+      );
+    }
+  }
+
+  /** Writes down what the study is made of. */
+  async writeRecord(record: StudyRecord): Promise<void> {
+    await this.write(RECORD, JSON.stringify(record, null, 2) + "\n");
+  }
+
+  /**
+   * Reads what the study is made of; null if it is whole.
+   *
+   * @throws {InputError} if the folder is not that of a study, or the record is damaged.
+   */
+  async readRecord(): Promise<StudyRecord | null> {
+    const path = join(this.path, RECORD);
+    let text: string;
+    try {
+      text = await Deno.readTextFile(path);
+    } catch {
+      const whole = await Deno.stat(join(this.path, "table.json")).then(() => true, () => false);
+      if (whole) return null;
+      throw notAStudy(this.path);
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      value = null;
+    }
+    const result = v.safeParse(recordSchema, value);
+    if (result.success) return result.output;
+    const [issue] = result.issues;
+    throw new InputError(
+      `${path} is damaged at ${
+        v.getDotPath(issue) ?? "its start"
+      }: the study cannot go on, start it again`,
+    );
+  }
+
+  /** Removes what only an unfinished study needs. */
+  async finish(): Promise<void> {
+    await this.check();
+    const remove = (...parts: string[]) =>
+      Deno.remove(join(this.path, ...parts), { recursive: true }).catch((error) => {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      });
+    await remove(RECORD); // first: without it the study counts as whole
+    for await (const { name, isDirectory } of Deno.readDir(this.path)) {
+      if (isDirectory) await remove(name, CHECKPOINT_FOLDER);
+    }
+    await remove(LOCK);
+  }
+
+  /** Gives the folder back; an empty one is removed. */
+  [Symbol.dispose](): void {
+    this.#lock.close();
+    const entries = () => [...Deno.readDirSync(this.path)].map(({ name }) => name);
+    try {
+      if (entries().every((name) => name === LOCK)) Deno.removeSync(this.path, { recursive: true });
+    } catch {
+      // It is gone, or somebody else's by now.
+    }
+  }
+}
+
+/** Locks a folder by a file in it: the lock is the system's and goes with the process. */
+async function lock(folder: string): Promise<{ file: Deno.FsFile; inode: number | null }> {
+  const path = join(folder, LOCK);
+  for (;;) {
+    const file = await Deno.open(path, { read: true, write: true, create: true }).catch(() => {
+      throw unusable(folder);
+    });
+    if (!await file.tryLock(true)) {
+      file.close();
+      throw new InputError(
+        `another process is writing to ${folder}: wait until it ends, or name another folder`,
+      );
+    }
+    const { ino } = await file.stat();
+    // Whoever had the lock before may have removed the file after we had opened it.
+    const there = await Deno.stat(path).catch(() => null);
+    if (there?.ino === ino) return { file, inode: ino };
+    file.close();
+  }
+}
+
+/**
+ * Refuses a results folder that holds something.
+ *
+ * @throws {InputError} if it does, or cannot be read.
+ */
+export async function requireEmpty(folder: string): Promise<void> {
+  let entries: string[] = [];
+  try {
+    entries = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw unusable(folder);
+  }
+  if (entries.includes(RECORD)) {
+    throw new InputError(
+      `${folder} already holds results of a study that is not finished: go on with --resume ${folder}, or name another folder with --out`,
+    );
+  }
+  if (entries.some((name) => name !== LOCK)) {
+    throw new InputError(
+      `${folder} already holds results: name another folder with --out, or remove it`,
+    );
+  }
+}
+
+/** The complaint about a folder that cannot be written to. */
+export function unusable(folder: string): InputError {
+  return new InputError(`cannot write results to ${folder}: name another folder with --out`);
+}
+
+function notAStudy(folder: string): InputError {
+  return new InputError(
+    `${folder} is not the folder of a study that was begun: name one, such as results/…`,
+  );
+}

@@ -1,0 +1,229 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { InputError } from "../../lib/errors.ts";
+import { injectLora } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
+import { record } from "../../lib/tensor/autograd.ts";
+import { fill } from "../../lib/tensor/ops/fill.ts";
+import { readCheckpoint, writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
+import { SliceModel } from "../../lib/train/slice_model.ts";
+import { fit, type FitCheckpoints, type FitResult } from "../../lib/train/trainer.ts";
+import type { TrainingState } from "../../lib/train/training_state.ts";
+import { assertSameBits } from "../bits.ts";
+import { gpu } from "../gpu.ts";
+import { discs } from "./discs.ts";
+import { tinySam } from "./tiny_sam.ts";
+
+/** Seven slices to train on, in four batches of which the last is short, and two to validate on. */
+function data() {
+  const reader = discs("disc", { count: 9 });
+  return { reader, train: reader.refs.slice(0, 7), validation: reader.refs.slice(7) };
+}
+
+const options = {
+  batchSize: 2,
+  warmupSteps: 2,
+  prompt: "mixed",
+  learningRate: 5e-3,
+  weightDecay: 0.01,
+  epochs: 3,
+  patience: 2,
+} as const;
+
+/** What is trained: adapters with dropout and the magnitudes of DoRA. */
+async function build(): Promise<Sam> {
+  const sam = tinySam();
+  await injectLora(sam.imageEncoder, {
+    r: 2,
+    lora_alpha: 2,
+    lora_dropout: 0.3,
+    use_dora: true,
+    random: new Random(0),
+  });
+  return sam;
+}
+
+/** What a training came to, with the wall times left out. */
+interface Outcome {
+  readonly result: unknown;
+  readonly weights: readonly Float32Array[];
+}
+
+const withoutTimes = ({ epochs, ...rest }: FitResult) => ({
+  ...rest,
+  epochs: epochs.map((metrics) => ({ ...metrics, seconds: 0 })),
+});
+
+/** Trains in a model that is built anew, as another process would. */
+async function train(chosen: FitCheckpoints): Promise<Outcome> {
+  const sam = await build();
+  try {
+    using model = new SliceModel(sam, { side: 64 });
+    const result = withoutTimes(await fit(model, data(), { ...options, ...chosen }));
+    const weights = await Promise.all(sam.trainableParameters().map(([, t]) => t.data()));
+    return { result, weights };
+  } finally {
+    sam.dispose();
+  }
+}
+
+function assertSameOutcome(actual: Outcome, expected: Outcome, what: string): void {
+  assertEquals(actual.result, expected.result, what);
+  actual.weights.forEach((weights, i) => assertSameBits(weights, expected.weights[i], what));
+}
+
+Deno.test("a training gone on with from any step or epoch ends with the same bits", async () => {
+  const states: TrainingState[] = [];
+  const whole = await train({
+    checkpointSeconds: 0,
+    onCheckpoint: (state) => void states.push(state),
+  });
+  // Four steps an epoch, and the end of each epoch.
+  assertEquals(
+    states.map(({ position: { epoch, batch } }) => [epoch, batch]),
+    [1, 2, 3].flatMap((n) => [[n, 1], [n, 2], [n, 3], [n, 4], [n + 1, 0]]),
+  );
+  assertSameOutcome(await train({}), whole, "keeping states changes nothing");
+  const folder = await Deno.makeTempDir();
+  for (const [i, state] of states.entries()) {
+    await writeCheckpoint(folder, state);
+    const { state: from, damaged } = (await readCheckpoint(folder))!;
+    assertEquals(damaged, []);
+    assertSameOutcome(await train({ from }), whole, `from state ${i + 1}`);
+  }
+  assertEquals([...Deno.readDirSync(folder)].length, 2);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a training that is told to stop keeps its state, wherever it is, and goes on", async () => {
+  const whole = await train({});
+  for (const reads of [1, 5, 8, 9, 13, 18, 26]) {
+    const parts = data();
+    const stop = new AbortController();
+    const read = parts.reader.read.bind(parts.reader);
+    let count = 0;
+    parts.reader.read = (ref) => {
+      if (++count === reads) stop.abort(new Error("stopped"));
+      return read(ref);
+    };
+    let from: TrainingState | undefined;
+    const sam = await build();
+    using model = new SliceModel(sam, { side: 64 });
+    const error = await assertRejects(() =>
+      fit(model, parts, {
+        ...options,
+        signal: stop.signal,
+        onCheckpoint: (state) => void (from = state),
+      }), Error);
+    assertEquals(error.message, "stopped");
+    sam.dispose();
+    assertSameOutcome(await train({ from }), whole, `stopped at read ${reads}`);
+  }
+});
+
+Deno.test("early stopping is remembered: a stopped training trains no further", async () => {
+  const sam = await build();
+  using model = new SliceModel(sam, { side: 64 });
+  let from: TrainingState | undefined;
+  const chosen = { ...options, learningRate: 1e-12, patience: 1, epochs: 9 };
+  const first = await fit(model, data(), {
+    ...chosen,
+    onCheckpoint: (state) => void (from = state),
+  });
+  assert(first.stoppedEarly);
+  const again = await fit(model, data(), {
+    ...chosen,
+    from,
+    onProgress: () => {
+      throw new Error("a step was trained");
+    },
+  });
+  assertEquals(again, first);
+  sam.dispose();
+});
+
+Deno.test("a damaged checkpoint is passed over for the one before it, and never trusted", async () => {
+  const folder = await Deno.makeTempDir();
+  const steps: number[] = [];
+  await train({
+    onCheckpoint: async (state) => {
+      steps.push(state.position.step);
+      await writeCheckpoint(folder, state);
+    },
+  });
+  const files = [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name)).sort();
+  const newest = await Deno.readFile(files[1]);
+  const damage: [string, Uint8Array][] = [
+    ["cut short", newest.slice(0, -7)],
+    ["empty", new Uint8Array(0)],
+    ["a bit in its last tensor", newest.with(newest.length - 5, newest[newest.length - 5] ^ 1)],
+    ["a digit of its numbers", replaced(newest, '\\"step\\":', '\\"stfp\\":')],
+  ];
+  for (const [what, bytes] of damage) {
+    await Deno.writeFile(files[1], bytes);
+    const { state, damaged } = (await readCheckpoint(folder))!;
+    assertEquals([state.position.step, damaged.length], [steps.at(-2), 1], what);
+  }
+  await Deno.writeFile(files[0], new Uint8Array(9));
+  await assertRejects(() => readCheckpoint(folder), InputError, "no checkpoint");
+  assertEquals(await readCheckpoint(join(folder, "none")), null);
+  await Deno.remove(folder, { recursive: true });
+});
+
+/** Bytes with the first occurrence of a text replaced by another of its length. */
+function replaced(bytes: Uint8Array, from: string, to: string): Uint8Array {
+  const text = new TextDecoder("latin1").decode(bytes.slice(0, 100_000));
+  const at = text.indexOf(from);
+  assert(at > 0);
+  const changed = bytes.slice();
+  changed.set(new TextEncoder().encode(to), at);
+  return changed;
+}
+
+Deno.test("another model's state is refused", async () => {
+  let from: TrainingState | undefined;
+  await train({ onCheckpoint: (state) => void (from = state) });
+  const sam = tinySam();
+  sam.maskDecoder.setTrainable(true);
+  using model = new SliceModel(sam, { side: 64 });
+  await assertRejects(
+    () => fit(model, data(), { ...options, from }),
+    InputError,
+    "the checkpoint does not hold this model's tensors",
+  );
+  sam.dispose();
+});
+
+Deno.test("a gradient that is not a number is named with its step, and no state keeps it", async () => {
+  for (const value of [NaN, Infinity]) {
+    for (const broken of [1, 3, 6, 12]) {
+      const sam = await build();
+      using model = new SliceModel(sam, { side: 64 });
+      const decode = model.decode.bind(model);
+      let step = 0;
+      model.decode = (...args) => {
+        const logits = decode(...args);
+        if (!logits.requiresGrad || ++step !== broken) return logits;
+        return record({
+          op: "broken",
+          inputs: [logits],
+          output: logits.detach(),
+          saved: [],
+          backward: (dy) => [fill(gpu, dy.shape, value)],
+        });
+      };
+      const states: TrainingState[] = [];
+      await assertRejects(
+        () => fit(model, data(), { ...options, onCheckpoint: (state) => void states.push(state) }),
+        InputError,
+        `the gradient is not finite after step ${broken}: lower the learning rate`,
+      );
+      assertEquals(states.length, Math.floor((broken - 1) / 4), "one for each epoch before it");
+      for (const { tensors } of states) {
+        for (const [name, { data }] of tensors) assert(data.every(Number.isFinite), name);
+      }
+      sam.dispose();
+    }
+  }
+});
