@@ -285,8 +285,9 @@ async function endOfRun(
   } else if (run !== undefined && !await hasState(join(folder.path, run))) {
     await Deno.remove(join(folder.path, run), { recursive: true }).catch(() => {});
   }
-  const here = await folder.check().then(() => true, () => false);
-  const hint = kept && here ? goOn(folder.path) : "";
+  const gone = kept ? await folder.check().then(() => null, (reason) => reason) : null;
+  if (gone) return gone;
+  const hint = kept ? goOn(folder.path) : "";
   const what = lost
     ? `the GPU device was lost (${lost.message || "no reason given"})`
     : (error as Error).message;

