@@ -287,7 +287,7 @@ export const ALL_FAULTS: readonly FaultCase[] = [
     diskFull,
   ),
   tmpfs,
-  ...[1, 5, 20, 35, 50, 75, 100, 130].map(lostDevice),
-  ...[1, 3, 5].flatMap((n) => [signalled("SIGINT", n), signalled("SIGTERM", n)]),
+  ...[1, 20, 45, 100].map(lostDevice),
+  ...[1, 5].flatMap((n) => [signalled("SIGINT", n), signalled("SIGTERM", n)]),
   ...SOME_FAULTS,
 ];

@@ -2,13 +2,16 @@ import { join } from "node:path";
 import { Random } from "../../lib/random.ts";
 import type { TinyStudy } from "./tiny_study.ts";
 
+/** A study that had ended before it could be killed. */
+export const WHOLE = "nothing: it was whole";
+
 /** What a kill hit. */
 export type Moment =
   | "before the study's folder"
   | "before a checkpoint"
   | "in training"
   | "after training"
-  | "nothing: it was whole";
+  | typeof WHOLE;
 
 /**
  * Kills a tiny study at a random moment of its life, goes on with it and asserts that what comes of it
@@ -44,7 +47,7 @@ function momentOf(folder: string): Moment {
   const study = names();
   if (!study) return "before the study's folder";
   if (!study.includes("resume.json")) {
-    return study.includes("table.json") ? "nothing: it was whole" : "before the study's folder";
+    return study.includes("table.json") ? WHOLE : "before the study's folder";
   }
   const run = names("lora_2") ?? [];
   if (run.includes("adapter")) return "after training";

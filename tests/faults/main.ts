@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { codeVersion } from "../../experiments/harness/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import { ALL_FAULTS } from "./cases.ts";
-import { killOnce } from "./kills.ts";
+import { killOnce, WHOLE } from "./kills.ts";
 import { TinyStudy } from "./tiny_study.ts";
 
 const KILLS = Number(Deno.args[0] ?? 50);
@@ -26,22 +26,33 @@ async function tried(name: string, run: () => Promise<string>): Promise<string> 
 
 await using study = await TinyStudy.make();
 const moments: Record<string, number> = {};
-for (let number = 1; number <= KILLS; number++) {
+const faults: Record<string, string> = {};
+
+/** Writes down what came of it so far. */
+async function summarize(): Promise<void> {
+  const summary = {
+    command: ["deno task faults", ...Deno.args].join(" "),
+    date: new Date().toISOString(),
+    code: await codeVersion(),
+    secondsOfStudy: Math.round(10 * study.seconds) / 10,
+    kills: moments,
+    faults,
+    failures,
+  };
+  const path = join(import.meta.dirname!, "..", "..", "results", "faults.json");
+  await writeFileAtomic(path, JSON.stringify(summary, null, 2) + "\n");
+}
+
+// A study that had ended by itself was not killed: it does not count.
+for (let number = 1, kills = 0; kills < KILLS; number++) {
   const moment = await tried(`kill ${number}`, () => killOnce(study, number));
   moments[moment] = (moments[moment] ?? 0) + 1;
+  if (moment !== WHOLE) kills++;
+  await summarize();
 }
-const faults: Record<string, string> = {};
-for (const { name, run } of ALL_FAULTS) faults[name] = await tried(name, () => run(study));
-
-const summary = {
-  command: ["deno task faults", ...Deno.args].join(" "),
-  date: new Date().toISOString(),
-  code: await codeVersion(),
-  kills: { made: KILLS, moments },
-  faults: { made: ALL_FAULTS.length, endings: faults },
-  failures,
-};
-const path = join(import.meta.dirname!, "..", "..", "results", "faults.json");
-await writeFileAtomic(path, JSON.stringify(summary, null, 2) + "\n");
-console.log(`${failures.length} failures of ${KILLS + ALL_FAULTS.length}: ${path}`);
+for (const { name, run } of ALL_FAULTS) {
+  faults[name] = await tried(name, () => run(study));
+  await summarize();
+}
+console.log(`${failures.length} failures of ${KILLS} kills and ${ALL_FAULTS.length} faults`);
 if (failures.length > 0) Deno.exitCode = 1;
