@@ -148,7 +148,7 @@ export * from "./lib/train/schedule.ts";
 export * from "./lib/train/slice_model.ts";
 export * from "./lib/train/surface_distance.ts";
 export * from "./lib/train/trainer.ts";
-export * from "./lib/train/training_state.ts";
+export type { TrainingPosition, TrainingState } from "./lib/train/training_state.ts";
 export * from "./lib/train/trivial_predictors.ts";
 
 export * from "./lib/report/mask_pictures.ts";

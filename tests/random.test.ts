@@ -18,3 +18,12 @@ Deno.test("streams whose names differ in the last character alone are not correl
     assert(Math.abs(correlation) < 0.09, `correlation ${correlation} at distance ${lag}`);
   }
 });
+
+Deno.test("a stream goes on from the state that another one stood at", () => {
+  const first = new Random(5);
+  for (let i = 0; i < 7; i++) first.normal();
+  const second = new Random(5);
+  second.restore(JSON.parse(JSON.stringify(first.state)));
+  assertEquals([1, 2, 3].map(() => second.uniform()), [1, 2, 3].map(() => first.uniform()));
+  assertEquals(second.fork("a").uniform(), new Random(5).fork("a").uniform());
+});
