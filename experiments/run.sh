@@ -49,6 +49,13 @@ path_of() { # option, value
   esac
 }
 
+# A study that goes on reads the data and weights that it was begun with: a path of its record, as JSON
+# writes it.
+recorded() {
+  [ -z "$out" ] || [ ! -f "$out/resume.json" ] ||
+    sed -n "s/^    \"$1\": \"\(.*\)\",\{0,1\}\$/\1/p" "$out/resume.json" | sed 's/\\\(.\)/\1/g'
+}
+
 option=
 for argument; do
   case $argument in
@@ -62,6 +69,11 @@ done
 case $task in
   main | experiment)
     may_read "$root/.git" # the commit that results were made with
+    for source in deno.json experiments kernels lib; do # and a hash of the code
+      may_read "$root/$source"
+    done
+    may_read "$(recorded data)"
+    may_read "$(recorded weights)"
     [ -n "$out" ] || may_write results
     ;;
   evaluate) may_read "$root/.git" ;;

@@ -2,6 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { createVolume } from "../../lib/data/volume.ts";
 import { writeNifti } from "../../lib/data/nifti.ts";
+import { runScript } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
 import { TinyStudy } from "./tiny_study.ts";
 
@@ -69,8 +70,17 @@ Deno.test("a study goes on with nothing else than what it was begun with, unless
     const { stdout } = await study.succeed(study.resume(out));
     assertMatch(stdout, /stopped is whole: nothing is left to do/);
   });
-  await t.step("by force other options and code are taken", async () => {
+  await t.step("the permissions that its task has are enough", async () => {
     await Deno.rename(join(study.folder, "moved"), join(study.folder, "data"));
+    const limited = "limited";
+    assertEquals((await study.begin(limited, { fault: stop }).outcome).code, 143);
+    const { code, stderr } = await runScript("main.ts", ["--resume", limited], {
+      cwd: study.folder,
+    });
+    assertEquals([code, stderr], [0, ""]);
+    await study.assertWhole(limited);
+  });
+  await t.step("by force other options and code are taken", async () => {
     const forced = "forced";
     assertEquals((await study.begin(forced, { fault: stop }).outcome).code, 143);
     await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
