@@ -36,17 +36,22 @@ async function grants(task: string, args: readonly string[]) {
 
 const packages = join(root, "node_modules");
 const git = join(root, ".git");
+/** What the code's hash is made of. */
+const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
 const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME"];
 
 Deno.test("each task is granted the paths that its arguments name, and nothing else", async () => {
   const cases: [string, string[], { read: string[]; write: string[] }][] = [
-    ["main", [], { read: [packages, git, "results", "/cache"], write: ["results", "/cache"] }],
+    ["main", [], {
+      read: [packages, git, ...sources, "results", "/cache"],
+      write: ["results", "/cache"],
+    }],
     ["main", ["--data", "d", "--out=o", "--side", "64"], {
-      read: [packages, git, "d", "o", "/cache"],
+      read: [packages, git, ...sources, "d", "o", "/cache"],
       write: ["o", "/cache"],
     }],
     ["experiment", ["lora_4", "--weights=a,b c.pth", "--out", "o"], {
-      read: [packages, git, "a,,b c.pth", "o", "/cache"],
+      read: [packages, git, ...sources, "a,,b c.pth", "o", "/cache"],
       write: ["o", "/cache"],
     }],
     ["evaluate", ["--data", "d", "run"], {
