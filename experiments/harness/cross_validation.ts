@@ -14,7 +14,8 @@ import { compareScores, readScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
 import type { Options } from "./options.ts";
 import { listJson, type RunSummary, summarizeScores } from "./run_experiment.ts";
-import { PRIMARY_PROMPT, rowScores, runStudy, trivialRow } from "./study.ts";
+import { PRIMARY_PROMPT, resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
+import { PARTS, RECORD } from "./study_folder.ts";
 
 /** One study of a cross-validation. */
 interface Part {
@@ -41,7 +42,8 @@ function partsOf({ config, seeds }: Options): Part[] {
 /**
  * Runs a study, or with several folds or seeds one study for each and then a table over all of them:
  * every slice's scores averaged over seeds, the slices of all folds taken together. Studies that the
- * results folder already holds whole are kept, so that the same command goes on after a stop.
+ * results folder already holds whole are kept, and one that was stopped goes on, so that the same
+ * command goes on after a stop.
  *
  * @returns the results folder.
  * @throws {InputError} as {@linkcode runStudy}, and if the folder holds other results.
@@ -60,6 +62,10 @@ export async function runStudies(
   await claim(folder, { experiments, parts: parts.map(({ name }) => name), command });
   for (const { name, config } of parts) {
     const out = join(folder, name);
+    if (await exists(join(out, RECORD))) {
+      await resumeStudy({ ...options, resume: out, given: config });
+      continue;
+    }
     if (await exists(join(out, "table.json"))) {
       console.log(`${out} is whole.`);
       continue;
@@ -72,7 +78,7 @@ export async function runStudies(
 
 /** Takes a folder that is new or was begun by the same command. */
 async function claim(folder: string, record: Record<string, unknown>): Promise<void> {
-  const path = join(folder, "cross_validation.json");
+  const path = join(folder, PARTS);
   const text = JSON.stringify(record, null, 2) + "\n";
   const begun = await Deno.readTextFile(path).catch(() => null);
   const holds = await Array.fromAsync(Deno.readDir(folder)).then((list) => list.length, () => 0);

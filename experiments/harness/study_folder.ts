@@ -11,7 +11,12 @@ import { removeTemporaries, writeFileAtomic } from "../../lib/fs.ts";
 import { configSchema } from "./config.ts";
 
 const LOCK = "lock";
-const RECORD = "resume.json";
+
+/** Says what a study is made of, as long as it is not whole. */
+export const RECORD = "resume.json";
+
+/** Says of which studies a folder of several is made. */
+export const PARTS = "cross_validation.json";
 
 /** Folder of a run's checkpoints within the run's folder, while the study is not whole. */
 export const CHECKPOINT_FOLDER = "checkpoint";
@@ -138,8 +143,13 @@ export class StudyFolder implements Disposable {
     try {
       text = await Deno.readTextFile(path);
     } catch {
-      const whole = await Deno.stat(join(this.path, "table.json")).then(() => true, () => false);
-      if (whole) return null;
+      const has = (name: string) => Deno.stat(join(this.path, name)).then(() => true, () => false);
+      if (await has(PARTS)) {
+        throw new InputError(
+          `${this.path} holds several studies: give the command that is in its ${PARTS} again, with --out ${this.path}, and what is done is kept`,
+        );
+      }
+      if (await has("table.json")) return null;
       throw notAStudy(this.path);
     }
     let value: unknown;

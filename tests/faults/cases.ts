@@ -27,10 +27,13 @@ const FILES = [
   "adapter_model.safetensors",
   "adapter_config.json",
   "scores.json",
+  "cases.json",
   "summary.json",
   "finished.json",
   "loss_curves.svg",
   "masks.png",
+  "statistics.json",
+  "trivial.json",
   "table.json",
   "table.md",
 ];

@@ -22,7 +22,9 @@ export type Moment =
 export async function killOnce(study: TinyStudy, number: number): Promise<Moment> {
   const out = `killed-${number}`;
   const start = performance.now();
+  let end = start;
   const running = study.begin(out);
+  running.outcome.then(() => end = performance.now());
   await new Promise((done) =>
     setTimeout(done, 1000 * study.seconds * new Random(`kill ${number}`).uniform())
   );
@@ -34,7 +36,7 @@ export async function killOnce(study: TinyStudy, number: number): Promise<Moment
   await running.outcome;
   const moment = momentOf(join(study.folder, out));
   // A machine that others use is now faster, now slower: the moments follow.
-  study.seconds = moment === WHOLE ? (performance.now() - start) / 1000 : 1.03 * study.seconds;
+  study.seconds = moment === WHOLE ? (end - start) / 1000 : 1.03 * study.seconds;
   await study.complete(out);
   return moment;
 }
