@@ -1,113 +1,79 @@
-// deno task bench: kernels, forward passes and training steps of MobileSAM, and the start, with their costs.
+// deno task bench: kernels, forward passes and training steps with their costs, beside the ceiling.
 import { parseArgs } from "@std/cli/parse-args";
-import { join } from "node:path";
 import { runMain } from "../../experiments/harness/main.ts";
-import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
+import { Ceiling } from "./ceiling.ts";
+import {
+  commandText,
+  loadAtStart,
+  readChoice,
+  readCount,
+  readModel,
+  readSide,
+  unknownOption,
+} from "./command_line.ts";
 import { benchKernels } from "./kernels.ts";
 import { table } from "./measure.ts";
 import { benchMemory, memoryRows } from "./memory.ts";
+import { benchModels, MODEL_CASES, type ModelCase } from "./models.ts";
 import { writeRecord } from "./record.ts";
-import { benchSteps, type StepResult } from "./steps.ts";
+import { kernelTable, modelTable } from "./tables.ts";
 
 const usage = `usage: deno task bench [options]
 
-  --only NAME   one part: kernels, steps, start or memory (minutes; not run unless named)
-  --json FILE   write figures, adapter and versions to FILE
-  --rounds N    timed runs of each (default 5)
-  --long        steps at side 1024 too
+  --only NAME    one part: kernels, models or memory (minutes; not run unless named)
+  --model NAME   models: mobile_sam or vit_b alone
+  --side N       models: this side alone
+  --long         models: the slow ones too (MobileSAM at 1024, ViT-B at 512 and 1024)
+  --python PATH  a Python with numpy (on a GPU: torch), whose matrix product is the ceiling
+  --rounds N     timed runs of each at most (default 5)
+  --json FILE    write figures, adapter and versions to FILE
 `;
 
-const PARTS = ["kernels", "steps", "start", "memory"];
+const PARTS = ["kernels", "models", "memory"] as const;
 
-/** Seconds to the first loss in a new process: with an empty shader cache, then with a full one. */
-async function benchStart(): Promise<{ coldSeconds: number; warmSeconds: number }> {
-  const shaders = await Deno.makeTempDir();
-  const start = async () => {
-    const begin = performance.now();
-    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", join(import.meta.dirname!, "first_loss.ts")],
-      env: { MESA_SHADER_CACHE_DIR: shaders },
-    }).output();
-    if (!success) throw new Error(new TextDecoder().decode(stderr));
-    return (performance.now() - begin) / 1000;
-  };
-  try {
-    return { coldSeconds: await start(), warmSeconds: await start() };
-  } finally {
-    await Deno.remove(shaders, { recursive: true });
-  }
-}
-
-/** The lines of the steps' table. */
-function stepRows(steps: readonly StepResult[]): (string | number)[][] {
-  const row = (name: string, value: (step: StepResult) => number) => [name, ...steps.map(value)];
-  const percent = (part: number, whole: number) => 100 * (part / whole - 1);
-  return [
-    row("forward, frozen (ms)", (step) => step.frozenForward),
-    row("forward, LoRA-16 merged (ms)", (step) => step.mergedForward),
-    row("forward, LoRA-16 unmerged (ms)", (step) => step.unmergedForward),
-    row("merged over frozen (%)", (step) => percent(step.mergedForward, step.frozenForward)),
-    row("unmerged over frozen (%)", (step) => percent(step.unmergedForward, step.frozenForward)),
-    row("LoRA-16 step (ms)", (step) => step.step),
-    row("LoRA-16 step, prefix cached (ms)", (step) => step.cachedStep),
-    row("dispatches a step", (step) => step.dispatches),
-    row("host, encoding (µs a dispatch)", (step) => step.encodeMicroseconds),
-    row("host, in submit (µs a dispatch)", (step) => step.submitMicroseconds),
-    row("peak GPU memory (MiB)", (step) => step.peakGpuBytes / 2 ** 20),
-    row("resident memory (MiB)", (step) => step.residentBytes / 2 ** 20),
-  ];
+/** The models that the options choose. */
+function chosenModels(
+  options: { model?: string; side?: string; long: boolean },
+): readonly ModelCase[] {
+  const model = options.model === undefined ? undefined : readModel(options.model);
+  const side = options.side === undefined ? undefined : readSide(options.side);
+  if (model && side) return [{ model, side }];
+  return MODEL_CASES.filter((one) =>
+    (!model || one.model === model) && (!side || one.side === side) &&
+    (options.long || side !== undefined || !one.long)
+  );
 }
 
 await runMain(async () => {
   const options = parseArgs(Deno.args, {
-    string: ["only", "json", "rounds"],
+    string: ["only", "model", "side", "python", "rounds", "json"],
     boolean: ["long", "help"],
     default: { rounds: "5" },
-    unknown: (option) => {
-      throw new InputError(`there is no option ${option.split("=")[0]}: --help lists them`);
-    },
+    unknown: unknownOption,
   });
   if (options.help) return console.log(usage);
-  const { only, json } = options;
-  if (only !== undefined && !PARTS.includes(only)) {
-    throw new InputError(`there is no part ${only}: choose ${PARTS.join(", ")}`);
-  }
-  const rounds = Number(options.rounds);
-  if (!(Number.isInteger(rounds) && rounds > 0)) {
-    throw new InputError(`--rounds ${options.rounds} must be a whole number above 0`);
-  }
-  const loadAtStart = Deno.loadavg();
+  const { python, json } = options;
+  const only = options.only === undefined ? undefined : readChoice("part", options.only, PARTS);
+  const wanted = (part: typeof PARTS[number]) => only === undefined || only === part;
+  const cases = chosenModels(options);
+  const rounds = readCount("rounds", options.rounds);
+  const load = loadAtStart();
   const results: Record<string, unknown> = {};
-  const wanted = (part: string) => only === undefined || only === part;
   using gpu = await Gpu.open();
-  console.log(`${gpu.info.name}, Deno ${Deno.version.deno}, load ${loadAtStart[0].toFixed(2)}\n`);
+  console.log(`${gpu.info.name}, Deno ${Deno.version.deno}, load ${load[0].toFixed(2)}\n`);
 
   if (wanted("kernels")) {
-    const kernels = await benchKernels(gpu, { rounds });
-    results.kernels = kernels;
-    const rows = kernels.map(({ name, milliseconds, speed, unit }) => [
-      name,
-      milliseconds,
-      speed,
-      unit,
-    ]);
-    console.log(table(["Kernel", "ms", "speed", "unit"], rows) + "\n");
+    using ceiling = await Ceiling.open(gpu.info, python);
+    const kernels = await benchKernels(gpu, { rounds, ceiling });
+    results.kernels = { library: ceiling?.name ?? null, kernels };
+    console.log(kernelTable(kernels, ceiling?.name ?? null) + "\n");
   }
-  if (wanted("steps")) {
-    const steps: StepResult[] = [];
-    for (const side of options.long ? [256, 512, 1024] : [256, 512]) {
-      steps.push(await benchSteps(side, { rounds: side === 256 ? rounds : Math.min(3, rounds) }));
-    }
-    results.steps = steps;
-    const head = ["MobileSAM, batch 4", ...steps.map(({ side }) => `side ${side}`)];
-    console.log(table(head, stepRows(steps)) + "\n");
-  }
-  if (wanted("start")) {
-    const start = await benchStart();
-    results.start = start;
-    const rows = [["cold", start.coldSeconds], ["warm", start.warmSeconds]];
-    console.log(table(["Start to first loss, MobileSAM 256", "s"], rows) + "\n");
+  if (wanted("models")) {
+    const models = await benchModels(cases, { rounds, python });
+    results.models = models;
+    console.log(modelTable(models) + "\n");
+    for (const { errors } of models) errors.forEach((error) => console.log(`failed: ${error}`));
   }
   if (only === "memory") {
     const memory = await benchMemory();
@@ -115,6 +81,6 @@ await runMain(async () => {
     const head = ["1,000 training steps", "resident MiB", "growth %", "GPU MiB", "growth %"];
     console.log(table(head, memoryRows(memory)) + "\n");
   }
-  const command = ["deno task bench", ...Deno.args].join(" ");
-  await writeRecord(gpu.info, { command, loadAtStart, results, json });
+  const command = commandText("bench", python);
+  await writeRecord(gpu.info, { command, loadAtStart: load, results, json });
 });

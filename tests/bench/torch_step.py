@@ -1,37 +1,69 @@
-"""A training step of MobileSAM with LoRA-16 in eager PyTorch float32, as a peer of peers.ts.
+"""A training step with LoRA in eager PyTorch float32, as a peer of peers.ts.
 
-Usage: python torch_step.py INPUTS THREADS
+Usage: python torch_step.py mobile_sam|vit_b INPUTS DEVICE THREADS
 INPUTS is a safetensors file with the model's weights, the initial adapters (PATH.lora_A, PATH.lora_B),
-`bench.pixels` [B, S, S, 3], `bench.masks` [B, S, S] and `bench.boxes` [B, 4]. Every line of standard
-input that names a number of steps is answered by a line of JSON: their milliseconds and losses.
+`bench.pixels` [B, S, S, 3], `bench.masks` [B, S, S] and `bench.boxes` [B, 4]. The first line that it
+prints names the version. Then every line of standard input that names a number of steps is answered by
+a line of JSON: their milliseconds and losses, and the most memory that was resident and, on a GPU,
+allocated.
 """
 import json
+import resource
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent.parent / "reference"))
-from make_mobile_sam_fixtures import MobileSam, objective, read_safetensors  # noqa: E402
 
 
-class FusedMobileSam(MobileSam):
-    """With torch's own linear layer in place of a product and a sum."""
+def mobile_sam(weights, adapters):
+    """MobileSAM as the references have it, with torch's own linear layer in place of a product and a sum."""
+    from make_mobile_sam_fixtures import MobileSam, objective
 
-    def linear(self, x, name):
-        y = F.linear(x, self.get(name + ".weight"), self.get(name + ".bias"))
-        if name in self.adapters:
-            a, b = self.adapters[name]
-            y = y + self.scaling * F.linear(F.linear(x, a), b)
-        return y
+    class FusedMobileSam(MobileSam):
+        def linear(self, x, name):
+            y = F.linear(x, self.get(name + ".weight"), self.get(name + ".bias"))
+            if name in self.adapters:
+                a, b = self.adapters[name]
+                y = y + self.scaling * F.linear(F.linear(x, a), b)
+            return y
+
+    model = FusedMobileSam(weights, adapters, 1.0)
+    return lambda pixels, boxes, masks: objective(model, pixels, boxes, masks)
 
 
-def main(inputs, threads):
+class LoraLinear(torch.nn.Module):
+    """A Linear with a low-rank update, as PEFT puts it in a Linear's place."""
+
+    def __init__(self, base, a, b):
+        super().__init__()
+        self.base, self.a, self.b = base, a, b
+
+    def forward(self, x):
+        return self.base(x) + F.linear(F.linear(x, self.a), self.b)
+
+
+def vit_b(weights, adapters, side):
+    """Meta's segment_anything, with positions resized to another side."""
+    from make_sam_vit_fixtures import VIT_B, build, objective, resized
     torch.set_default_dtype(torch.float32)
-    torch.set_num_threads(int(threads))
-    tensors = {name: value.float() for name, value in read_safetensors(inputs).items()}
+    model = build(side, **VIT_B)
+    model.load_state_dict(resized(weights, side, VIT_B["global_attn_indexes"]), strict=False)
+    model.requires_grad_(False)
+    for name, (a, b) in adapters.items():
+        parent = model.get_submodule(name.removesuffix(".qkv"))
+        parent.qkv = LoraLinear(parent.qkv, a, b)
+    return lambda pixels, boxes, masks: objective(model, pixels, boxes, masks, (side, side))
+
+
+def main(name, inputs, device, threads):
+    torch.set_default_device(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    tensors = load_file(inputs, device)
     pixels = tensors.pop("bench.pixels").movedim(-1, 1).contiguous()
     masks = tensors.pop("bench.masks")
     boxes = tensors.pop("bench.boxes")
@@ -41,21 +73,32 @@ def main(inputs, threads):
         for name in names
     }
     parameters = [tensor for pair in adapters.values() for tensor in pair]
-    model = FusedMobileSam(tensors, adapters, 1.0)
+    if name == "mobile_sam":
+        loss_of = mobile_sam(tensors, adapters)
+    else:
+        loss_of = vit_b(tensors, adapters, pixels.shape[-1])
+    # The references work in float64, on threads of their own choice.
+    torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(int(threads))
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
     print(json.dumps({"torch": torch.__version__}), flush=True)
     for line in sys.stdin:
         losses = []
         start = time.perf_counter()
         for _ in range(int(line)):
-            loss = objective(model, pixels, boxes, masks)
+            loss = loss_of(pixels, boxes, masks)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             losses.append(loss.item())
         milliseconds = 1000 * (time.perf_counter() - start)
-        print(json.dumps({"milliseconds": milliseconds, "losses": losses}), flush=True)
+        print(json.dumps({
+            "milliseconds": milliseconds,
+            "losses": losses,
+            "peakHostBytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            "peakGpuBytes": torch.cuda.max_memory_allocated() if device == "cuda" else 0,
+        }), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// jax-js on WebGPU, as a peer of peers.ts.
+// jax-js on the device that the argument names (webgpu or wasm), as a peer of peers.ts.
 import { operand, serve } from "./serve.ts";
 
 /** The part of jax-js that is used; its package is installed for this folder alone. */
@@ -23,21 +23,24 @@ interface Handle {
 
 const name = "@jax-js/jax";
 const { init, defaultDevice, blockUntilReady, numpy } = await import(name) as Jax;
-await init("webgpu");
-defaultDevice("webgpu");
+const [device] = Deno.args;
+await init(device);
+defaultDevice(device);
 await serve(async ({ m, n, k, transposeB }) => {
   const a = numpy.array(operand(m * k, 1)).reshape([m, k]);
   const b = numpy.array(operand(k * n, 2)).reshape(transposeB ? [n, k] : [k, n]);
   await blockUntilReady([a, b]);
-  let c: Handle | undefined;
+  // All results are kept and awaited: one that is thrown away unread may never be computed.
+  let results: Handle[] = [];
   return {
     multiply() {
-      c?.dispose();
-      c = numpy.matmul(a.ref, transposeB ? numpy.transpose(b.ref) : b.ref);
+      results.push(numpy.matmul(a.ref, transposeB ? numpy.transpose(b.ref) : b.ref));
     },
     async wait() {
-      await blockUntilReady(c);
+      await blockUntilReady(results);
+      for (const c of results.slice(0, -1)) c.dispose();
+      results = results.slice(-1);
     },
-    result: () => c!.ref.data(),
+    result: () => results[0].ref.data(),
   };
 });

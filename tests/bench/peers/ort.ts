@@ -1,20 +1,43 @@
-// ONNX Runtime's WebAssembly build, one thread (its threads need a browser's workers), as a peer of peers.ts.
+// ONNX Runtime, as a peer of peers.ts: in WebAssembly (one thread: its threads need a browser's
+// workers), on WebGPU, or native for Node.js, as the argument says (wasm, webgpu or node).
 import { operand, serve } from "./serve.ts";
 
 /** The part of ONNX Runtime that is used. */
 interface Runtime {
-  env: { wasm: { numThreads: number } };
-  Tensor: new (type: "float32", data: Float32Array, shape: number[]) => unknown;
+  env: { wasm: { numThreads?: number }; webgpu?: { device: Promise<GPUDevice> | GPUDevice } };
+  Tensor: TensorClass;
   InferenceSession: {
-    create(model: Uint8Array, options: { executionProviders: string[] }): Promise<{
-      run(feeds: Record<string, unknown>): Promise<Record<string, { data: Float32Array }>>;
+    create(model: Uint8Array, options: SessionOptions): Promise<{
+      run(feeds: Record<string, Handle>): Promise<Record<string, Handle>>;
     }>;
   };
 }
 
-const name = "onnxruntime-web/wasm";
-const ort = await import(name) as Runtime;
-ort.env.wasm.numThreads = 1;
+/** Where and how a model runs. */
+interface SessionOptions {
+  executionProviders: string[];
+  preferredOutputLocation?: "gpu-buffer";
+  intraOpNumThreads?: number;
+}
+
+/** A tensor on the host or in a buffer. */
+interface Handle {
+  readonly data: Float32Array;
+  getData(): Promise<Float32Array>;
+  dispose(): void;
+}
+
+/** Makes tensors. */
+interface TensorClass {
+  new (type: "float32", data: Float32Array, shape: number[]): Handle;
+  fromGpuBuffer(buffer: GPUBuffer, options: { dataType: "float32"; dims: number[] }): Handle;
+}
+
+const [target] = Deno.args;
+const name = target === "node" ? "onnxruntime-node" : `onnxruntime-web/${target}`;
+const imported = await import(name);
+const ort = (imported.default ?? imported) as Runtime;
+if (target === "wasm") ort.env.wasm.numThreads = 1;
 
 /** A protobuf field: a number (wire type 0), or bytes, a text or a message (wire type 2). */
 function field(number: number, value: number | string | number[]): number[] {
@@ -55,18 +78,35 @@ function gemm(transposeB: boolean): Uint8Array {
   return Uint8Array.from([...field(1, 8), ...field(7, graph), ...field(8, field(2, 13))]);
 }
 
+/** A tensor in a buffer of the device that ONNX Runtime computes on. */
+function onDevice(device: GPUDevice, data: Float32Array, dims: number[]): Handle {
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  const buffer = device.createBuffer({ size: data.byteLength, usage });
+  device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
+  return ort.Tensor.fromGpuBuffer(buffer, { dataType: "float32", dims });
+}
+
 await serve(async ({ m, n, k, transposeB }) => {
+  const webgpu = target === "webgpu";
   const session = await ort.InferenceSession.create(gemm(transposeB), {
-    executionProviders: ["wasm"],
+    executionProviders: [target === "node" ? "cpu" : target],
+    ...(webgpu ? { preferredOutputLocation: "gpu-buffer" } : {}),
+    ...(target === "node" ? { intraOpNumThreads: navigator.hardwareConcurrency } : {}),
   });
-  const a = new ort.Tensor("float32", operand(m * k, 1), [m, k]);
-  const b = new ort.Tensor("float32", operand(k * n, 2), transposeB ? [n, k] : [k, n]);
-  let c = new Float32Array(0);
+  const device = webgpu ? await ort.env.webgpu!.device : null;
+  const tensor = (data: Float32Array, dims: number[]) =>
+    device ? onDevice(device, data, dims) : new ort.Tensor("float32", data, dims);
+  const a = tensor(operand(m * k, 1), [m, k]);
+  const b = tensor(operand(k * n, 2), transposeB ? [n, k] : [k, n]);
+  let c: Handle | undefined;
   return {
     async multiply() {
-      c = (await session.run({ a, b })).c.data as Float32Array<ArrayBuffer>;
+      c?.dispose();
+      ({ c } = await session.run({ a, b }));
     },
-    wait: () => Promise.resolve(),
-    result: () => Promise.resolve(c),
+    async wait() {
+      await device?.queue.onSubmittedWorkDone();
+    },
+    result: () => c!.getData(),
   };
 });

@@ -22,7 +22,7 @@ export interface Answer {
 
 /** A peer's multiplication of operands that lie on its device. */
 export interface Multiplier {
-  /** Starts one product, and forgets the one before. */
+  /** Starts one product. */
   multiply(): void | Promise<void>;
   /** Waits for all that was started. */
   wait(): Promise<void>;
@@ -35,9 +35,10 @@ export function operand(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => ((i * 7 + seed) % 13) / 13 - 0.5);
 }
 
-/** Answers requests, a line of JSON each, until the input ends. */
+/** Says that it is ready, then answers requests, a line of JSON each, until the input ends. */
 export async function serve(prepare: (product: Product) => Promise<Multiplier>): Promise<void> {
   const prepared = new Map<string, Multiplier>();
+  console.log(JSON.stringify({ ready: true }));
   for await (const line of createInterface({ input: process.stdin })) {
     const { m, n, k, transposeB, repeats } = JSON.parse(line) as Request;
     const product = { m, n, k, transposeB };

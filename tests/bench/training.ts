@@ -1,24 +1,79 @@
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora, LoraLinear } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import { buildMobileSam, buildSamVitB, SAM_VIT, type SamWeights } from "../../lib/sam/build_sam.ts";
 import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
-import type { Sam } from "../../lib/sam/sam.ts";
+import { ImageEncoderViT } from "../../lib/sam/image_encoder_vit.ts";
+import { MaskDecoder } from "../../lib/sam/mask_decoder.ts";
+import { PromptEncoder } from "../../lib/sam/prompt_encoder.ts";
+import { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { reshape } from "../../lib/tensor/ops/movement.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { disc, wave } from "../sam/seeded.ts";
+import { disc, seededState, wave } from "../sam/seeded.ts";
 
-/** What is trained: adapters of rank 16 on every qkv of the encoder, the mask decoder, or nothing. */
-export type Kind = "lora" | "peft" | "frozen";
+/** The models that are benchmarked. */
+export type Model = "mobile_sam" | "vit_b";
+
+/** What the models are called in tables. */
+export const MODEL_NAMES: Readonly<Record<Model, string>> = {
+  mobile_sam: "MobileSAM",
+  vit_b: "SAM ViT-B",
+};
+
+/**
+ * What is trained: adapters of rank 16 on every qkv of the encoder, the same on its last blocks alone,
+ * the mask decoder, or nothing.
+ */
+export type Kind = "lora" | "lora_late" | "peft" | "frozen";
+
+/** The blocks that "lora_late" adapts: MobileSAM's last stage, the last quarter of ViT-B. */
+const LATE_BLOCKS: Readonly<Record<Model, readonly number[]>> = {
+  mobile_sam: [8, 9],
+  vit_b: [9, 10, 11],
+};
+
+/** What a {@linkcode Training} is made of. */
+export interface TrainingOptions {
+  /** MobileSAM unless another is named. */
+  readonly model?: Model;
+  /** What is trained. */
+  readonly kind: Kind;
+  /** Side S of the input, in pixels. */
+  readonly side: number;
+  /** Images of a step. */
+  readonly batch: number;
+  /** Other weights than MobileSAM's own, or than seeded ones for ViT-B. */
+  readonly weights?: SamWeights;
+}
+
+/** Images of a step: as many as keep MobileSAM's widest activation within a binding of 128 MiB. */
+export function batchOf(model: Model, side: number): number {
+  return model === "vit_b" || side > 512 ? 1 : 4;
+}
+
+/** Weights for ViT-B that look random: nothing is learnt from them, but they take as long. */
+export function seededVitB(gpu: Gpu): ReturnType<typeof seededState> {
+  const empty = new Sam(gpu, {
+    imageEncoder: new ImageEncoderViT(gpu, SAM_VIT.b),
+    promptEncoder: new PromptEncoder(gpu),
+    maskDecoder: new MaskDecoder(gpu),
+  });
+  try {
+    return seededState(empty);
+  } finally {
+    empty.dispose();
+    gpu.trim();
+  }
+}
 
 /** Learning rate of every benchmarked step. */
 export const LEARNING_RATE = 1e-3;
 
-/** MobileSAM with one batch that is trained on again and again. */
+/** A model with one batch that is trained on again and again. */
 export class Training implements Disposable {
   /** The model. */
   readonly sam: Sam;
@@ -57,15 +112,18 @@ export class Training implements Disposable {
   /** Builds model and batch. */
   static async open(
     gpu: Gpu,
-    { kind, side, batch }: { kind: Kind; side: number; batch: number },
+    { model = "mobile_sam", kind, side, batch, weights }: TrainingOptions,
   ): Promise<Training> {
-    const sam = await buildMobileSam(gpu);
+    const sam = model === "mobile_sam"
+      ? await buildMobileSam(gpu, { weights })
+      : await buildSamVitB(gpu, { weights: weights ?? seededVitB(gpu), side });
     if (kind === "peft") sam.maskDecoder.setTrainable(true);
-    if (kind === "lora") {
+    if (kind === "lora" || kind === "lora_late") {
       await injectLora(sam, {
         r: 16,
         lora_alpha: 16,
         target_modules: ["attn.qkv"],
+        blocks: kind === "lora_late" ? LATE_BLOCKS[model] : undefined,
         random: new Random(0),
       });
     }

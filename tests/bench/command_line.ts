@@ -1,0 +1,56 @@
+import { InputError } from "../../lib/errors.ts";
+import { type Model, MODEL_NAMES } from "./training.ts";
+
+/** Load averages above it mean that figures are those of a shared machine. */
+export const BUSY = 0.5;
+
+/** Refuses an option that nobody asked for. */
+export function unknownOption(option: string): never {
+  throw new InputError(`there is no option ${option.split("=")[0]}: --help lists them`);
+}
+
+/** A whole number above 0 from an option. */
+export function readCount(name: string, text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InputError(`--${name} ${text} must be a whole number above 0`);
+}
+
+/** The side of an input, which the models take in patches of 16 pixels and halve twice more. */
+export function readSide(text: string): number {
+  const side = readCount("side", text);
+  if (side % 64 !== 0) throw new InputError(`--side ${side} must be a multiple of 64`);
+  return side;
+}
+
+/** A model that is benchmarked. */
+export function readModel(text: string): Model {
+  if (Object.hasOwn(MODEL_NAMES, text)) return text as Model;
+  throw new InputError(`there is no model ${text}: choose ${Object.keys(MODEL_NAMES).join(", ")}`);
+}
+
+/** One of several words. */
+export function readChoice<Word extends string>(
+  name: string,
+  text: string,
+  words: readonly Word[],
+): Word {
+  const word = words.find((word) => word === text);
+  if (word) return word;
+  throw new InputError(`there is no ${name} ${text}: choose ${words.join(", ")}`);
+}
+
+/** The load averages, with a warning if somebody else is at work. */
+export function loadAtStart(): number[] {
+  const load = Deno.loadavg();
+  if (load[0] > BUSY) {
+    console.error(`warning: the load average is ${load[0].toFixed(2)}: figures will be too slow`);
+  }
+  return load;
+}
+
+/** The command for the record, without the path of Python, which is this machine's own affair. */
+export function commandText(task: string, python: string | undefined): string {
+  const args = Deno.args.map((arg) => python ? arg.replace(python, "PATH") : arg);
+  return [`deno task ${task}`, ...args].join(" ");
+}

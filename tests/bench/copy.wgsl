@@ -1,0 +1,17 @@
+// Copies a buffer by vec4: what memory gives, as the ceiling of kernels that move rather than compute.
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = flat_index(id, groups, 64u);
+  if (i < params.count) {
+    out[i] = x[i];
+  }
+}

@@ -1,0 +1,114 @@
+import type { Kernel } from "../../kernels/spec.ts";
+import type { PooledBuffer } from "../../lib/gpu/buffer_pool.ts";
+import type { Dispatch, Gpu } from "../../lib/gpu/gpu.ts";
+
+/** A dispatch of any kernel. */
+type AnyDispatch = Dispatch<string, string>;
+
+/** What dispatches had to do. */
+export interface Work {
+  /** How many there were. */
+  readonly dispatches: number;
+  /** Floating-point operations of products: 2 x multiply-adds. */
+  readonly flops: number;
+  /** Bytes that must be moved at least: every operand of a product, else every buffer bound, once. */
+  readonly bytes: number;
+}
+
+/** A batch of matrix products, as it was dispatched. */
+export interface DispatchedProduct {
+  /** Rows of the result. */
+  readonly m: number;
+  /** Columns of the result. */
+  readonly n: number;
+  /** Length of the sums. */
+  readonly k: number;
+  /** Matrices. */
+  readonly batch: number;
+  /** Whether A and B are read transposed: "NN", "NT", "TN" or "TT". */
+  readonly layout: string;
+}
+
+/** The work of some piece of code, counted from its dispatches. */
+export class Tally {
+  /** By the kernel's name. */
+  readonly kernels: Map<string, Work> = new Map();
+  /** Matrix products with how often each was dispatched, by their shape as text. */
+  readonly products: Map<string, DispatchedProduct & { times: number }> = new Map();
+
+  /** Adds a dispatch. */
+  add(kernel: Kernel, dispatch: AnyDispatch): void {
+    const product = productOf(dispatch);
+    const before = this.kernels.get(kernel.name) ?? { dispatches: 0, flops: 0, bytes: 0 };
+    this.kernels.set(kernel.name, {
+      dispatches: before.dispatches + 1,
+      flops: before.flops + (product ? productFlops(product) : otherFlops(kernel.name, dispatch)),
+      bytes: before.bytes + (product ? productBytes(product, dispatch) : boundBytes(dispatch)),
+    });
+    if (!product) return;
+    const { m, n, k, batch, layout } = product;
+    const key = `${batch > 1 ? `${batch} x ` : ""}${m} x ${n} x ${k} ${layout}`;
+    const times = (this.products.get(key)?.times ?? 0) + 1;
+    this.products.set(key, { ...product, times });
+  }
+
+  /** All kernels together. */
+  get total(): Work {
+    return [...this.kernels.values()].reduce((sum, work) => ({
+      dispatches: sum.dispatches + work.dispatches,
+      flops: sum.flops + work.flops,
+      bytes: sum.bytes + work.bytes,
+    }), { dispatches: 0, flops: 0, bytes: 0 });
+  }
+}
+
+/** Runs code that encodes on a device, and counts what it dispatches. */
+export function countWork(gpu: Gpu, encode: () => void): Tally {
+  const tally = new Tally();
+  const run = gpu.run;
+  gpu.run = function (kernel, dispatch) {
+    tally.add(kernel, dispatch as AnyDispatch);
+    run.call(gpu, kernel, dispatch);
+  } as Gpu["run"];
+  try {
+    encode();
+  } finally {
+    // What hid the class's own method.
+    delete (gpu as Partial<Gpu>).run;
+  }
+  return tally;
+}
+
+/** The matrix product that a dispatch computes: kernels of products name their sizes m, n and k. */
+function productOf({ params, constants, workgroups }: AnyDispatch): DispatchedProduct | null {
+  const { m, n, k } = params;
+  if (m === undefined || n === undefined || k === undefined) return null;
+  const letter = (transposed: number | boolean | undefined) => transposed ? "T" : "N";
+  const layout = letter(constants?.TRANS_A) + letter(constants?.TRANS_B);
+  return { m, n, k, batch: workgroups[2] ?? 1, layout };
+}
+
+function productFlops({ m, n, k, batch }: DispatchedProduct): number {
+  return 2 * m * n * k * batch;
+}
+
+/** Bytes of A, B and C; of an operand that the whole batch shares, once. */
+function productBytes({ m, n, k, batch }: DispatchedProduct, { params }: AnyDispatch): number {
+  const matrices = (operand: "a" | "b") =>
+    params[`${operand}_outer`] || params[`${operand}_inner`] ? batch : 1;
+  return 4 * (matrices("a") * m * k + matrices("b") * k * n + batch * m * n);
+}
+
+/** Operations of the kernels that multiply and add, but are no matrix product. */
+function otherFlops(name: string, { buffers, params }: AnyDispatch): number {
+  if (!name.startsWith("depthwise")) return 0;
+  // One multiply-add for every tap and element of the output, or of its gradient.
+  const taps = (params.kernel_h ?? 3) * (params.kernel_w ?? 3);
+  return 2 * taps * (buffers.dy ?? buffers.out).size / 4;
+}
+
+/** Bytes of all buffers of a dispatch, each once. */
+function boundBytes({ buffers }: AnyDispatch): number {
+  const distinct = new Set<PooledBuffer>(Object.values(buffers));
+  return [...distinct].reduce((sum, { size }) => sum + size, 0);
+}

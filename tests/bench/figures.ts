@@ -1,0 +1,332 @@
+import type { KernelResult } from "./kernels.ts";
+import type { Measurement } from "./model_process.ts";
+import type { ModelResult } from "./models.ts";
+import { OURS, type PeerProducts } from "./peer_products.ts";
+import type { PeerStep } from "./peer_steps.ts";
+import type { Model } from "./training.ts";
+
+/** What grew over a long run, as shares of what was held after step 10. */
+export interface MemoryGrowth {
+  /** Steps of the run. */
+  readonly steps: number;
+  /** Of the process's resident memory. */
+  readonly hostGrowth: number;
+  /** Of the GPU's buffers. */
+  readonly gpuGrowth: number;
+}
+
+/** The parts that benchmarks write down. */
+export interface Results {
+  /** Kernels beside a library's products. */
+  readonly kernels?: {
+    readonly library: string | null;
+    readonly kernels: readonly KernelResult[];
+  };
+  /** Models, one entry a side. */
+  readonly models?: readonly ModelResult[];
+  /** Products of other libraries. */
+  readonly peerProducts?: PeerProducts;
+  /** PyTorch's steps. */
+  readonly peerSteps?: readonly PeerStep[];
+  /** A long run. */
+  readonly memory?: MemoryGrowth;
+}
+
+/** A figure to reach, and what was seen. */
+export interface Figure {
+  /** What is measured. */
+  readonly name: string;
+  /** What is to be reached. */
+  readonly target: string;
+  /** What was seen, null if it was not measured. */
+  readonly seen: string | null;
+  /** Whether that reaches the target. */
+  readonly met: boolean | null;
+  /** The command that measures it. */
+  readonly command: string;
+}
+
+/** The kind of adapter: the figures to reach differ. */
+export type AdapterType = "CPU" | "GPU";
+
+/** The figures to reach on a kind of adapter, as far as they were measured. */
+export function figures(results: Results, type: AdapterType): Figure[] {
+  const cpu = type === "CPU";
+  return [
+    matmulShare(results.peerProducts, cpu ? 0.15 : 0.5, cpu ? "OpenBLAS" : "cuBLAS"),
+    matmulOverPeers(results.peerProducts),
+    ...peerStepFigures(results.peerSteps, cpu),
+    ...vitFigures(results, cpu),
+    ...overheadFigures(results.models),
+    hostTime(results.models),
+    memoryGrowth(results.memory),
+    warmStart(results.models, cpu ? 5 : 3),
+  ];
+}
+
+/** A figure that is yet to be measured. */
+type About = Pick<Figure, "name" | "target" | "command">;
+
+const bench = (options: string) => `deno task bench ${options} --python PATH`;
+const benchPeers = (options: string) => `deno task bench:peers ${options} --python PATH`;
+const benchVit = (side: number) => bench(`--only models --model vit_b --side ${side}`);
+
+/** A figure from a number, if it was measured. */
+function figure(
+  about: About,
+  value: number | null | undefined,
+  { met, text }: { met: (value: number) => boolean; text: (value: number) => string },
+): Figure {
+  return value == null || Number.isNaN(value)
+    ? { ...about, seen: null, met: null }
+    : { ...about, seen: text(value), met: met(value) };
+}
+
+const rounded = (value: number) => String(Number(value.toPrecision(3)));
+
+/** The lowest of some ratios with where it was found. */
+function lowest(ratios: readonly { where: string; ratio: number }[]) {
+  return ratios.reduce<{ where: string; ratio: number } | null>(
+    (low, one) => low === null || one.ratio < low.ratio ? one : low,
+    null,
+  );
+}
+
+/** Ours over another library's speed, at every product that both computed. */
+function ratios({ products }: PeerProducts, theirs: (gflops: Record<string, number>) => number) {
+  return products.map(({ product, gflops }) => ({
+    where: product,
+    ratio: gflops[OURS] / theirs(gflops),
+  })).filter(({ ratio }) => Number.isFinite(ratio));
+}
+
+/** "0.2 at 1024³, 0.17 at worst (m x n x k)". */
+function ratioText(all: readonly { where: string; ratio: number }[]): string {
+  const cube = all.find(({ where }) => where.startsWith("1024 x 1024 x 1024"));
+  const { where, ratio } = lowest(all)!;
+  return (cube ? `${rounded(cube.ratio)} at 1024³, ` : "") +
+    `${rounded(ratio)} at worst (${where})`;
+}
+
+function matmulShare(peers: PeerProducts | undefined, target: number, library: string): Figure {
+  const pattern = library === "OpenBLAS" ? /openblas/i : /cuda/i;
+  const name = peers?.libraries.find(({ name }) => pattern.test(name))?.name;
+  const all = peers && name ? ratios(peers, (gflops) => gflops[name]) : [];
+  return figure(
+    {
+      name: `matmul f32 over ${library}`,
+      target: `at least ${target}`,
+      command: benchPeers("--only matmul"),
+    },
+    lowest(all)?.ratio,
+    { met: (ratio) => ratio >= target, text: () => ratioText(all) },
+  );
+}
+
+function matmulOverPeers(peers: PeerProducts | undefined): Figure {
+  const names = peers?.libraries.filter(({ name, target }) => target === "WebGPU" && name !== OURS)
+    .map(({ name }) => name) ?? [];
+  const all = peers
+    ? ratios(peers, (gflops) => Math.max(...names.map((name) => gflops[name] ?? -Infinity)))
+      .filter(({ ratio }) => ratio > 0)
+    : [];
+  return figure(
+    {
+      name: "matmul f32 over the best WebGPU peer",
+      target: "at least 5",
+      command: benchPeers("--only matmul"),
+    },
+    lowest(all)?.ratio,
+    { met: (ratio) => ratio >= 5, text: () => ratioText(all) },
+  );
+}
+
+/** "1.4 (900 ms to 640 ms)". */
+function peerRatio(
+  about: Omit<About, "command">,
+  { steps, model, side, kind = "lora", ours = "step", most }: {
+    steps: readonly PeerStep[] | undefined;
+    model: Model;
+    side: number;
+    kind?: PeerStep["kind"];
+    ours?: "step" | "cachedStep";
+    most: number;
+  },
+): Figure {
+  const step = steps?.find((one) => one.model === model && one.side === side && one.kind === kind);
+  const milliseconds = step?.milliseconds[ours];
+  const ratio = milliseconds && milliseconds / step!.milliseconds.torch;
+  const command = benchPeers(`--only step --model ${model} --side ${side}`);
+  return figure({ ...about, command }, ratio, {
+    met: (ratio) => ratio <= most,
+    text: (ratio) =>
+      `${rounded(ratio)} (${milliseconds!.toFixed(0)} ms to ${
+        step!.milliseconds.torch.toFixed(0)
+      } ms)`,
+  });
+}
+
+function peerStepFigures(steps: readonly PeerStep[] | undefined, cpu: boolean): Figure[] {
+  const most = cpu ? 3 : 1.5;
+  const at = "side 256, batch 4, over PyTorch's";
+  const mobileSam = { steps, model: "mobile_sam", side: 256 } as const;
+  return [
+    peerRatio(
+      { name: `MobileSAM LoRA step, ${at}`, target: `at most ${most}` },
+      { ...mobileSam, most },
+    ),
+    peerRatio(
+      { name: `the same, frozen prefix cached, ${at}`, target: "at most 1.5" },
+      { ...mobileSam, ours: "cachedStep", most: 1.5 },
+    ),
+    peerRatio(
+      { name: `LoRA on the last stage, frozen prefix cached, ${at}`, target: "at most 1.5" },
+      { ...mobileSam, kind: "lora_late", ours: "cachedStep", most: 1.5 },
+    ),
+  ];
+}
+
+function findModel(models: readonly ModelResult[] | undefined, model: Model, side: number) {
+  return models?.find((one) => one.model === model && one.side === side);
+}
+
+/** ViT-B: on a CPU driver in seconds and bytes, on a GPU beside PyTorch. */
+function vitFigures({ models, peerSteps }: Results, cpu: boolean): Figure[] {
+  const large = findModel(models, "vit_b", 1024)?.step;
+  const memory = "ViT-B LoRA step at 1024, batch 1: memory";
+  const gibibytes = (bytes: number) => `${rounded(bytes / 2 ** 30)} GiB`;
+  if (cpu) {
+    const seconds = (step: Measurement | null | undefined) => step && step.milliseconds / 1000;
+    const text = (value: number) => `${rounded(value)} s`;
+    return [
+      figure(
+        { name: memory, target: "at most 6 GiB in all", command: benchVit(1024) },
+        large?.peakHostBytes,
+        { met: (bytes) => bytes <= 6 * 2 ** 30, text: gibibytes },
+      ),
+      figure(
+        {
+          name: "ViT-B LoRA step at 1024, batch 1: time",
+          target: "at most 150 s",
+          command: benchVit(1024),
+        },
+        seconds(large),
+        { met: (value) => value <= 150, text },
+      ),
+      figure(
+        {
+          name: "ViT-B LoRA step at 512, batch 1",
+          target: "at most 40 s",
+          command: benchVit(512),
+        },
+        seconds(findModel(models, "vit_b", 512)?.step),
+        { met: (value) => value <= 40, text },
+      ),
+    ];
+  }
+  const theirs = peerSteps?.find(({ model, side }) => model === "vit_b" && side === 1024)
+    ?.torchPeakGpuBytes;
+  return [
+    figure(
+      {
+        name: `${memory} of the GPU`,
+        target: theirs ? `below PyTorch's ${gibibytes(theirs)}` : "below PyTorch's",
+        command: benchVit(1024),
+      },
+      theirs && large?.peakGpuBytes,
+      { met: (bytes) => bytes < theirs!, text: gibibytes },
+    ),
+    peerRatio(
+      { name: "ViT-B LoRA step at 512, batch 1, over PyTorch's", target: "at most 1.5" },
+      { steps: peerSteps, model: "vit_b", side: 512, most: 1.5 },
+    ),
+  ];
+}
+
+/** What adapters cost a forward pass, at worst over the models. */
+function overheadFigures(models: readonly ModelResult[] | undefined): Figure[] {
+  const forwards = (models ?? []).flatMap(({ forward }) => forward ?? []);
+  const worst = (values: number[]) => values.length > 0 ? Math.max(...values) : null;
+  const unmerged = forwards.flatMap(({ unmerged, milliseconds }) =>
+    unmerged === null ? [] : [100 * (unmerged / milliseconds - 1)]
+  );
+  const merged = forwards.flatMap(({ merged, work }) =>
+    merged === null ? [] : [
+      merged.work.flops - work.flops + merged.work.dispatches -
+      work.dispatches,
+    ]
+  );
+  const noise = forwards.flatMap(({ merged, milliseconds }) =>
+    merged === null ? [] : [100 * (merged.milliseconds / milliseconds - 1)]
+  );
+  const percent = (value: number) => `${value.toFixed(1)} %`;
+  const command = bench("--only models --long");
+  return [
+    figure(
+      { name: "LoRA unmerged over frozen forward", target: "at most 5 %", command },
+      worst(unmerged),
+      { met: (value) => value <= 5, text: (value) => `${percent(value)} at worst` },
+    ),
+    figure(
+      { name: "LoRA merged over frozen forward", target: "0", command },
+      worst(merged),
+      {
+        met: (value) => value === 0,
+        text: (value) =>
+          (value === 0 ? "the same dispatches" : "other dispatches") +
+          `; timed ${noise.map(percent).join(", ")}`,
+      },
+    ),
+  ];
+}
+
+function hostTime(models: readonly ModelResult[] | undefined): Figure {
+  const times = (models ?? []).flatMap(({ model, side, step }) =>
+    step ? [{ where: `${model} ${side}`, ratio: step.encodeMicroseconds }] : []
+  );
+  const small = findModel(models, "mobile_sam", 256)?.step;
+  return figure(
+    {
+      name: "host time a dispatch from step 2 on, outside submit",
+      target: "at most 5 µs",
+      command: bench("--only models --long"),
+    },
+    times.length > 0 ? Math.max(...times.map(({ ratio }) => ratio)) : null,
+    {
+      met: (value) => value <= 5,
+      text: (value) =>
+        (small ? `${rounded(small.encodeMicroseconds)} µs for MobileSAM at 256, ` : "") +
+        `${rounded(value)} µs at worst`,
+    },
+  );
+}
+
+function memoryGrowth(memory: MemoryGrowth | undefined): Figure {
+  return figure(
+    {
+      name: "1,000 steps: growth of memory after step 10",
+      target: "at most 2 %",
+      command: "deno task bench --only memory",
+    },
+    memory && Math.max(memory.hostGrowth, memory.gpuGrowth),
+    {
+      met: (value) => value <= 0.02 && memory!.steps >= 1000,
+      text: () =>
+        `resident ${(100 * memory!.hostGrowth).toFixed(2)} %, GPU ${
+          (100 * memory!.gpuGrowth).toFixed(2)
+        } %, ${memory!.steps} steps`,
+    },
+  );
+}
+
+function warmStart(models: readonly ModelResult[] | undefined, most: number): Figure {
+  return figure(
+    {
+      name: "warm start to first loss, MobileSAM 256",
+      target: `at most ${most} s`,
+      command: bench("--only models --model mobile_sam --side 256"),
+    },
+    findModel(models, "mobile_sam", 256)?.warmSeconds,
+    { met: (seconds) => seconds <= most, text: (seconds) => `${rounded(seconds)} s` },
+  );
+}

@@ -1,0 +1,203 @@
+// deno task bench:report: figures, tables and roofline pictures from what the benchmarks wrote down.
+import { parseArgs } from "@std/cli/parse-args";
+import { join } from "node:path";
+import { describeAdapter } from "../../experiments/harness/environment.ts";
+import { runMain } from "../../experiments/harness/main.ts";
+import { InputError } from "../../lib/errors.ts";
+import { writeFileAtomic } from "../../lib/fs.ts";
+import { rasterize } from "../../lib/report/rasterize.ts";
+import { BUSY, unknownOption } from "./command_line.ts";
+import { figures, type Results } from "./figures.ts";
+import { table } from "./measure.ts";
+import type { BenchRecord } from "./record.ts";
+import { roofline } from "./roofline.ts";
+import { kernelTable, modelTable, peerProductTable, peerStepTable, perSecond } from "./tables.ts";
+
+const usage = `usage: deno task bench:report [FOLDER]
+
+Reads the records (*.json) of a folder, results/bench by default, and writes its README.md with the
+figures to reach, and a roofline picture for each adapter.
+`;
+
+/** What all records of one adapter hold together. */
+export interface AdapterResults {
+  /** Oldest first. */
+  readonly records: readonly BenchRecord[];
+  /** Of every part the newest. */
+  readonly results: Results;
+}
+
+/** A name for files from an adapter's: "llvmpipe (LLVM 15, 256 bits)" becomes "llvmpipe". */
+export function adapterSlug(name: string): string {
+  return name.replace(/\(.*/, "").trim().toLowerCase().replaceAll(/[^a-z0-9]+/g, "_");
+}
+
+/** The entries of two lists, of equal keys the newer. */
+function merged<Entry>(
+  older: readonly Entry[] | undefined,
+  newer: readonly Entry[] | undefined,
+  key: (entry: Entry) => string,
+): Entry[] {
+  const entries = [...(older ?? []), ...(newer ?? [])].map((entry) => [key(entry), entry] as const);
+  return [...new Map(entries).values()];
+}
+
+/** Puts records together by adapter: newer parts replace older ones, models and steps one by one. */
+export function combine(records: readonly BenchRecord[]): Map<string, AdapterResults> {
+  const sorted = [...records].sort((a, b) => a.environment.date < b.environment.date ? -1 : 1);
+  const byAdapter = new Map<string, AdapterResults>();
+  for (const record of sorted) {
+    const { adapter } = record.environment;
+    const before = byAdapter.get(adapter.name);
+    const newer = record.results as Results;
+    const results = {
+      ...before?.results,
+      ...newer,
+      ...(newer.models && {
+        models: merged(
+          before?.results.models,
+          newer.models,
+          ({ model, side }) => `${model} ${side}`,
+        ),
+      }),
+      ...(newer.peerSteps && {
+        peerSteps: merged(
+          before?.results.peerSteps,
+          newer.peerSteps,
+          ({ model, side, kind }) => `${model} ${side} ${kind}`,
+        ),
+      }),
+    };
+    byAdapter.set(adapter.name, {
+      records: [...before?.records ?? [], record],
+      results,
+    });
+  }
+  return byAdapter;
+}
+
+/** The picture of an adapter's kernels, if they were measured. */
+export function picture(name: string, { kernels, peerProducts }: Results): string | null {
+  if (!kernels) return null;
+  const products = kernels.kernels.filter(({ sort }) => sort === "product");
+  const best = Math.max(
+    ...products.map(({ flops, milliseconds }) => perSecond(flops, milliseconds)),
+  );
+  const library = Math.max(
+    ...products.flatMap(({ flops, ceilingMilliseconds }) =>
+      ceilingMilliseconds ? [perSecond(flops, ceilingMilliseconds)] : []
+    ),
+  );
+  const copy = kernels.kernels.find(({ name }) => name.startsWith("copy"))!;
+  const libraryName = kernels.library ?? peerProducts?.libraries.at(-1)?.name ?? "library";
+  return roofline(`Kernels on ${name}`, kernels.kernels, {
+    compute: [
+      ...(Number.isFinite(library) ? [{ name: libraryName, gflops: library }] : []),
+      { name: "our best matrix product", gflops: best },
+    ],
+    memory: {
+      name: "our copy of 64 MiB",
+      gigabytes: perSecond(copy.bytes, copy.milliseconds),
+    },
+  });
+}
+
+/** One adapter's chapter. */
+export function chapter(name: string, { records, results }: AdapterResults): string {
+  const { adapter } = records.at(-1)!.environment;
+  const parts: string[] = [`## ${name}`, describeAdapter(adapter) + "."];
+  parts.push(table(
+    ["Command", "Date", "Machine", "Deno", "Load at the start"],
+    records.map(({ environment, loadAverage }) => [
+      `\`${environment.command}\``,
+      environment.date.slice(0, 10),
+      environment.os,
+      environment.deno,
+      loadAverage.start[0].toFixed(2) + (loadAverage.start[0] > BUSY ? " (busy: too slow)" : ""),
+    ]),
+  ));
+  parts.push("### Figures to reach");
+  parts.push(table(
+    ["Figure", "Target", "Seen", "Met", "Command"],
+    figures(results, adapter.type).map(({ name, target, seen, met, command }) => [
+      name,
+      target,
+      seen ?? "not measured",
+      met === null ? "–" : met ? "yes" : "no",
+      `\`${command}\``,
+    ]),
+  ));
+  const { kernels, models, peerProducts, peerSteps } = results;
+  if (models) {
+    parts.push("### Models");
+    parts.push(modelTable(models));
+    parts.push(
+      "Operations are 2 x multiply-adds, counted from the products that are dispatched, recomputed ones " +
+        "included. The ceiling is " +
+        `${models.find(({ step }) => step?.ceiling)?.step?.ceiling?.name ?? "not measured"}` +
+        " at 1024³, timed in turns with the steps. Every number comes from a process of its own; on a CPU " +
+        "driver the GPU's memory is part of the host's. ViT-B's weights are seeded, not trained.",
+    );
+    const errors = models.flatMap(({ errors }) => errors);
+    if (errors.length > 0) parts.push(errors.map((error) => `- failed: ${error}`).join("\n"));
+  }
+  if (kernels) {
+    parts.push("### Kernels");
+    parts.push(`![Roofline of ${name}](roofline_${adapterSlug(name)}.svg)`);
+    parts.push(kernelTable(kernels.kernels, kernels.library));
+  }
+  if (peerProducts) {
+    parts.push("### Matrix products of other libraries");
+    parts.push(peerProductTable(peerProducts));
+    const failed = peerProducts.failed.map(({ name, error }) => `- ${name} did not run: ${error}`);
+    if (failed.length > 0) parts.push(failed.join("\n"));
+  }
+  if (peerSteps) {
+    parts.push("### PyTorch's training steps");
+    parts.push(peerStepTable(peerSteps));
+  }
+  return parts.join("\n\n");
+}
+
+async function readRecords(folder: string): Promise<BenchRecord[]> {
+  const records: BenchRecord[] = [];
+  try {
+    for await (const { name } of Deno.readDir(folder)) {
+      if (!name.endsWith(".json")) continue;
+      records.push(JSON.parse(await Deno.readTextFile(join(folder, name))) as BenchRecord);
+    }
+  } catch (error) {
+    throw new InputError(`${folder} cannot be read (${(error as Error).message}): name a folder`);
+  }
+  if (records.length === 0) {
+    throw new InputError(`${folder} holds no record: make one with deno task bench --json`);
+  }
+  return records;
+}
+
+if (import.meta.main) {
+  await runMain(async () => {
+    const options = parseArgs(Deno.args, { boolean: ["help"], unknown: readFolder });
+    if (options.help) return console.log(usage);
+    const folder = String(options._[0] ?? join("results", "bench"));
+    const adapters = combine(await readRecords(folder));
+    const chapters: string[] = [];
+    for (const [name, results] of adapters) {
+      chapters.push(chapter(name, results));
+      const svg = picture(name, results.results);
+      if (svg === null) continue;
+      const path = join(folder, `roofline_${adapterSlug(name)}`);
+      await writeFileAtomic(`${path}.svg`, svg);
+      await writeFileAtomic(`${path}.png`, await rasterize(svg));
+    }
+    const head = "# Benchmarks\n\nWritten by `deno task bench:report` from the records beside it.";
+    await writeFileAtomic(join(folder, "README.md"), [head, ...chapters].join("\n\n") + "\n");
+    console.log(join(folder, "README.md"));
+  });
+}
+
+/** Takes a folder, refuses options. */
+function readFolder(argument: string): boolean {
+  if (argument.startsWith("-")) unknownOption(argument);
+  return true;
+}

@@ -1,0 +1,205 @@
+import * as Plot from "@observablehq/plot";
+import { parseHTML } from "linkedom";
+import { rasterFont } from "../../lib/report/rasterize.ts";
+import { escapeXml } from "../../lib/report/xml.ts";
+
+/** A kernel in a roofline picture. */
+export interface RooflinePoint {
+  /** The kernel and its shape. */
+  readonly name: string;
+  /** What it is drawn as. */
+  readonly sort: "product" | "attention" | "memory";
+  /** Floating-point operations. */
+  readonly flops: number;
+  /** Bytes that must be moved at least. */
+  readonly bytes: number;
+  /** What it took. */
+  readonly milliseconds: number;
+}
+
+/** What bounds kernels. */
+export interface Roofs {
+  /** Speeds of computing, in GFLOP/s, by name. */
+  readonly compute: readonly { readonly name: string; readonly gflops: number }[];
+  /** Speed of memory, in GB/s. */
+  readonly memory: { readonly name: string; readonly gigabytes: number };
+}
+
+const ink = "#1a1a1a";
+const width = 1000;
+const height = 560;
+const keyWidth = 420;
+const margin = { left: 56, right: 20, top: 50, bottom: 48 };
+
+/** How each sort is drawn: told apart by shape, and by colour where there is one. */
+const LOOKS = {
+  product: { symbol: "circle", fill: "#0072b2", label: "matrix products" },
+  attention: { symbol: "square", fill: "#ffffff", label: "attention" },
+  memory: { symbol: "triangle", fill: "#e69f00", label: "kernels that move" },
+} as const;
+
+/**
+ * Speed of kernels against their arithmetic intensity, FLOP over byte, on logarithmic axes, under the
+ * ceilings of computing and of memory. Points are numbered; a key names them. Readable in black and
+ * white.
+ *
+ * Source: Williams, Waterman and Patterson 2009, "Roofline".
+ *
+ * @returns The text of an SVG file.
+ */
+export function roofline(title: string, points: readonly RooflinePoint[], roofs: Roofs): string {
+  const drawn = points.filter(({ flops }) => flops > 0).map((point, i) => ({
+    ...point,
+    number: i + 1,
+    intensity: point.flops / point.bytes,
+    gflops: point.flops / point.milliseconds / 1e6,
+  }));
+  const top = Math.max(...roofs.compute.map(({ gflops }) => gflops));
+  const intensities = drawn.map(({ intensity }) => intensity);
+  const left = Math.min(0.1, ...intensities) / 1.5;
+  const right = Math.max(top / roofs.memory.gigabytes, ...intensities) * 3;
+  const bottom = Math.min(...drawn.map(({ gflops }) => gflops)) / 2;
+  const { gigabytes } = roofs.memory;
+  const slope = [
+    { x: Math.max(left, bottom / gigabytes), y: Math.max(bottom, left * gigabytes) },
+    { x: top / gigabytes, y: top },
+  ];
+  const { document } = parseHTML("<html></html>") as unknown as { document: unknown };
+  const svg: SvgElement = Plot.plot({
+    document,
+    width: width - keyWidth,
+    height,
+    marginLeft: margin.left,
+    marginRight: margin.right,
+    marginTop: margin.top,
+    marginBottom: margin.bottom,
+    x: {
+      type: "log",
+      domain: [left, right],
+      label: "Arithmetic intensity (FLOP / byte)",
+      labelAnchor: "center",
+      labelArrow: "none",
+      ticks: 5,
+      tickFormat: (value: number) => String(Number(value.toPrecision(1))),
+      grid: true,
+    },
+    y: {
+      type: "log",
+      domain: [bottom, top * 1.6],
+      label: "Speed (GFLOP/s)",
+      labelAnchor: "center",
+      labelArrow: "none",
+      ticks: 4,
+      tickFormat: (value: number) => String(Number(value.toPrecision(1))),
+      grid: true,
+    },
+    marks: [
+      Plot.frame({ stroke: "#b0b0b0" }),
+      Plot.line(slope, { x: "x", y: "y", stroke: ink, strokeWidth: 1.8 }),
+      Plot.text([slope[0]], {
+        x: "x",
+        y: "y",
+        text: () => `${roofs.memory.name}, ${gigabytes.toPrecision(3)} GB/s`,
+        textAnchor: "start",
+        dx: 34,
+        dy: -26,
+        fill: ink,
+        stroke: "#ffffff",
+        strokeWidth: 4,
+      }),
+      ...roofs.compute.flatMap(({ name, gflops }, i) => [
+        Plot.line([{ x: gflops / gigabytes, y: gflops }, { x: right, y: gflops }], {
+          x: "x",
+          y: "y",
+          stroke: ink,
+          strokeWidth: 1.8,
+          strokeDasharray: i > 0 ? "5 3" : undefined,
+        }),
+        Plot.text([{ x: right, y: gflops }], {
+          x: "x",
+          y: "y",
+          text: () => `${name}, ${gflops.toPrecision(3)} GFLOP/s`,
+          textAnchor: "end",
+          dx: -6,
+          dy: -8,
+          fill: ink,
+          stroke: "#ffffff",
+          strokeWidth: 4,
+        }),
+      ]),
+      ...Object.entries(LOOKS).map(([sort, { symbol, fill }]) =>
+        Plot.dot(drawn.filter((point) => point.sort === sort), {
+          x: "intensity",
+          y: "gflops",
+          symbol,
+          r: 4.5,
+          fill,
+          stroke: ink,
+        })
+      ),
+      // Numbers on four sides in turns, so that neighbours hide each other less.
+      ...[[11, 0], [0, -11], [-11, 0], [0, 11]].map(([dx, dy], side) =>
+        Plot.text(drawn.filter(({ number }) => number % 4 === side), {
+          x: "intensity",
+          y: "gflops",
+          text: ({ number }: { number: number }) => String(number),
+          dx,
+          dy,
+          fill: ink,
+          stroke: "#ffffff",
+          strokeWidth: 3,
+        })
+      ),
+    ],
+  });
+  svg.querySelector("style").remove(); // rules for an SVG of its own in a web page
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
+    `viewBox="0 0 ${width} ${height}" font-family="${rasterFont}" font-size="11" role="img">`,
+    `<title>${escapeXml(title)}</title>`,
+    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<text x="14" y="24" font-size="15" font-weight="bold" fill="${ink}">${
+      escapeXml(title)
+    }</text>`,
+    `<g color="${ink}" fill="currentColor" text-anchor="middle">${svg.innerHTML}</g>`,
+    key(drawn),
+    "</svg>\n",
+  ].join("\n");
+}
+
+/** What is used here of the element that Plot makes; the DOM's own types are a browser's. */
+interface SvgElement {
+  querySelector(selector: string): { remove(): void };
+  readonly innerHTML: string;
+}
+
+/** Numbers, names and speeds of the points, by their sort. */
+function key(
+  points: readonly { number: number; name: string; sort: keyof typeof LOOKS; gflops: number }[],
+): string {
+  const lines: string[] = [];
+  const end = (y: number, text: string) =>
+    `<text x="${width - 12}" y="${y}" text-anchor="end" fill="${ink}">${text}</text>`;
+  let y = 40;
+  lines.push(end(y, "GFLOP/s"));
+  for (const [sort, { fill, label }] of Object.entries(LOOKS)) {
+    const own = points.filter((point) => point.sort === sort);
+    if (own.length === 0) continue;
+    const x = width - keyWidth + 14;
+    const mark = {
+      product: `<circle cx="${x}" cy="${y - 4}" r="4.5"`,
+      attention: `<rect x="${x - 4}" y="${y - 8}" width="8" height="8"`,
+      memory: `<path d="M${x},${y - 9}l5,9h-10z"`,
+    }[sort];
+    lines.push(`${mark} fill="${fill}" stroke="${ink}"/>`);
+    lines.push(`<text x="${x + 12}" y="${y}" font-weight="bold" fill="${ink}">${label}</text>`);
+    for (const { number, name, gflops } of own) {
+      y += 15;
+      lines.push(`<text x="${x + 12}" y="${y}" text-anchor="end" fill="${ink}">${number}</text>`);
+      lines.push(`<text x="${x + 20}" y="${y}" fill="${ink}">${escapeXml(name)}</text>`);
+      lines.push(end(y, gflops.toPrecision(3)));
+    }
+    y += 24;
+  }
+  return lines.join("\n");
+}
