@@ -100,11 +100,42 @@ function productBytes({ m, n, k, batch }: DispatchedProduct, { params }: AnyDisp
 }
 
 /** Operations of the kernels that multiply and add, but are no matrix product. */
-function otherFlops(name: string, { buffers, params }: AnyDispatch): number {
-  if (!name.startsWith("depthwise")) return 0;
-  // One multiply-add for every tap and element of the output, or of its gradient.
+function otherFlops(name: string, dispatch: AnyDispatch): number {
+  if (name.startsWith("depthwise")) return depthwiseFlops(dispatch);
+  if (name.startsWith("attention")) return attentionFlops(name, dispatch);
+  return 0;
+}
+
+/** One multiply-add for every tap and element of the output, or of its gradient. */
+function depthwiseFlops({ buffers, params }: AnyDispatch): number {
   const taps = (params.kernel_h ?? 3) * (params.kernel_w ?? 3);
   return 2 * taps * (buffers.dy ?? buffers.out).size / 4;
+}
+
+/**
+ * Products of fused attention by the kernel's name, which ends with the channels of a head. The forward
+ * pass makes scores and output; the gradients make the scores and their gradient again.
+ */
+const ATTENTION_PRODUCTS: Readonly<Record<string, number>> = {
+  attention: 2,
+  attention_query: 3,
+  attention_key_value: 4,
+  attention_table: 2,
+};
+
+/** Fused attention, over the pairs of tokens within each window of each image. */
+function attentionFlops(name: string, { params, constants }: AnyDispatch): number {
+  const [, kernel, depth] = /^(\D+)_(\d+)/.exec(name) ?? [];
+  const { batch, heads, image_h, image_w } = params;
+  const along = (axis: "h" | "w", windows: number) => {
+    const size = params[`size_${axis}`];
+    const rest = params[`image_${axis}`] - (windows - 1) * size;
+    return (windows - 1) * size ** 2 + rest ** 2;
+  };
+  const pairs = constants?.CROSS
+    ? image_h * image_w * params.others
+    : along("h", params.windows_y) * along("w", params.windows_x);
+  return 2 * (ATTENTION_PRODUCTS[kernel] ?? 0) * batch * heads * pairs * Number(depth);
 }
 
 /** Bytes of all buffers of a dispatch, each once. */
