@@ -40,6 +40,26 @@ export function readChoice<Word extends string>(
   throw new InputError(`there is no ${name} ${text}: choose ${words.join(", ")}`);
 }
 
+/**
+ * The Python that an option names.
+ *
+ * @throws {InputError} if it does not run or has no numpy.
+ */
+export async function readPython(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  const remedy = "name a Python with the packages of tests/reference/requirements.txt";
+  try {
+    const run = new Deno.Command(path, { args: ["-c", "import numpy"], stderr: "null" });
+    const { success } = await run.output();
+    if (success) return path;
+  } catch (error) {
+    throw new InputError(
+      `--python ${path} cannot be run (${(error as Error).message}): ${remedy}`,
+    );
+  }
+  throw new InputError(`--python ${path} has no numpy: ${remedy}`);
+}
+
 /** The load averages, with a warning if somebody else is at work. */
 export function loadAtStart(): number[] {
   const load = Deno.loadavg();

@@ -1,6 +1,7 @@
 // deno task bench: kernels, forward passes and training steps with their costs, beside the ceiling.
 import { parseArgs } from "@std/cli/parse-args";
 import { runMain } from "../../experiments/harness/main.ts";
+import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Ceiling } from "./ceiling.ts";
 import {
@@ -9,6 +10,7 @@ import {
   readChoice,
   readCount,
   readModel,
+  readPython,
   readSide,
   unknownOption,
 } from "./command_line.ts";
@@ -39,10 +41,12 @@ function chosenModels(
   const model = options.model === undefined ? undefined : readModel(options.model);
   const side = options.side === undefined ? undefined : readSide(options.side);
   if (model && side) return [{ model, side }];
-  return MODEL_CASES.filter((one) =>
+  const chosen = MODEL_CASES.filter((one) =>
     (!model || one.model === model) && (!side || one.side === side) &&
     (options.long || side !== undefined || !one.long)
   );
+  if (chosen.length === 0) throw new InputError(`--side ${side} needs --model to be measured`);
+  return chosen;
 }
 
 await runMain(async () => {
@@ -53,7 +57,8 @@ await runMain(async () => {
     unknown: unknownOption,
   });
   if (options.help) return console.log(usage);
-  const { python, json } = options;
+  const { json } = options;
+  const python = await readPython(options.python);
   const only = options.only === undefined ? undefined : readChoice("part", options.only, PARTS);
   const wanted = (part: typeof PARTS[number]) => only === undefined || only === part;
   const cases = chosenModels(options);

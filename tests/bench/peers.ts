@@ -9,6 +9,7 @@ import {
   readChoice,
   readCount,
   readModel,
+  readPython,
   readSide,
   unknownOption,
 } from "./command_line.ts";
@@ -40,7 +41,8 @@ await runMain(async () => {
     unknown: unknownOption,
   });
   if (options.help) return console.log(usage);
-  const { python, json, long } = options;
+  const { json, long } = options;
+  const python = await readPython(options.python);
   const only = options.only === undefined ? undefined : readChoice("part", options.only, PARTS);
   if (only === "step" && !python) throw new InputError("--only step needs --python PATH");
   const model = options.model === undefined ? undefined : readModel(options.model);
@@ -51,6 +53,9 @@ await runMain(async () => {
       (!model || one.model === model) && (!side || one.side === side) &&
       (long || side !== undefined || !one.long)
     );
+  if (cases.length === 0) {
+    throw new InputError("no step is chosen: add --long, or name both --model and --side");
+  }
   const rounds = readCount("rounds", options.rounds);
   const load = loadAtStart();
   const results: Record<string, unknown> = {};
