@@ -55,19 +55,13 @@ Deno.test("The gradients of a product count two products more", () => {
 
 /** A dispatch of a fused attention kernel on an image of 7 x 5 tokens in windows of 4 x 4, 3 heads of 8. */
 function fusedAttention(kernel: string, constants: Record<string, boolean> = {}): number {
-  const tally = new Tally();
   const params = {
     ...{ batch: 2, heads: 3, image_h: 7, image_w: 5, size_h: 4, size_w: 4 },
     ...{ windows_y: 2, windows_x: 2, others: 10 },
   };
   const name = `attention${kernel}_8`;
-  tally.add({ name, source: "", buffers: {}, params: {} }, {
-    buffers: {},
-    params,
-    constants,
-    workgroups: [1],
-  });
-  return tally.total.flops;
+  const dispatch = { buffers: {}, params, constants, workgroups: [1] as const };
+  return new Tally([[{ name, source: "", buffers: {}, params: {} }, dispatch]]).total.flops;
 }
 
 Deno.test("Fused attention counts its products over the pairs of tokens that share a window", () => {

@@ -36,8 +36,12 @@ export class Tally {
   /** Matrix products with how often each was dispatched, by their shape as text. */
   readonly products: Map<string, DispatchedProduct & { times: number }> = new Map();
 
-  /** Adds a dispatch. */
-  add(kernel: Kernel, dispatch: AnyDispatch): void {
+  /** Counts dispatches. */
+  constructor(dispatches: readonly RecordedDispatch[]) {
+    for (const [kernel, dispatch] of dispatches) this.#add(kernel, dispatch);
+  }
+
+  #add(kernel: Kernel, dispatch: AnyDispatch): void {
     const product = productOf(dispatch);
     const before = this.kernels.get(kernel.name) ?? { dispatches: 0, flops: 0, bytes: 0 };
     this.kernels.set(kernel.name, {
@@ -62,21 +66,28 @@ export class Tally {
   }
 }
 
-/** Runs code that encodes on a device, and counts what it dispatches. */
-export function countWork(gpu: Gpu, encode: () => void): Tally {
-  const tally = new Tally();
+/** A dispatch and its kernel, to be counted when nobody waits. */
+export type RecordedDispatch = readonly [kernel: Kernel, dispatch: AnyDispatch];
+
+/** Runs code that encodes on a device, and remembers what it dispatches: as good as no time is lost. */
+export function recordDispatches(gpu: Gpu, encode: () => void): RecordedDispatch[] {
+  const recorded: RecordedDispatch[] = [];
   const run = gpu.run;
   gpu.run = function (kernel, dispatch) {
-    tally.add(kernel, dispatch as AnyDispatch);
+    recorded.push([kernel, dispatch as AnyDispatch]);
     run.call(gpu, kernel, dispatch);
   } as Gpu["run"];
   try {
     encode();
   } finally {
-    // What hid the class's own method.
-    delete (gpu as Partial<Gpu>).run;
+    gpu.run = run;
   }
-  return tally;
+  return recorded;
+}
+
+/** Runs code that encodes on a device, and counts what it dispatches. */
+export function countWork(gpu: Gpu, encode: () => void): Tally {
+  return new Tally(recordDispatches(gpu, encode));
 }
 
 /** The matrix product that a dispatch computes: kernels of products name their sizes m, n and k. */

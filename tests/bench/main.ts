@@ -15,11 +15,10 @@ import {
   unknownOption,
 } from "./command_line.ts";
 import { benchKernels } from "./kernels.ts";
-import { table } from "./measure.ts";
-import { benchMemory, memoryRows } from "./memory.ts";
+import { benchMemory } from "./memory.ts";
 import { benchModels, MODEL_CASES, type ModelCase } from "./models.ts";
 import { writeRecord } from "./record.ts";
-import { kernelTable, modelTable } from "./tables.ts";
+import { kernelTable, memoryTable, modelTable } from "./tables.ts";
 
 const usage = `usage: deno task bench [options]
 
@@ -65,6 +64,9 @@ await runMain(async () => {
   const rounds = readCount("rounds", options.rounds);
   const load = loadAtStart();
   const results: Record<string, unknown> = {};
+  const command = commandText("bench", python);
+  // After every part: what was measured is not lost if a later one fails.
+  const save = () => writeRecord(gpu.info, { command, loadAtStart: load, results, json });
   using gpu = await Gpu.open();
   console.log(`${gpu.info.name}, Deno ${Deno.version.deno}, load ${load[0].toFixed(2)}\n`);
 
@@ -72,20 +74,21 @@ await runMain(async () => {
     using ceiling = await Ceiling.open(gpu.info, python);
     const kernels = await benchKernels(gpu, { rounds, ceiling });
     results.kernels = { library: ceiling?.name ?? null, kernels };
+    await save();
     console.log(kernelTable(kernels, ceiling?.name ?? null) + "\n");
   }
   if (wanted("models")) {
     const models = await benchModels(cases, { rounds, python });
     results.models = models;
+    await save();
     console.log(modelTable(models) + "\n");
     for (const { errors } of models) errors.forEach((error) => console.log(`failed: ${error}`));
   }
   if (only === "memory") {
     const memory = await benchMemory();
     results.memory = memory;
-    const head = ["1,000 training steps", "resident MiB", "growth %", "GPU MiB", "growth %"];
-    console.log(table(head, memoryRows(memory)) + "\n");
+    await save();
+    console.log(memoryTable(memory) + "
+");
   }
-  const command = commandText("bench", python);
-  await writeRecord(gpu.info, { command, loadAtStart: load, results, json });
 });

@@ -3,7 +3,7 @@
 // the first step or pass, then, unless the first was all, the Measurement.
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Ceiling } from "./ceiling.ts";
-import { countWork, type Work } from "./count.ts";
+import { countWork, recordDispatches, type RecordedDispatch, Tally, type Work } from "./count.ts";
 import { peakHostBytes } from "./host_memory.ts";
 import { interleaved, median, onDevice, type Timed } from "./measure.ts";
 import { type Kind, type Model, Training } from "./training.ts";
@@ -53,37 +53,37 @@ export interface Measurement {
 
 /** A contestant of a benchmark that also says what the host did, and counts what is dispatched. */
 class Counted {
-  /** What one run dispatches. */
-  work: Work = { dispatches: 0, flops: 0, bytes: 0 };
-  readonly #encode: { milliseconds: number; submit: number }[] = [];
   readonly #gpu: Gpu;
   readonly #run: () => void;
+  readonly #host: { milliseconds: number; submit: number }[] = [];
+  #dispatches: RecordedDispatch[] = [];
 
   constructor(gpu: Gpu, run: () => void) {
     this.#gpu = gpu;
     this.#run = run;
   }
 
-  /** Times runs; the first of all is counted as well. */
+  /** Times runs. */
   readonly timed: Timed = async (repeats) => {
     const start = performance.now();
     for (let i = 0; i < repeats; i++) {
-      this.#encode.push(hostTime(this.#gpu, () => {
-        if (this.work.dispatches > 0) return this.#run();
-        this.work = countWork(this.#gpu, this.#run).total;
+      this.#host.push(hostTime(this.#gpu, () => {
+        if (this.#dispatches.length > 0) return this.#run();
+        this.#dispatches = recordDispatches(this.#gpu, this.#run);
       }));
     }
     await this.#gpu.finish();
     return performance.now() - start;
   };
 
-  /** Medians of the microseconds a dispatch, without the run that was counted if there are others. */
-  get host(): { encodeMicroseconds: number; submitMicroseconds: number } {
-    const runs = this.#encode.length > 1 ? this.#encode.slice(1) : this.#encode;
-    const each = (milliseconds: number[]) => 1000 * median(milliseconds) / this.work.dispatches;
+  /** What one run dispatches, and medians of the microseconds that each dispatch kept the host. */
+  get result(): Pick<Measurement, "work" | "encodeMicroseconds" | "submitMicroseconds"> {
+    const work = new Tally(this.#dispatches).total;
+    const each = (milliseconds: number[]) => 1000 * median(milliseconds) / work.dispatches;
     return {
-      encodeMicroseconds: each(runs.map(({ milliseconds, submit }) => milliseconds - submit)),
-      submitMicroseconds: each(runs.map(({ submit }) => submit)),
+      work,
+      encodeMicroseconds: each(this.#host.map(({ milliseconds, submit }) => milliseconds - submit)),
+      submitMicroseconds: each(this.#host.map(({ submit }) => submit)),
     };
   }
 }
@@ -185,8 +185,7 @@ function measurement(gpu: Gpu, counted: Counted, { own, ceiling }: Times): Measu
     milliseconds: own,
     unmerged: null,
     merged: null,
-    work: counted.work,
-    ...counted.host,
+    ...counted.result,
     peakGpuBytes: gpu.memory.peakBytes,
     peakHostBytes: peakHostBytes(),
     ceiling,

@@ -59,19 +59,22 @@ await runMain(async () => {
   const rounds = readCount("rounds", options.rounds);
   const load = loadAtStart();
   const results: Record<string, unknown> = {};
+  const command = commandText("bench:peers", python);
+  // After every part: what was measured is not lost if a later one fails.
+  const save = () => writeRecord(gpu.info, { command, loadAtStart: load, results, json });
   using gpu = await Gpu.open();
   console.log(`${gpu.info.name}, Deno ${Deno.version.deno}, load ${load[0].toFixed(2)}\n`);
   if (only !== "step") {
     const products = await benchPeerProducts(gpu, { rounds, python });
     results.peerProducts = products;
+    await save();
     console.log(peerProductTable(products) + "\n");
     for (const { name, error } of products.failed) console.log(`failed: ${name}: ${error}`);
   }
   if (only !== "matmul" && python) {
     const steps = await benchPeerSteps(gpu, cases, { rounds, python });
     results.peerSteps = steps;
+    await save();
     console.log(peerStepTable(steps) + "\n");
   }
-  const command = commandText("bench:peers", python);
-  await writeRecord(gpu.info, { command, loadAtStart: load, results, json });
 });

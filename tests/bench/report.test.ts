@@ -156,10 +156,13 @@ Deno.test("Merged adapters cost nothing only if the same is dispatched", () => {
   assertEquals(seen({ models: more }, "LoRA merged"), ["other dispatches; timed 1.0 %", false]);
 });
 
-Deno.test("Memory that grows in too short a run is not called steady", () => {
-  const growth = { steps: 100, hostGrowth: 0.001, gpuGrowth: 0 };
-  assertEquals(seen({ memory: growth }, "1,000 steps")[1], false);
-  assertEquals(seen({ memory: { ...growth, steps: 1000 } }, "1,000 steps")[1], true);
+Deno.test("Memory is steady if neither part grows by more than two percent over 1,000 steps", () => {
+  const first = { step: 10, residentBytes: 1000, gpuBytes: 500 };
+  const run = (step: number, residentBytes: number, gpuBytes: number) =>
+    seen({ memory: [first, { step, residentBytes, gpuBytes }] }, "1,000 steps");
+  assertEquals(run(1000, 1010, 500), ["resident 1.00 %, GPU 0.00 %, 1000 steps", true]);
+  assertEquals(run(1000, 1010, 520)[1], false);
+  assertEquals(run(100, 1010, 500)[1], false);
 });
 
 Deno.test("A newer record replaces an older one model by model, whatever the order of files", () => {

@@ -11,7 +11,7 @@ import { figures, type Results } from "./figures.ts";
 import { table } from "./measure.ts";
 import type { BenchRecord } from "./record.ts";
 import { roofline } from "./roofline.ts";
-import { kernelTable, modelTable, peerProductTable, peerStepTable, perSecond } from "./tables.ts";
+import { kernelTable, memoryTable, modelTable, peerProductTable, peerStepTable, perSecond } from "./tables.ts";
 
 const usage = `usage: deno task bench:report [FOLDER]
 
@@ -127,7 +127,7 @@ export function chapter(name: string, { records, results }: AdapterResults): str
       `\`${command}\``,
     ]),
   ));
-  const { kernels, models, peerProducts, peerSteps } = results;
+  const { kernels, models, memory, peerProducts, peerSteps } = results;
   if (models) {
     parts.push("### Models");
     parts.push(modelTable(models));
@@ -145,6 +145,10 @@ export function chapter(name: string, { records, results }: AdapterResults): str
     parts.push("### Kernels");
     parts.push(`![Roofline of ${name}](roofline_${adapterSlug(name)}.svg)`);
     parts.push(kernelTable(kernels.kernels, kernels.library));
+  }
+  if (memory) {
+    parts.push("### Memory");
+    parts.push(memoryTable(memory));
   }
   if (peerProducts) {
     parts.push("### Matrix products of other libraries");

@@ -1,6 +1,7 @@
 import type { Tally } from "./count.ts";
 import type { KernelResult } from "./kernels.ts";
 import { table } from "./measure.ts";
+import { memoryRows, type MemoryResult } from "./memory.ts";
 import type { Measurement } from "./model_process.ts";
 import type { ModelResult } from "./models.ts";
 import type { PeerProducts } from "./peer_products.ts";
@@ -136,4 +137,11 @@ export function productTable({ products, total }: Tally): string {
   });
   rows.sort((a, b) => Number(b[2]) - Number(a[2]));
   return table(["Product", "times", "GFLOP", "%"], rows);
+}
+
+/** What a long run held. */
+export function memoryTable(memory: readonly MemoryResult[]): string {
+  const steps = Math.max(...memory.map(({ step }) => step));
+  const head = [`${steps} training steps`, "resident MiB", "growth %", "GPU MiB", "growth %"];
+  return table(head, memoryRows(memory));
 }
