@@ -294,8 +294,7 @@ function hostTime(models: readonly ModelResult[] | undefined): Figure {
 
 function memoryGrowth(memory: readonly MemoryResult[] | undefined): Figure {
   const [first, last] = [memory?.[0], memory?.at(-1)];
-  const growth = (bytes: "residentBytes" | "gpuBytes") =>
-    100 * (last![bytes] / first![bytes] - 1);
+  const growth = (bytes: "residentBytes" | "gpuBytes") => 100 * (last![bytes] / first![bytes] - 1);
   const percent = (bytes: "residentBytes" | "gpuBytes") => `${growth(bytes).toFixed(2)} %`;
   return figure(
     {

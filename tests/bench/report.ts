@@ -11,7 +11,14 @@ import { figures, type Results } from "./figures.ts";
 import { table } from "./measure.ts";
 import type { BenchRecord } from "./record.ts";
 import { roofline } from "./roofline.ts";
-import { kernelTable, memoryTable, modelTable, peerProductTable, peerStepTable, perSecond } from "./tables.ts";
+import {
+  kernelTable,
+  memoryTable,
+  modelTable,
+  peerProductTable,
+  peerStepTable,
+  perSecond,
+} from "./tables.ts";
 
 const usage = `usage: deno task bench:report [FOLDER]
 

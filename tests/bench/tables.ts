@@ -1,7 +1,7 @@
 import type { Tally } from "./count.ts";
 import type { KernelResult } from "./kernels.ts";
 import { table } from "./measure.ts";
-import { memoryRows, type MemoryResult } from "./memory.ts";
+import { type MemoryResult, memoryRows } from "./memory.ts";
 import type { Measurement } from "./model_process.ts";
 import type { ModelResult } from "./models.ts";
 import type { PeerProducts } from "./peer_products.ts";
