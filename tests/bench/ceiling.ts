@@ -13,7 +13,9 @@ const PEERS = join(import.meta.dirname!, "peers");
  */
 export async function denoPeer(file: string, target: string): Promise<Peer> {
   const config = `--config=${join(PEERS, "deno.json")}`;
-  const peer = new Peer(Deno.execPath(), ["run", "-A", config, join(PEERS, file), target]);
+  const peer = new Peer(Deno.execPath(), ["run", "-A", config, join(PEERS, file), target], {
+    threaded: target === "node",
+  });
   await peer.read();
   return peer;
 }
@@ -27,7 +29,9 @@ export async function blasPeer(
   python: string,
   library: "numpy" | "torch" | "cuda",
 ): Promise<{ peer: Peer; name: string }> {
-  const peer = new Peer(python, [join(PEERS, "blas.py"), library, String(threads())]);
+  const peer = new Peer(python, [join(PEERS, "blas.py"), library, String(threads())], {
+    threaded: true,
+  });
   const { name } = await peer.read<{ name: string }>();
   return { peer, name };
 }

@@ -88,7 +88,6 @@ await runMain(async () => {
     const memory = await benchMemory();
     results.memory = memory;
     await save();
-    console.log(memoryTable(memory) + "
-");
+    console.log(memoryTable(memory) + "\n");
   }
 });

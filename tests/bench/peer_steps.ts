@@ -114,7 +114,7 @@ async function benchStep(
     inputs,
     gpu.info.type === "GPU" ? "cuda" : "cpu",
     String(threads()),
-  ]);
+  ], { threaded: true });
   const { torch } = await peer.read<{ torch: string }>();
   losses.torch = [];
   let peaks = { torchPeakHostBytes: 0, torchPeakGpuBytes: 0 };

@@ -16,12 +16,17 @@ export class Peer implements Disposable {
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #lines: AsyncIterator<string>;
   readonly #errors: Promise<string[]>;
+  readonly #pause: number;
 
-  /** Starts a program. */
+  /**
+   * Starts a program.
+   *
+   * @param options.threaded Its threads may spin for a while after an answer: wait for them to sleep.
+   */
   constructor(
     command: string,
     args: readonly string[],
-    options: { env?: Readonly<Record<string, string>> } = {},
+    options: { env?: Readonly<Record<string, string>>; threaded?: boolean } = {},
   ) {
     this.#process = new Deno.Command(command, {
       args: [...args],
@@ -33,6 +38,7 @@ export class Peer implements Disposable {
     this.#input = this.#process.stdin.getWriter();
     this.#lines = linesOf(this.#process.stdout)[Symbol.asyncIterator]();
     this.#errors = lastLines(this.#process.stderr);
+    this.#pause = options.threaded ? SPIN_MILLISECONDS : 0;
   }
 
   /**
@@ -53,11 +59,11 @@ export class Peer implements Disposable {
     }
   }
 
-  /** Sends a line and waits for the answer, and until the threads that computed it sleep. */
+  /** Sends a line and waits for the answer. */
   async ask<T>(line: string): Promise<T> {
     await this.#input.write(new TextEncoder().encode(line + "\n")).catch(() => {});
     const answer = await this.read<T>();
-    await new Promise((done) => setTimeout(done, SPIN_MILLISECONDS));
+    if (this.#pause > 0) await new Promise((done) => setTimeout(done, this.#pause));
     return answer;
   }
 
