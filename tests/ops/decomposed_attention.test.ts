@@ -5,7 +5,7 @@ import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, checkOp, f32Tolerance } from "./check.ts";
+import { checkOp } from "./check.ts";
 import {
   decomposedAttention64,
   type DecomposedProblem,
