@@ -32,7 +32,7 @@ const usage = `usage: ./run evaluate RUN --data DIR [options]
 
   RUN               the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla
   --data DIR        data set in BraTS layout
-  --out FILE        file for the scores (default: in the run's folder, else in this one)
+  --out FILE        file for the scores (default: one in the run's folder)
   --whole-volumes   score slices without tumour too: only then are false positives of a volume complete
   --max-test N      at most so many slices
   --side N          side of the model's input (default: the run's, else 256)
@@ -125,6 +125,9 @@ await runMain(async () => {
   const { subject: path } = options;
   const subject = await openSubject(path, options.overrides);
   const { name, experiment } = subject;
+  if (options.out === null && (experiment === null || path === "vanilla")) {
+    throw new InputError(`${path} is no run's folder to write to: name a file with --out`);
+  }
   const config = { ...subject.config, data: options.data };
 
   using gpu = await openGpu(options.webgpu);
@@ -157,9 +160,7 @@ await runMain(async () => {
   );
   console.log(`\n${protocolText(scores.protocol)}`);
   const command = commandLine("evaluate", Deno.args);
-  const own = experiment !== null && path !== "vanilla";
-  const file = `evaluation-${own ? "" : `${basename(path)}-`}${dataset.name}.json`;
-  const out = options.out ?? (own ? join(path, file) : file);
+  const out = options.out ?? join(path, `evaluation-${dataset.name}.json`);
   const head = {
     model: name,
     experiment,

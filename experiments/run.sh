@@ -59,7 +59,7 @@ recorded() {
 option=
 for argument; do
   case $argument in
-    --help | --force) option= ;;
+    --help | --force | --whole-volumes) option= ;;
     --*=*) path_of "${argument%%=*}" "${argument#*=}" && option= ;;
     --*) option=$argument ;;
     *) path_of "${option:-run}" "$argument" && option= ;;

@@ -295,6 +295,8 @@ Deno.test("evaluate names what is wrong with a run", async () => {
     [[join("first", "lora_4"), "--ranks", "4"], /--ranks/],
     [[join("first", "lora_4"), "extra", "--data", "data"], /extra/],
     [["null-run", "--data", "data"], /null-run/],
+    [["vanilla", "--data", "data"], /--out/],
+    [["vanilla", "--data", "data", "--model", "vit_x"], /vit_x/],
     [[], /evaluate RUN --data DIR/],
   ];
   for (const [args, says] of cases) {
