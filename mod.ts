@@ -37,6 +37,7 @@ export * from "./lib/gpu/adapter.ts";
 export * from "./lib/gpu/buffer_pool.ts";
 export * from "./lib/gpu/gpu.ts";
 export type { Constants } from "./lib/gpu/pipelines.ts";
+export * from "./lib/gpu/tuner.ts";
 
 export * from "./lib/tensor/autograd.ts";
 export * from "./lib/tensor/checkpoint.ts";

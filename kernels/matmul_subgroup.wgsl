@@ -13,7 +13,12 @@
 // from a storage buffer. A vector wider than 8 lanes gains nothing: storage loads and stores are compiled
 // to loops over the lanes, and those cost more than twice as much for 16 lanes.
 //
-// SPEEDS
+// Speed on llvmpipe with vectors of 8 lanes, for two cores of a 2.6 GHz Xeon with AVX-512, of which OpenBLAS
+// makes 337 GFLOP/s at 1024^3: 85 there (0.25 of it) and 41 to 94 (0.12 to 0.28) on linear layers and their
+// gradients, the less the shorter k is, because C's stores cost as much as loads; 20 to 35 with 16 rows
+// or columns. Without textures 45 to 57. A multiply-add is compiled to two instructions, so that a vector
+// of 8 lanes can reach a quarter of the processor's peak. A specialisation compiles in
+// 0.3 to 1 s.
 
 override LANES: u32 = 8;
 override SHARED_TILE: u32 = 32;

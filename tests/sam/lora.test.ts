@@ -104,7 +104,8 @@ Deno.test("merged adapters compute the same for the price of none, and unmerge a
   const effect = largestDifference(apart.embedding, vanilla.embedding);
   assert(effect > 1e-3, `the adapters change the embedding by ${effect} only`);
   assertEquals(merged.dispatches, vanilla.dispatches);
-  assertEquals(apart.dispatches, vanilla.dispatches + 2 * adapters.size);
+  // x Aᵀ is a product of its own; what B makes of it is part of the layer's.
+  assertEquals(apart.dispatches, vanilla.dispatches + adapters.size);
   const error = largestDifference(merged.embedding, apart.embedding);
   const residue = largestDifference(unmerged.embedding, apart.embedding);
   console.log(
