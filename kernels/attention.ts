@@ -38,6 +38,8 @@ export interface AttentionVariant {
   readonly depth: number;
   /** Whether all positions and the depth are multiples of 4. */
   readonly vec4: boolean;
+  /** Whether blocks of four tokens run on from row to row: where no relative positions are added. */
+  readonly linear: boolean;
   /** Lanes of a subgroup, 0 where shaders cannot rely on it. */
   readonly subgroupSize: number;
 }
@@ -91,7 +93,12 @@ const made = new Map<string, AttentionKernels>();
 
 /** The kernels of a variant, always the same objects. */
 export function attentionKernels(variant: AttentionVariant): AttentionKernels {
-  const key = JSON.stringify([variant.depth, variant.vec4, variant.subgroupSize]);
+  const key = JSON.stringify([
+    variant.depth,
+    variant.vec4,
+    variant.linear,
+    variant.subgroupSize,
+  ]);
   let kernels = made.get(key);
   if (!kernels) made.set(key, kernels = make(variant));
   return kernels;
@@ -119,24 +126,28 @@ const TILED: Family = {
   keyValue: fromSource + tiled + staging(["k", "q", "v", "dout"], ["dout", "q"]) + tiledKeyValue,
 };
 
-function make({ depth, vec4, subgroupSize }: AttentionVariant): AttentionKernels {
+function make({ depth, vec4, linear, subgroupSize }: AttentionVariant): AttentionKernels {
   const lanes = SUBGROUP_LANES.includes(subgroupSize) ? subgroupSize : 0;
   const family: Family = lanes ? { ...SUBGROUP, blocks: lanes } : TILED;
   const quads = Math.ceil(depth / 4);
-  const suffix = `${lanes ? "subgroup" : "tiled"}_${depth}${vec4 ? "" : "_scalar"}`;
+  const suffix = `${lanes ? "subgroup" : "tiled"}_${depth}${vec4 ? "" : "_scalar"}${
+    linear ? "" : "_grid"
+  }`;
   const define = <Buffers extends string>(
     name: string,
     buffers: Readonly<Record<Buffers, Access>>,
     body: string,
   ) => {
     const constants =
-      `const DEPTH = ${depth}u;\nconst QUADS = ${quads}u;\nconst LANES = ${lanes}u;\n`;
+      `const DEPTH = ${depth}u;\nconst QUADS = ${quads}u;\nconst LANES = ${lanes}u;\n` +
+      `const LINEAR = ${linear};\n`;
     const bindings = Object.entries<Access>(buffers).map(([name, access], i) =>
       bindingOf(name, { binding: i + 1, access, vec4 })
     );
     return defineKernel({
       name: `${name}_${suffix}`,
-      source: constants + common + bindings.join("") + unrolled(body, { quads, lanes }),
+      source: constants + common + bindings.join("") +
+        unrolled(linear ? withoutRows(body) : body, { quads, lanes }),
       buffers,
       params: PARAMETERS,
     });
@@ -225,6 +236,14 @@ function bindingOf(
     const part = bandTemplate.split("//: ").find((part) => part.startsWith(`${form}\n`))!;
     return fill(part.slice(form.length));
   }).join("");
+}
+
+/**
+ * Leaves out the loops over a window's rows, marked `//: rows`: blocks that run on from row to row have
+ * none, and a loop that runs once costs a copy of every sum.
+ */
+function withoutRows(source: string): string {
+  return source.replace(/\/\/: rows\n.*/g, "{ let y = 0u;");
 }
 
 /**

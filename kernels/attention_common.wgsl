@@ -19,9 +19,9 @@ override BIAS: u32 = 0;
 override CROSS: bool = false;
 // Whether windows reach beyond the image.
 override PADDED: bool = false;
-// Width of a block of four tokens: 4 in a row, or 2 x 2. Blocks of LINEAR run on from row to row.
+// Width of a block of four tokens: 4 in a row, or 2 x 2. Blocks of LINEAR, a constant that
+// attention.ts puts before this, run on from row to row.
 override COLUMNS: u32 = 4;
-override LINEAR: bool = true;
 
 const TABLE = 1u;
 const RELATIVE = 2u;

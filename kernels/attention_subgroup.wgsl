@@ -6,6 +6,12 @@
 // lane only, and subgroupBroadcast shows it to all: a load feeds 4 LANES multiply-adds.
 //
 // Tile: 4 LANES queries x 4 keys.
+//
+// Speed on llvmpipe with AVX2, 2 cores of a Xeon: 46 GFLOP/s with heads of 64 over a grid of 32 x 32, as fast as
+// matmul_subgroup.wgsl on linear layers, and twice as fast as two products with the probabilities between them in
+// memory; 22 with heads of 32 in windows of 14 x 14 and 15 in windows of 7 x 7, whose queries and table of biases
+// each lane loads for few keys. Both gradients together reach 35 to 42 with heads of 64. A specialisation
+// compiles in 0.4 s with heads of 32 and in 1 to 3 s with heads of 64.
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -30,6 +36,7 @@ fn main(
   let walk = walk_of(keys);
   for (var x = 0u; x < walk.width; x += COLUMNS) {
     let across = across_of(head, own, x);
+    //: rows
     for (var y = 0u; y < walk.height; y += 4 / COLUMNS) {
       let key = walk_row(keys, y, x, lane % 4);
       let k_at = params.k_offset + head * params.head + key * params.k_row;

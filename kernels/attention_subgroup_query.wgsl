@@ -36,6 +36,7 @@ fn main(
   for (var x = 0u; x < walk.width; x += COLUMNS) {
     let across = across_of(head, own, x);
     var dacross = mat4x4<f32>();
+    //: rows
     for (var y = 0u; y < walk.height; y += 4 / COLUMNS) {
       let key = walk_row(keys, y, x, lane % 4);
       let k_at = params.k_offset + head * params.head + key * params.k_row;

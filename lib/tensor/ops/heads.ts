@@ -99,9 +99,11 @@ function planOf(attention: Attention, own: "queries" | "keys"): Plan {
   const { batch, heads, depth, scale, bands, keys, bias } = attention;
   const { gpu } = bands.query.tensor;
   const vec4 = depth % 4 === 0;
+  const linear = bias?.kind !== "relative";
   const kernels = attentionKernels({
     depth,
     vec4,
+    linear,
     subgroupSize: gpu.info.type === "CPU" ? gpu.subgroupSize : 0,
   });
   const cross = keys !== null;
@@ -109,7 +111,6 @@ function planOf(attention: Attention, own: "queries" | "keys"): Plan {
   const image = cross && own === "keys" ? [1, keys] : attention.image;
   const window = cross && own === "keys" ? [1, keys] : attention.window;
   const units = (elements: number) => vec4 ? elements / 4 : elements;
-  const linear = bias?.kind !== "relative";
   const columns = linear ? 4 : blockColumns(attention.window);
   const relative = bias?.kind === "relative" ? bias : null;
   // Tiles of each height and width that a window's part within the image can have.
@@ -158,7 +159,6 @@ function planOf(attention: Attention, own: "queries" | "keys"): Plan {
       CROSS: cross,
       PADDED: isPadded(attention),
       COLUMNS: columns,
-      LINEAR: linear,
     },
     workgroups: [...Gpu.grid(batch * tiles), heads],
   };
