@@ -7,11 +7,10 @@
 //
 // Tile: 4 LANES queries x 4 keys.
 //
-// Speed on llvmpipe with AVX2, 2 cores of a Xeon: 46 GFLOP/s with heads of 64 over a grid of 32 x 32, as fast as
-// matmul_subgroup.wgsl on linear layers, and twice as fast as two products with the probabilities between them in
-// memory; 22 with heads of 32 in windows of 14 x 14 and 15 in windows of 7 x 7, whose queries and table of biases
-// each lane loads for few keys. Both gradients together reach 35 to 42 with heads of 64. A specialisation
-// compiles in 0.4 s with heads of 32 and in 1 to 3 s with heads of 64.
+// Speed on llvmpipe with AVX2, 2 cores of a Xeon: 46 GFLOP/s with heads of 64 over a grid of 32 x 32, as much as
+// matmul_subgroup.wgsl on linear layers and twice as fast as products with the probabilities between them in
+// memory; both gradients together 41. In windows, whose queries and biases are loaded for few keys: 28 with heads
+// of 64 in 14 x 14, 22 with heads of 32 in 14 x 14, 15 in 7 x 7, where products are as fast.
 
 @compute @workgroup_size(LANES)
 fn main(
