@@ -29,6 +29,8 @@ export interface Application<Saved extends readonly Tensor[]> {
   readonly output: Tensor;
   /** Tensors its backward reads. */
   readonly saved: Saved;
+  /** What of it are activations though the op neither takes nor gives them: storage may round them. */
+  readonly activations?: readonly Tensor[];
   /** Its backward: there is no op without one. */
   readonly backward: Backward<Saved>;
   /** Parameters upstream that are no inputs: backward itself adds to their gradients. */

@@ -47,9 +47,9 @@ export function unpackHalf(packed: Tensor, shape: Shape): Tensor {
  * Runs `compute`; with `f16` the tape keeps the activations that backward needs in 16 bits. The forward
  * pass is untouched and gradients stay f32: what they are computed from is rounded.
  *
- * Only what ops take and give is rounded, and only what a scope would free: weights are kept anyway,
- * and what an op computed for its backward alone, such as the statistics of a normalisation, stays
- * exact.
+ * Only what ops take and give is rounded, or name as activations within them, and only what a scope
+ * would free: weights are kept anyway, and what else an op computed for its backward alone, such as
+ * the statistics of a normalisation, stays exact.
  */
 export function withStorage<T>(storage: ActivationStorage, compute: () => T): T {
   return storage === "f16" ? packSaved(keepHalf, compute) : compute();
@@ -57,10 +57,10 @@ export function withStorage<T>(storage: ActivationStorage, compute: () => T): T 
 
 function keepHalf(
   tensor: Tensor,
-  { inputs, output }: Application<readonly Tensor[]>,
+  { inputs, output, activations = [] }: Application<readonly Tensor[]>,
 ): SavedTensor {
   const { memory, shape } = tensor;
-  const passes = [...inputs, output].some((other) => other.memory === memory);
+  const passes = [...inputs, output, ...activations].some((other) => other.memory === memory);
   if (!passes || tensor.scope === null || tensor.dtype !== "f32" || tensor.size < SMALLEST) {
     return keepAsIs(tensor);
   }

@@ -134,9 +134,9 @@ const ATTENTION_PRODUCTS: Readonly<Record<string, number>> = {
   attention_table: 2,
 };
 
-/** Fused attention, over the pairs of tokens within each window of each image. */
+/** Fused attention of either family, over the pairs of tokens within each window of each image. */
 function attentionFlops(name: string, { params, constants }: AnyDispatch): number {
-  const [, kernel, depth] = /^(\D+)_(\d+)/.exec(name) ?? [];
+  const [, kernel, depth] = /^(\D+?)(?:_subgroup|_tiled)?_(\d+)/.exec(name) ?? [];
   const { batch, heads, image_h, image_w } = params;
   const along = (axis: "h" | "w", windows: number) => {
     const size = params[`size_${axis}`];

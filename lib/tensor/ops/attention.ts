@@ -5,11 +5,13 @@ import {
   attend,
   attendBackward,
   type Attention,
+  type AttentionWindows,
   type Band,
-  type Bands,
-  isPadded,
-  queryRows,
+  qkvBands,
+  qkvLayout,
 } from "./heads.ts";
+
+export type { AttentionWindows } from "./heads.ts";
 
 /** Options of {@linkcode attention}. */
 export interface AttentionOptions {
@@ -85,56 +87,6 @@ export function attention(
   });
   rows.dispose();
   return output;
-}
-
-/** Images of tokens, and windows that they attend within. */
-export interface AttentionWindows {
-  /** Tokens along a window's side. */
-  readonly size: number;
-  /** Images, and the height and width of each in tokens. */
-  readonly images: readonly [batch: number, height: number, width: number];
-}
-
-/** How query, key and value lie in a fused projection, and which rows attend to which. */
-export type QkvLayout = Pick<Attention, "batch" | "heads" | "depth" | "head" | "image" | "window">;
-
-/**
- * Checks the shape of a fused projection: [B, N, 3 heads d], or with windows [rows, 3 heads d] where the
- * rows are the images' tokens and, if windows reach beyond the images, one for the padding.
- *
- * @returns null if it does not fit.
- */
-export function qkvLayout(
-  { shape }: Tensor,
-  { heads, layout, windows }: {
-    heads: number;
-    layout: "per-head" | "thirds";
-    windows?: AttentionWindows | null;
-  },
-): QkvLayout | null {
-  const depth = shape[shape.length - 1] / heads / 3;
-  if (!Number.isInteger(depth)) return null;
-  const head = layout === "per-head" ? 3 * depth : depth;
-  if (!windows) {
-    if (shape.length !== 3) return null;
-    const sequence = [1, shape[1]] as const;
-    return { batch: shape[0], heads, depth, head, image: sequence, window: sequence };
-  }
-  const { size, images: [batch, ...image] } = windows;
-  const sizes = { batch, heads, depth, head, image, window: [size, size] as const };
-  const rows = queryRows(sizes) + (isPadded(sizes) ? 1 : 0);
-  return sameShape(shape, [rows, 3 * heads * depth]) ? sizes : null;
-}
-
-/** Query, key and value in a fused projection. */
-export function qkvBands(
-  tensor: Tensor,
-  { heads, depth, head }: Pick<QkvLayout, "heads" | "depth" | "head">,
-): Bands<Band> {
-  const row = 3 * heads * depth;
-  const step = head === depth ? heads * depth : depth;
-  const band = (i: number): Band => ({ tensor, offset: i * step, row });
-  return { query: band(0), key: band(1), value: band(2) };
 }
 
 /** Options of {@linkcode qkvAttention}. */

@@ -2,16 +2,18 @@ import { noGrad, record } from "../autograd.ts";
 import { tidy } from "../scope.ts";
 import { sameShape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { type AttentionOptions, windowsText } from "./attention.ts";
+import { zeros } from "./fill.ts";
+import { gemm, type Matrix } from "./gemm.ts";
 import {
-  type AttentionOptions,
+  attend,
+  attendBackward,
+  type Attention,
   type AttentionWindows,
   qkvBands,
   qkvLayout,
-  windowsText,
-} from "./attention.ts";
-import { zeros } from "./fill.ts";
-import { gemm, type Matrix } from "./gemm.ts";
-import { attend, attendBackward, type Attention, queryRows } from "./heads.ts";
+  queryRows,
+} from "./heads.ts";
 import { concat, slice } from "./movement.ts";
 import { sum } from "./sum.ts";
 

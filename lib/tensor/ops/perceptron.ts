@@ -76,6 +76,7 @@ export function perceptron(
       weight2,
       keep ?? h,
     ],
+    activations: keep ? [h, keep] : [h],
     backward: (dy, [x, h, weight1, weight2, z], needs) => {
       const needed = (input: Tensor | null) => input !== null && needs[present.indexOf(input)];
       const [toX, toWeight1, toWeight2, toBias1, toBias2] = inputs.map(needed);
