@@ -200,6 +200,24 @@ export function lostDevice(submit: number): FaultCase {
   };
 }
 
+/** The device has memory for so many MiB. */
+export function littleMemory(mebibytes: number): FaultCase {
+  const name = `a GPU with memory for ${mebibytes} MiB`;
+  return {
+    name,
+    run: async (study) => {
+      const out = folderOf(name);
+      const said = await study.fail(study.begin(out, { fault: { memory: mebibytes } }));
+      assertMatch(
+        said,
+        /the GPU has no memory for a tensor \[[\d, ]+\], .* take a smaller batch \(--batch-size\) or side/,
+      );
+      await study.complete(out);
+      return said;
+    },
+  };
+}
+
 const twoProcesses: FaultCase = {
   name: "two processes on one output folder, of which the first is killed",
   run: async (study) => {
@@ -275,6 +293,7 @@ export const SOME_FAULTS: readonly FaultCase[] = [
   vanished,
   dataAndCacheGone,
   lostDevice(60),
+  littleMemory(60),
   twoProcesses,
   signalled("SIGTERM", 4),
   hanging(2),
@@ -290,6 +309,7 @@ export const ALL_FAULTS: readonly FaultCase[] = [
   dataGone,
   dataAndCacheGone,
   ...[1, 20, 45, 60, 100].map(lostDevice),
+  ...[20, 60].map(littleMemory),
   twoProcesses,
   ...[1, 3, 5].flatMap((n) => [signalled("SIGINT", n), signalled("SIGTERM", n)]),
   hanging(1),

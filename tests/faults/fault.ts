@@ -24,6 +24,8 @@ export interface Fault {
   readonly signal?: Deno.Signal;
   /** The device is lost at this submit of the process, counted from 1. */
   readonly lostAt?: number;
+  /** The device has memory for so many MiB of storage buffers. */
+  readonly memory?: number;
 }
 
 const fault: Fault = JSON.parse(process.env.FAULT ?? "{}");
@@ -68,5 +70,23 @@ if (fault.lostAt !== undefined) {
   GPUQueue.prototype.submit = function (...args) {
     if (++submits === fault.lostAt) device.destroy();
     return submit.apply(this, args);
+  };
+}
+
+if (fault.memory !== undefined) {
+  let left = fault.memory * 2 ** 20;
+  let refused = false;
+  const { createBuffer, popErrorScope } = GPUDevice.prototype;
+  GPUDevice.prototype.createBuffer = function (descriptor) {
+    if (descriptor.usage & GPUBufferUsage.STORAGE) {
+      refused = descriptor.size > left;
+      if (!refused) left -= descriptor.size;
+    }
+    return createBuffer.call(this, descriptor);
+  };
+  GPUDevice.prototype.popErrorScope = async function () {
+    const error = refused ? new GPUOutOfMemoryError("none left") : null;
+    refused = false;
+    return await popErrorScope.call(this) ?? error;
   };
 }

@@ -87,4 +87,18 @@ Deno.test("a study goes on with nothing else than what it was begun with, unless
     const metrics = await Deno.readTextFile(join(study.folder, forced, "lora_2", "metrics.jsonl"));
     assertEquals(metrics.trim().split("\n").length, 3);
   });
+  await t.step("several studies go on by the command that they were begun by", async () => {
+    const several = "several";
+    const args = ["--seeds", "0,1", "--epochs", "1"];
+    const fault = { ...stop, after: "seed_1/.*000002.safetensors$" };
+    assertEquals((await study.begin(several, { args, fault }).outcome).code, 143);
+    assertMatch(
+      await study.fail(study.resume(several)),
+      /several holds several studies: give the command that is in its cross_validation.json again/,
+    );
+    const { stdout } = await study.succeed(study.begin(several, { args }));
+    assertMatch(stdout, /several\/seed_0 is whole/);
+    assertMatch(stdout, /Going on with several\/seed_1/);
+    assertMatch(stdout, /LoRA-2: going on after step 2, in epoch 1/);
+  });
 });
