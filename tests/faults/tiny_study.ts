@@ -87,6 +87,7 @@ export class TinyStudy implements AsyncDisposable {
       cwd: this.folder,
       env: {
         NO_COLOR: "1",
+        XDG_RUNTIME_DIR: this.folder, // without one Mesa's driver complains among the errors
         SAMLORA_CACHE: join(this.folder, "cache"),
         FAULT: JSON.stringify(fault ?? {}),
       },
