@@ -2,8 +2,8 @@
 # Runs experiments/TASK.ts with the permissions that its arguments call for, and no others:
 #   run.sh TASK [arguments]
 # Read: the data, weights and runs that are named, the packages, the cache. Write: the results that are
-# named, the cache. Network: `weights` alone. Environment: what says where the cache is. No programs, no
-# foreign functions, nothing of the system.
+# named, the cache. Network: `weights` alone. Environment: what says where the cache is and whether to tune
+# kernels. No programs, nothing of the system; foreign functions for `--webgpu dawn` alone.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -31,6 +31,7 @@ may_write_file() {
 }
 
 out=
+foreign=
 hosts=dl.fbaipublicfiles.com,github.com,raw.githubusercontent.com
 folder=
 
@@ -44,6 +45,7 @@ path_of() { # option, value
     *,--out) may_write_file "$2" ;;
     evaluate,run) may_write "$2" ;;
     merge,run) may_read "$2" ;;
+    *,--webgpu) [ "$2" != dawn ] || foreign=--allow-ffi ;;
     weights,--folder) folder=$2 ;;
     weights,--base-url) hosts=$(printf %s "$2" | sed -E 's|^[a-z]+://([^/@]*@)?([^/]*).*|\2|') ;;
   esac
@@ -89,4 +91,4 @@ else
 fi
 
 exec "${SAMLORA_DENO:-deno}" run --no-prompt "--config=$root/deno.json" "--allow-read=$reads" \
-  "--allow-write=${writes#,}" --allow-env=SAMLORA_CACHE,XDG_CACHE_HOME,HOME "$@"
+  "--allow-write=${writes#,}" --allow-env=SAMLORA_CACHE,XDG_CACHE_HOME,HOME,SAMLORA_TUNE $foreign "$@"

@@ -70,13 +70,13 @@ export async function codeVersion(): Promise<string> {
   return `${metadata.version} (sources ${hash.digest("hex").slice(0, 16)})`;
 }
 
-/** The TypeScript files of a folder and its folders, named from its parent. */
+/** The TypeScript and WGSL files of a folder and its folders, named from its parent. */
 async function sources(folder: string, name: string): Promise<string[]> {
   const found: string[] = [];
   for await (const entry of Deno.readDir(folder)) {
     const path = `${name}/${entry.name}`;
     if (entry.isDirectory) found.push(...await sources(join(folder, entry.name), path));
-    else if (entry.name.endsWith(".ts")) found.push(path);
+    else if (/\.(ts|wgsl)$/.test(entry.name)) found.push(path);
   }
   return found;
 }

@@ -92,8 +92,9 @@ export function countWork(gpu: Gpu, encode: () => void): Tally {
 
 /** The matrix product that a dispatch computes: kernels of products name their sizes m, n and k. */
 function productOf({ params, constants, workgroups }: AnyDispatch): DispatchedProduct | null {
-  const { m, n, k } = params;
-  if (m === undefined || n === undefined || k === undefined) return null;
+  const { m, n, update_k = 0 } = params;
+  if (m === undefined || n === undefined || params.k === undefined) return null;
+  const k = params.k + update_k; // LoRA's update runs on in the same sums
   const letter = (transposed: number | boolean | undefined) => transposed ? "T" : "N";
   const layout = letter(constants?.TRANS_A) + letter(constants?.TRANS_B);
   return { m, n, k, batch: workgroups[2] ?? 1, layout };

@@ -38,7 +38,7 @@ const packages = join(root, "node_modules");
 const git = join(root, ".git");
 /** What the code's hash is made of. */
 const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
-const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME"];
+const env = ["HOME", "SAMLORA_CACHE", "SAMLORA_TUNE", "XDG_CACHE_HOME"];
 
 Deno.test("each task is granted the paths that its arguments name, and nothing else", async () => {
   const cases: [string, string[], { read: string[]; write: string[] }][] = [
@@ -93,6 +93,13 @@ Deno.test("weights alone may use the network, and only the hosts that it fetches
   ]);
   assertEquals(mirror.net, ["127.0.0.1:81"]);
   assertEquals(mirror.write, ["/cache", "f"]);
+});
+
+Deno.test("foreign functions are for --webgpu dawn alone", async () => {
+  for (const [name, granted] of [["dawn", true], ["deno", false]] as const) {
+    const flags = await denoArguments("main", ["--webgpu", name]);
+    assertEquals(flags.includes("--allow-ffi"), granted, name);
+  }
 });
 
 Deno.test("every task that runs a script of experiments/ goes through the launcher", () => {
