@@ -178,6 +178,7 @@ const OPTIONS = [
   "--dropout=0.2",
   "--prompt=mixed",
   "--weight-decay=0.01",
+  "--max-test=1",
   "--checkpoint-minutes=0",
 ];
 
