@@ -31,7 +31,7 @@ import {
   unusable,
 } from "./study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
-import { openGpu } from "./webgpu.ts";
+import { openGpu, type WebgpuName } from "./webgpu.ts";
 
 /** The prompt of the study's accuracy column. */
 export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
@@ -52,31 +52,31 @@ export async function runStudy(
   const { config } = options;
   if (options.out !== null) await requireNew(options.out);
   using interruption = new Interruption();
-  using gpu = await openGpu(options.webgpu);
-  log(describeAdapter(gpu.info));
-  const data = await openStudyData(config, log);
-  const sample = chooseSample(data, options.sample);
-  await tryModels(gpu, { experiments, config });
-  const path = options.out ?? join("results", `${data.name}-${stamp(new Date())}`);
-  if (options.out === null) await requireNew(path);
-  const record: StudyRecord = {
-    experiments: [...experiments],
-    config: {
-      ...config,
-      data: config.data && resolve(config.data),
-      weights: config.weights && resolve(config.weights),
-    },
-    sample: sample.id,
-    command,
-    checkpointMinutes: options.checkpointMinutes ?? CHECKPOINT_MINUTES,
-    ...await present(gpu, { config, data, command }),
-  };
-  using folder = await StudyFolder.create(path);
-  await folder.writeRecord(record);
-  interruption.hint = goOn(path);
-  log(`Results: ${path}\n`);
-  await finishStudy(record, { folder, gpu, data, interruption, kept: false });
-  return path;
+  return await withGpu(options.webgpu, async (gpu) => {
+    const data = await openStudyData(config, log);
+    const sample = chooseSample(data, options.sample);
+    await tryModels(gpu, { experiments, config });
+    const path = options.out ?? join("results", `${data.name}-${stamp(new Date())}`);
+    if (options.out === null) await requireNew(path);
+    const record: StudyRecord = {
+      experiments: [...experiments],
+      config: {
+        ...config,
+        data: config.data && resolve(config.data),
+        weights: config.weights && resolve(config.weights),
+      },
+      sample: sample.id,
+      command,
+      checkpointMinutes: options.checkpointMinutes ?? CHECKPOINT_MINUTES,
+      ...await present(gpu, { config, data, command }),
+    };
+    using folder = await StudyFolder.create(path);
+    await folder.writeRecord(record);
+    interruption.hint = goOn(path);
+    log(`Results: ${path}\n`);
+    await finishStudy(record, { folder, gpu, data, interruption, kept: false });
+    return path;
+  });
 }
 
 /**
@@ -111,26 +111,50 @@ export async function resumeStudy(options: Options): Promise<string> {
   ];
   refuse(path, { differences, force: options.force });
 
-  using gpu = await openGpu(options.webgpu);
-  log(describeAdapter(gpu.info));
-  const data = await openStudyData(config, log);
-  const now = await present(gpu, { config, data, command: begun.command });
-  refuse(path, { differences: presentDifferences(begun, now), force: options.force });
-  if (now.machine !== begun.machine) {
-    log(`The study began on ${begun.machine}: on another device the last bits may differ.`);
-  }
-  const record: StudyRecord = {
-    ...begun,
-    ...now,
-    experiments,
-    config,
-    checkpointMinutes: options.checkpointMinutes ?? begun.checkpointMinutes,
-  };
-  await folder.writeRecord(record);
-  log(`Going on with ${path}\n`);
-  await finishStudy(record, { folder, gpu, data, interruption, kept: true });
-  return path;
+  return await withGpu(options.webgpu, async (gpu) => {
+    const data = await openStudyData(config, log);
+    const now = await present(gpu, { config, data, command: begun.command });
+    refuse(path, { differences: presentDifferences(begun, now), force: options.force });
+    if (now.machine !== begun.machine) {
+      log(`The study began on ${begun.machine}: on another device the last bits may differ.`);
+    }
+    const record: StudyRecord = {
+      ...begun,
+      ...now,
+      experiments,
+      config,
+      checkpointMinutes: options.checkpointMinutes ?? begun.checkpointMinutes,
+    };
+    await folder.writeRecord(record);
+    log(`Going on with ${path}\n`);
+    await finishStudy(record, { folder, gpu, data, interruption, kept: true });
+    return path;
+  });
 }
+
+/** Works with a device, and says so in a sentence if it is lost meanwhile. */
+async function withGpu<T>(name: WebgpuName, work: (gpu: Gpu) => Promise<T>): Promise<T> {
+  using gpu = await openGpu(name);
+  log(describeAdapter(gpu.info));
+  try {
+    return await work(gpu);
+  } catch (error) {
+    const lost = error instanceof InputError ? null : await lossOf(gpu);
+    throw lost === null ? error : new InputError(`${lost}: start the study again`);
+  }
+}
+
+/** Says that a device was lost, if it was; null if it is there. */
+async function lossOf(gpu: Gpu): Promise<string | null> {
+  const lost = await Promise.race([
+    gpu.device.lost,
+    new Promise<null>((done) => setTimeout(done, LOSS_MILLISECONDS, null)),
+  ]);
+  return lost && `the GPU device was lost (${lost.message || "no reason given"})`;
+}
+
+/** Milliseconds in which the loss of a device is told after it made something else fail. */
+const LOSS_MILLISECONDS = 200;
 
 /** Minutes between checkpoints within an epoch, unless the command line says otherwise. */
 const CHECKPOINT_MINUTES = 5;
@@ -275,10 +299,7 @@ async function endOfRun(
   error: unknown,
   { folder, gpu, kept, run }: StudyTools & { run?: string },
 ): Promise<unknown> {
-  const lost = await Promise.race([
-    gpu.device.lost,
-    new Promise<null>((done) => setTimeout(done, LOSS_MILLISECONDS, null)),
-  ]);
+  const lost = await lossOf(gpu);
   if (!lost && !(error instanceof InputError)) return error;
   if (!kept) {
     await Deno.remove(folder.path, { recursive: true }).catch(() => {});
@@ -288,14 +309,9 @@ async function endOfRun(
   const gone = kept ? await folder.check().then(() => null, (reason) => reason) : null;
   if (gone) return gone;
   const hint = kept ? goOn(folder.path) : "";
-  const what = lost
-    ? `the GPU device was lost (${lost.message || "no reason given"})`
-    : (error as Error).message;
+  const what = lost ?? (error as Error).message;
   return new InputError(hint === "" && lost ? `${what}: start the study again` : what + hint);
 }
-
-/** Milliseconds in which the loss of a device is told after it made something else fail. */
-const LOSS_MILLISECONDS = 200;
 
 /** Whether a run can be gone on with, or is finished. */
 async function hasState(run: string): Promise<boolean> {

@@ -97,11 +97,11 @@ const tmpfs: FaultCase = {
       return "not possible here: no file system may be mounted";
     }
     try {
-      const study1 = join(out, "study");
-      const said = await study.fail(study.begin(study1));
+      const within = join(out, "on-a-full-disk");
+      const said = await study.fail(study.begin(within));
       assertMatch(said, /No space left on device/);
       await system("mount", "-o", "remount,size=50m", mount);
-      await study.complete(study1);
+      await study.complete(within);
       return said;
     } finally {
       await system("umount", mount);
@@ -292,6 +292,7 @@ export const SOME_FAULTS: readonly FaultCase[] = [
   diskFull("table.json"),
   vanished,
   dataAndCacheGone,
+  lostDevice(1),
   lostDevice(60),
   littleMemory(60),
   twoProcesses,

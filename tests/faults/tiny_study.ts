@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { tinyDataset } from "../experiments/tiny_dataset.ts";
 import type { Fault } from "./fault.ts";
 
@@ -154,7 +154,7 @@ export class TinyStudy implements AsyncDisposable {
       const name = relative(path, file);
       const isText = /\.(jsonl?|md)$/.test(name);
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-      const text = new TextDecoder().decode(bytes).replaceAll(out, "OUT")
+      const text = new TextDecoder().decode(bytes).replaceAll(basename(out), "OUT")
         .replaceAll(
           /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
           '"$1":0',
