@@ -200,18 +200,20 @@ Deno.test("a gradient that is not a number is named with its step, and no state 
     for (const broken of [1, 3, 6, 12]) {
       const sam = await build();
       using model = new SliceModel(sam, { side: 64 });
-      const decode = model.decode.bind(model);
+      const decode = model.decodeStep.bind(model);
       let step = 0;
-      model.decode = (...args) => {
-        const logits = decode(...args);
-        if (!logits.requiresGrad || ++step !== broken) return logits;
-        return record({
+      model.decodeStep = (...args) => {
+        const decoded = decode(...args);
+        const { logits } = decoded;
+        if (!logits.requiresGrad || ++step !== broken) return decoded;
+        const brokenLogits = record({
           op: "broken",
           inputs: [logits],
           output: logits.detach(),
           saved: [],
           backward: (dy) => [fill(gpu, dy.shape, value)],
         });
+        return { ...decoded, logits: brokenLogits };
       };
       const states: TrainingState[] = [];
       await assertRejects(
