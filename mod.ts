@@ -118,6 +118,7 @@ export {
   toModelInput,
 } from "./lib/data/preprocess.ts";
 export * from "./lib/data/prompts.ts";
+export * from "./lib/data/run_length.ts";
 export * from "./lib/data/slices.ts";
 export type { SlicePixels } from "./lib/data/slice_file.ts";
 export * from "./lib/data/split.ts";

@@ -13,8 +13,8 @@ import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../../lib/trai
 import { compareScores, readScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
 import type { Options } from "./options.ts";
-import { listJson, type RunSummary, summarizeScores } from "./run_experiment.ts";
-import { PRIMARY_PROMPT, resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
+import { listJson, PRIMARY_PROMPT, type RunSummary, summarizeScores } from "./run_experiment.ts";
+import { resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
 import { PARTS, RECORD } from "./study_folder.ts";
 
 /** One study of a cross-validation. */
@@ -134,6 +134,7 @@ async function pool(
     const summary = {
       experiment,
       trainableParameters: summaries[0].trainableParameters,
+      placement: summaries[0].placement,
       runs: parts.map(({ name, config }, i) => ({
         name,
         seed: config.seed,
@@ -155,6 +156,8 @@ async function pool(
       trainableParameters: summary.trainableParameters,
       secondsPerStep: average("secondsPerStep"),
       trainSeconds: average("trainSeconds"),
+      peakGpuBytes: summaries[0].peakGpuBytes &&
+        Math.max(...summaries.map(({ peakGpuBytes }) => peakGpuBytes!)),
     });
   }
   const statistics = compareScores(models);

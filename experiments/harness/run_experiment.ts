@@ -1,6 +1,7 @@
 import { basename, join } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
+import { encodeRunLengths, type RunLengths } from "../../lib/data/run_length.ts";
 import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { Progress } from "../../lib/report/progress.ts";
@@ -23,6 +24,7 @@ import { type Config, dataSeed, displayName, type Experiment } from "./config.ts
 import type { Environment } from "./environment.ts";
 import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
+import { describePlacement, type PlacedPart } from "./placement.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
 import { CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 
@@ -33,6 +35,9 @@ export const HEADLINE_PROMPTS: readonly PromptKind[] = [
   "point",
   "whole-image",
 ];
+
+/** The prompt of the study's accuracy column, under which masks are kept. */
+export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
 
 /** Means over slices by prompt, and all else that the protocol found. */
 export interface Scores {
@@ -46,6 +51,10 @@ export interface Scores {
 export interface RunSummary extends Scores {
   readonly experiment: Experiment;
   readonly trainableParameters: number;
+  /** What was trained, block by block. */
+  readonly placement: readonly PlacedPart[];
+  /** The most device memory that training held at a time. */
+  readonly peakGpuBytes?: number;
   readonly secondsPerStep?: number;
   readonly trainSeconds?: number;
   readonly bestEpoch?: number;
@@ -141,6 +150,7 @@ export async function runExperiment(
   if (!found) await writeJson("environment.json", context.environment);
   await writeJson("split.json", data.split);
 
+  gpu.forgetPeak();
   const sam = await buildModel(gpu, { experiment, config });
   try {
     using model = sliceModel(sam, config);
@@ -155,6 +165,7 @@ export async function runExperiment(
     let summary: Omit<RunSummary, keyof Scores> = {
       experiment,
       trainableParameters: trainable.reduce((sum, [, tensor]) => sum + tensor.size, 0),
+      placement: describePlacement(sam),
     };
 
     if (trainable.length > 0) {
@@ -197,6 +208,7 @@ export async function runExperiment(
         ...summary,
         secondsPerStep: perStep[perStep.length >> 1],
         trainSeconds,
+        peakGpuBytes: gpu.memory.peakBytes,
         bestEpoch: result.bestEpoch,
         stoppedEarly: result.stoppedEarly,
       };
@@ -207,9 +219,14 @@ export async function runExperiment(
 
     const { test } = data.parts;
     const progress = new Progress({ label: `${name} test`, total: test.length });
+    const masks: ({ readonly id: string } & RunLengths)[] = [];
     const result = await runProtocol(model, { reader: data.slices, refs: test }, {
       seed: dataSeed(config),
       batchSize: config.batchSize,
+      onMasks: ({ id, width, height }, found) => {
+        const mask = found.get(PRIMARY_PROMPT);
+        if (mask) masks.push({ id, ...encodeRunLengths(mask, { width, height }) });
+      },
       onProgress: (done) => progress.update({ done }),
     });
     const scored: RunSummary = { ...summary, ...summarizeScores(result) };
@@ -221,6 +238,7 @@ export async function runExperiment(
     );
     await write("scores.json", listJson(result.slices));
     await write("cases.json", listJson(result.cases));
+    await write("masks.json", listJson(masks));
     const sample = await predict(model, context, dataSeed(config));
     await writeJson("summary.json", scored);
     const run = { summary: scored, metrics, sample };

@@ -17,8 +17,8 @@ import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import { optionOf, type Options } from "./options.ts";
 import {
   type FinishedRun,
-  HEADLINE_PROMPTS,
   listJson,
+  PRIMARY_PROMPT,
   runExperiment,
   type Scores,
   summarizeScores,
@@ -32,9 +32,6 @@ import {
 } from "./study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
 import { openGpu, type WebgpuName } from "./webgpu.ts";
-
-/** The prompt of the study's accuracy column. */
-export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
 
 /**
  * Runs experiments on one data set and writes a results folder: a folder for each run, the comparison
@@ -371,6 +368,7 @@ function comparisonRow({ summary }: FinishedRun): ComparisonRow {
     ...(trained && {
       secondsPerStep: summary.secondsPerStep,
       trainSeconds: summary.trainSeconds,
+      peakGpuBytes: summary.peakGpuBytes,
       bestEpoch: summary.bestEpoch,
     }),
   };

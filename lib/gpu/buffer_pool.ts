@@ -22,7 +22,7 @@ export interface PoolStatistics {
   readonly bytes: number;
   /** Bytes lent out. */
   readonly liveBytes: number;
-  /** The largest `bytes` seen. */
+  /** The largest `bytes` seen since the start, or since the peak was forgotten. */
   readonly peakBytes: number;
 }
 
@@ -144,6 +144,11 @@ export class BufferPool {
     this.#bytes -= this.#idleBytes;
     this.#idleBytes = 0;
     this.#idle.clear();
+  }
+
+  /** Begins the peak anew at what there is now. */
+  forgetPeak(): void {
+    this.#peakBytes = this.#bytes;
   }
 
   /** Bytes of the buffers that nobody has borrowed. */

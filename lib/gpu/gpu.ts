@@ -201,6 +201,11 @@ export class Gpu implements Disposable {
     this.#pool.trim();
   }
 
+  /** Begins the peak of {@linkcode memory} anew, to measure what one piece of work takes. */
+  forgetPeak(): void {
+    this.#pool.forgetPeak();
+  }
+
   /** Folds `count` workgroups into two dimensions (see `flat_index` of the prelude). */
   static grid(count: number): [number, number] {
     const rows = Math.max(1, Math.ceil(count / MAXIMUM_WORKGROUPS));

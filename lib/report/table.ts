@@ -53,6 +53,8 @@ export interface ComparisonRow {
   secondsPerStep?: number;
   /** Wall time of the whole training. */
   trainSeconds?: number;
+  /** The most device memory, in bytes, that training held at a time. */
+  peakGpuBytes?: number;
   /** The epoch of the best validation Dice, counted from 1, whose weights were scored. */
   bestEpoch?: number;
 }
@@ -171,6 +173,11 @@ function count(value?: number): string {
   return value === undefined ? absent : value.toLocaleString("en-US");
 }
 
+/** Bytes in MiB. */
+function mebibytes(value?: number): string {
+  return value === undefined ? absent : (value / 2 ** 20).toFixed(0);
+}
+
 function plural(value: number, noun: string): string {
   return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
@@ -233,6 +240,7 @@ function promptGrid({ context, rows }: ComparisonTable): TextGrid | null {
 /** The other metrics under the primary prompt, and the cost. */
 function detailGrid({ context, rows }: ComparisonTable): TextGrid {
   const hasMetrics = rows.some((row) => row.metrics);
+  const hasMemory = rows.some((row) => row.peakGpuBytes);
   const figure = (score: Score | undefined, scale: number, digits: number) =>
     score === undefined ? absent : (scale * score.mean).toFixed(digits);
   const error = (score?: Score) => score === undefined ? absent : signed(100 * score.mean);
@@ -252,6 +260,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       "Trainable parameters",
       "s/step",
       "Training (s)",
+      ...(hasMemory ? ["GPU memory (MiB)"] : []),
       "Best epoch",
     ],
     rows: rows.map((row) => [
@@ -269,6 +278,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       count(row.trainableParameters),
       seconds(row.secondsPerStep),
       seconds(row.trainSeconds),
+      ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
       count(row.bestEpoch),
     ]),
   };

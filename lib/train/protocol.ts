@@ -91,6 +91,8 @@ export interface ProtocolOptions {
   readonly seed?: number;
   /** Slices at a time. Default 4. */
   readonly batchSize?: number;
+  /** Given each slice's predicted masks, one byte a pixel. */
+  readonly onMasks?: (ref: SliceRef, masks: ReadonlyMap<ScoredPrompt, Uint8Array>) => void;
   /** Called after each batch with the slices done so far. */
   readonly onProgress?: (done: number) => void;
 }
@@ -118,7 +120,7 @@ export async function runProtocol(
   data: { reader: SliceReader; refs: readonly SliceRef[] },
   options: ProtocolOptions = {},
 ): Promise<ProtocolResult> {
-  const { prompts = PROTOCOL, seed = 0, batchSize = 4, onProgress } = options;
+  const { prompts = PROTOCOL, seed = 0, batchSize = 4, onMasks, onProgress } = options;
   if (data.refs.length === 0) {
     throw new InputError("there are no slices to score: choose slices with tumour");
   }
@@ -148,6 +150,10 @@ export async function runProtocol(
       const clicks = predictions.clicks.map((masks) => dice(masks[i], slice.mask));
       slices.set(slice.ref.id, { ...scored, ...(clicks.length > 0 && { clicks }) });
       open!.add(slice, (prompt) => predictions.masks.get(prompt)?.[i]);
+      onMasks?.(
+        slice.ref,
+        new Map([...predictions.masks].map(([kind, masks]) => [kind, masks[i]])),
+      );
     });
     if (open.complete) {
       cases.set(caseId, open.score(prompts));

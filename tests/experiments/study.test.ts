@@ -53,6 +53,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     "cases.json",
     "config.json",
     "environment.json",
+    "masks.json",
     "scores.json",
     "split.json",
     "summary.json",
@@ -94,6 +95,8 @@ Deno.test("every slice and case is scored under the whole protocol, and every pr
   assertEquals(slice.clicks.length, 5);
   const metrics = [...MASK_METRICS, "truth", "predicted"].sort();
   assertEquals(Object.keys(slice.scores["clicks-5"]).sort(), metrics);
+  const kept = await readJson("first", "lora_4", "masks.json");
+  assertEquals(kept.map(({ id }: { id: string }) => id).includes(slice.id), true);
   const cases = await readJson("first", "lora_4", "cases.json");
   assertEquals(cases.map(({ slices }: { slices: number }) => slices), [2]);
   assertEquals(Object.keys(cases[0].scores), [...PROTOCOL]);
