@@ -9,7 +9,7 @@ import { Progress } from "../lib/report/progress.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
 import { runProtocol } from "../lib/train/protocol.ts";
-import { adapterWeights, loadAdapter } from "../lib/weights/adapter.ts";
+import { adapterWeights } from "../lib/weights/adapter.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
 import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
 import { type Config, displayName, type Experiment, presets } from "./harness/config.ts";
@@ -88,8 +88,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
     build: async (gpu, config) => {
       const sam = await buildModel(gpu, { experiment, config });
       if (experiment.kind !== "vanilla") {
-        const folder = join(path, "adapter");
-        restoreWeights(sam, adapterWeights(await loadAdapter(folder)), folder);
+        restoreWeights(sam, adapterWeights(await openAdapter(path)), path);
       }
       return sam;
     },

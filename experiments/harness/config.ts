@@ -48,6 +48,20 @@ export const configSchema = v.strictObject({
   seed: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** Decides split and scored prompts in place of `seed`, so that seeds can be compared; or null. */
   splitSeed: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), null),
+  /** Shares of the patients to train, validate and test on; null for 0.7, 0.1 and 0.2. */
+  split: v.optional(
+    v.nullable(
+      v.pipe(
+        v.array(positive),
+        v.length(3, "give three shares of the patients"),
+        v.check(
+          (shares) => Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-6,
+          "they must sum to 1",
+        ),
+      ),
+    ),
+    null,
+  ),
   /** Folds of a cross-validation by patient; null for one split. */
   folds: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(2))), null),
   /** The fold that is tested, counted from 1. */
@@ -83,6 +97,8 @@ export const configSchema = v.strictObject({
     v.picklist(PROMPT_CHOICES),
     v.record(promptKind, v.pipe(v.number(), v.gtValue(0), v.maxValue(1))),
   ]),
+  /** Kinds of prompt that a step decodes each batch under, drawn from those trained with. */
+  promptsPerStep: v.optional(positiveInteger, 1),
   /** Masks asked for in a step, each after the first with a click where the last is wrong. */
   promptIterations: v.optional(positiveInteger, 1),
   /** Prompt whose validation Dice decides the best epoch. */
@@ -185,6 +201,7 @@ const defaults: Config = {
   cacheMemory: 1024,
   cacheDisk: 4096,
   splitSeed: null,
+  split: null,
   folds: null,
   fold: null,
   epochs: 3,

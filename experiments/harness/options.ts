@@ -94,6 +94,7 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["max-grad-norm", "maxGradNorm", number, "X", "clip gradients to this norm"],
   ["prompt", "prompt", text, "NAME", `trained with: ${PROMPT_CHOICES.join(", ")}`],
   ["prompt-mix", "prompt", parsePromptMix, "A=P,B=P", "trained with: chances of kinds of prompt"],
+  ["prompts-per-step", "promptsPerStep", number, "N", "prompts a batch is decoded under in a step"],
   ["prompt-iterations", "promptIterations", number, "N", "masks a step, clicks where one is wrong"],
   ["validation-prompt", "validationPrompt", text, "NAME", "prompt that decides the best epoch"],
   ["patience", "patience", number, "N", "epochs without improvement before stopping"],
@@ -111,6 +112,7 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["max-test", "maxTest", number, "N", "at most so many test slices"],
   ["seed", "seed", number, "N", "seed of split, adapters, order and prompts"],
   ["split-seed", "splitSeed", number, "N", "seed of split and scored prompts, if it is another"],
+  ["split", "split", numbers, "A,B,C", "shares of patients to train, validate and test on"],
   ["folds", "folds", number, "N", "cross-validation by patient in so many folds"],
   ["fold", "fold", number, "N", "with --folds: this fold alone, counted from 1"],
 ];
@@ -222,6 +224,9 @@ export function parseOptions(args: readonly string[]): Options {
   }
   if (config.fold !== null && config.folds === null) {
     throw new InputError("--fold goes with --folds: say how many folds there are");
+  }
+  if (config.split !== null && config.folds !== null) {
+    throw new InputError("--split does not go with --folds: folds make the parts themselves");
   }
   const sound = parseConfig(config, "the command line");
   return {

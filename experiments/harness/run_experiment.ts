@@ -18,7 +18,7 @@ import { type ProtocolResult, runProtocol } from "../../lib/train/protocol.ts";
 import { type ProtocolSummary, summarizeProtocol } from "../../lib/train/protocol_summary.ts";
 import type { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
-import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
 import type { Environment } from "./environment.ts";
@@ -26,7 +26,7 @@ import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describePlacement, type PlacedPart } from "./placement.ts";
 import { describeParts, type StudyData } from "./study_data.ts";
-import { CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
+import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 
 /** The prompts that a run's closing line names; the first is the study's. */
 export const HEADLINE_PROMPTS: readonly PromptKind[] = [
@@ -126,6 +126,12 @@ export async function runExperiment(
     context.folder.write(join(experiment.name, file), content);
   const writeJson = (file: string, value: unknown) =>
     write(file, JSON.stringify(value, null, 2) + "\n");
+  // Paths of this machine are nobody else's: their last part names the data and the weights.
+  const described = {
+    ...config,
+    data: data.name,
+    weights: config.weights && basename(config.weights),
+  };
   const writeMetrics = (epochs: readonly EpochMetrics[]) =>
     write("metrics.jsonl", epochs.map((line) => JSON.stringify(line) + "\n").join(""));
 
@@ -139,8 +145,7 @@ export async function runExperiment(
   found?.damaged.forEach(log);
   await writeJson("config.json", {
     experiment,
-    // Paths of this machine are nobody else's: their last part names the data and the weights.
-    config: { ...config, data: data.name, weights: config.weights && basename(config.weights) },
+    config: described,
     data: {
       cases: data.slices.dataset.cases.length,
       ...describeParts(data),
@@ -215,6 +220,17 @@ export async function runExperiment(
       const adapter = await collectAdapter(sam, loraOptions(experiment, config));
       await context.folder.check();
       await saveAdapter(join(folder, "adapter"), adapter);
+      // Small enough to be committed, and with all that scoring it elsewhere needs to know.
+      const own = join(ADAPTERS, experiment.name);
+      await context.folder.write(
+        join(own, "config.json"),
+        JSON.stringify({ experiment, config: described }, null, 2) + "\n",
+      );
+      await context.folder.write(
+        join(own, "split.json"),
+        JSON.stringify(data.split, null, 2) + "\n",
+      );
+      await saveAdapter(join(context.folder.path, own), inHalfPrecision(adapter));
     }
 
     const { test } = data.parts;

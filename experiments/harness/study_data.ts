@@ -3,10 +3,12 @@ import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
 import type { Axis } from "../../lib/data/plane.ts";
 import { openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
 import {
+  DEFAULT_FRACTIONS,
   foldPatients,
   type Partition,
   partition,
   type Split,
+  type SplitFractions,
   splitPatients,
 } from "../../lib/data/split.ts";
 import { Random } from "../../lib/random.ts";
@@ -52,7 +54,7 @@ export async function openStudyData(
   const seed = dataSeed(config);
   const { folds, fold } = config;
   const split = folds === null
-    ? splitPatients(patients, { seed })
+    ? splitPatients(patients, { seed, fractions: fractionsOf(config) })
     : foldPatients(patients, { seed, folds, fold: fold ?? 1 });
   const all = partition(slices.refs, split);
   const parts = {
@@ -99,6 +101,13 @@ export async function openSlicesWithProgress(
   });
   progress.finish();
   return slices;
+}
+
+/** The shares that a config asks for. */
+function fractionsOf({ split }: Config): SplitFractions {
+  if (split === null) return DEFAULT_FRACTIONS;
+  const [train, validation, test] = split;
+  return { train, validation, test };
 }
 
 /** How many patients and slices each part of a study holds. */

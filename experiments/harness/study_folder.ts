@@ -21,6 +21,9 @@ export const PARTS = "cross_validation.json";
 /** Folder of a run's checkpoints within the run's folder, while the study is not whole. */
 export const CHECKPOINT_FOLDER = "checkpoint";
 
+/** Folder of a study with the trained weights of every row in half precision, a folder each. */
+export const ADAPTERS = "adapters";
+
 const recordSchema = v.strictObject({
   /** Every row that is trained or scored. */
   experiments: v.array(v.strictObject({
@@ -93,10 +96,11 @@ export class StudyFolder implements Disposable {
     if (!isFolder) throw notAStudy(path);
     const folder = new StudyFolder(path, await lock(path));
     await removeTemporaries(path);
-    for await (const { name, isDirectory } of Deno.readDir(path)) {
-      if (!isDirectory) continue;
-      for (const within of [".", "adapter", CHECKPOINT_FOLDER]) {
-        await removeTemporaries(join(path, name, within));
+    for (const parent of [".", ADAPTERS]) {
+      for (const run of await foldersOf(join(path, parent))) {
+        for (const within of [".", "adapter", CHECKPOINT_FOLDER]) {
+          await removeTemporaries(join(run, within));
+        }
       }
     }
     return folder;
@@ -192,6 +196,12 @@ export class StudyFolder implements Disposable {
       // It is gone, or somebody else's by now.
     }
   }
+}
+
+/** The paths of the folders in a folder; none if it is not there. */
+async function foldersOf(path: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(path)).catch(() => []);
+  return entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => join(path, name));
 }
 
 /** Locks a folder by a file in it: the lock is the system's and goes with the process. */

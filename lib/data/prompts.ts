@@ -294,19 +294,37 @@ export function randomPoint({ mask, width }: Mask, random: Random): PromptPoint 
   return { x: i % width, y: Math.floor(i / width), label: 1 };
 }
 
-/** Draws a kind from `mixed` or a mixture, for one slice or a whole batch; a kind is itself. */
-export function drawKind(choice: PromptChoice | PromptMix, random: Random): PromptKind {
+/** The kinds of `mixed`. */
+const MIXED = ["tight-box", "jittered-box", "whole-image"] as const;
+
+/**
+ * Draws kinds from `mixed` or a mixture, for one slice or a whole batch; a kind is itself.
+ *
+ * Several are drawn together by systematic sampling, one number that is moved on by equal steps: each
+ * has the mixture's chances, and kinds repeat no more often than these make them. As many kinds as
+ * the mixture has, if their chances are equal, are all of them.
+ */
+export function drawKinds(
+  choice: PromptChoice | PromptMix,
+  random: Random,
+  count: number,
+): PromptKind[] {
+  const places = Array.from({ length: count }, (_, i) => i);
   if (choice === "mixed") {
-    return (["tight-box", "jittered-box", "whole-image"] as const)[random.int(3)];
+    const first = random.int(MIXED.length);
+    return places.map((i) => MIXED[(first + i) % MIXED.length]);
   }
-  if (typeof choice === "string") return choice;
+  if (typeof choice === "string") return places.map(() => choice);
   const kinds = Object.entries(choice) as [PromptKind, number][];
-  let left = random.uniform();
-  for (const [kind, chance] of kinds) {
-    if (left < chance) return kind;
-    left -= chance;
-  }
-  return kinds[kinds.length - 1][0]; // what rounding left over
+  const first = random.uniform();
+  return places.map((i) => {
+    let left = (first + i / count) % 1;
+    for (const [kind, chance] of kinds) {
+      if (left < chance) return kind;
+      left -= chance;
+    }
+    return kinds[kinds.length - 1][0]; // what rounding left over
+  });
 }
 
 /** Options of {@linkcode drawPrompt}. */
@@ -322,7 +340,7 @@ export interface DrawPromptOptions {
  *
  * @example
  * ```ts
- * const kind = drawKind("mixed", random); // one for the batch
+ * const [kind] = drawKinds("mixed", random, 1); // one for the batch
  * const prompts = masks.map((mask) => drawPrompt(kind, { ...mask, random }));
  * ```
  * @throws {InputError} if the mask is empty and the kind needs it.

@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { augment } from "../data/augment.ts";
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
 import {
-  drawKind,
+  drawKinds,
   drawPrompt,
   type PromptChoice,
   type PromptKind,
@@ -55,8 +55,13 @@ export interface FitOptions {
   readonly weightDecay?: number;
   /** Norm to which gradients are clipped. Default 1. */
   readonly maxGradNorm?: number;
-  /** The prompts trained with; of a mixture one kind is drawn a batch. Default `jittered-box`. */
+  /** The prompts trained with; of a mixture kinds are drawn by batch. Default `jittered-box`. */
   readonly prompt?: PromptChoice | PromptMix;
+  /**
+   * Kinds of prompt drawn for each batch, which is encoded once and decoded under all of them; the loss
+   * is their mean. The decoder is cheap beside the encoder. Default 1.
+   */
+  readonly promptsPerStep?: number;
   /**
    * Masks asked for in a step: after the first, a click where the last mask is wrong and that mask are
    * prompts too, as SAM itself was trained. Default 1.
@@ -83,6 +88,7 @@ export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   weightDecay: 0,
   maxGradNorm: 1,
   prompt: "jittered-box",
+  promptsPerStep: 1,
   promptIterations: 1,
   validationPrompt: "tight-box",
   patience: 10,
@@ -275,9 +281,11 @@ export async function fit(
       using _ = trainingMode(model);
       for await (const slices of loadBatches(data.reader, plan.slice(batch))) {
         const samples = slices.map((slice) => augment(slice, order, { horizontal: options.flip }));
-        const kind = drawKind(options.prompt, order);
-        const prompts = samples.map(({ slice: { mask, ref: { width, height } } }) =>
-          drawPrompt(kind, { mask, width, height, random: order, point: "random" })
+        const kinds = drawKinds(options.prompt, order, options.promptsPerStep);
+        const prompts = kinds.map((kind) =>
+          samples.map(({ slice: { mask, ref: { width, height } } }) =>
+            drawPrompt(kind, { mask, width, height, random: order, point: "random" })
+          )
         );
         learningRate = learningRateAt(step, { ...options, totalSteps });
         const first = batch - batch % batchesPerStep;

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import { type AdapterConfig, formatAdapterConfig, parseAdapterConfig } from "./adapter_config.ts";
-import { encodeRawSafetensors, float32Tensor } from "./raw_safetensors.ts";
+import { encodeRawSafetensors, float16Tensor, float32Tensor } from "./raw_safetensors.ts";
 import { type RawTensor, toFloat32 } from "./raw_tensor.ts";
 import { readSafetensors } from "./safetensors.ts";
 import type { StateDict } from "./state_dict.ts";
@@ -93,6 +93,17 @@ export async function loadAdapter(folder: string): Promise<Adapter> {
   }
   const config = parseAdapterConfig(configText, { source: configPath });
   return { config, configText, tensors, metadata, source: folder };
+}
+
+/**
+ * The same adapter in half precision: half the bytes, 11 significant bits, as PEFT reads them too. A
+ * tensor with a value beyond f16's range stays as it is.
+ */
+export function inHalfPrecision(adapter: Adapter): Adapter {
+  const tensors = new Map(
+    [...adapter.tensors].map(([name, raw]) => [name, float16Tensor(raw) ?? raw]),
+  );
+  return { ...adapter, tensors };
 }
 
 /** The end of the name of a tensor of an adapted layer. */

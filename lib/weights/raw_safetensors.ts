@@ -1,4 +1,4 @@
-import { elementCount, ITEM_SIZE, type RawTensor } from "./raw_tensor.ts";
+import { elementCount, ITEM_SIZE, type RawTensor, toFloat32 } from "./raw_tensor.ts";
 
 /**
  * The bytes of a safetensors file with tensors as they are stored: in the order of the map, each in
@@ -38,4 +38,11 @@ export function encodeRawSafetensors(
 export function float32Tensor(shape: readonly number[], data: Float32Array): RawTensor {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return { dtype: "F32", shape: [...shape], bytes };
+}
+
+/** A tensor rounded to half precision; null if a value is beyond its range of 65504. */
+export function float16Tensor(raw: RawTensor): RawTensor | null {
+  const data = Float16Array.from(toFloat32(raw));
+  if (!data.every(Number.isFinite)) return null;
+  return { dtype: "F16", shape: raw.shape, bytes: new Uint8Array(data.buffer) };
 }

@@ -4,7 +4,7 @@ import { Random } from "../../lib/random.ts";
 import {
   type Box,
   centrePoint,
-  drawKind,
+  drawKinds,
   drawPrompt,
   errorClick,
   jitteredBox,
@@ -105,12 +105,12 @@ Deno.test("mixed draws the three boxes with equal chance, other choices are them
   const random = new Random(4);
   const counts = new Map<string, number>();
   for (let i = 0; i < 3000; i++) {
-    const kind = drawKind("mixed", random);
+    const [kind] = drawKinds("mixed", random, 1);
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
   assertEquals([...counts.keys()].sort(), ["jittered-box", "tight-box", "whole-image"]);
   for (const count of counts.values()) assert(Math.abs(count - 1000) < 150, `${count}`);
-  assertEquals(drawKind("point", random), "point");
+  assertEquals(drawKinds("point", random, 2), ["point", "point"]);
 });
 
 Deno.test("each kind gives its prompt, the same for the same seed", () => {
@@ -228,7 +228,7 @@ Deno.test("a mixture draws its kinds with their chances", () => {
   const random = new Random(9);
   const counts = new Map<string, number>();
   for (let i = 0; i < 5000; i++) {
-    const kind = drawKind(mix, random);
+    const [kind] = drawKinds(mix, random, 1);
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
   assertEquals(counts.size, 3);
@@ -236,6 +236,32 @@ Deno.test("a mixture draws its kinds with their chances", () => {
     assert(Math.abs(counts.get(kind)! - 5000 * chance) < 150, `${kind}: ${counts.get(kind)}`);
   }
   assertEquals(parsePromptMix("jittered-box-40=1"), { "jittered-box-40": 1 });
+});
+
+Deno.test("kinds drawn together have the mixture's chances and repeat no more than they must", () => {
+  const mix = parsePromptMix("tight-box=0.4,jittered-box=0.35,point=0.2,none=0.05");
+  const random = new Random(10);
+  const draws = 4000;
+  for (const count of [2, 3, 5]) {
+    const seen = new Map<string, number>();
+    for (let i = 0; i < draws; i++) {
+      const kinds = drawKinds(mix, random, count);
+      assertEquals(kinds.length, count);
+      for (const [kind, chance] of Object.entries(mix)) {
+        const times = kinds.filter((drawn) => drawn === kind).length;
+        assert(Math.abs(times - count * chance) < 1, `${kind} ${times} times of ${count}`);
+        seen.set(kind, (seen.get(kind) ?? 0) + times);
+      }
+    }
+    for (const [kind, chance] of Object.entries(mix)) {
+      assert(Math.abs(seen.get(kind)! / draws / count - chance) < 0.02, kind);
+    }
+  }
+  const equal = parsePromptMix("tight-box=0.25,jittered-box=0.25,point=0.25,none=0.25");
+  for (let i = 0; i < 50; i++) {
+    assertEquals(new Set(drawKinds(equal, random, 4)).size, 4);
+    assertEquals(new Set(drawKinds("mixed", random, 3)).size, 3);
+  }
 });
 
 Deno.test("a mixture of unknown kinds, odd chances or another sum is refused", () => {

@@ -67,6 +67,16 @@ const cases: Record<string, BadInput> = {
     says: /tight-box=0\.5,none=0\.3.*sum to 0\.8/,
   },
   "no prompt iteration": { args: ["--prompt-iterations", "0"], says: /--prompt-iterations.*0/ },
+  "shares of patients that do not sum to 1": {
+    args: ["--split", "0.5,0.2,0.2"],
+    says: /--split.*0\.5,0\.2,0\.2.*sum to 1/,
+  },
+  "two shares of patients": { args: ["--split", "0.5,0.5"], says: /--split.*three shares/ },
+  "shares beside folds": {
+    args: ["--split", "0.6,0.2,0.2", "--folds", "2"],
+    says: /--split.*--folds/,
+  },
+  "no prompt a step": { args: ["--prompts-per-step", "0"], says: /--prompts-per-step.*0/ },
   "a fold without folds": { args: ["--fold", "1"], says: /--fold.*--folds/ },
   "a fold that there is not": { args: ["--folds", "2", "--fold", "3"], says: /fold 3/ },
   "more folds than patients": { args: ["--folds", "3", "--fold", "1"], says: /3 folds.*2/ },

@@ -9,6 +9,7 @@ import { decode } from "fast-png";
 import { join } from "node:path";
 import { MASK_METRICS } from "../../lib/train/mask_score.ts";
 import { PROTOCOL } from "../../lib/train/protocol.ts";
+import { toFloat32 } from "../../lib/weights/raw_tensor.ts";
 import { readSafetensors } from "../../lib/weights/safetensors.ts";
 import { runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
@@ -39,6 +40,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
   const files = (...path: string[]) =>
     [...Deno.readDirSync(join(folder, ...path))].map(({ name }) => name).sort();
   assertEquals(files("first"), [
+    "adapters",
     "lora_4",
     "loss_curves.svg",
     "masks.png",
@@ -164,6 +166,49 @@ Deno.test("the adapter is a PEFT folder that holds A and B of every adapted laye
   assertEquals([...tensors.get(`${prefix}.lora_B.weight`)!.shape], [960, 4]);
   const config = await readJson("first", "lora_4", "adapter", "adapter_config.json");
   assertEquals([config.peft_type, config.r, config.target_modules], ["LORA", 4, ["attn.qkv"]]);
+});
+
+Deno.test("every trained row leaves its weights in half precision, with all that scoring needs", async () => {
+  assertEquals(
+    [...Deno.readDirSync(join(folder, "first", "adapters"))].map(({ name }) => name).sort(),
+    [
+      "lora_4",
+      "peft",
+    ],
+  );
+  for (const run of ["peft", "lora_4"]) {
+    const [half, whole] = await Promise.all(
+      [["adapters", run], [run, "adapter"]].map((path) =>
+        readSafetensors(join(folder, "first", ...path, "adapter_model.safetensors"))
+      ),
+    );
+    assertEquals([...half.tensors.keys()], [...whole.tensors.keys()]);
+    let largest = 0;
+    for (const [name, raw] of half.tensors) {
+      assertEquals(raw.dtype, "F16");
+      const exact = toFloat32(whole.tensors.get(name)!);
+      toFloat32(raw).forEach((value, i) => {
+        // 11 significant bits, but for values below f16's normal numbers.
+        const error = Math.abs(value - exact[i]) / Math.max(Math.abs(exact[i]), 2 ** -14);
+        largest = Math.max(largest, error);
+      });
+    }
+    assert(largest > 0 && largest <= 2 ** -11, `${run}: ${largest}`);
+
+    // Model, side and preparation come from the folder, and so do the patients it must not be scored on.
+    const { code, stdout, stderr } = await runScript("evaluate.ts", [
+      join("first", "adapters", run),
+      "--data",
+      "data",
+    ], { cwd: folder });
+    assertEquals(code, 0, stdout + stderr);
+    const evaluation = await readJson("first", "adapters", run, "evaluation-data.json");
+    assertEquals([evaluation.config.side, evaluation.slices.length], [64, 2]);
+    const { dice } = await readJson("first", run, "summary.json");
+    for (const prompt of ["tight-box", "point", "whole-image"]) {
+      assertAlmostEquals(evaluation.dice[prompt].mean, dice[prompt].mean, 0.01, prompt);
+    }
+  }
 });
 
 Deno.test("a finished run scores again, slice for slice, as it did at its end", async () => {

@@ -216,7 +216,7 @@ def check(folder):
         kept = 0
         for name, value in state.items():
             original = name.replace("modules_to_save.default.", "")
-            assert torch.equal(saved[original], value), name
+            assert torch.equal(saved[original].float(), value), name
             kept += 1
         lines.append(
             f"{adapter.name}: {len(ours)} Linears, outputs up to {size:.2f}, largest error {error:.1e}"

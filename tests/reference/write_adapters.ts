@@ -6,7 +6,7 @@ import { injectLora, type LoraOptions } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { saveAdapter } from "../../lib/weights/adapter.ts";
+import { adapterWeights, inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
 import { writeSafetensors } from "../../lib/weights/safetensors.ts";
@@ -36,6 +36,8 @@ const adapters: Record<string, LoraOptions> = {
   q_and_v: { r: 3, lora_alpha: 6, qkv_parts: ["q", "v"], use_rslora: true },
   convolution_of_that_name: { r: 2, target_modules: ["proj"] },
   saved: { r: 4, modules_to_save: ["mask_decoder"] },
+  half_saved: { r: 4, modules_to_save: ["mask_decoder"] },
+  half_decoder: { r: 2, target_modules: ["q_proj", "v_proj", "mlp.lin1"] },
   transformers: { r: 4, lora_alpha: 8, use_dora: true },
   transformers_saved: {
     r: 2,
@@ -64,6 +66,10 @@ for (const [name, options] of Object.entries(adapters)) {
       return value * (1 + 0.1 * random.normal()) + 0.1 * random.normal();
     }));
   }
+  const own = await collectAdapter(model, options);
+  const adapter = name.startsWith("half") ? inHalfPrecision(own) : own;
+  const weights = adapterWeights(adapter);
+  for (const [path, tensor] of model.trainableParameters()) tensor.write(weights.get(path)!.data);
   const outputs: StateDict = new Map();
   for (const [path, layer] of layers) {
     using _ = new Scope(gpu);
@@ -72,7 +78,6 @@ for (const [name, options] of Object.entries(adapters)) {
     const y = layer.forward(x);
     outputs.set(own, { shape: y.shape, data: await y.data() });
   }
-  const adapter = await collectAdapter(model, options);
   await saveAdapter(
     join(folder, name),
     library === "transformers" ? renameAdapter(adapter, library) : adapter,

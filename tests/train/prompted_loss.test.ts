@@ -60,7 +60,11 @@ Deno.test("each iteration adds a click where the mask before is wrong, and that 
   using model = watched();
   {
     using _ = new Scope(gpu);
-    await promptedLoss(model, samples, { prompts, iterations: 3, random: new Random(1) });
+    await promptedLoss(model, samples, {
+      prompts: [prompts],
+      iterations: 3,
+      random: new Random(1),
+    });
   }
   const { steps } = model;
   assertEquals(steps.map(({ mask }) => mask), [false, true, true]);
@@ -86,7 +90,7 @@ Deno.test("loss and gradients are the mean of those of each mask by itself", asy
   const iterations = 3;
   const whole = await backward(
     model,
-    () => promptedLoss(model, samples, { prompts, iterations, random: new Random(1) }),
+    () => promptedLoss(model, samples, { prompts: [prompts], iterations, random: new Random(1) }),
   );
   const asked = model.steps.map(({ prompts }) => prompts);
   for (const [, tensor] of model.sam.trainableParameters()) tensor.grad?.dispose();
@@ -133,7 +137,7 @@ Deno.test("with one iteration nothing is clicked and the loss is that of the pro
   using model = watched();
   using _ = new Scope(gpu);
   const { loss, dice } = await promptedLoss(model, samples, {
-    prompts,
+    prompts: [prompts],
     iterations: 1,
     random: new Random(1),
   });
@@ -145,8 +149,53 @@ Deno.test("with one iteration nothing is clicked and the loss is that of the pro
   model.sam.dispose();
 });
 
+Deno.test("several first prompts give the mean of the losses, gradients and Dice that each gives", async () => {
+  const lists = (["tight-box", "point", "whole-image"] as const).map((kind, i) =>
+    samples.map(({ slice: { mask, ref: { width, height } } }) =>
+      drawPrompt(kind, { mask, width, height, random: new Random(i) })
+    )
+  );
+  const run = async (prompts: typeof lists) => {
+    using model = watched();
+    using _ = new Scope(gpu);
+    const { loss, dice } = await promptedLoss(model, samples, {
+      prompts,
+      iterations: 1,
+      random: new Random(1),
+    });
+    loss.backward();
+    const found = {
+      loss: (await loss.data())[0],
+      dice: await dice.data(),
+      gradients: await gradients(model),
+    };
+    model.sam.dispose();
+    return found;
+  };
+  const together = await run(lists);
+  const apart: Awaited<ReturnType<typeof run>>[] = [];
+  for (const list of lists) apart.push(await run([list]));
+  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b) / values.length;
+  assertAlmostEquals(together.loss, mean(apart.map(({ loss }) => loss)), 1e-5);
+  together.dice.forEach((value, i) =>
+    assertAlmostEquals(value, mean(apart.map(({ dice }) => dice[i])), 1e-6)
+  );
+  let largest = 0;
+  for (const { gradients } of apart) {
+    for (const values of gradients.values()) {
+      for (const value of values) largest = Math.max(largest, Math.abs(value));
+    }
+  }
+  for (const [path, values] of together.gradients) {
+    values.forEach((value, i) => {
+      const expected = mean(apart.map(({ gradients }) => gradients.get(path)?.[i] ?? 0));
+      assertAlmostEquals(value, expected, 1e-4 * largest, path);
+    });
+  }
+});
+
 Deno.test("a model trains on a mixture, iteratively, and equal seeds give equal numbers", async () => {
-  const train = async (promptIterations: number) => {
+  const train = async (promptIterations: number, promptsPerStep = 1) => {
     const sam = tinySam();
     sam.maskDecoder.setTrainable(true);
     using model = new SliceModel(sam, { side: 64 });
@@ -158,6 +207,7 @@ Deno.test("a model trains on a mixture, iteratively, and equal seeds give equal 
         batchSize: 2,
         prompt: { "tight-box": 0.3, "points-5": 0.4, "whole-image": 0.3 },
         promptIterations,
+        promptsPerStep,
       },
     );
     sam.dispose();
@@ -167,5 +217,6 @@ Deno.test("a model trains on a mixture, iteratively, and equal seeds give equal 
   const first = await train(3);
   assertEquals(await train(3), first);
   assert(String(await train(1)) !== String(first));
+  assertEquals(await train(2, 2), await train(2, 2));
   assertEquals(gpu.memory.live, before);
 });
