@@ -47,6 +47,7 @@ export * from "./lib/tensor/shape.ts";
 export * from "./lib/tensor/tensor.ts";
 export * from "./lib/tensor/ops/arithmetic.ts";
 export * from "./lib/tensor/ops/attention.ts";
+export * from "./lib/tensor/ops/augment.ts";
 export * from "./lib/tensor/ops/conv2d.ts";
 export * from "./lib/tensor/ops/conv_transpose2d.ts";
 export * from "./lib/tensor/ops/decomposed_attention.ts";
@@ -97,6 +98,7 @@ export * from "./lib/weights/transformers_names.ts";
 export * from "./lib/weights/weighted_adapter.ts";
 
 export * from "./lib/data/augment.ts";
+export * from "./lib/data/augment_options.ts";
 export * from "./lib/data/dataset.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/data/nifti.ts";
@@ -124,6 +126,7 @@ export type { SlicePixels } from "./lib/data/slice_file.ts";
 export * from "./lib/data/split.ts";
 export * from "./lib/data/target.ts";
 export * from "./lib/data/volume.ts";
+export * from "./lib/data/warp.ts";
 
 export * from "./lib/sam/build_sam.ts";
 export * from "./lib/sam/cached_encoder.ts";

@@ -1,16 +1,9 @@
 // out = x / (1 - p), or 0 with probability p, decided for each element by a hash of seed and index: the
-// backward pass decides alike and no mask is kept. The hash is PCG-RXS-M-XS (O'Neill 2014), applied
-// twice so that seeds do not give shifted copies of each other.
+// backward pass decides alike and no mask is kept.
 struct Params { count4: u32, seed: u32, threshold: u32, factor: f32 } // threshold = p 2^32
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
-
-fn pcg(value: vec4<u32>) -> vec4<u32> {
-  let state = value * 747796405u + 2891336453u;
-  let word = ((state >> ((state >> vec4<u32>(28)) + 4)) ^ state) * 277803737u;
-  return (word >> vec4<u32>(22)) ^ word;
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

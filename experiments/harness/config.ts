@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { MAXIMUM_BIAS_ORDER } from "../../lib/data/augment_options.ts";
 import { PROMPT_CHOICES, PROMPT_KINDS } from "../../lib/data/prompts.ts";
 import { excerpt, InputError } from "../../lib/errors.ts";
 import { FIT_DEFAULTS } from "../../lib/train/trainer.ts";
@@ -29,6 +30,49 @@ const dataSchema = v.strictObject({
   rescale: v.picklist(["percentile", "zscore", "minmax"]),
 });
 
+const angle = v.pipe(v.number(), v.minValue(0), v.maxValue(180));
+
+/** A range of factors about 1, or one side of it. */
+const factors = v.pipe(
+  v.strictObject({
+    low: v.pipe(v.number(), v.minValue(0.1), v.maxValue(10)),
+    high: v.pipe(v.number(), v.minValue(0.1), v.maxValue(10)),
+    chance,
+  }),
+  v.check(({ low, high }) => low <= high, "the lower end is above the upper"),
+);
+
+/** The augmentations beside flips, as `AugmentOptions` describes them. */
+const augmentSchema = v.strictObject({
+  rotation: v.optional(v.strictObject({ degrees: angle, chance })),
+  scaling: v.optional(factors),
+  elastic: v.optional(v.pipe(
+    v.strictObject({
+      magnitude: notNegative,
+      controlPoints: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(64)),
+      chance,
+    }),
+    v.check(
+      ({ magnitude, controlPoints }) => magnitude * (controlPoints - 1) <= 0.4,
+      "beyond 0.4 of the distance of control points the image would fold",
+    ),
+  )),
+  gamma: v.optional(factors),
+  "bias-field": v.optional(v.strictObject({
+    strength: v.pipe(v.number(), v.minValue(0), v.maxValue(2)),
+    order: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAXIMUM_BIAS_ORDER)),
+    chance,
+  })),
+  noise: v.optional(v.pipe(
+    v.strictObject({
+      low: notNegative,
+      high: v.pipe(v.number(), v.minValue(0), v.maxValue(10)),
+      chance,
+    }),
+    v.check(({ low, high }) => low <= high, "the lower end is above the upper"),
+  )),
+});
+
 /** Everything an experiment depends on, beyond the code: written down with each run. */
 export const configSchema = v.strictObject({
   ...dataSchema.entries,
@@ -44,7 +88,7 @@ export const configSchema = v.strictObject({
     v.maxValue(1024),
     v.multipleOf(64, "must be a multiple of 64"),
   ),
-  /** Decides split, initial adapters, order, flips and prompts. */
+  /** Decides split, initial adapters, order, augmentation and prompts. */
   seed: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** Decides split and scored prompts in place of `seed`, so that seeds can be compared; or null. */
   splitSeed: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), null),
@@ -107,6 +151,10 @@ export const configSchema = v.strictObject({
   patience: positiveInteger,
   /** Chance of a left-right flip. */
   flip: chance,
+  /** What else is done to training slices; what is not named is not done. */
+  augment: v.optional(augmentSchema, {}),
+  /** Fixed variants of each slice in place of augmenting anew; 0 for none. */
+  augmentVariants: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100)), 0),
   /** LoRA's alpha: the update is scaled by alpha / rank. */
   alpha: positive,
   /** Dropout on the adapters' input. */

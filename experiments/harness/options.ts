@@ -1,5 +1,6 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { basename } from "node:path";
+import { AUGMENTATIONS, parseAugment } from "../../lib/data/augment_options.ts";
 import { parsePromptMix, PROMPT_CHOICES } from "../../lib/data/prompts.ts";
 import { InputError } from "../../lib/errors.ts";
 import { type Config, parseConfig, presets } from "./config.ts";
@@ -99,6 +100,14 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["validation-prompt", "validationPrompt", text, "NAME", "prompt that decides the best epoch"],
   ["patience", "patience", number, "N", "epochs without improvement before stopping"],
   ["flip", "flip", number, "P", "chance of a left-right flip"],
+  [
+    "augment",
+    "augment",
+    (text) => parseAugment(text).augment,
+    "A,B=X@P",
+    `flip, ${AUGMENTATIONS.join(", ")}, all or none: =strength, @chance`,
+  ],
+  ["augment-variants", "augmentVariants", number, "K", "fixed variants a slice, to be cached"],
   ["alpha", "alpha", number, "X", "LoRA's alpha; the update is scaled by alpha / rank"],
   ["dropout", "dropout", number, "P", "dropout on the adapters' input"],
   ["targets", "targets", texts, "A,B", "Linears that get adapters, by the end of their path"],
@@ -205,6 +214,14 @@ export function parseOptions(args: readonly string[]): Options {
       const reason = /\((.*)\)/.exec(error.message)?.[1] ?? "";
       throw new InputError(`--${name} cannot be ${given} (${reason})`);
     }
+  }
+  const augment = value("augment");
+  if (augment !== undefined) { // the list decides flips too
+    if (value("flip") !== undefined) {
+      throw new InputError("--flip does not go with --augment: name flip@CHANCE among the others");
+    }
+    config.flip = parseAugment(augment).flip;
+    fields.push("flip");
   }
   const ranks = value("ranks") === undefined
     ? preset.ranks

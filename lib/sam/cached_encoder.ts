@@ -11,10 +11,13 @@ const WAITING_BYTES = 2 ** 28;
 
 /** An image to encode. */
 export interface EncoderInput {
-  /** Says what the pixels are: equal keys mean equal pixels. */
-  readonly key: string;
-  /** Makes the pixels, [S, S, 3] normalised; called only if the cache has nothing for the key. */
-  pixels(): Float32Array;
+  /** Says what the pixels are: equal keys mean equal pixels. Null: they are not to be remembered. */
+  readonly key: string | null;
+  /**
+   * Makes the pixels, [S, S, 3] normalised, or a tensor [1, S, S, 3] of them; called only if the cache
+   * has nothing for the key.
+   */
+  pixels(): Float32Array | Tensor;
 }
 
 /** Options of {@linkcode CachedEncoder}. */
@@ -88,26 +91,28 @@ export class CachedEncoder implements Disposable {
   /** Image embeddings [B, S/16, S/16, 256] of B images. */
   encode(inputs: readonly EncoderInput[]): Tensor {
     return tidy(this.#encoder.gpu, () => {
-      const stored = new Map<string, Tensor>();
-      const missing = new Map<string, EncoderInput>();
+      // What is not remembered is known by its input.
+      const nameOf = (input: EncoderInput) => input.key ?? input;
+      const stored = new Map<string | EncoderInput, Tensor>();
+      const missing = new Map<string | EncoderInput, EncoderInput>();
       for (const input of inputs) {
-        const { key } = input;
-        if (stored.has(key) || missing.has(key)) continue;
-        const known = this.#cache.get(key) ?? this.#waiting.get(key) ?? this.#readFile(key);
-        if (known) stored.set(key, known);
-        else missing.set(key, input);
+        const name = nameOf(input);
+        if (stored.has(name) || missing.has(name)) continue;
+        const known = input.key === null ? null : this.#find(input.key);
+        if (known) stored.set(name, known);
+        else missing.set(name, input);
       }
       const atOnce = imagesAtOnce(this.#side);
       const left = [...missing.values()];
       while (left.length > 0) {
-        for (const [key, activation] of this.#runPrefix(left.splice(0, atOnce))) {
+        for (const [input, activation] of this.#runPrefix(left.splice(0, atOnce))) {
           const packed = this.#storage === "f16" ? packHalf(activation) : activation;
-          stored.set(key, packed);
-          this.#remember(key, packed);
+          stored.set(nameOf(input), packed);
+          if (input.key !== null) this.#remember(input.key, packed);
         }
       }
-      const parts = inputs.map(({ key }) => {
-        const part = stored.get(key)!;
+      const parts = inputs.map((input) => {
+        const part = stored.get(nameOf(input))!;
         return this.#storage === "f16" ? unpackHalf(part, this.#shape) : part;
       });
       return run(this.#suffix, parts.length === 1 ? parts[0].detach() : concat(parts, 0));
@@ -136,20 +141,22 @@ export class CachedEncoder implements Disposable {
   }
 
   /** What lies before the first trainable weight, for each image: [1, ...]. */
-  #runPrefix(inputs: readonly EncoderInput[]): [key: string, activation: Tensor][] {
+  #runPrefix(inputs: readonly EncoderInput[]): [input: EncoderInput, activation: Tensor][] {
     const { gpu } = this.#encoder;
-    const size = this.#side * this.#side * 3;
     const activations = tidy(gpu, () => {
-      const pixels = new Float32Array(inputs.length * size);
-      inputs.forEach((input, i) => pixels.set(input.pixels(), i * size));
-      const shape = [inputs.length, this.#side, this.#side, 3];
-      const x = run(this.#prefix, Tensor.from(gpu, pixels, shape));
+      const images = inputs.map((input) => {
+        const pixels = input.pixels();
+        return pixels instanceof Tensor
+          ? pixels
+          : Tensor.from(gpu, pixels, [1, this.#side, this.#side, 3]);
+      });
+      const x = run(this.#prefix, images.length === 1 ? images[0] : concat(images, 0));
       return inputs.length === 1
         ? [x]
         : inputs.map((_, i) => slice(x, { axis: 0, start: i, end: i + 1 }));
     });
     this.#shape = activations[0].shape;
-    return inputs.map(({ key }, i) => [key, activations[i]]);
+    return inputs.map((input, i) => [input, activations[i]]);
   }
 
   #remember(key: string, stored: Tensor): void {
@@ -163,6 +170,10 @@ export class CachedEncoder implements Disposable {
     if (waitingBytes > WAITING_BYTES || !this.#files.hasRoom(waitingBytes)) return;
     this.#waiting.set(key, stored.alias());
     this.#waitingBytes = waitingBytes;
+  }
+
+  #find(key: string): Tensor | null {
+    return this.#cache.get(key) ?? this.#waiting.get(key) ?? this.#readFile(key);
   }
 
   /** What a file holds for a key, as it was stored. */

@@ -1,9 +1,10 @@
 import type { AugmentedSlice } from "../data/augment.ts";
-import { inputGeometry, toModelInput } from "../data/preprocess.ts";
+import { inputGeometry, PIXEL_MEAN, PIXEL_STD, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
 import { CachedEncoder } from "../sam/cached_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
 import { type ActivationStorage, withStorage } from "../tensor/half.ts";
+import { augmentImage, modelInput } from "../tensor/ops/augment.ts";
 import { reshape } from "../tensor/ops/movement.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
@@ -46,14 +47,23 @@ export class SliceModel implements Disposable {
 
   /** Image embeddings [B, S/16, S/16, 256] of slices. */
   encode(slices: readonly AugmentedSlice[]): Tensor {
-    const inputs = slices.map(({ slice, variant }) => ({
-      key: slice.ref.id + variant,
-      pixels: () => {
-        const { width, height } = slice.ref;
-        return toModelInput({ data: slice.image, width, height }, { side: this.side }).data;
-      },
+    const inputs = slices.map((augmented) => ({
+      key: augmented.variant === null ? null : augmented.slice.ref.id + augmented.variant,
+      pixels: () => this.#pixels(augmented),
     }));
     return withStorage(this.#storage, () => this.#encoder.encode(inputs));
+  }
+
+  /** The encoder's input: what the device does not change is prepared on the host, to the same bits. */
+  #pixels({ slice, change }: AugmentedSlice): Float32Array | Tensor {
+    const { image, ref: { width, height } } = slice;
+    if (!change) return toModelInput({ data: image, width, height }, { side: this.side }).data;
+    const plain = Tensor.from(this.sam.gpu, image, [height, width]);
+    return modelInput(augmentImage(plain, change), {
+      ...inputGeometry({ width, height }, this.side),
+      mean: PIXEL_MEAN,
+      std: PIXEL_STD,
+    });
   }
 
   /** Writes to disk what the cache has no memory for; to be called between batches. */

@@ -1,5 +1,6 @@
 import { setImmediate } from "node:timers/promises";
-import { augment } from "../data/augment.ts";
+import { augmentForEpoch } from "../data/augment.ts";
+import type { AugmentOptions } from "../data/augment_options.ts";
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
 import {
   drawKinds,
@@ -73,7 +74,15 @@ export interface FitOptions {
   readonly patience?: number;
   /** Chance of a left-right flip. Default 0.5. */
   readonly flip?: number;
-  /** Decides order, flips and prompts. Default 0. */
+  /** What else is done to the slices, each time anew. Default nothing. */
+  readonly augment?: AugmentOptions;
+  /**
+   * Fixed variants of each slice that epochs walk through, the slice itself among them, in place of
+   * augmenting anew: what lies before the first trainable weight is then computed once for each, and
+   * cached. Default 0: none.
+   */
+  readonly augmentVariants?: number;
+  /** Decides order, augmentation and prompts. Default 0. */
   readonly seed?: number;
 }
 
@@ -93,6 +102,8 @@ export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   validationPrompt: "tight-box",
   patience: 10,
   flip: 0.5,
+  augment: {},
+  augmentVariants: 0,
   seed: 0,
 };
 
@@ -280,7 +291,7 @@ export async function fit(
     {
       using _ = trainingMode(model);
       for await (const slices of loadBatches(data.reader, plan.slice(batch))) {
-        const samples = slices.map((slice) => augment(slice, order, { horizontal: options.flip }));
+        const samples = slices.map((slice) => augmentForEpoch(slice, { epoch, order }, options));
         const kinds = drawKinds(options.prompt, order, options.promptsPerStep);
         const prompts = kinds.map((kind) =>
           samples.map(({ slice: { mask, ref: { width, height } } }) =>

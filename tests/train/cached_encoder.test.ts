@@ -1,12 +1,17 @@
 import { assert, assertEquals } from "@std/assert";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { CachedEncoder, type CachedEncoderOptions } from "../../lib/sam/cached_encoder.ts";
+import {
+  CachedEncoder,
+  type CachedEncoderOptions,
+  type EncoderInput,
+} from "../../lib/sam/cached_encoder.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
 import { tinySam } from "./tiny_sam.ts";
@@ -75,6 +80,31 @@ Deno.test("a frozen encoder encodes each image once, however often it is asked f
   encoder.encode(inputs("a", "c"));
   assertEquals(made, ["a", "b", "c"]);
   assertEquals(encoder.bytes, 3 * 4 * 4 * 4 * 32);
+  sam.dispose();
+});
+
+Deno.test("what has no key is made each time and takes no room, and tensors are pixels too", async () => {
+  const sam = tinySam();
+  const { made, inputs } = images();
+  using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE });
+  using _ = new Scope(gpu);
+  const [a, b] = inputs("a", "b");
+  const fresh = (input: EncoderInput) => ({ ...input, key: null });
+  const expected = await noGrad(() => encoder.encode([a, b])).data();
+  const { bytes } = encoder;
+  for (let i = 0; i < 2; i++) {
+    const actual = await noGrad(() => encoder.encode([fresh(a), fresh(b)])).data();
+    assertSameBits(actual, expected, "made anew");
+  }
+  assertEquals(made.join(""), "ababab");
+  assertEquals(encoder.bytes, bytes);
+  const onDevice = {
+    key: "b on the device",
+    pixels: () => Tensor.from(gpu, b.pixels(), [1, SIDE, SIDE, 3]),
+  };
+  const mixed = await noGrad(() => encoder.encode([fresh(a), onDevice])).data();
+  assertSameBits(mixed, expected, "a tensor");
+  assert(encoder.bytes > bytes);
   sam.dispose();
 });
 

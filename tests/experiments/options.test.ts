@@ -1,0 +1,52 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { parseConfig } from "../../experiments/harness/config.ts";
+import { parseOptions } from "../../experiments/harness/options.ts";
+import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
+import { InputError } from "../../lib/errors.ts";
+
+Deno.test("--augment names what is done, flips included; without it slices are flipped alone", () => {
+  const read = (...args: string[]) => {
+    const { config: { flip, augment, augmentVariants }, given } = parseOptions(args);
+    return { flip, augment, augmentVariants, given };
+  };
+  assertEquals(read(), { flip: 0.5, augment: {}, augmentVariants: 0, given: {} });
+  assertEquals(read("--augment", "none"), {
+    flip: 0,
+    augment: {},
+    augmentVariants: 0,
+    given: { augment: {}, flip: 0 },
+  });
+  const all = read("--augment", "all", "--augment-variants", "3");
+  assertEquals([all.flip, all.augment, all.augmentVariants], [0.5, AUGMENT_DEFAULTS, 3]);
+  const some = read("--augment=flip@0.2,rotation=20@1");
+  assertEquals([some.flip, some.augment], [0.2, { rotation: { degrees: 20, chance: 1 } }]);
+  const names = "flip,rotation,scaling,elastic,gamma,bias-field,noise";
+  assertEquals(read("--augment", names), read("--augment", "all"));
+});
+
+Deno.test("a config keeps its augmentation, and one from before there was any reads as none", () => {
+  const { config } = parseOptions(["--augment", "all", "--augment-variants", "2"]);
+  assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), "config.json"), config);
+  const { augment: _, augmentVariants: __, ...before } = parseOptions([]).config;
+  assertEquals(parseConfig(before, "config.json"), parseOptions([]).config);
+});
+
+Deno.test("augmentations that are none are refused by name", () => {
+  for (
+    const [args, message] of [
+      [["--augment", "rotate"], 'there is no augmentation "rotate"'],
+      [["--augment", "flip", "--flip", "0.1"], "--flip does not go with --augment"],
+      [["--augment", "rotation=200"], "--augment cannot be rotation=200"],
+      [["--augment", "gamma=0:2"], "--augment cannot be gamma=0:2"],
+      [["--augment", "scaling=1.2:0.9"], "the lower end is above the upper"],
+      [["--augment", "elastic=0.1"], "the image would fold"],
+      [["--augment", "noise=-1:1"], "--augment cannot be noise=-1:1"],
+      [["--augment", "bias-field@2"], 'the chance of "bias-field@2"'],
+      [["--augment", "flip@2"], 'the chance of "flip@2"'],
+      [["--augment-variants=-1"], "--augment-variants cannot be -1"],
+      [["--augment-variants", "1.5"], "--augment-variants cannot be 1.5"],
+    ] as const
+  ) {
+    assertThrows(() => parseOptions(args), InputError, message);
+  }
+});
