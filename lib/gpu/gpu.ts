@@ -4,7 +4,7 @@ import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
 import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";
 import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
-import { type Constants, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
+import { type Constants, type Parameter, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
 import { Staging } from "./staging.ts";
 import { Tuner, type Tuning } from "./tuner.ts";
 
@@ -21,9 +21,12 @@ const MAXIMUM_WORKGROUPS = 65_535;
 export interface Dispatch<Buffers extends string, Parameters extends string> {
   /** A buffer for each name the kernel declares. */
   readonly buffers: Readonly<Record<Buffers, PooledBuffer>>;
-  /** A value for each field of the kernel's `Params`. */
+  /** A value for each field of the kernel's `Params`; the object is not changed afterwards. */
   readonly params: Readonly<Record<Parameters, number>>;
-  /** Values of `override` constants, always in the same order for the same kernel. */
+  /**
+   * Values of `override` constants, always the same names in the same order for the same kernel; the
+   * object is not changed afterwards.
+   */
   readonly constants?: Constants;
   /** Workgroups along x, y and z. */
   readonly workgroups: readonly [number, number?, number?];
@@ -81,6 +84,8 @@ export class Gpu implements Disposable {
   readonly #arenaBytes = new ArrayBuffer(DISPATCHES_PER_SUBMIT * UNIFORM_SLOT);
   readonly #arenaU32 = new Uint32Array(this.#arenaBytes);
   readonly #arenaF32 = new Float32Array(this.#arenaBytes);
+  /** Whose values each slot of the arena holds already, and in which order. */
+  readonly #slots = Array.from({ length: DISPATCHES_PER_SUBMIT }, emptySlot);
   /** The one dynamic offset of a dispatch. */
   readonly #offset = new Uint32Array(1);
   readonly #profiler: Profiler | undefined;
@@ -88,6 +93,8 @@ export class Gpu implements Disposable {
   readonly #largestBuffer: number;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
+  /** The pipeline that is set in the pass. */
+  #pipeline: GPUComputePipeline | undefined;
   #pending = 0;
   /** Number of the submit that is being encoded. */
   #submission = 1;
@@ -232,25 +239,22 @@ export class Gpu implements Disposable {
       );
     }
     const prepared = this.#pipelines.prepare(kernel, dispatch.constants, dispatch.buffers);
-    for (const buffer of prepared.buffers) buffer.lastUse = this.#submission;
-    let word = this.#pending * (UNIFORM_SLOT / 4);
-    for (const { name, isFloat } of prepared.params) {
-      const value = dispatch.params[name as Parameters];
-      if (isFloat) this.#arenaF32[word++] = value;
-      else this.#arenaU32[word++] = value; // an i32 wraps to its bits
-    }
+    const { buffers } = prepared;
+    for (let i = 0; i < buffers.length; i++) buffers[i].lastUse = this.#submission;
+    this.#writeParams(prepared.params, dispatch.params);
     this.#encoder ??= this.device.createCommandEncoder();
     for (const staged of prepared.staged) {
-      this.#pass?.end();
-      this.#pass = undefined;
+      this.#endPass();
       Staging.copy(this.#encoder, staged);
     }
     if (this.#profiler) {
-      this.#pass?.end();
+      this.#endPass();
       this.#pass = this.#encoder.beginComputePass(this.#profiler.next(kernel.name));
     }
     this.#pass ??= this.#encoder.beginComputePass();
-    this.#pass.setPipeline(prepared.pipeline);
+    if (this.#pipeline !== prepared.pipeline) {
+      this.#pass.setPipeline(this.#pipeline = prepared.pipeline);
+    }
     this.#offset[0] = this.#pending * UNIFORM_SLOT;
     this.#pass.setBindGroup(0, prepared.group, this.#offset, 0, 1);
     this.#pass.dispatchWorkgroups(x, y, z);
@@ -259,11 +263,33 @@ export class Gpu implements Disposable {
     if (++this.#pending === DISPATCHES_PER_SUBMIT) this.flush();
   }
 
+  /**
+   * Fills the dispatch's slot of the arena. Plans that are made once for a shape give the same object
+   * step after step, mostly in the same slot, which then holds its values already.
+   */
+  #writeParams(fields: readonly Parameter[], params: Readonly<Record<string, number>>): void {
+    const slot = this.#slots[this.#pending];
+    if (slot.params === params && slot.fields === fields) return;
+    slot.params = params;
+    slot.fields = fields;
+    let word = this.#pending * (UNIFORM_SLOT / 4);
+    for (let i = 0; i < fields.length; i++) {
+      const { name, isFloat } = fields[i];
+      if (isFloat) this.#arenaF32[word++] = params[name];
+      else this.#arenaU32[word++] = params[name]; // an i32 wraps to its bits
+    }
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = this.#pipeline = undefined;
+  }
+
   /** Submits what has been encoded. */
   flush(): void {
     this.#check();
     if (!this.#encoder) return;
-    this.#pass?.end();
+    this.#endPass();
     this.device.queue.writeBuffer(
       this.#arena,
       0,
@@ -280,7 +306,7 @@ export class Gpu implements Disposable {
       const names = [...kernels].join(", ") || "copies alone";
       this.#onError(new Error(`the GPU refused commands with ${names}: ${error.message}`));
     });
-    this.#encoder = this.#pass = undefined;
+    this.#encoder = undefined;
     this.#kernels = new Set();
     this.#pending = 0;
     this.#submission++;
@@ -305,8 +331,7 @@ export class Gpu implements Disposable {
   copy(from: PooledBuffer, to: PooledBuffer, bytes: number): void {
     this.#check();
     this.#encoder ??= this.device.createCommandEncoder();
-    this.#pass?.end();
-    this.#pass = undefined;
+    this.#endPass();
     this.#encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, Math.ceil(bytes / 4) * 4);
     from.lastUse = to.lastUse = this.#submission;
   }
@@ -325,8 +350,7 @@ export class Gpu implements Disposable {
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     });
     this.#encoder ??= this.device.createCommandEncoder();
-    this.#pass?.end();
-    this.#pass = undefined;
+    this.#endPass();
     this.#encoder.copyBufferToBuffer(buffer.buffer, 0, staging, 0, size);
     this.flush();
     try {
@@ -376,6 +400,16 @@ export class Gpu implements Disposable {
 function tunedByEnvironment(): boolean {
   const { state } = Deno.permissions.querySync({ name: "env", variable: "SAMLORA_TUNE" });
   return state === "granted" && Deno.env.get("SAMLORA_TUNE") === "1";
+}
+
+/** What a slot of the uniform arena holds. */
+interface Slot {
+  params: Readonly<Record<string, number>> | undefined;
+  fields: readonly Parameter[] | undefined;
+}
+
+function emptySlot(): Slot {
+  return { params: undefined, fields: undefined };
 }
 
 /** Measures each dispatch by a pair of timestamps around a pass of its own. */

@@ -35,8 +35,8 @@ export interface Parameter {
 export interface PreparedDispatch {
   /** The kernel that it runs. */
   readonly kernel: Kernel;
-  /** Values of the kernel's constants, in order. */
-  readonly constants: readonly (number | boolean)[];
+  /** The kernel's constants as they were last given: they are compared when another object comes. */
+  constants: Constants | undefined;
   /** Names of the buffers in binding order. */
   readonly names: readonly string[];
   /** The buffers in binding order. */
@@ -151,7 +151,7 @@ export class PipelineCache {
     });
     return {
       kernel,
-      constants: Object.values(constants ?? {}),
+      constants,
       names,
       buffers: bound,
       staged,
@@ -227,14 +227,22 @@ interface Wanted {
 
 function isSame(dispatch: PreparedDispatch, { kernel, constants, buffers }: Wanted): boolean {
   if (dispatch.kernel !== kernel) return false;
-  let count = 0;
-  for (const name in constants) {
-    if (constants[name] !== dispatch.constants[count++]) return false;
-  }
-  if (count !== dispatch.constants.length) return false;
   const { names } = dispatch;
   for (let i = 0; i < names.length; i++) {
     if (buffers[names[i]] !== dispatch.buffers[i]) return false;
   }
+  if (dispatch.constants === constants) return true;
+  if (!sameConstants(dispatch.constants, constants)) return false;
+  dispatch.constants = constants;
   return true;
+}
+
+function sameConstants(known: Constants | undefined, given: Constants | undefined): boolean {
+  let more = 0;
+  for (const name in given) {
+    if (given[name] !== known?.[name]) return false;
+    more++;
+  }
+  for (const _ in known) more--;
+  return more === 0;
 }

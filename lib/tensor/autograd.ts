@@ -55,10 +55,26 @@ let nodes = 0;
 let recording = true;
 let packing: Pack = keepAsIs;
 
+/** A saved tensor kept by a handle of its own. */
+class Handle implements SavedTensor {
+  readonly #alias: Tensor;
+
+  constructor(tensor: Tensor) {
+    this.#alias = tensor.alias();
+  }
+
+  unpack(): Tensor {
+    return this.#alias;
+  }
+
+  dispose(): void {
+    this.#alias.dispose();
+  }
+}
+
 /** Keeps a saved tensor by a handle of its own. */
 export function keepAsIs(tensor: Tensor): SavedTensor {
-  const alias = tensor.alias();
-  return { unpack: () => alias, dispose: () => alias.dispose() };
+  return new Handle(tensor);
 }
 
 /** A recorded application: what backward needs, and nothing of the forward's other memory. */
@@ -104,7 +120,9 @@ export class Node {
 
 /** Whether an op on these inputs would be put on the tape. */
 export function records(inputs: readonly Tensor[]): boolean {
-  return recording && inputs.some((input) => input.requiresGrad);
+  if (!recording) return false;
+  for (const input of inputs) if (input.requiresGrad) return true;
+  return false;
 }
 
 /**
@@ -115,7 +133,7 @@ export function record<const Saved extends readonly Tensor[]>(
   application: Application<Saved>,
 ): Tensor {
   const { inputs, output, parameters } = application;
-  if (records(parameters ? [...inputs, ...parameters] : inputs)) {
+  if (records(inputs) || (parameters && records(parameters))) {
     // Saved is what `saved` holds, so the node may hand it back under that type.
     output.node = new Node(application as unknown as Application<readonly Tensor[]>);
     currentScope(output.gpu)?.adoptNode(output.node);

@@ -6,7 +6,8 @@ const open = new WeakMap<Gpu, Scope[]>();
 
 /** The innermost open scope of a device, which owns the tensors made now. */
 export function currentScope(gpu: Gpu): Scope | undefined {
-  return open.get(gpu)?.at(-1);
+  const stack = open.get(gpu);
+  return stack && stack[stack.length - 1];
 }
 
 /**
@@ -25,7 +26,8 @@ export function currentScope(gpu: Gpu): Scope | undefined {
  */
 export class Scope implements Disposable {
   readonly #stack: Scope[];
-  readonly #tensors = new Set<Tensor>();
+  /** Each knows its place, so that one is taken out without a search; their order does not matter. */
+  readonly #tensors: Tensor[] = [];
   readonly #nodes = new Set<Node>();
 
   /** Opens a scope within the one that is open. */
@@ -38,13 +40,17 @@ export class Scope implements Disposable {
 
   /** Takes ownership of a tensor. */
   adopt(tensor: Tensor): void {
-    this.#tensors.add(tensor);
     tensor.scope = this;
+    tensor.place = this.#tensors.push(tensor) - 1;
   }
 
   /** Gives up ownership of a tensor. */
   disown(tensor: Tensor): void {
-    this.#tensors.delete(tensor);
+    const last = this.#tensors.pop()!;
+    if (last !== tensor) {
+      last.place = tensor.place;
+      this.#tensors[last.place] = last;
+    }
     tensor.scope = null;
   }
 
@@ -66,7 +72,7 @@ export class Scope implements Disposable {
       tensor.scope = null;
       tensor.dispose();
     }
-    this.#tensors.clear();
+    this.#tensors.length = 0;
     for (const node of this.#nodes) node.release();
   }
 

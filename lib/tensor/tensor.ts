@@ -50,6 +50,8 @@ export class Tensor implements Disposable {
   node: Node | null = null;
   /** The scope that will free it. */
   scope: Scope | null = null;
+  /** Its place among the tensors of that scope. */
+  place = 0;
   #storage: Storage | null;
 
   private constructor(storage: Storage, shape: Shape, dtype: DType, scoped: boolean) {
@@ -95,11 +97,7 @@ export class Tensor implements Disposable {
 
   /** The buffer that holds the elements. Throws after the tensor was freed. */
   get buffer(): PooledBuffer {
-    if (!this.#storage) {
-      throw new Error(
-        `a tensor ${shapeText(this.shape)} was used after it was freed: keep() it beyond its scope`,
-      );
-    }
+    if (!this.#storage) throw usedAfterFree(this.shape);
     return this.#storage.buffer;
   }
 
@@ -200,4 +198,10 @@ export class Tensor implements Disposable {
     this.buffer; // throws if freed
     return this.#storage!.retain();
   }
+}
+
+function usedAfterFree(shape: Shape): Error {
+  return new Error(
+    `a tensor ${shapeText(shape)} was used after it was freed: keep() it beyond its scope`,
+  );
 }

@@ -1,5 +1,6 @@
 import {
   type MatmulExtra,
+  type MatmulPlan,
   type MatmulProblem,
   matmulTiles,
   planMatmul,
@@ -7,6 +8,7 @@ import {
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Tuner } from "../../gpu/tuner.ts";
+import { Memo } from "../memo.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** One matrix operand of a batch, as BLAS describes it: element (row, column) of matrix (i, j) lies at offset + i outer + j inner + row ld + column. */
@@ -69,13 +71,74 @@ export function fuses(...sizes: readonly number[]): boolean {
   return sizes.every((size) => size % 4 === 0);
 }
 
+/** A product without its memory, with the plan for it. */
+interface PlannedProduct {
+  readonly problem: MatmulProblem;
+  readonly plan: MatmulPlan;
+}
+
+const planned = new Memo<PlannedProduct>();
+
 /** Multiplies strided batches of matrices without history, on the kernel that suits device and shape. */
 export function gemm(spec: Gemm): void {
-  const { m, n, k, a, b, c, bias, alpha, accumulate, activation } = spec;
+  const { a, b, c, bias } = spec;
   const { gpu } = a.tensor;
+  const { problem, plan } = planOf(spec, gpu.subgroupSize);
+  const bound: Record<string, PooledBuffer> = {
+    a: a.tensor.buffer,
+    b: b.tensor.buffer,
+    // A binding must hold something even where the kernel does not read it.
+    bias: (bias ?? b.tensor).buffer,
+    c: c.tensor.buffer,
+  };
+  if (spec.extra) bindExtra(bound, spec.extra);
+  const tile = gpu.tuner ? tunedTile(gpu.tuner, { gpu, problem, buffers: bound }) : undefined;
+  run(gpu, tile ? planMatmul({ ...problem, tile }, gpu.subgroupSize) : plan, bound);
+}
+
+/** The plan of a product, made once for all that differ in their memory alone. */
+function planOf(spec: Gemm, subgroupSize: number): PlannedProduct {
+  const { m, n, k, a, b, c, batch, alpha = 1, activation, extra } = spec;
+  const update = extra && "update" in extra ? extra.update : null;
+  const key = [
+    subgroupSize,
+    m,
+    n,
+    k,
+    batch ? batch[0] : 1,
+    batch ? batch[1] : 1,
+    a.ld,
+    b.ld,
+    c.ld,
+    a.offset ?? 0,
+    b.offset ?? 0,
+    c.offset ?? 0,
+    a.outer ?? 0,
+    a.inner ?? 0,
+    b.outer ?? 0,
+    b.inner ?? 0,
+    c.outer ?? 0,
+    c.inner ?? 0,
+    a.tensor.size,
+    b.tensor.size,
+    alpha,
+    (a.transpose ? 1 : 0) | (b.transpose ? 2 : 0) | (spec.bias ? 4 : 0) | (spec.accumulate ? 8 : 0),
+    activation === "gelu" ? 1 : activation === "relu" ? 2 : 0,
+    !extra ? 0 : update ? 1 : "residual" in extra ? 2 : "keep" in extra ? 3 : 4,
+    update ? update.h.shape[update.h.shape.length - 1] : 0,
+    update ? update.alpha : 1,
+  ];
+  return planned.get(key, () => {
+    const problem = problemOf(spec);
+    return { problem, plan: planMatmul(problem, subgroupSize) };
+  });
+}
+
+function problemOf(spec: Gemm): MatmulProblem {
+  const { m, n, k, a, b, c, alpha, accumulate, activation, extra } = spec;
   const [outer, inner] = spec.batch ?? [1, 1];
-  const { extra, buffers, updateK, updateAlpha } = extraOf(spec.extra);
-  const problem: MatmulProblem = {
+  const update = extra && "update" in extra ? extra.update : null;
+  return {
     m,
     n,
     k,
@@ -95,31 +158,20 @@ export function gemm(spec: Gemm): void {
     strideB: [b.outer ?? 0, b.inner ?? 0],
     strideC: [c.outer ?? 0, c.inner ?? 0],
     alpha,
-    bias: bias != null,
+    bias: spec.bias != null,
     accumulate,
     activation,
-    extra,
-    updateK,
-    updateAlpha,
+    extra: extra && extraName(extra),
+    updateK: update?.h.shape.at(-1),
+    updateAlpha: update?.alpha,
   };
-  const bound = {
-    a: a.tensor.buffer,
-    b: b.tensor.buffer,
-    // A binding must hold something even where the kernel does not read it.
-    bias: (bias ?? b.tensor).buffer,
-    c: c.tensor.buffer,
-    ...buffers,
-  };
-  const tile = gpu.tuner ? tunedTile(gpu.tuner, { gpu, problem, buffers: bound }) : undefined;
-  run(gpu, tile ? { ...problem, tile } : problem, bound);
 }
 
 function run(
   gpu: Gpu,
-  problem: MatmulProblem,
+  { kernel, constants, params, workgroups }: MatmulPlan,
   buffers: Readonly<Record<string, PooledBuffer>>,
 ): void {
-  const { kernel, constants, params, workgroups } = planMatmul(problem, gpu.subgroupSize);
   gpu.run(kernel, { constants, params, workgroups, buffers });
 }
 
@@ -141,10 +193,11 @@ function tunedTile(
     return names.map((tile) => ({
       name: tile,
       time: async (repeats) => {
+        const plan = planMatmul({ ...problem, tile }, gpu.subgroupSize);
         const own = Object.fromEntries(sizes.map(([name, size]) => [name, gpu.acquire(size)]));
         await gpu.finish();
         const start = performance.now();
-        for (let i = 0; i < repeats; i++) run(gpu, { ...problem, tile }, own);
+        for (let i = 0; i < repeats; i++) run(gpu, plan, own);
         await gpu.finish();
         const milliseconds = performance.now() - start;
         for (const buffer of Object.values(own)) gpu.release(buffer);
@@ -155,23 +208,19 @@ function tunedTile(
 }
 
 /** An extra as the kernels know it. */
-function extraOf(extra: GemmExtra | undefined): Pick<MatmulProblem, "updateK" | "updateAlpha"> & {
-  extra?: MatmulExtra;
-  buffers?: Record<string, PooledBuffer>;
-} {
-  if (!extra) return {};
-  if ("residual" in extra) {
-    return { extra: "residual", buffers: { residual: extra.residual.buffer } };
+function extraName(extra: GemmExtra): MatmulExtra {
+  if ("residual" in extra) return "residual";
+  if ("keep" in extra) return "keep";
+  return "geluBackward" in extra ? "gelu-backward" : "update";
+}
+
+/** Adds an extra's buffers to those of a product. */
+function bindExtra(bound: Record<string, PooledBuffer>, extra: GemmExtra): void {
+  if ("residual" in extra) bound.residual = extra.residual.buffer;
+  else if ("keep" in extra) bound.kept = extra.keep.buffer;
+  else if ("geluBackward" in extra) bound.kept = extra.geluBackward.buffer;
+  else {
+    bound.update_a = extra.update.h.buffer;
+    bound.update_b = extra.update.u.buffer;
   }
-  if ("keep" in extra) return { extra: "keep", buffers: { kept: extra.keep.buffer } };
-  if ("geluBackward" in extra) {
-    return { extra: "gelu-backward", buffers: { kept: extra.geluBackward.buffer } };
-  }
-  const { h, u, alpha } = extra.update;
-  return {
-    extra: "update",
-    buffers: { update_a: h.buffer, update_b: u.buffer },
-    updateK: h.shape.at(-1),
-    updateAlpha: alpha,
-  };
 }

@@ -4,6 +4,7 @@ import {
   type AttentionParameters,
 } from "../../../kernels/attention.ts";
 import { Gpu } from "../../gpu/gpu.ts";
+import { Memo } from "../memo.ts";
 import { sameShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { gemm } from "./gemm.ts";
@@ -95,8 +96,42 @@ function blockColumns([height, width]: readonly [number, number]): 2 | 4 {
   return blocks(2) < blocks(4) ? 2 : 4;
 }
 
-/** Plans a kernel whose workgroups own queries, or with `own` "keys" keys. */
-function planOf(attention: Attention, own: "queries" | "keys"): Plan {
+/** Constants of the kernel whose workgroups own keys: which gradients it writes. */
+type KeyConstants = Readonly<Record<"TO_KEY" | "TO_VALUE" | "FUSED", boolean>>;
+
+const plans = new Memo<Plan>();
+
+/** Plans a kernel whose workgroups own queries, or with `own` keys; once for equal sizes. */
+function planOf(attention: Attention, own: KeyConstants | null): Plan {
+  const { batch, heads, depth, scale, bands, head, image, window, keys, bias } = attention;
+  const { gpu } = bands.query.tensor;
+  const key = [
+    gpu.info.type === "CPU" ? gpu.subgroupSize : 0,
+    own ? 1 + Number(own.TO_KEY) + 2 * Number(own.TO_VALUE) + 4 * Number(own.FUSED) : 0,
+    batch,
+    heads,
+    depth,
+    scale,
+    bands.query.offset,
+    bands.query.row,
+    bands.key.offset,
+    bands.key.row,
+    bands.value.offset,
+    bands.value.row,
+    head,
+    image[0],
+    image[1],
+    window[0],
+    window[1],
+    keys ?? -1,
+    bias === null ? 0 : bias.kind === "table" ? 1 : 2,
+    bias?.kind === "relative" ? bias.tensor.shape[2] : 0,
+    bias?.kind === "relative" ? bias.across : 0,
+  ];
+  return plans.get(key, () => makePlan(attention, own));
+}
+
+function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   const { batch, heads, depth, scale, bands, keys, bias } = attention;
   const { gpu } = bands.query.tensor;
   const vec4 = depth % 4 === 0;
@@ -109,8 +144,8 @@ function planOf(attention: Attention, own: "queries" | "keys"): Plan {
   });
   const cross = keys !== null;
   const queries = attention.image[0] * attention.image[1];
-  const image = cross && own === "keys" ? [1, keys] : attention.image;
-  const window = cross && own === "keys" ? [1, keys] : attention.window;
+  const image = cross && own ? [1, keys] : attention.image;
+  const window = cross && own ? [1, keys] : attention.window;
   const units = (elements: number) => vec4 ? elements / 4 : elements;
   const columns = linear ? 4 : blockColumns(attention.window);
   const relative = bias?.kind === "relative" ? bias : null;
@@ -139,7 +174,7 @@ function planOf(attention: Attention, own: "queries" | "keys"): Plan {
       size_w: window[1],
       windows_y: Math.ceil(image[0] / window[0]),
       windows_x: Math.ceil(image[1] / window[1]),
-      others: own === "keys" ? queries : keys ?? 0,
+      others: own ? queries : keys ?? 0,
       rows: batch * queries,
       q_offset: units(bands.query.offset),
       k_offset: units(bands.key.offset),
@@ -160,6 +195,7 @@ function planOf(attention: Attention, own: "queries" | "keys"): Plan {
       CROSS: cross,
       PADDED: isPadded(attention),
       COLUMNS: columns,
+      ...own,
     },
     workgroups: [...Gpu.grid(batch * tiles), heads],
   };
@@ -180,12 +216,14 @@ export interface Attended {
 export function attend(attention: Attention): Attended {
   const { heads, depth, bands: { query, key, value }, bias } = attention;
   const { gpu } = query.tensor;
-  const { kernels, ...plan } = planOf(attention, "queries");
+  const { kernels, params, constants, workgroups } = planOf(attention, null);
   const count = queryRows(attention);
   const output = Tensor.empty(gpu, [count, heads * depth]);
   const rows = Tensor.empty(gpu, [isPadded(attention) ? 4 : 2, heads, count]);
   gpu.run(kernels.forward, {
-    ...plan,
+    params,
+    constants,
+    workgroups,
     buffers: {
       q: query.tensor.buffer,
       k: key.tensor.buffer,
@@ -215,10 +253,9 @@ export function attendBackward(
 ): void {
   const { bands: { query, key, value }, bias } = attention;
   const { gpu } = query.tensor;
-  const { kernels, ...plan } = planOf(attention, "queries");
+  const { kernels, params, constants, workgroups } = planOf(attention, null);
   gpu.run(kernels.delta, {
-    ...plan,
-    constants: {},
+    params,
     buffers: { out: output.buffer, dout: dOutput.buffer, rows: rows.buffer },
     workgroups: Gpu.grid(Math.ceil(rows.shape[1] * rows.shape[2] / 64)),
   });
@@ -232,8 +269,7 @@ export function attendBackward(
   };
   if (bias?.kind === "table" && to.bias) {
     gpu.run(kernels.table, {
-      ...plan,
-      constants: {},
+      params,
       buffers: { ...from, dbias: to.bias.buffer },
       workgroups: Gpu.grid(Math.ceil(to.bias.size / 64)),
     });
@@ -243,21 +279,23 @@ export function attendBackward(
   if (to.query) {
     const drelative = bias?.kind === "relative" ? to.bias : null;
     gpu.run(kernels.query, {
-      ...plan,
+      params,
+      constants,
+      workgroups,
       buffers: { ...from, dq: to.query.buffer, drelative: (drelative ?? spare).buffer },
     });
   }
   if (to.key || to.value) {
     const fused = to.key === to.value;
-    const { kernels, ...plan } = planOf(attention, "keys");
+    const { kernels, params, constants, workgroups } = planOf(attention, {
+      TO_KEY: to.key !== null,
+      TO_VALUE: to.value !== null,
+      FUSED: fused,
+    });
     gpu.run(kernels.keyValue, {
-      ...plan,
-      constants: {
-        ...plan.constants,
-        TO_KEY: to.key !== null,
-        TO_VALUE: to.value !== null,
-        FUSED: fused,
-      },
+      params,
+      constants,
+      workgroups,
       buffers: {
         ...from,
         dk: (to.key ?? spare).buffer,
