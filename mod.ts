@@ -52,6 +52,7 @@ export * from "./lib/tensor/ops/conv2d.ts";
 export * from "./lib/tensor/ops/conv_transpose2d.ts";
 export * from "./lib/tensor/ops/decomposed_attention.ts";
 export * from "./lib/tensor/ops/dropout.ts";
+export * from "./lib/tensor/ops/fingerprint.ts";
 export * from "./lib/tensor/ops/fill.ts";
 export * from "./lib/tensor/ops/gather.ts";
 export * from "./lib/tensor/ops/layer_norm.ts";
@@ -143,16 +144,31 @@ export * from "./lib/sam/transformer.ts";
 
 export * from "./lib/train/checkpoint_file.ts";
 export * from "./lib/train/evaluate.ts";
+export * from "./lib/train/guards.ts";
 export * from "./lib/train/mask_score.ts";
 export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
 export * from "./lib/train/optimizer.ts";
-export * from "./lib/train/prompted_loss.ts";
+export {
+  type PromptedLoss,
+  promptedLoss,
+  type PromptedLossOptions,
+} from "./lib/train/prompted_loss.ts";
 export * from "./lib/train/protocol.ts";
 export * from "./lib/train/protocol_summary.ts";
 export * from "./lib/train/schedule.ts";
 export * from "./lib/train/slice_model.ts";
 export * from "./lib/train/surface_distance.ts";
-export * from "./lib/train/trainer.ts";
+export {
+  type EpochMetrics,
+  fit,
+  FIT_DEFAULTS,
+  type FitCallbacks,
+  type FitCheckpoints,
+  type FitData,
+  type FitOptions,
+  type FitProgress,
+  type FitResult,
+} from "./lib/train/trainer.ts";
 export type { TrainingPosition, TrainingState } from "./lib/train/training_state.ts";
 export * from "./lib/train/trivial_predictors.ts";
 

@@ -11,7 +11,7 @@ import type { Sam } from "../lib/sam/sam.ts";
 import { runProtocol } from "../lib/train/protocol.ts";
 import { adapterWeights } from "../lib/weights/adapter.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
-import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
+import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
 import { type Config, displayName, type Experiment, presets } from "./harness/config.ts";
 import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
@@ -70,6 +70,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
       experiment: null,
       config,
       build: async (gpu, config) => {
+        await requireBase(adapter, await weightsFile(config));
         const sam = await buildPretrained(gpu, config);
         await applyAdapter(sam, adapter);
         return sam;
@@ -88,7 +89,9 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
     build: async (gpu, config) => {
       const sam = await buildModel(gpu, { experiment, config });
       if (experiment.kind !== "vanilla") {
-        restoreWeights(sam, adapterWeights(await openAdapter(path)), path);
+        const adapter = await openAdapter(path);
+        await requireBase(adapter, await weightsFile(config));
+        restoreWeights(sam, adapterWeights(adapter), path);
       }
       return sam;
     },

@@ -9,9 +9,9 @@ import { adapterParts } from "../lib/weights/adapter.ts";
 import { applyAdapter, mergedWeights } from "../lib/weights/apply_adapter.ts";
 import { writeSafetensors } from "../lib/weights/safetensors.ts";
 import { writeTorch } from "../lib/weights/torch_writer.ts";
-import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
+import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
 import { runMain } from "./harness/main.ts";
-import { buildPretrained, readModelName } from "./harness/model.ts";
+import { buildPretrained, readModelName, weightsFile } from "./harness/model.ts";
 
 const usage =
   "usage: ./run merge ADAPTER [--model NAME] [--weights FILE] --out FILE.safetensors|FILE.pth";
@@ -38,6 +38,7 @@ await runMain(async () => {
   const model = readModelName(name ?? run?.model ?? "mobile_sam");
   const weights = file ?? ownWeights(String(path), run);
   const adapter = await openAdapter(String(path));
+  await requireBase(adapter, await weightsFile({ model, weights, side: 1024 }));
   const { saved } = adapterParts(adapter);
   // Adapters do not depend on the side: at SAM's own, segment_anything loads the result. A run that
   // trained weights that do is merged at its side.

@@ -13,9 +13,9 @@ import { Progress } from "../lib/report/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/train/metrics.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
-import { openAdapter, ownWeights, runOf } from "./harness/adapter.ts";
+import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
 import { runMain } from "./harness/main.ts";
-import { buildPretrained, readModelName } from "./harness/model.ts";
+import { buildPretrained, readModelName, weightsFile } from "./harness/model.ts";
 
 const usage = `usage: ./run predict --image FILE.nii.gz --out MASK.nii.gz [options]
 
@@ -106,6 +106,7 @@ await runMain(async () => {
   }
 
   const adapter = adapterPath ? await openAdapter(adapterPath) : null;
+  if (adapter) await requireBase(adapter, await weightsFile({ model, weights, side }));
   using gpu = await Gpu.open();
   console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
   const sam = await buildPretrained(gpu, { model, weights, side });

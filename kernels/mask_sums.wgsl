@@ -1,6 +1,7 @@
 // Sums over each sample that mask losses and scores are made of, as (cross entropy, p t, p, t): p is
-// sigmoid(logit), or with HARD whether the logit is positive, and t the target. Each sample's elements
-// go round `chunks` invocations; their sums are added up afterwards.
+// sigmoid(logit) and t the target. With HARD p and t are whether the logit is positive and the target
+// above 1/2, and in place of the cross entropy targets are counted that are neither 0 nor 1. Each
+// sample's elements go round `chunks` invocations; their sums are added up afterwards.
 override HARD: bool = false;
 struct Params { length: u32, chunks: u32 } // length of a sample in Elements
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,6 +23,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     var t = targets[group.y * params.length + i];
     var p = select(zero, one, x > zero);
     if (HARD) {
+      entropy += select(one, zero, t * (t - one) == zero);
       t = select(zero, one, t > zero + 0.5);
     } else {
       let e = exp(-abs(x));

@@ -8,10 +8,12 @@ import {
   writeTable,
 } from "../../lib/report/table.ts";
 import { mean } from "../../lib/stats/summary.ts";
+import { GuardError } from "../../lib/train/guards.ts";
 import type { MaskScore } from "../../lib/train/mask_score.ts";
 import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../../lib/train/protocol.ts";
 import { compareScores, readScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
+import { type CaughtRun, guardNotes, readGuard, requireNoneCaught } from "./guard_file.ts";
 import type { Options } from "./options.ts";
 import { listJson, PRIMARY_PROMPT, type RunSummary, summarizeScores } from "./run_experiment.ts";
 import { resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
@@ -62,18 +64,44 @@ export async function runStudies(
   await claim(folder, { experiments, parts: parts.map(({ name }) => name), command });
   for (const { name, config } of parts) {
     const out = join(folder, name);
-    if (await exists(join(out, RECORD))) {
-      await resumeStudy({ ...options, resume: out, given: config });
-      continue;
+    try {
+      if (await exists(join(out, RECORD))) {
+        await resumeStudy({ ...options, resume: out, given: config });
+      } else if (await exists(join(out, "table.json"))) {
+        console.log(`${out} is whole.`);
+      } else {
+        await runStudy(experiments, { options: { ...options, config, out }, command });
+      }
+    } catch (error) {
+      // A part whose table is written goes on without the runs that a guard has ended.
+      if (!(error instanceof GuardError && await exists(join(out, "table.json")))) throw error;
     }
-    if (await exists(join(out, "table.json"))) {
-      console.log(`${out} is whole.`);
-      continue;
-    }
-    await runStudy(experiments, { options: { ...options, config, out }, command });
   }
-  await pool(folder, { experiments, parts, command });
+  const caught = await findCaught(folder, { experiments, parts });
+  const left = experiments.filter((experiment) =>
+    !caught.some(({ name }) => name === displayName(experiment))
+  );
+  await pool(folder, { experiments: left, parts, command, caught });
+  requireNoneCaught(caught);
   return folder;
+}
+
+/** The experiments that a guard has ended in one part or more, each with the first of them. */
+async function findCaught(
+  folder: string,
+  { experiments, parts }: { experiments: readonly Experiment[]; parts: readonly Part[] },
+): Promise<CaughtRun[]> {
+  const caught: CaughtRun[] = [];
+  for (const experiment of experiments) {
+    for (const part of parts) {
+      const run = join(folder, part.name, experiment.name);
+      const error = await readGuard(run);
+      if (!error) continue;
+      caught.push({ name: displayName(experiment), folder: run, error });
+      break;
+    }
+  }
+  return caught;
 }
 
 /** Takes a folder that is new or was begun by the same command. */
@@ -105,10 +133,11 @@ async function readJson<T>(path: string): Promise<T> {
 /** Writes what all parts come to together. */
 async function pool(
   folder: string,
-  { experiments, parts, command }: {
+  { experiments, parts, command, caught }: {
     experiments: readonly Experiment[];
     parts: readonly Part[];
     command: string;
+    caught: readonly CaughtRun[];
   },
 ): Promise<void> {
   const tables = await Promise.all(
@@ -166,7 +195,6 @@ async function pool(
     JSON.stringify(statistics, null, 2) + "\n",
   );
   const tests = testsOf(statistics, PRIMARY_PROMPT);
-  const [slices] = models.values();
   const { config } = parts[0];
   const seeds = [...new Set(parts.map(({ config }) => config.seed))];
   const folds = new Set(parts.map(({ config }) => config.fold)).size;
@@ -175,6 +203,7 @@ async function pool(
       readJson<Record<string, ProtocolSlice[]>>(join(folder, name, "trivial.json"))
     ),
   );
+  const slices = averageSlices(trivial.flatMap((found) => Object.values(found)[0]));
   const table = compareRows([
     ...rows.map((row) => ({ ...row, tests: tests.get(row.model) })),
     ...Object.keys(trivial[0]).map((model) =>
@@ -185,6 +214,7 @@ async function pool(
     ),
   ], {
     ...tables[0].context,
+    ...(caught.length > 0 && { notes: guardNotes(caught) }),
     command,
     seed: config.seed,
     pooled: `${folds > 1 ? `${folds} folds, ` : ""}training seed${seeds.length > 1 ? "s" : ""} ` +

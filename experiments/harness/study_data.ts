@@ -13,6 +13,7 @@ import {
 } from "../../lib/data/split.ts";
 import { Random } from "../../lib/random.ts";
 import { Progress } from "../../lib/report/progress.ts";
+import { checkPatients } from "../../lib/train/guards.ts";
 import { type Config, dataSeed } from "./config.ts";
 
 /** The slices of a study and who is in which part of its split. */
@@ -34,6 +35,7 @@ export interface StudyData {
  *
  * @param log Is told, line by line, what is found and what was left out.
  * @throws {InputError} if the data cannot be used.
+ * @throws {GuardError} if a patient is in two parts.
  */
 export async function openStudyData(
   config: Config,
@@ -62,6 +64,9 @@ export async function openStudyData(
     validation: limit(all.validation, config.maxValidation, seed),
     test: limit(all.test, config.maxTest, seed),
   };
+  checkPatients({ ...parts }, {
+    shared: split.validationSharesTrainingPatients ? ["train", "validation"] : [],
+  });
   log(
     `${dataset.name}: ${dataset.cases.length} cases, ${slices.refs.length} slices` +
       (simulated ? ", simulated tumours" : "") +

@@ -93,6 +93,8 @@ export interface ComparisonContext {
   scoredOn: string;
   /** The prompt of the accuracy column, a key of each row's `dice`. */
   primaryPrompt: string;
+  /** What else is to be said, such as which runs are left out, and why. */
+  notes?: readonly string[];
 }
 
 /** A row with the study's three columns, in per cent and percentage points; null where not run. */
@@ -315,6 +317,7 @@ function settings({ context }: ComparisonTable): string[] {
     `Model: ${context.baseModel}, side ${context.side} px, ${plural(context.epochs, "epoch")}, ` +
     (context.pooled ?? `seed ${context.seed}`),
     `Adapter: ${context.adapter}`,
+    ...(context.notes ?? []),
   ];
 }
 

@@ -13,7 +13,7 @@ import { encodeSafetensors, readSafetensors, toStateDict } from "../weights/safe
 import type { TrainingPosition, TrainingState } from "./training_state.ts";
 
 /** Counts up whenever a checkpoint's numbers or tensors change their meaning. */
-const CHECKPOINT_VERSION = "1";
+const CHECKPOINT_VERSION = "2";
 
 /** Checkpoints that a folder keeps. */
 const KEPT = 2;

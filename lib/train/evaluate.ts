@@ -3,10 +3,13 @@ import { drawPrompt, type Prompt, type PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { Random } from "../random.ts";
 import { noGrad } from "../tensor/autograd.ts";
-import { diceBceLoss, diceScore } from "../tensor/ops/losses.ts";
+import { fingerprint } from "../tensor/ops/fingerprint.ts";
+import { diceBceLoss, maskOverlap } from "../tensor/ops/losses.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
+import type { MaskFigures } from "./guards.ts";
 import type { SliceModel } from "./slice_model.ts";
+import { maskFigures } from "./step_log.ts";
 
 /** How well one slice was segmented under one prompt. */
 export interface Overlap {
@@ -34,6 +37,8 @@ export interface Evaluation {
   readonly slices: readonly SliceScore[];
   /** Mean of BCE + Dice loss over the slices, by kind of prompt. */
   readonly losses: Readonly<Partial<Record<PromptKind, number>>>;
+  /** What guards look at: the slices' masks, in the same order, by kind of prompt. */
+  readonly masks: Readonly<Partial<Record<PromptKind, readonly MaskFigures[]>>>;
 }
 
 /** Options of {@linkcode evaluate}. */
@@ -71,6 +76,7 @@ export async function evaluate(
   const { prompts: kinds, seed = 0, batchSize = 4, onProgress } = options;
   const scores = new Map<string, SliceScore>();
   const sums: Partial<Record<PromptKind, number>> = {};
+  const figures = new Map<string, MaskFigures[]>();
   let done = 0;
   for await (const slices of loadBatches(data.reader, planBatches(data.refs, { batchSize }))) {
     using _ = new Scope(model.sam.gpu);
@@ -83,24 +89,29 @@ export async function evaluate(
           const prompts = slices.map((slice) => evaluationPrompt(kind, slice, seed));
           const logits = model.decode(embeddings, samples, prompts);
           const { loss } = diceBceLoss(logits, target);
-          return [diceScore(logits, target), reshape(loss, [1])];
+          const { dice, counts } = maskOverlap(logits, target);
+          const flat = reshape(counts, [4 * slices.length]);
+          return [dice, flat, fingerprint(logits), reshape(loss, [1])];
         }),
         0,
       );
     });
-    // For each kind the Dice of each slice, then the mean loss: read at once.
+    // For each kind Dice, counts and hash of each slice, then the mean loss: read at once.
     const values = await results.data();
     await model.settle();
-    const stride = slices.length + 1;
-    kinds.forEach((kind, k) => {
-      sums[kind] = (sums[kind] ?? 0) + values[k * stride + slices.length] * slices.length;
+    const stride = 6 * slices.length + 1;
+    const found = kinds.map((kind, k) => {
+      const own = values.subarray(k * stride, (k + 1) * stride);
+      sums[kind] = (sums[kind] ?? 0) + own[stride - 1] * slices.length;
+      return maskFigures(own, { masks: slices.length, pixels: slices[0].mask.length });
     });
     slices.forEach(({ ref, mask }, i) => {
       const own: Partial<Record<PromptKind, Overlap>> = {};
       kinds.forEach((kind, k) => {
-        const dice = values[k * stride + i];
+        const { dice } = found[k][i];
         own[kind] = { dice, iou: dice / (2 - dice) };
       });
+      figures.set(ref.id, found.map((masks) => masks[i]));
       scores.set(ref.id, {
         id: ref.id,
         patient: ref.patient,
@@ -114,7 +125,10 @@ export async function evaluate(
   const losses = Object.fromEntries(
     kinds.map((kind) => [kind, (sums[kind] ?? 0) / data.refs.length]),
   );
-  return { slices: data.refs.map(({ id }) => scores.get(id)!), losses };
+  const masks = Object.fromEntries(
+    kinds.map((kind, k) => [kind, data.refs.map(({ id }) => figures.get(id)![k])]),
+  );
+  return { slices: data.refs.map(({ id }) => scores.get(id)!), losses, masks };
 }
 
 /** Mean Dice of an evaluation under one kind of prompt. */

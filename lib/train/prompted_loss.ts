@@ -2,9 +2,10 @@ import type { AugmentedSlice } from "../data/augment.ts";
 import { type Prompt, randomErrorClick } from "../data/prompts.ts";
 import type { Random } from "../random.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
-import { diceBceLoss, diceScore } from "../tensor/ops/losses.ts";
+import { type MaskOverlap, maskOverlap } from "../tensor/ops/losses.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { type Procedure, SOUND } from "./procedure.ts";
 import type { SliceModel } from "./slice_model.ts";
 
 /** Options of {@linkcode promptedLoss}. */
@@ -19,30 +20,53 @@ export interface PromptedLossOptions {
   readonly share?: number;
 }
 
+/** What {@linkcode promptedLoss} gives. */
+export interface PromptedLoss {
+  /** The mean of the BCE + Dice losses of all masks, to go backward from. */
+  readonly loss: Tensor;
+  /** [B]: mean Dice over the first masks, those that the given prompts alone made. */
+  readonly dice: Tensor;
+  /** The first masks of each list of prompts, compared with the truth. */
+  readonly overlaps: readonly MaskOverlap[];
+  /** [B, H, W]: logits of the first list's first masks. */
+  readonly logits: Tensor;
+  /** [B, H, W]: the true masks. */
+  readonly target: Tensor;
+}
+
 /**
  * The loss of a batch as SAM was trained (Kirillov et al. 2023, appendix A): a first prompt, then
  * again and again a click where the last mask is wrong, with all clicks so far and the last mask's
  * logits as prompts. The image is encoded once, whatever the number of first prompts; no gradient flows
  * from one mask to the prompts of the next.
- *
- * @returns loss: the mean of the BCE + Dice losses of all masks, to go backward from; dice: [B], mean
- * over the first masks, those that the given prompts alone made.
  */
-export async function promptedLoss(
+export function promptedLoss(
+  model: SliceModel,
+  samples: readonly AugmentedSlice[],
+  options: PromptedLossOptions,
+): Promise<PromptedLoss> {
+  return promptedLossBy(SOUND, model, samples, options);
+}
+
+/** {@linkcode promptedLoss} by another criterion. */
+export async function promptedLossBy(
+  { criterion }: Pick<Procedure, "criterion">,
   model: SliceModel,
   samples: readonly AugmentedSlice[],
   { prompts, iterations, random, share = 1 }: PromptedLossOptions,
-): Promise<{ loss: Tensor; dice: Tensor }> {
+): Promise<PromptedLoss> {
   const part = share / (iterations * prompts.length);
   const weights = { diceWeight: part, bceWeight: part };
   const target = model.target(samples);
   const embeddings = model.encode(samples);
   const losses: Tensor[] = [];
-  const scores: Tensor[] = [];
+  const overlaps: MaskOverlap[] = [];
+  const firstLogits: Tensor[] = [];
   for (const first of prompts) {
     let step = model.decodeStep(embeddings, samples, { prompts: first });
-    scores.push(diceScore(step.logits, target));
-    losses.push(diceBceLoss(step.logits, target, weights).loss);
+    firstLogits.push(step.logits);
+    overlaps.push(maskOverlap(step.logits, target));
+    losses.push(await criterion(step.logits, target, weights));
     let asked = first;
     for (let iteration = 2; iteration <= iterations; iteration++) {
       const values = await step.logits.detach().data();
@@ -57,12 +81,15 @@ export async function promptedLoss(
         prompts: asked,
         mask: step.lowResMasks.detach(),
       });
-      losses.push(diceBceLoss(step.logits, target, weights).loss);
+      losses.push(await criterion(step.logits, target, weights));
     }
   }
-  const dice = scores.reduce(add);
+  const dice = overlaps.map(({ dice }) => dice).reduce(add);
   return {
     loss: losses.reduce(add),
-    dice: scores.length === 1 ? dice : scale(dice, 1 / scores.length),
+    dice: prompts.length === 1 ? dice : scale(dice, 1 / prompts.length),
+    overlaps,
+    logits: firstLogits[0],
+    target,
   };
 }

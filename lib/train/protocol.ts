@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { crc32 } from "node:zlib";
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
 import {
   centrePoint,
@@ -20,6 +21,7 @@ import { concat } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { evaluationPrompt } from "./evaluate.ts";
+import { checkAutomaticPrompts, checkOutputs } from "./guards.ts";
 import { type MaskScore, scoreMask } from "./mask_score.ts";
 import { dice } from "./metrics.ts";
 import type { SliceModel } from "./slice_model.ts";
@@ -114,6 +116,8 @@ type Predictions = Map<ScoredPrompt, Uint8Array[]>;
  * Two evaluations on one device must not overlap: a scope is open while a result is awaited.
  *
  * @throws {InputError} if there are no slices.
+ * @throws {GuardError} if an automatic prompt gives the answer away, or what is scored does not come from
+ * the model.
  */
 export async function runProtocol(
   model: SliceModel,
@@ -136,14 +140,26 @@ export async function runProtocol(
   const cases = new Map<string, ProtocolCase>();
   let open: CaseMasks | null = null;
   let done = 0;
+  const outputs = new Map<PromptKind, number[]>();
   for await (const batch of loadBatches(data.reader, plan)) {
     const { caseId } = batch[0].ref;
     const automatic = prompts.filter((prompt) => AUTOMATIC_PROMPTS.includes(prompt));
     const hasTumour = batch[0].ref.tumourVoxels > 0;
+    if (done === 0) {
+      const shown = { ...truthOf(batch[0]), ref: batch[0].ref };
+      checkAutomaticPrompts(
+        PROMPT_KINDS.filter((kind) => automatic.includes(kind)),
+        shown,
+        (kind, slice) => evaluationPrompt(kind, slice, seed),
+      );
+    }
     const predictions = await predict(model, batch, {
       prompts: hasTumour ? prompts : automatic,
       seed,
     });
+    for (const [kind, hashes] of predictions.outputs) {
+      outputs.set(kind, [...outputs.get(kind) ?? [], ...hashes]);
+    }
     open ??= new CaseMasks(byCase.get(caseId)!);
     batch.forEach((slice, i) => {
       const scored = scoreSlice(slice, (prompt) => predictions.masks.get(prompt)?.[i], prompts);
@@ -162,10 +178,21 @@ export async function runProtocol(
     done += batch.length;
     onProgress?.(done);
   }
+  for (const [kind, hashes] of outputs) checkOutputs(hashes, { what: `scoring under ${kind}` });
   return {
     slices: data.refs.map(({ id }) => slices.get(id)!),
     cases: [...byCase.keys()].map((id) => cases.get(id)!),
   };
+}
+
+/** What a batch came to. */
+interface Predicted {
+  /** Its masks by prompt. */
+  readonly masks: Predictions;
+  /** Its masks after each click. */
+  readonly clicks: Uint8Array[][];
+  /** A hash of each slice's logits by prompt. */
+  readonly outputs: ReadonlyMap<PromptKind, readonly number[]>;
 }
 
 /** The masks of a batch under every prompt, and after each click. */
@@ -173,9 +200,10 @@ async function predict(
   model: SliceModel,
   batch: readonly Slice[],
   { prompts, seed }: { prompts: readonly ScoredPrompt[]; seed: number },
-): Promise<{ masks: Predictions; clicks: Uint8Array[][] }> {
+): Promise<Predicted> {
   const masks: Predictions = new Map();
-  if (prompts.length === 0) return { masks, clicks: [] };
+  const outputs = new Map<PromptKind, number[]>();
+  if (prompts.length === 0) return { masks, clicks: [], outputs };
   using _ = new Scope(model.sam.gpu);
   const samples = batch.map((slice) => ({ slice, variant: "" }));
   const embeddings = noGrad(() => model.encode(samples));
@@ -198,17 +226,19 @@ async function predict(
       )
     );
     const all = await threshold(logits, kinds.length * batch.length);
-    kinds.forEach((kind, k) =>
-      masks.set(kind, all.slice(k * batch.length, (k + 1) * batch.length))
-    );
+    kinds.forEach((kind, k) => {
+      const own = all.slice(k * batch.length, (k + 1) * batch.length);
+      masks.set(kind, own.map(({ mask }) => mask));
+      outputs.set(kind, own.map(({ hash }) => hash));
+    });
   }
-  if (!interactive) return { masks, clicks: [] };
+  if (!interactive) return { masks, clicks: [], outputs };
   const clicks = await interact(model, { batch, embeddings });
   const after = { "point": clicks[0], "clicks-3": clicks[2], "clicks-5": clicks[4] };
   for (const prompt of ["point", "clicks-3", "clicks-5"] as const) {
     if (prompts.includes(prompt)) masks.set(prompt, after[prompt]);
   }
-  return { masks, clicks };
+  return { masks, clicks, outputs };
 }
 
 /** The masks of a batch after each of five simulated clicks. */
@@ -233,7 +263,7 @@ async function interact(
     const found = await threshold(logits, batch.length);
     // A slice in which nothing was wrong keeps its mask; its last click is repeated, since all
     // prompts of a batch have as many points.
-    const masks = found.map((own, i) => next[i] === null ? steps[click - 2][i] : own);
+    const masks = found.map(({ mask: own }, i) => next[i] === null ? steps[click - 2][i] : own);
     steps.push(masks);
     next = truths.map((truth, i) => errorClick(masks[i], truth));
     points.forEach((list, i) => list.push(next[i] ?? list[list.length - 1]));
@@ -241,13 +271,19 @@ async function interact(
   return steps;
 }
 
-/** Logits [count, H, W] as `count` masks. */
-async function threshold(logits: Tensor, count: number): Promise<Uint8Array[]> {
+/** Logits [count, H, W] as `count` masks, with a hash of each one's logits. */
+async function threshold(
+  logits: Tensor,
+  count: number,
+): Promise<{ mask: Uint8Array; hash: number }[]> {
   const values = await logits.data();
-  const masks = new Uint8Array(values.length);
-  for (let i = 0; i < values.length; i++) masks[i] = values[i] > 0 ? 1 : 0;
   const pixels = values.length / count;
-  return Array.from({ length: count }, (_, i) => masks.subarray(i * pixels, (i + 1) * pixels));
+  return Array.from({ length: count }, (_, i) => {
+    const own = values.subarray(i * pixels, (i + 1) * pixels);
+    const mask = new Uint8Array(pixels);
+    for (let j = 0; j < pixels; j++) mask[j] = own[j] > 0 ? 1 : 0;
+    return { mask, hash: crc32(new Uint8Array(own.buffer, own.byteOffset, own.byteLength)) };
+  });
 }
 
 function truthOf({ mask, ref: { width, height } }: Slice): Mask {

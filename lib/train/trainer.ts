@@ -13,14 +13,18 @@ import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import { LoraLinear } from "../nn/lora.ts";
 import { Random } from "../random.ts";
-import { zeros } from "../tensor/ops/fill.ts";
-import { reshape } from "../tensor/ops/movement.ts";
+import { fingerprint } from "../tensor/ops/fingerprint.ts";
+import { concat, reshape } from "../tensor/ops/movement.ts";
 import { sum } from "../tensor/ops/sum.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import { Scope } from "../tensor/scope.ts";
-import { evaluate, meanDice } from "./evaluate.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { meanDice } from "./evaluate.ts";
+import { checkPatients, Guards } from "./guards.ts";
+import { probeLoss } from "./loss_probe.ts";
 import { Adam } from "./optimizer.ts";
-import { promptedLoss } from "./prompted_loss.ts";
+import { type Procedure, SOUND } from "./procedure.ts";
+import { promptedLossBy } from "./prompted_loss.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import type { SliceModel } from "./slice_model.ts";
 import { StepLog } from "./step_log.ts";
@@ -149,6 +153,8 @@ export interface FitData {
   readonly train: readonly SliceRef[];
   /** Slices of other patients, to choose the best epoch by. */
   readonly validation: readonly SliceRef[];
+  /** Whether they are other slices of the same patients, as a split of two patients says. */
+  readonly validationSharesTrainingPatients?: boolean;
 }
 
 /** What is told while training goes on. */
@@ -189,12 +195,25 @@ export interface FitResult {
  * the weights of the epoch that was best on the validation slices. The same seed, data and adapter
  * give the same numbers, whether it went through at once or was stopped and gone on with.
  *
- * @throws {InputError} if there are no slices to train on or to choose the best epoch by, a loss or
- * gradient is no longer a finite number, or `from` is another model's state.
+ * Guards watch over it, see {@linkcode Guards}: a training whose numbers would mean nothing is ended.
+ *
+ * @throws {InputError} if there are no slices to train on or to choose the best epoch by, or `from` is
+ * another model's state.
+ * @throws {GuardError} if a guard has seen something.
  * @throws {Error} if nothing is trainable.
  * @throws The reason of `signal`, once it was aborted and the state was kept.
  */
-export async function fit(
+export function fit(
+  model: SliceModel,
+  data: FitData,
+  chosen: FitOptions & FitCallbacks & FitCheckpoints,
+): Promise<FitResult> {
+  return fitBy(SOUND, model, data, chosen);
+}
+
+/** {@linkcode fit} by a procedure that may be faulty. */
+export async function fitBy(
+  procedure: Procedure,
   model: SliceModel,
   data: FitData,
   chosen: FitOptions & FitCallbacks & FitCheckpoints,
@@ -206,6 +225,12 @@ export async function fit(
       throw new InputError(`there are no slices for ${part}: give a data set with more patients`);
     }
   }
+  const { onCaught } = procedure;
+  const { train, validation: held, validationSharesTrainingPatients } = data;
+  checkPatients({ train, validation: held }, {
+    shared: validationSharesTrainingPatients ? ["train", "validation"] : [],
+    onCaught,
+  });
   const { gpu } = model.sam;
   const parameters = model.sam.trainableParameters();
   if (parameters.length === 0) {
@@ -223,16 +248,29 @@ export async function fit(
   const epochs: EpochMetrics[] = [...from?.position.epochs ?? []];
   let best = { epoch: 0, dice: -1, ...from?.position.best };
   let bestWeights = from ? restoreState({ sam: model.sam, optimizer }, from) : [];
+  const rateAt = (step: number) => learningRateAt(step, { ...options, totalSteps });
+  const guards = new Guards({
+    ...options,
+    batchesPerEpoch: planBatches(data.train, options).length,
+    learningRateAt: rateAt,
+    state: from?.position.guards,
+    onCaught,
+  });
+  const names = parameters.map(([path]) => path);
+  const fingerprints = () => fingerprintsOf(parameters.map(([, tensor]) => tensor));
+  using initial = new Kept(guards.wantsWeights ? fingerprints() : null);
+  let readProbe: Awaited<ReturnType<typeof probeLoss>> = null;
   let step = from?.position.step ?? 0;
   let lastCheckpoint = performance.now();
   const checkpoint = async (
-    position: Omit<TrainingState["position"], "dropouts" | "epochs" | "best">,
+    position: Omit<TrainingState["position"], "dropouts" | "guards" | "epochs" | "best">,
   ) => {
     if (options.onCheckpoint) {
       const trained = { sam: model.sam, optimizer, bestWeights };
       await options.onCheckpoint(
         await captureState(trained, {
           ...position,
+          guards: guards.state,
           epochs: [...epochs],
           best,
         }),
@@ -260,10 +298,17 @@ export async function fit(
     // Loss, Dice and gradient norm of each batch stay on the device until they are read.
     using log = new StepLog();
     const readLog = async () => {
-      for (const { step, loss, dice, norm } of await log.read()) {
-        requireFinite({ loss, norm }, step, options.learningRate);
-        sums.loss += loss;
-        sums.dice += dice;
+      if (readProbe) guards.loss(await readProbe());
+      readProbe = null;
+      for (const figures of await log.read()) {
+        guards.batch(figures);
+        procedure.onBatch?.(figures);
+        sums.loss += figures.lossSum;
+        sums.dice += figures.diceSum;
+      }
+      if (step > 0 && initial.tensor) {
+        const [before, after] = await initial.readWith(fingerprints());
+        guards.weights(names, { before, after, step });
       }
     };
     const keep = async () => {
@@ -298,7 +343,7 @@ export async function fit(
             drawPrompt(kind, { mask, width, height, random: order, point: "random" })
           )
         );
-        learningRate = learningRateAt(step, { ...options, totalSteps });
+        learningRate = rateAt(step);
         const first = batch - batch % batchesPerStep;
         const together = plan.slice(first, first + batchesPerStep);
         const slicesOfStep = together.reduce((sum, { length }) => sum + length, 0);
@@ -306,17 +351,23 @@ export async function fit(
         {
           using _ = new Scope(gpu);
           // The loss is a mean over slices: a batch's part of the step's mean is its share of them.
-          const { loss, dice: scores } = await promptedLoss(model, samples, {
+          const masks = await promptedLossBy(procedure, model, samples, {
             prompts,
             iterations: options.promptIterations,
             random: order,
             share: slices.length / slicesOfStep,
           });
-          loss.backward();
-          const norm = lastOfStep ? optimizer.step(learningRate)! : zeros(gpu, []);
-          const dice = sum(scores);
-          const lossSum = scale(loss.detach(), slicesOfStep);
-          log.add(step + 1, [reshape(lossSum, [1]), reshape(dice, [1]), reshape(norm, [1])]);
+          if (guards.wantsProbe) {
+            readProbe ??= await probeLoss(model, samples, { ...masks, ...procedure });
+          }
+          procedure.backward(masks.loss);
+          const norm = lastOfStep ? procedure.step(optimizer, learningRate) : null;
+          const lossSum = scale(masks.loss.detach(), slicesOfStep);
+          const diceSum = sum(masks.dice);
+          log.add(step + 1, { lossSum, diceSum, norm }, {
+            ...masks,
+            pixels: slices[0].mask.length,
+          });
         }
         await model.settle();
         if (lastOfStep) step++;
@@ -339,7 +390,7 @@ export async function fit(
       }
     }
 
-    const validation = await evaluate(model, { reader: data.reader, refs: data.validation }, {
+    const validation = await procedure.evaluate(model, { ...data, refs: data.validation }, {
       prompts: [options.validationPrompt],
       seed: options.seed,
       batchSize: options.batchSize,
@@ -349,7 +400,7 @@ export async function fit(
       throw error;
     });
     const validationLoss = validation.losses[options.validationPrompt]!;
-    requireFinite({ loss: validationLoss, norm: 0 }, step, options.learningRate);
+    guards.validation(validation.masks[options.validationPrompt]!, { loss: validationLoss, step });
     const metrics: EpochMetrics = {
       epoch,
       trainLoss: sums.loss / done,
@@ -386,17 +437,29 @@ export async function fit(
   };
 }
 
-/** Stops a training whose loss or gradients have left the numbers. */
-function requireFinite(
-  { loss, norm }: { loss: number; norm: number },
-  step: number,
-  learningRate: number,
-): void {
-  if (Number.isFinite(loss) && Number.isFinite(norm)) return;
-  const what = Number.isFinite(loss) ? "gradient" : "loss";
-  throw new InputError(
-    `the ${what} is not finite after step ${step}: lower the learning rate (${learningRate})`,
-  );
+/** A hash of the bits of each tensor: [tensors]. */
+function fingerprintsOf(tensors: readonly Tensor[]): Tensor {
+  using _ = new Scope(tensors[0].gpu);
+  return concat(tensors.map((tensor) => fingerprint(reshape(tensor.detach(), [1, -1]))), 0).keep();
+}
+
+/** A tensor on the device until it is read together with another of its size, once. */
+class Kept implements Disposable {
+  constructor(public tensor: Tensor | null) {}
+
+  /** Reads both, and frees both. */
+  async readWith(other: Tensor): Promise<[Float32Array, Float32Array]> {
+    using _ = new Scope(other.gpu);
+    const values = await concat([this.tensor!, other], 0).data();
+    other.dispose();
+    this[Symbol.dispose]();
+    return [values.subarray(0, values.length / 2), values.subarray(values.length / 2)];
+  }
+
+  [Symbol.dispose](): void {
+    this.tensor?.dispose();
+    this.tensor = null;
+  }
 }
 
 /** Turns the adapters' dropout on until it is disposed. */

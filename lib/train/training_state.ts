@@ -1,8 +1,8 @@
-import { InputError } from "../errors.ts";
 import { checkHostState, type HostTensor } from "../nn/host_state.ts";
 import { loraLayers } from "../nn/lora.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Sam } from "../sam/sam.ts";
+import { areFinite, GuardError, type GuardState } from "./guards.ts";
 import type { Adam } from "./optimizer.ts";
 import type { EpochMetrics } from "./trainer.ts";
 
@@ -24,6 +24,8 @@ export interface TrainingPosition {
   readonly random: readonly number[];
   /** Dropout masks drawn, by path of the adapted layer. */
   readonly dropouts: Readonly<Record<string, number>>;
+  /** What the guards remember. */
+  readonly guards: GuardState;
   /** The epochs that are done. */
   readonly epochs: readonly EpochMetrics[];
   /** The best of them; epoch 0 if there is none. */
@@ -55,7 +57,7 @@ interface Trained {
 /**
  * Reads a training's tensors and dropout counters.
  *
- * @throws {InputError} if a weight is no longer a finite number.
+ * @throws {GuardError} if a weight is no longer a finite number.
  */
 export async function captureState(
   { sam, optimizer, bestWeights }: Trained,
@@ -68,9 +70,11 @@ export async function captureState(
   ]);
   const tensors = new Map<string, HostTensor>();
   parameters.forEach(([path, { shape }], i) => {
-    if (!weights[i].every(Number.isFinite)) {
-      throw new InputError(
+    if (!areFinite(weights[i])) {
+      throw new GuardError(
+        "non-finite",
         `${path} is not finite after step ${position.step}: lower the learning rate`,
+        position.step,
       );
     }
     tensors.set(`weights.${path}`, { shape, data: weights[i] });

@@ -293,21 +293,64 @@ Deno.test("results are not overwritten", async () => {
   assertMatch(stderr, /first already holds results/);
 });
 
-Deno.test("a training that diverges ends with one sentence and leaves no result", async () => {
+Deno.test("a training that a guard ends leaves its reason, and no number in any table", async () => {
   const args = [
-    "lora_4",
     "--data",
     "data",
     "--out",
     "diverged",
     "--lr",
     "1e30",
-    ...options.slice(0, 2),
+    "--ranks",
+    "4",
+    "--side",
+    "64",
   ];
-  const { code, stderr } = await runScript("experiment.ts", args, { cwd: folder });
+  const { code, stderr } = await runScript("main.ts", args, { cwd: folder });
   assertEquals(code, 1);
-  assertMatch(stderr, /error: the loss is not finite .*lower the learning rate/);
-  assert(![...Deno.readDirSync(folder)].some(({ name }) => name === "diverged"));
+  assertMatch(
+    stderr,
+    /^error: the loss is not finite .*lower the learning rate.*\(PEFT, in .*guard\.json; LoRA-4 ended likewise\)$/m,
+  );
+  const { context, rows } = await readJson("diverged", "table.json");
+  assertEquals(
+    rows.map(({ model }: { model: string }) => model),
+    ["Vanilla", "All ones", "Filled box", "Inscribed ellipse"],
+  );
+  assertEquals(context.notes.length, 2);
+  assertMatch(
+    await read("diverged", "table.md"),
+    /- LoRA-4 is left out, ended by the guard non-finite/,
+  );
+  for (const run of ["peft", "lora_4"]) {
+    const guard = await readJson("diverged", run, "guard.json");
+    assertEquals([guard.guard, guard.step > 0], ["non-finite", true]);
+    const files = [...Deno.readDirSync(join(folder, "diverged", run))].map(({ name }) => name);
+    assertEquals(files.sort(), ["config.json", "environment.json", "guard.json", "split.json"]);
+  }
+});
+
+Deno.test("a run's folder with the adapter of another run is not scored", async () => {
+  await Deno.mkdir(join(folder, "swapped"));
+  for (const name of ["config.json", "split.json"]) {
+    await Deno.copyFile(join(folder, "first", "lora_4", name), join(folder, "swapped", name));
+  }
+  await Deno.mkdir(join(folder, "swapped", "adapter"));
+  for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
+    const [from, to] = [join("first", "lora_4"), "swapped"].map((run) =>
+      join(folder, run, "adapter", name)
+    );
+    await Deno.copyFile(from, to);
+  }
+  const evaluate = () => runScript("evaluate.ts", ["swapped", "--data", "data"], { cwd: folder });
+  const own = await evaluate();
+  assertEquals(own.code, 0, own.stderr);
+  const config = await readJson("swapped", "config.json");
+  config.config.seed = 7;
+  await Deno.writeTextFile(join(folder, "swapped", "config.json"), JSON.stringify(config));
+  const other = await evaluate();
+  assertEquals(other.code, 1);
+  assertMatch(other.stderr, /error: swapped.* holds an adapter that another run has trained/);
 });
 
 Deno.test("what no binding of the device holds is refused in one sentence", async () => {

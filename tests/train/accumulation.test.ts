@@ -31,7 +31,8 @@ async function train(options: { batchSize: number; gradientAccumulationSteps?: n
   const lora = { r: 2, lora_alpha: 2, modules_to_save: ["mask_decoder"], random: new Random(0) };
   await injectLora(sam, lora);
   using model = new SliceModel(sam, { side: 64 });
-  const reader = discs("accumulated", { count: 7 });
+  const reader = discs("accumulated", { count: 8 });
+  const parts = { train: reader.refs.slice(0, 7), validation: reader.refs.slice(7) };
   const reads: Promise<Float32Array[]>[] = [];
   const read = () =>
     reads.push(
@@ -40,7 +41,7 @@ async function train(options: { batchSize: number; gradientAccumulationSteps?: n
   const { epochs: [{ steps, trainLoss }] } = await watchingSteps(
     read,
     () =>
-      fit(model, { reader, train: reader.refs, validation: reader.refs.slice(0, 1) }, {
+      fit(model, { reader, ...parts }, {
         epochs: 1,
         prompt: "tight-box",
         flip: 0,

@@ -36,6 +36,8 @@ interface MaskTerms {
   readonly dice: Tensor;
   readonly terms: Tensor;
   readonly coefficients: Tensor;
+  /** [samples, chunks, 4]: what mask_sums.wgsl leaves. */
+  readonly sums: Tensor;
 }
 
 /** Reduces each sample of [B, ...] to its Dice coefficient and its term of the loss. */
@@ -49,7 +51,7 @@ function reduceMasks(
   const n = logits.size / samples;
   const { kernel, elements: length } = inElements(maskSumsKernels, n);
   const chunks = Math.min(MAXIMUM_CHUNKS, Math.ceil(length / STEPS_PER_CHUNK));
-  using sums = Tensor.empty(gpu, [samples, chunks, 4]);
+  const sums = Tensor.empty(gpu, [samples, chunks, 4]);
   gpu.run(kernel, {
     buffers: { logits: logits.buffer, targets: target.buffer, out: sums.buffer },
     params: { length, chunks },
@@ -75,7 +77,7 @@ function reduceMasks(
     },
     workgroups: [Math.ceil(samples / 64)],
   });
-  return { dice, terms, coefficients };
+  return { dice, terms, coefficients, sums };
 }
 
 function checkMasks(op: string, logits: Tensor, target: Tensor): void {
@@ -113,7 +115,7 @@ export function diceBceLoss(
   const { gpu } = logits;
   const [samples] = logits.shape;
   const bceWeight = (options.bceWeight ?? 1) / logits.size;
-  const { dice, terms, coefficients } = reduceMasks(logits, target, {
+  const { dice, terms, coefficients, sums } = reduceMasks(logits, target, {
     hard: false,
     smoothing: options.smooth ?? 1,
     bceWeight,
@@ -144,6 +146,7 @@ export function diceBceLoss(
   });
   terms.dispose();
   coefficients.dispose();
+  sums.dispose();
   return { loss, dice };
 }
 
@@ -165,18 +168,25 @@ export function diceLoss(
   return loss;
 }
 
+/** A mask's agreement with its target, and what it is made of. */
+export interface MaskOverlap {
+  /** [B]: the Dice coefficient 2 |P ∩ T| / (|P| + |T|); 1 where both are empty. */
+  readonly dice: Tensor;
+  /** [B, 4]: targets that are neither 0 nor 1, |P ∩ T|, |P|, |T|, counted in elements. */
+  readonly counts: Tensor;
+}
+
 /**
- * The Dice coefficient 2 |P ∩ T| / (|P| + |T|) of each sample, with P where the logit is positive and T
- * where the target exceeds 0.5; 1 where both are empty. Carries no gradient.
+ * Compares each sample's mask P, where the logit is positive, with T, where the target exceeds 0.5.
+ * Carries no gradient.
  *
  * @param logits [B, ...]
  * @param target The same shape.
- * @returns [B]
  * @throws {Error} if the shapes differ.
  */
-export function diceScore(logits: Tensor, target: Tensor): Tensor {
-  checkMasks("diceScore", logits, target);
-  const { dice, terms, coefficients } = reduceMasks(logits, target, {
+export function maskOverlap(logits: Tensor, target: Tensor): MaskOverlap {
+  checkMasks("maskOverlap", logits, target);
+  const { dice, terms, coefficients, sums } = reduceMasks(logits, target, {
     hard: true,
     smoothing: 0,
     bceWeight: 0,
@@ -184,5 +194,19 @@ export function diceScore(logits: Tensor, target: Tensor): Tensor {
   });
   terms.dispose();
   coefficients.dispose();
+  const counts = sum(sums, { axes: [1] });
+  sums.dispose();
+  return { dice, counts };
+}
+
+/**
+ * The Dice coefficient of {@linkcode maskOverlap} alone.
+ *
+ * @returns [B]
+ * @throws {Error} if the shapes differ.
+ */
+export function diceScore(logits: Tensor, target: Tensor): Tensor {
+  const { dice, counts } = maskOverlap(logits, target);
+  counts.dispose();
   return dice;
 }

@@ -1,0 +1,212 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { injectLora } from "../../lib/nn/lora.ts";
+import { Random } from "../../lib/random.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
+import { noGrad } from "../../lib/tensor/autograd.ts";
+import { zeros } from "../../lib/tensor/ops/fill.ts";
+import { add } from "../../lib/tensor/ops/arithmetic.ts";
+import { diceBceLoss, diceLoss } from "../../lib/tensor/ops/losses.ts";
+import { sigmoid } from "../../lib/tensor/ops/unary.ts";
+import { Tensor } from "../../lib/tensor/tensor.ts";
+import { evaluate } from "../../lib/train/evaluate.ts";
+import { GuardError } from "../../lib/train/guards.ts";
+import { type Procedure, SOUND } from "../../lib/train/procedure.ts";
+import { runProtocol } from "../../lib/train/protocol.ts";
+import { SliceModel } from "../../lib/train/slice_model.ts";
+import { fit, fitBy, type FitData, type FitOptions } from "../../lib/train/trainer.ts";
+import { gpu } from "../gpu.ts";
+import { discs } from "./discs.ts";
+import { tinySam } from "./tiny_sam.ts";
+
+/** Six slices to train on and two to validate on; tumours of 5 to 20 % of 64 x 64. */
+function data(): FitData {
+  const reader = discs("guarded", { count: 8 });
+  return { reader, train: reader.refs.slice(0, 6), validation: reader.refs.slice(6) };
+}
+
+const quick = {
+  batchSize: 2,
+  warmupSteps: 2,
+  prompt: "tight-box",
+  learningRate: 2e-3,
+  epochs: 1,
+} as const satisfies FitOptions;
+
+async function adapted(): Promise<Sam> {
+  const sam = tinySam();
+  await injectLora(sam.imageEncoder, { r: 2, lora_alpha: 2, random: new Random(0) });
+  return sam;
+}
+
+/** Which guard ends a training by a procedure, and after how many steps. */
+async function caught(
+  procedure: (sam: Sam) => Partial<Procedure>,
+  options: {
+    model?: (sam: Sam) => SliceModel;
+    data?: FitData;
+    fit?: Partial<FitOptions>;
+  } = {},
+): Promise<string> {
+  const before = gpu.memory.live;
+  const sam = await adapted();
+  const model = options.model?.(sam) ?? new SliceModel(sam, { side: 64 });
+  const error = await assertRejects(
+    () =>
+      fitBy({ ...SOUND, ...procedure(sam) }, model, options.data ?? data(), {
+        ...quick,
+        ...options.fit,
+      }),
+    GuardError,
+  );
+  for (const [, tensor] of sam.trainableParameters()) tensor.zeroGrad();
+  model[Symbol.dispose]();
+  sam.dispose();
+  assertEquals(gpu.memory.live, before, "what a guard ends leaves nothing on the device");
+  return `${error.guard} ${error.step}`;
+}
+
+Deno.test("a forward pass under no-grad is caught", async () => {
+  class Frozen extends SliceModel {
+    override encode(...args: Parameters<SliceModel["encode"]>) {
+      return noGrad(() => super.encode(...args));
+    }
+    override decodeStep(...args: Parameters<SliceModel["decodeStep"]>) {
+      return noGrad(() => super.decodeStep(...args));
+    }
+  }
+  const found = await caught(
+    () => ({ backward: () => {}, step: () => zeros(gpu, []) }),
+    { model: (sam) => new Frozen(sam, { side: 64 }) },
+  );
+  assertEquals(found, "no-gradient 3");
+});
+
+Deno.test("an optimiser whose step is never taken is caught", async () => {
+  const found = await caught((sam) => ({
+    step: () => {
+      for (const [, parameter] of sam.trainableParameters()) parameter.zeroGrad();
+      return Tensor.scalar(gpu, 1);
+    },
+  }));
+  assertEquals(found, "unchanged-weights 3");
+});
+
+Deno.test("one adapter that is not trained is caught among those that are", async () => {
+  const found = await caught((sam) => ({
+    step: (optimizer, learningRate) => {
+      const [, parameter] = sam.trainableParameters().find(([path]) =>
+        path.endsWith("lora_B.weight")
+      )!;
+      parameter.zeroGrad();
+      return optimizer.step(learningRate)!;
+    },
+  }));
+  assertEquals(found, "unchanged-weights 3");
+});
+
+Deno.test("losses that do not look at the truth, or do not mind everything on, are caught", async () => {
+  const self: Procedure["criterion"] = (logits) =>
+    diceBceLoss(logits, sigmoid(logits).detach()).loss;
+  assertEquals(await caught(() => ({ criterion: self })), "target-blind-loss 0");
+  const blind: Procedure["criterion"] = (logits, target) => diceLoss(logits, target);
+  assertEquals(await caught(() => ({ criterion: blind })), "all-on-blind-loss 0");
+});
+
+Deno.test("labels that are no mask are caught", async () => {
+  class Raw extends SliceModel {
+    override target(slices: Parameters<SliceModel["target"]>[0]) {
+      return super.target(slices.map(({ slice, variant }) => ({
+        slice: { ...slice, mask: slice.mask.map((pixel) => 3 * pixel) },
+        variant,
+      })));
+    }
+  }
+  const found = await caught(() => ({}), { model: (sam) => new Raw(sam, { side: 64 }) });
+  assertEquals(found, "target-not-binary 1");
+});
+
+Deno.test("validation that scores a buffer of zeros, or what it scored before, is caught", async () => {
+  const zero: Procedure["evaluate"] = async (model, ...rest) => {
+    model.decode = (_, slices) => zeros(gpu, [slices.length, 64, 64]);
+    try {
+      return await evaluate(model, ...rest);
+    } finally {
+      delete (model as Partial<SliceModel>).decode;
+    }
+  };
+  assertEquals(await caught(() => ({ evaluate: zero })), "untouched-output 3");
+  let first: ReturnType<typeof evaluate> | undefined;
+  const stale: Procedure["evaluate"] = (...args) => first ??= evaluate(...args);
+  const found = await caught(() => ({ evaluate: stale }), { fit: { epochs: 3 } });
+  assertEquals(found, "untouched-output 6");
+});
+
+Deno.test("patients who are trained on and validated on are caught before the first step", async () => {
+  const { reader, train } = data();
+  const shared = { reader, train, validation: train.slice(0, 1) };
+  assertEquals(await caught(() => ({}), { data: shared }), "patient-overlap 0");
+});
+
+Deno.test("a learning rate that no training survives is caught", async () => {
+  const fit = { learningRate: 1e38, warmupSteps: 0, epochs: 3 };
+  assert((await caught(() => ({}), { fit })).startsWith("non-finite"));
+});
+
+Deno.test("a model that calls everything tumour is caught after the warm-up and 32 batches", async () => {
+  // Logits of a thousand more than the model's: no step brings them down.
+  class Collapsed extends SliceModel {
+    override decodeStep(...args: Parameters<SliceModel["decodeStep"]>) {
+      const step = super.decodeStep(...args);
+      const { size, shape } = step.logits;
+      const more = Tensor.from(gpu, new Float32Array(size).fill(1e3), shape);
+      return { ...step, logits: add(step.logits, more) };
+    }
+  }
+  const reader = discs("small", { count: 6, width: 96, height: 96 });
+  const found = await caught(() => ({}), {
+    model: (sam) => new Collapsed(sam, { side: 64 }),
+    data: { reader, train: reader.refs.slice(0, 4), validation: reader.refs.slice(4) },
+    fit: { epochs: 20, patience: 20 },
+  });
+  assertEquals(found, "whole-image-mask 34");
+});
+
+Deno.test("sound trainings of every size and prompt are let alone", async () => {
+  const reader = discs("sound", { count: 5 });
+  for (
+    const [count, options] of [
+      [1, { epochs: 3, batchSize: 1, prompt: "whole-image", validationPrompt: "whole-image" }],
+      [3, { epochs: 2, batchSize: 4, gradientAccumulationSteps: 2, prompt: "mixed" }],
+      [4, { epochs: 12, batchSize: 1, prompt: "whole-image", warmupSteps: 0 }],
+    ] as const
+  ) {
+    for (const what of ["lora", "decoder"]) {
+      const sam = what === "lora" ? await adapted() : tinySam();
+      if (what === "decoder") sam.maskDecoder.setTrainable(true);
+      using model = new SliceModel(sam, { side: 64 });
+      const parts = {
+        reader,
+        train: reader.refs.slice(0, count),
+        validation: reader.refs.slice(4),
+      };
+      const { epochs } = await fit(model, parts, { ...quick, learningRate: 5e-3, ...options });
+      assert(epochs.length > 0);
+      sam.dispose();
+    }
+  }
+});
+
+Deno.test("scoring that does not come from the model is caught under the protocol too", async () => {
+  const sam = tinySam();
+  using model = new SliceModel(sam, { side: 64 });
+  const reader = discs("scored", { count: 3 });
+  const scoring = { reader, refs: reader.refs };
+  await runProtocol(model, scoring, { prompts: ["tight-box", "whole-image"] });
+  model.decode = (_, slices) => zeros(gpu, [slices.length, 64, 64]);
+  const error = await assertRejects(
+    () => runProtocol(model, scoring, { prompts: ["tight-box"] }),
+    GuardError,
+  );
+  assertEquals(error.guard, "untouched-output");
+  sam.dispose();
+});
