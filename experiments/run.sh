@@ -37,7 +37,7 @@ folder=
 
 path_of() { # option, value
   case $task,$1 in
-    experiment,--out | main,--out | experiment,--resume | main,--resume)
+    autopsy,--out | experiment,--out | main,--out | experiment,--resume | main,--resume)
       out=$2
       may_write "$2"
       ;;
@@ -79,6 +79,10 @@ case $task in
     [ -n "$out" ] || may_write results
     ;;
   evaluate) may_read "$root/.git" ;;
+  autopsy)
+    may_read "$root/.git"
+    [ -n "$out" ] || may_write results
+    ;;
 esac
 
 may_write "${SAMLORA_CACHE:-${XDG_CACHE_HOME:-${HOME:-.}/.cache}/samlora}"

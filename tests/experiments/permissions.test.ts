@@ -58,6 +58,10 @@ Deno.test("each task is granted the paths that its arguments name, and nothing e
       read: [packages, git, "d", "run", "/cache"],
       write: ["run", "/cache"],
     }],
+    ["autopsy", ["--data", "d", "--out", "o", "--faults", "no-grad"], {
+      read: [packages, git, "d", "o", "/cache"],
+      write: ["o", "/cache"],
+    }],
     ["predict", ["--image", "i.nii", "--boxes-from=s.nii", "--out", "x/m.nii", "--axis", "1"], {
       read: [packages, "i.nii", "s.nii", "x", "/cache"],
       write: ["x", "/cache"],

@@ -1,0 +1,193 @@
+// deno task autopsy: what each fault of published code does to a training, and which guard sees it.
+import { join } from "node:path";
+import { readNifti } from "../lib/data/nifti.ts";
+import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
+import type { SliceRef } from "../lib/data/slices.ts";
+import { InputError } from "../lib/errors.ts";
+import { writeFileAtomic } from "../lib/fs.ts";
+import { maskPicture } from "../lib/report/mask_pictures.ts";
+import { Progress } from "../lib/report/progress.ts";
+import { rasterize } from "../lib/report/rasterize.ts";
+import { evaluationPrompt } from "../lib/train/evaluate.ts";
+import { allOnesDice } from "../lib/train/guards.ts";
+import { dice } from "../lib/train/metrics.ts";
+import { saveAdapter } from "../lib/weights/adapter.ts";
+import { collectAdapter } from "../lib/weights/apply_adapter.ts";
+import { COLLAPSE, type Fault, FAULTS, FIXED, FIXED_COLLAPSE } from "./autopsy/faults.ts";
+import { autopsyFigure } from "./autopsy/figure.ts";
+import { type FaultRun, runFault, SCORED, trainOtherTask } from "./autopsy/run_fault.ts";
+import { autopsyMarkdown } from "./autopsy/table.ts";
+import { signAdapter } from "./harness/adapter.ts";
+import { type Config, loraExperiment } from "./harness/config.ts";
+import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
+import { runMain } from "./harness/main.ts";
+import { loraOptions, weightsFile } from "./harness/model.ts";
+import { commandLine, parseOptions } from "./harness/options.ts";
+import { requireEmpty } from "./harness/study_folder.ts";
+import { describeParts, openStudyData, type StudyData } from "./harness/study_data.ts";
+import { openGpu } from "./harness/webgpu.ts";
+
+const usage = `usage: ./run autopsy [options]
+
+  --out DIR        folder for the results (default: a new one under results/)
+  --faults A,B     these alone: ${FAULTS.map(({ name }) => name).join(", ")}
+  --data DIR       data set in BraTS layout (default: the phantom)
+  --side, --epochs, --lr, --batch-size, --max-train, --max-validation, --max-test, --seed and all that
+  says how slices are cut: as of experiments
+`;
+
+/** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
+const SMALL: Partial<Config> = {
+  side: 128,
+  epochs: 3,
+  warmupSteps: 8,
+  prompt: "tight-box",
+  flip: 0,
+  batchSize: 2,
+  maxTrain: 32,
+  maxValidation: 8,
+  maxTest: 12,
+};
+
+/** Takes `--faults` out of the command line. */
+function takeFaults(args: readonly string[]): { faults: readonly Fault[]; rest: string[] } {
+  const rest = [...args];
+  const at = rest.findIndex((argument) => /^--faults(=|$)/.test(argument));
+  if (at < 0) return { faults: FAULTS, rest };
+  const [option, value] = rest.splice(at, rest[at] === "--faults" ? 2 : 1);
+  const names = (value ?? option.split("=")[1] ?? "").split(",").map((name) => name.trim());
+  const faults = names.map((name) => {
+    const fault = FAULTS.find((fault) => fault.name === name);
+    if (fault) return fault;
+    throw new InputError(
+      `there is no fault "${name}": choose among ${FAULTS.map(({ name }) => name).join(", ")}`,
+    );
+  });
+  return { faults, rest };
+}
+
+/** The labels of slices as their segmentations hold them. */
+async function readLabels(
+  { slices }: StudyData,
+  refs: readonly SliceRef[],
+): Promise<Map<string, Uint8Array>> {
+  const labels = new Map<string, Uint8Array>();
+  for (const [caseId, own] of Map.groupBy(refs, (ref) => ref.caseId)) {
+    const { seg } = slices.dataset.cases.find(({ id }) => id === caseId)!;
+    const volume = await readNifti(seg);
+    const plane = planeOf(volume, own[0].axis as Axis);
+    for (const ref of own) {
+      const slice = cut(volume.data, plane, { ...whole(plane), index: ref.index });
+      labels.set(ref.id, Uint8Array.from(slice));
+    }
+  }
+  return labels;
+}
+
+await runMain(async () => {
+  const { faults, rest } = takeFaults(Deno.args);
+  const options = parseOptions(rest);
+  if (options.help) return console.log(usage);
+  if (options.positional.length > 0 || options.resume !== null) {
+    throw new InputError(`an autopsy takes no ${options.positional[0] ?? "--resume"}: see --help`);
+  }
+  const config: Config = { ...options.config, ...SMALL, ...options.given };
+  if (config.crop !== null) throw new InputError("an autopsy takes whole slices: leave out --crop");
+  const date = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
+  const out = options.out ?? join("results", `autopsy-${date}`);
+  await requireEmpty(out);
+
+  using gpu = await openGpu(options.webgpu);
+  console.log(describeAdapter(gpu.info));
+  const data = await openStudyData(config, console.log);
+  const { parts, slices: reader } = data;
+  const environment = await describeEnvironment(gpu.info, {
+    command: commandLine("autopsy", Deno.args),
+    weights: await weightsFile(config),
+  });
+  const byArea = [...parts.test].sort((a, b) => a.tumourVoxels - b.tumourVoxels);
+  const sample = byArea[byArea.length >> 1];
+  const foreign = join(out, "other_task");
+  if (faults.some(({ foreignAdapter }) => foreignAdapter)) {
+    console.log("Training an adapter for another task: the whole head.");
+    await trainOtherTask({ gpu, config, reader, parts }, async (sam) => {
+      const experiment = loraExperiment(16);
+      const adapter = await collectAdapter(sam, loraOptions(experiment, config));
+      const other = { experiment, config: { ...config, data: "heads" } };
+      await saveAdapter(
+        join(foreign, "adapter"),
+        signAdapter(adapter, other, environment.weights),
+      );
+      const own = JSON.stringify({ experiment, config: { ...config, data: data.name } }, null, 2);
+      await writeFileAtomic(join(foreign, "config.json"), own + "\n");
+    });
+  }
+
+  const chosen = faults === FAULTS
+    ? [FIXED, ...FAULTS, COLLAPSE, FIXED_COLLAPSE]
+    : [FIXED, ...faults];
+  const runs: FaultRun[] = [];
+  const masks: { name: string; mask: Uint8Array }[] = [];
+  const labels = await readLabels(data, [...parts.train, ...parts.validation]);
+  for (const fault of chosen) {
+    const progress = new Progress({
+      label: fault.title,
+      total: config.epochs * parts.train.length,
+    });
+    const { run, mask } = await runFault(fault, {
+      gpu,
+      config,
+      reader,
+      parts,
+      labels,
+      foreign,
+      sample,
+      onProgress: (done) => progress.update({ done }),
+    });
+    const [first] = run.caught;
+    const { dice, predicted } = run.test[run.prompt];
+    progress.finish(
+      `${fault.title}: ${
+        first ? `${first.guard} after ${first.step} steps` : "no guard objects"
+      }; test Dice ${dice.toFixed(3)}, ${(100 * predicted).toFixed(1)} % of the image on`,
+    );
+    runs.push(run);
+    masks.push({ name: fault.title, mask });
+  }
+  await Deno.remove(foreign, { recursive: true }).catch(() => {});
+
+  const ones = parts.test.map(({ tumourVoxels, width, height }) =>
+    allOnesDice(tumourVoxels / (width * height))
+  );
+  const table = {
+    dataset: data.name,
+    simulated: data.simulated,
+    config: { ...config, data: data.name, weights: null },
+    splits: describeParts(data),
+    allOnes: ones.reduce((a, b) => a + b) / ones.length,
+    environment,
+    runs,
+  };
+  const round = (_: string, value: unknown) =>
+    typeof value === "number" ? Number(value.toPrecision(6)) : value;
+  await writeFileAtomic(join(out, "table.json"), JSON.stringify(table, round, 1) + "\n");
+  await writeFileAtomic(join(out, "table.md"), autopsyMarkdown(table));
+  const figure = autopsyFigure(runs, { simulated: data.simulated });
+  await writeFileAtomic(join(out, "figure.svg"), figure);
+  await writeFileAtomic(join(out, "figure.png"), await rasterize(figure));
+  const slice = await reader.read(sample);
+  const picture = await maskPicture({
+    image: slice.image,
+    width: sample.width,
+    height: sample.height,
+    truth: slice.mask,
+    predictions: masks
+      .filter((_, i) => [FIXED, COLLAPSE, FIXED_COLLAPSE].includes(chosen[i]))
+      .map(({ name, mask }) => ({ name, mask, dice: dice(mask, slice.mask) })),
+    box: evaluationPrompt(SCORED[0], slice, 0).box,
+    caption: `${sample.caseId}, slice ${sample.index}, test split`,
+    simulated: data.simulated,
+  });
+  await writeFileAtomic(join(out, "masks.png"), picture);
+  console.log(`\n${autopsyMarkdown(table)}\nWritten: ${out}`);
+});

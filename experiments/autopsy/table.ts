@@ -1,0 +1,83 @@
+import type { Environment } from "../harness/environment.ts";
+import { type FaultRun, SCORED } from "./run_fault.ts";
+
+/** What all rows share. */
+export interface AutopsyTable {
+  readonly dataset: string;
+  readonly simulated: boolean;
+  /** The config of every run, but for what its fault changes. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly splits: Readonly<Record<string, { readonly patients: number; readonly slices: number }>>;
+  /** Dice of a mask of ones on the test slices. */
+  readonly allOnes: number;
+  readonly environment: Environment;
+  /** The runs; their curves stand in the JSON alone. */
+  readonly runs: readonly FaultRun[];
+}
+
+const percent = (share: number) => (100 * share).toFixed(1);
+
+/** Which guards saw it, and after how many steps each. */
+function caughtBy({ caught }: FaultRun): string {
+  if (caught.length === 0) return "–";
+  return caught.map(({ guard, step }) => `${guard} (${step})`).join(", ");
+}
+
+/** The content of table.md. */
+export function autopsyMarkdown(table: AutopsyTable): string {
+  const { runs, config, splits, environment } = table;
+  const [primary, automatic] = SCORED;
+  const rows = runs.map((run) => {
+    const { test } = run;
+    return [
+      run.title,
+      run.what,
+      caughtBy(run),
+      percent(run.reported),
+      percent(test[primary].dice),
+      percent(test[primary].predicted),
+      percent(test[automatic].dice),
+      percent(test[automatic].predicted),
+    ];
+  });
+  const header = [
+    "Fault",
+    "What goes wrong",
+    "Caught by (steps)",
+    "Reported Dice (%)",
+    "Test Dice, tight box (%)",
+    "Image on (%)",
+    "Test Dice, whole image (%)",
+    "Image on (%)",
+  ];
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const [first] = runs.flatMap(({ caught }) => caught.slice(0, 1));
+  return [
+    `Faults of published code, each put into the place of a sound part of one and the same training` +
+    `${
+      table.simulated ? ", on simulated tumours" : ""
+    }. In every run guards were watching and not ` +
+    `allowed to end it: a row says which would have, after how many optimiser steps (0 is before the ` +
+    `first), and how the training ended all the same after ${runs[0].steps} steps.`,
+    [
+      line(header),
+      line(header.map((_, i) => i < 3 ? "---" : "---:")),
+      ...rows.map(line),
+    ].join("\n"),
+    `Reported is what the faulty program itself would have printed: its last validation Dice. Test ` +
+    `Dice and share of the image that is on are scored soundly, on patients that no run has seen; a ` +
+    `mask of ones would have a Dice of ${percent(table.allOnes)} %.`,
+    ...(first ? [`What a guard says, for example: "${first.message}"`] : []),
+    [
+      `- Data: ${table.dataset}${table.simulated ? " (simulated tumours)" : ""}; ` +
+      Object.entries(splits).map(([name, { patients, slices }]) =>
+        `${name} ${patients} patients, ${slices} slices`
+      ).join("; "),
+      `- Model: MobileSAM with LoRA-16 on ${config.targets}, side ${config.side} px, ` +
+      `${config.epochs} epochs, learning rate ${config.learningRate}, prompt ${config.prompt}, ` +
+      `seed ${config.seed}`,
+      `- Adapter: ${environment.adapter.name} (${environment.adapter.type})`,
+      `- Command: \`${environment.command}\``,
+    ].join("\n"),
+  ].join("\n\n") + "\n";
+}
