@@ -10,6 +10,8 @@ export interface PooledBuffer {
   readonly size: number;
   /** Number of the last submit with a command that uses it, 0 before the first. */
   lastUse: number;
+  /** Grows with every command that may change the content. */
+  version: number;
 }
 
 /** Figures of a pool. */
@@ -108,7 +110,7 @@ export class BufferPool {
       size,
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
     });
-    const made = { id: this.#nextId++, buffer, size, lastUse: 0 };
+    const made = { id: this.#nextId++, buffer, size, lastUse: 0, version: 0 };
     this.#device.popErrorScope().then((error) => {
       if (!error) return;
       this.#drop(made);

@@ -4,7 +4,13 @@ import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
 import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";
 import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
-import { type Constants, type Parameter, PipelineCache, UNIFORM_SLOT } from "./pipelines.ts";
+import {
+  type Constants,
+  type Parameter,
+  PipelineCache,
+  type PreparedDispatch,
+  UNIFORM_SLOT,
+} from "./pipelines.ts";
 import { Staging } from "./staging.ts";
 import { Tuner, type Tuning } from "./tuner.ts";
 
@@ -205,6 +211,7 @@ export class Gpu implements Disposable {
   trim(): void {
     this.flush();
     this.#pipelines.dropBindGroups();
+    this.#staging.trim();
     this.#pool.trim();
   }
 
@@ -239,14 +246,12 @@ export class Gpu implements Disposable {
       );
     }
     const prepared = this.#pipelines.prepare(kernel, dispatch.constants, dispatch.buffers);
-    const { buffers } = prepared;
+    const { buffers, written } = prepared;
     for (let i = 0; i < buffers.length; i++) buffers[i].lastUse = this.#submission;
     this.#writeParams(prepared.params, dispatch.params);
     this.#encoder ??= this.device.createCommandEncoder();
-    for (const staged of prepared.staged) {
-      this.#endPass();
-      Staging.copy(this.#encoder, staged);
-    }
+    if (prepared.staged.length > 0) this.#stage(prepared);
+    for (let i = 0; i < written.length; i++) written[i].version++;
     if (this.#profiler) {
       this.#endPass();
       this.#pass = this.#encoder.beginComputePass(this.#profiler.next(kernel.name));
@@ -277,6 +282,18 @@ export class Gpu implements Disposable {
       const { name, isFloat } = fields[i];
       if (isFloat) this.#arenaF32[word++] = params[name];
       else this.#arenaU32[word++] = params[name]; // an i32 wraps to its bits
+    }
+  }
+
+  /** Copies what a dispatch reads from textures, where they do not hold it yet. */
+  #stage(prepared: PreparedDispatch): void {
+    let settled = false;
+    for (const staged of prepared.staged) settled = this.#staging.settles(staged) || settled;
+    if (settled) this.#pipelines.restage(prepared);
+    for (const staged of prepared.staged) {
+      if (Staging.isCurrent(staged)) continue;
+      this.#endPass();
+      this.#staging.copy(this.#encoder!, staged);
     }
   }
 
@@ -318,6 +335,7 @@ export class Gpu implements Disposable {
     // A write overtakes commands that are encoded and not submitted. Only if one of them uses the
     // buffer, perhaps on behalf of its last owner, must they go first.
     if (buffer.lastUse === this.#submission) this.flush();
+    buffer.version++;
     this.device.queue.writeBuffer(
       buffer.buffer,
       0,
@@ -334,6 +352,7 @@ export class Gpu implements Disposable {
     this.#endPass();
     this.#encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, Math.ceil(bytes / 4) * 4);
     from.lastUse = to.lastUse = this.#submission;
+    to.version++;
   }
 
   /**

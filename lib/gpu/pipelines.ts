@@ -1,4 +1,4 @@
-import type { Kernel } from "../../kernels/spec.ts";
+import type { Access, Kernel } from "../../kernels/spec.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
 import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
@@ -15,8 +15,8 @@ interface CompiledKernel {
   readonly layout: GPUBindGroupLayout;
   /** Names of its buffers in binding order. */
   readonly buffers: readonly string[];
-  /** Whether each is read from a texture. */
-  readonly inTexture: readonly boolean[];
+  /** How each is used. */
+  readonly access: readonly Access[];
   /** Its parameters in order. */
   readonly params: readonly Parameter[];
   /** Its dispatches by the ids of their buffers in order. */
@@ -41,14 +41,16 @@ export interface PreparedDispatch {
   readonly names: readonly string[];
   /** The buffers in binding order. */
   readonly buffers: readonly PooledBuffer[];
-  /** Those that must be copied to textures first. */
-  readonly staged: readonly StagedBuffer[];
+  /** Those that it may change. */
+  readonly written: readonly PooledBuffer[];
+  /** Those that it reads from textures. */
+  staged: readonly StagedBuffer[];
   /** The kernel's parameters in order. */
   readonly params: readonly Parameter[];
   /** The kernel with its constants set. */
   readonly pipeline: GPUComputePipeline;
   /** Uniforms and buffers. */
-  readonly group: GPUBindGroup;
+  group: GPUBindGroup;
   /** The dispatch that came after it the last time. */
   next: PreparedDispatch | undefined;
 }
@@ -110,10 +112,7 @@ export class PipelineCache {
     const last = this.#last;
     const guess = last?.next;
     if (guess && isSame(guess, { kernel, constants, buffers })) return this.#last = guess;
-    let variant = this.#compiled.get(kernel);
-    if (!variant) this.#compiled.set(kernel, variant = new Trie());
-    for (const name in constants) variant = variant.at(constants[name]);
-    const compiled = variant.value ??= this.#compile(kernel, constants);
+    const compiled = this.#compiledFor(kernel, constants);
     let place = compiled.dispatches;
     for (const name of compiled.buffers) place = place.at(buffers[name].id);
     const found = place.value ??= this.#make(compiled, { kernel, constants, buffers });
@@ -133,33 +132,55 @@ export class PipelineCache {
     if (this.#groups === MAXIMUM_GROUPS) this.dropBindGroups();
     this.#groups++;
     this.#used.add(compiled);
-    const { pipeline, layout, buffers: names, inTexture, params } = compiled;
-    const staged: StagedBuffer[] = [];
-    const resource = (buffer: PooledBuffer, i: number): GPUBindingResource => {
-      if (!inTexture[i]) return { buffer: buffer.buffer };
-      const place = this.#staging.place(buffer, i);
-      staged.push(place);
-      return place.texture.createView();
-    };
+    const { pipeline, access, buffers: names, params } = compiled;
     const bound = names.map((name) => buffers[name]);
-    const group = this.#device.createBindGroup({
-      layout,
-      entries: [
-        { binding: 0, resource: { buffer: this.#uniforms, size: UNIFORM_SLOT } },
-        ...bound.map((buffer, i) => ({ binding: i + 1, resource: resource(buffer, i) })),
-      ],
-    });
     return {
       kernel,
       constants,
       names,
       buffers: bound,
-      staged,
+      written: bound.filter((_, i) => access[i] === "read_write"),
       params,
       pipeline,
-      group,
+      ...this.#bind(compiled, bound),
       next: undefined,
     };
+  }
+
+  /** Gives a dispatch the textures that its buffers have by now. */
+  restage(dispatch: PreparedDispatch): void {
+    const { kernel, constants, buffers } = dispatch;
+    const { staged, group } = this.#bind(this.#compiledFor(kernel, constants), buffers);
+    dispatch.staged = staged;
+    dispatch.group = group;
+  }
+
+  #bind(
+    { layout, access }: CompiledKernel,
+    buffers: readonly PooledBuffer[],
+  ): Pick<PreparedDispatch, "staged" | "group"> {
+    const staged: StagedBuffer[] = [];
+    const resource = (buffer: PooledBuffer, i: number): GPUBindingResource => {
+      if (access[i] !== "texture") return { buffer: buffer.buffer };
+      const placed = this.#staging.place(buffer, i);
+      staged.push(placed);
+      return placed.place.texture.createView();
+    };
+    const group = this.#device.createBindGroup({
+      layout,
+      entries: [
+        { binding: 0, resource: { buffer: this.#uniforms, size: UNIFORM_SLOT } },
+        ...buffers.map((buffer, i) => ({ binding: i + 1, resource: resource(buffer, i) })),
+      ],
+    });
+    return { staged, group };
+  }
+
+  #compiledFor(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
+    let variant = this.#compiled.get(kernel);
+    if (!variant) this.#compiled.set(kernel, variant = new Trie());
+    for (const name in constants) variant = variant.at(constants[name]);
+    return variant.value ??= this.#compile(kernel, constants);
   }
 
   #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
@@ -208,7 +229,7 @@ export class PipelineCache {
       pipeline,
       layout,
       buffers: Object.keys(kernel.buffers),
-      inTexture: access.map((mode) => mode === "texture"),
+      access,
       params: Object.entries(kernel.params).map(([name, type]) => ({
         name,
         isFloat: type === "f32",

@@ -1,11 +1,23 @@
 import type { PooledBuffer } from "./buffer_pool.ts";
 
-/** A buffer that a dispatch reads from a texture, and that texture. */
-export interface StagedBuffer {
-  /** What is copied before the dispatch. */
-  readonly buffer: PooledBuffer;
+/** A texture for staging. */
+export interface StagingTexture {
   /** Texels of four f32, {@linkcode STAGING_WIDTH} to a row, in the order of the buffer. */
   readonly texture: GPUTexture;
+  /** What was copied to it last. */
+  buffer: PooledBuffer | undefined;
+  /** The version of the buffer that was copied. */
+  version: number;
+}
+
+/** A buffer that a dispatch reads from a texture, and that texture. */
+export interface StagedBuffer {
+  /** What the dispatch reads. */
+  readonly buffer: PooledBuffer;
+  /** From where it reads it. */
+  readonly place: StagingTexture;
+  /** The arguments of the copies: whole rows, and what is left over. */
+  readonly copies: readonly Parameters<GPUCommandEncoder["copyBufferToTexture"]>[];
 }
 
 /** Texels in a row of a staging texture; the shaders that read one know it as 2048. */
@@ -14,6 +26,9 @@ export const STAGING_WIDTH = 2048;
 /** Bytes of a texel of four f32. */
 const TEXEL = 16;
 
+/** Bytes of textures of their own that buffers may have. */
+const OWN_BYTES = 2 ** 29;
+
 /**
  * Textures into which buffers are copied before kernels read them again and again. Under llvmpipe a
  * texel costs a third of a vec4 from a storage buffer, which is loaded lane by lane in a loop with a
@@ -21,11 +36,17 @@ const TEXEL = 16;
  *
  * There is one texture for each binding, as large as the largest buffer that was staged there: what it
  * holds is read by the very next dispatch, and the next copy waits for that. A dispatch that was prepared
- * before a texture grew goes on with the smaller one.
+ * before a texture grew goes on with the smaller one. A copy ends the compute pass, which costs the host
+ * more than all else of a dispatch. So a buffer that would be copied again unchanged, such as a
+ * frozen weight, gets a texture of its own while memory for that is left.
  */
 export class Staging {
   readonly #device: GPUDevice;
-  readonly #textures = new Map<number, GPUTexture>();
+  readonly #shared = new Map<number, StagingTexture>();
+  readonly #own = new Map<PooledBuffer, StagingTexture>();
+  /** The version of each buffer that was copied last. */
+  readonly #copied = new Map<PooledBuffer, number>();
+  #ownBytes = 0;
 
   /** Makes no texture yet. */
   constructor(device: GPUDevice) {
@@ -34,41 +55,93 @@ export class Staging {
 
   /** Bytes of the textures. */
   get bytes(): number {
-    let rows = 0;
-    for (const { height } of this.#textures.values()) rows += height;
-    return rows * STAGING_WIDTH * TEXEL;
+    let bytes = this.#ownBytes;
+    for (const { texture } of this.#shared.values()) bytes += bytesOf(texture.height);
+    return bytes;
   }
 
-  /** The texture of a binding, with room for the buffer. */
+  /** The buffer's own texture, or that of a binding with room for the buffer. */
   place(buffer: PooledBuffer, binding: number): StagedBuffer {
-    const rows = Math.ceil(buffer.size / TEXEL / STAGING_WIDTH);
-    let texture = this.#textures.get(binding);
-    if (!texture || texture.height < rows) {
+    const rows = rowsOf(buffer);
+    let place = this.#own.get(buffer) ?? this.#shared.get(binding);
+    if (!place || place.texture.height < rows) {
       const { maxTextureDimension2D } = this.#device.limits;
-      texture = this.#device.createTexture({
-        size: [STAGING_WIDTH, Math.min(2 ** Math.ceil(Math.log2(rows)), maxTextureDimension2D)],
-        format: "rgba32float",
-        usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
-      });
-      this.#textures.set(binding, texture);
+      place = this.#make(Math.min(2 ** Math.ceil(Math.log2(rows)), maxTextureDimension2D));
+      this.#shared.set(binding, place);
     }
-    return { buffer, texture };
+    return { buffer, place, copies: copiesOf(buffer, place.texture) };
+  }
+
+  /**
+   * Whether a dispatch had better be prepared anew, because its buffer has a texture of its own now: it
+   * was copied before and has not changed since, but its texture was needed for another.
+   */
+  settles(staged: StagedBuffer): boolean {
+    const { buffer, place } = staged;
+    const own = this.#own.get(buffer);
+    if (own) return own !== place;
+    if (this.#copied.get(buffer) !== buffer.version || Staging.isCurrent(staged)) return false;
+    const rows = rowsOf(buffer);
+    if (this.#ownBytes + bytesOf(rows) > OWN_BYTES) return false;
+    this.#own.set(buffer, this.#make(rows));
+    this.#ownBytes += bytesOf(rows);
+    return true;
+  }
+
+  /** Frees the textures of single buffers. No command that uses them may be left unsubmitted. */
+  trim(): void {
+    for (const { texture } of this.#own.values()) texture.destroy();
+    this.#own.clear();
+    this.#copied.clear();
+    this.#ownBytes = 0;
+  }
+
+  /** Whether the texture holds what the buffer does. */
+  static isCurrent({ buffer, place }: StagedBuffer): boolean {
+    return place.buffer === buffer && place.version === buffer.version;
   }
 
   /** Encodes the copy of a whole buffer to its texture, between passes. */
-  static copy(encoder: GPUCommandEncoder, { buffer, texture }: StagedBuffer): void {
-    const texels = buffer.size / TEXEL;
-    const rows = Math.floor(texels / STAGING_WIDTH);
-    const rest = texels % STAGING_WIDTH;
-    const bytesPerRow = STAGING_WIDTH * TEXEL;
-    const source = { buffer: buffer.buffer, bytesPerRow };
-    if (rows > 0) encoder.copyBufferToTexture(source, { texture }, [STAGING_WIDTH, rows]);
-    if (rest > 0) {
-      encoder.copyBufferToTexture(
-        { ...source, offset: rows * bytesPerRow },
-        { texture, origin: [0, rows] },
-        [rest, 1],
-      );
+  copy(encoder: GPUCommandEncoder, { buffer, place, copies }: StagedBuffer): void {
+    for (const [source, destination, size] of copies) {
+      encoder.copyBufferToTexture(source, destination, size);
     }
+    place.buffer = buffer;
+    place.version = buffer.version;
+    this.#copied.set(buffer, buffer.version);
   }
+
+  #make(rows: number): StagingTexture {
+    const texture = this.#device.createTexture({
+      size: [STAGING_WIDTH, rows],
+      format: "rgba32float",
+      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+    });
+    return { texture, buffer: undefined, version: 0 };
+  }
+}
+
+function rowsOf({ size }: PooledBuffer): number {
+  return Math.ceil(size / TEXEL / STAGING_WIDTH);
+}
+
+function bytesOf(rows: number): number {
+  return rows * STAGING_WIDTH * TEXEL;
+}
+
+function copiesOf({ buffer, size }: PooledBuffer, texture: GPUTexture): StagedBuffer["copies"] {
+  const texels = size / TEXEL;
+  const rows = Math.floor(texels / STAGING_WIDTH);
+  const rest = texels % STAGING_WIDTH;
+  const bytesPerRow = STAGING_WIDTH * TEXEL;
+  const copies: Parameters<GPUCommandEncoder["copyBufferToTexture"]>[] = [];
+  if (rows > 0) copies.push([{ buffer, bytesPerRow }, { texture }, [STAGING_WIDTH, rows]]);
+  if (rest > 0) {
+    copies.push([
+      { buffer, bytesPerRow, offset: rows * bytesPerRow },
+      { texture, origin: [0, rows] },
+      [rest, 1],
+    ]);
+  }
+  return copies;
 }

@@ -1,7 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { defineKernel } from "../../kernels/spec.ts";
+import type { PooledBuffer } from "../../lib/gpu/buffer_pool.ts";
+import { Gpu } from "../../lib/gpu/gpu.ts";
 import { STAGING_WIDTH } from "../../lib/gpu/staging.ts";
 import { gpu } from "../gpu.ts";
+import { RecordingGpu } from "./recording_gpu.ts";
 
 const copyKernel = defineKernel({
   name: "copy_from_texture",
@@ -56,4 +59,43 @@ Deno.test("each dispatch of one submit reads the buffer that was staged for it",
     gpu.release(x);
     gpu.release(y);
   }
+});
+
+Deno.test("buffers that stay as they are are copied to textures no more than twice, changed ones again", async () => {
+  const recording = new RecordingGpu();
+  using gpu = await Gpu.open({ gpu: recording.gpu });
+  const texels = 100;
+  const sources = [1, 2].map((value) => {
+    const x = gpu.acquire(16 * texels);
+    gpu.write(x, new Float32Array(4 * texels).fill(value));
+    return x;
+  });
+  const y = gpu.acquire(16 * texels);
+  const copy = async (x: PooledBuffer) => {
+    gpu.run(copyKernel, { buffers: { x, y }, params: { count: texels }, workgroups: [2] });
+    return new Float32Array(await gpu.read(y, 16 * texels))[4 * texels - 1];
+  };
+  const [a, b] = sources;
+  const seen: number[] = [];
+  for (let step = 0; step < 5; step++) seen.push(await copy(a), await copy(b));
+  assertEquals(seen, Array(5).fill([1, 2]).flat());
+  const copies = recording.count("GPUCommandEncoder.copyBufferToTexture");
+  assert(copies <= 4, `${copies} copies`);
+  // Written by the host, by a kernel, and by a copy.
+  gpu.write(a, new Float32Array(4 * texels).fill(3));
+  assertEquals(await copy(a), 3);
+  gpu.run(copyKernel, {
+    buffers: { x: a, y: b },
+    params: { count: texels },
+    workgroups: [2],
+  });
+  assertEquals(await copy(b), 3);
+  gpu.write(a, new Float32Array(4 * texels).fill(4));
+  gpu.copy(a, b, 16 * texels);
+  assertEquals(await copy(b), 4);
+  assertEquals(await copy(a), 4);
+  // The idle buffers are destroyed, and what was kept of them with them.
+  for (const buffer of [a, b, y]) gpu.release(buffer);
+  gpu.trim();
+  assertEquals(gpu.memory.buffers, 0);
 });
