@@ -36,9 +36,10 @@ const OWN_BYTES = 2 ** 29;
  *
  * There is one texture for each binding, as large as the largest buffer that was staged there: what it
  * holds is read by the very next dispatch, and the next copy waits for that. A dispatch that was prepared
- * before a texture grew goes on with the smaller one. A copy ends the compute pass, which costs the host
- * more than all else of a dispatch. So a buffer that would be copied again unchanged, such as a
- * frozen weight, gets a texture of its own while memory for that is left.
+ * before a texture grew goes on with the smaller one. A copy ends the compute pass,
+ * which costs the host more than all else of a dispatch: with wgpu 13 µs a pass at 300 buffers on the
+ * device and 32 µs at 1,800, beside the copy's own 5 to 10 µs. So a buffer that would be copied again
+ * unchanged, such as a frozen weight, gets a texture of its own while memory for that is left.
  */
 export class Staging {
   readonly #device: GPUDevice;
