@@ -5,6 +5,7 @@ import { type Axis, cut, paste, planeOf, whole } from "../lib/data/plane.ts";
 import { rescale } from "../lib/data/preprocess.ts";
 import { type Box, tightBox } from "../lib/data/prompts.ts";
 import { binarise } from "../lib/data/target.ts";
+import { requireSameGrid } from "../lib/data/volume.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
@@ -86,12 +87,7 @@ await runMain(async () => {
   const jobs: Job[] = [];
   if (segPath) {
     const seg = await readNifti(segPath);
-    if (seg.shape.some((n, i) => n !== image.shape[i])) {
-      throw new InputError(
-        `${imagePath} (${image.shape.join(" x ")}) and ${segPath} (${seg.shape.join(" x ")}) ` +
-          `differ in shape: give a segmentation of this very image`,
-      );
-    }
+    requireSameGrid({ volume: image, name: imagePath }, { volume: seg, name: segPath });
     const mask = binarise(seg, { target: "auto", name: segPath });
     for (let index = 0; index < count; index++) {
       const truth = cut(mask, plane, { ...whole(plane), index });

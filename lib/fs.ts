@@ -30,7 +30,7 @@ export async function writeAtomic(
 ): Promise<void> {
   const temporary = `${path}.${process.pid}.${serial++}.tmp`;
   try {
-    await Deno.mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     {
       using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
       await write(file);
@@ -48,18 +48,40 @@ export async function writeAtomic(
   }
 }
 
+/** Makes a folder with those above it, and brings the names of the new ones to the disk. */
+export async function makeFolder(path: string): Promise<void> {
+  const isMissing = (folder: string) =>
+    Deno.stat(folder).then(() => false, (error) => error instanceof Deno.errors.NotFound);
+  const parents: string[] = [];
+  for (let folder = path; dirname(folder) !== folder && await isMissing(folder);) {
+    parents.push(folder = dirname(folder));
+  }
+  await Deno.mkdir(path, { recursive: true });
+  for (const parent of parents) {
+    await syncFolder(parent).catch((error) => {
+      // Beyond the folders that the program may read: the system does it in its own time.
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    });
+  }
+}
+
 /** Brings a folder's names to the disk; Windows, which opens no folders, does so by itself. */
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   using folder = await Deno.open(path);
   await folder.sync();
+}
+
+/** Whether a file bears the name of a write that is under way, or was killed. */
+export function isTemporary(name: string): boolean {
+  return /\.\d+\.\d+\.tmp$/.test(name);
 }
 
 /** Removes what writes that were killed have left in a folder, which may be missing. */
 export async function removeTemporaries(folder: string): Promise<void> {
   try {
     for await (const { name, isFile } of Deno.readDir(folder)) {
-      if (isFile && /\.\d+\.\d+\.tmp$/.test(name)) await Deno.remove(join(folder, name));
+      if (isFile && isTemporary(name)) await Deno.remove(join(folder, name));
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

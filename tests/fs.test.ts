@@ -23,6 +23,40 @@ Deno.test("a write that fails leaves the old content and nothing beside it", asy
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("a file gets its name when it is on the disk, and then its folder, with those above it", async () => {
+  const folder = await Deno.makeTempDir();
+  const done: string[] = [];
+  const { open, rename } = Deno;
+  const short = (path: string | URL) =>
+    String(path).replace(folder, "").replace(/\.\d+\.\d+\.tmp$/, ".tmp");
+  Deno.open = async (path, options) => {
+    const file = await open(path, options);
+    const sync = file.sync.bind(file);
+    file.sync = async () => {
+      await sync();
+      done.push(`sync ${short(path)}`);
+    };
+    return file;
+  };
+  Deno.rename = async (from, to) => {
+    await rename(from, to);
+    done.push(`rename ${short(from)} ${short(to)}`);
+  };
+  try {
+    await writeFileAtomic(join(folder, "a", "b", "file.json"), "new");
+    assertEquals(done, [
+      "sync /a",
+      "sync ",
+      "sync /a/b/file.json.tmp",
+      "rename /a/b/file.json.tmp /a/b/file.json",
+      "sync /a/b",
+    ]);
+  } finally {
+    Object.assign(Deno, { open, rename });
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
 Deno.test("what killed writes left is removed, and nothing else", async () => {
   const folder = await Deno.makeTempDir();
   for (const name of ["a.json", "a.json.12.3.tmp", "b.12.tmp", "c.tmp", "d.1.2.tmp.json"]) {

@@ -3,6 +3,8 @@ import process from "node:process";
 /** Exit codes as a shell counts them: 128 and the signal's number. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
+type SignalName = keyof typeof EXIT_CODES;
+
 /** Milliseconds that saving may take after a signal. */
 const PATIENCE = 4500;
 
@@ -14,7 +16,7 @@ export class Interrupted extends Error {
   readonly exitCode: number;
 
   /** Names the signal. */
-  constructor(signal: keyof typeof EXIT_CODES, hint: string) {
+  constructor(signal: SignalName, hint: string) {
     super(`stopped by ${signal}${hint}`);
     this.exitCode = EXIT_CODES[signal];
   }
@@ -24,27 +26,53 @@ export class Interrupted extends Error {
  * Listens for SIGINT and SIGTERM until it is disposed of. While something runs that can save its
  * state, the first signal asks it to; otherwise the program exits. The second signal, whatever goes
  * on, finds no listener and so ends the program at once.
+ *
+ * What holds the event loop for long calls {@linkcode poll} now and then: signals are heard by a worker.
  */
 export class Interruption implements Disposable {
   /** What is said of how to go on, after the signal's name. */
   hint = "";
   readonly #controller = new AbortController();
-  readonly #listeners: (readonly [keyof typeof EXIT_CODES, () => void])[];
+  readonly #worker: Worker;
+  readonly #names: readonly SignalName[];
+  /** The number of the signal that was heard, from 1; 0 before. The worker writes it. */
+  readonly #heard = new Int32Array(new SharedArrayBuffer(4));
+  #stopping = false;
   #saves = false;
 
+  private constructor() {
+    this.#names = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+    const script = new URL("./signal_listener.ts", import.meta.url);
+    this.#worker = new Worker(script, { type: "module" });
+  }
+
   /** Starts to listen. */
-  constructor() {
-    const names: (keyof typeof EXIT_CODES)[] = Deno.build.os === "windows"
-      ? ["SIGINT"]
-      : ["SIGINT", "SIGTERM"];
-    this.#listeners = names.map((name) => [name, () => this.#stop(name)]);
-    for (const [name, listener] of this.#listeners) Deno.addSignalListener(name, listener);
+  static async start(): Promise<Interruption> {
+    const interruption = new Interruption();
+    const worker = interruption.#worker;
+    await new Promise<void>((listening) => {
+      worker.onmessage = () => listening();
+      worker.postMessage({ names: interruption.#names, heard: interruption.#heard });
+    });
+    worker.onmessage = () => interruption.#stop();
+    return interruption;
   }
 
   /** Aborted, with an {@linkcode Interrupted}, when a signal came while something can save. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
+
+  /**
+   * Looks, without a turn of the event loop, whether a signal has come.
+   *
+   * @throws {Interrupted} once, after one has come while something can save.
+   */
+  readonly poll = (): void => {
+    if (this.#stopping || Atomics.load(this.#heard, 0) === 0) return;
+    this.#stop();
+    this.signal.throwIfAborted();
+  };
 
   /** Runs what saves its state when {@linkcode signal} is aborted, and then throws its reason. */
   async saving<T>(work: () => Promise<T>): Promise<T> {
@@ -56,8 +84,10 @@ export class Interruption implements Disposable {
     }
   }
 
-  #stop(name: keyof typeof EXIT_CODES): void {
-    this[Symbol.dispose]();
+  #stop(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    const name = this.#names[Atomics.load(this.#heard, 0) - 1];
     const reason = new Interrupted(name, this.hint);
     const exit = () => {
       console.error(reason.message);
@@ -72,6 +102,6 @@ export class Interruption implements Disposable {
 
   /** Stops to listen. */
   [Symbol.dispose](): void {
-    for (const [name, listener] of this.#listeners) Deno.removeSignalListener(name, listener);
+    this.#worker.terminate();
   }
 }

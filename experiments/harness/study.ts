@@ -51,8 +51,8 @@ export async function runStudy(
 ): Promise<string> {
   const { config } = options;
   if (options.out !== null) await requireNew(options.out);
-  using interruption = new Interruption();
-  return await withGpu(options.webgpu, async (gpu) => {
+  using interruption = await Interruption.start();
+  return await withGpu(options.webgpu, interruption, async (gpu) => {
     const data = await openStudyData(config, log);
     const sample = chooseSample(data, options.sample);
     await tryModels(gpu, { experiments, config });
@@ -89,7 +89,7 @@ export async function runStudy(
  */
 export async function resumeStudy(options: Options): Promise<string> {
   const path = options.resume!;
-  using interruption = new Interruption();
+  using interruption = await Interruption.start();
   using folder = await StudyFolder.open(path);
   const begun = await folder.readRecord();
   if (begun === null) {
@@ -111,7 +111,7 @@ export async function resumeStudy(options: Options): Promise<string> {
   ];
   refuse(path, { differences, force: options.force });
 
-  return await withGpu(options.webgpu, async (gpu) => {
+  return await withGpu(options.webgpu, interruption, async (gpu) => {
     const data = await openStudyData(config, log);
     const now = await present(gpu, { config, data, command: begun.command });
     refuse(path, { differences: presentDifferences(begun, now), force: options.force });
@@ -132,9 +132,16 @@ export async function resumeStudy(options: Options): Promise<string> {
   });
 }
 
-/** Works with a device, and says so in a sentence if it is lost meanwhile. */
-async function withGpu<T>(name: WebgpuName, work: (gpu: Gpu) => Promise<T>): Promise<T> {
-  using gpu = await openGpu(name);
+/**
+ * Works with a device, and says so in a sentence if it is lost meanwhile. Signals are heard between any
+ * two kernels that are compiled: the first step compiles for seconds.
+ */
+async function withGpu<T>(
+  name: WebgpuName,
+  { poll }: Interruption,
+  work: (gpu: Gpu) => Promise<T>,
+): Promise<T> {
+  using gpu = await openGpu(name, { beforeCompile: poll });
   log(describeAdapter(gpu.info));
   try {
     return await work(gpu);
@@ -472,7 +479,7 @@ async function requireNew(folder: string): Promise<void> {
   // itself: nothing else may be written to.
   try {
     await Deno.mkdir(folder, { recursive: true });
-    await Deno.remove(await Deno.makeTempDir({ dir: folder, prefix: ".samlora-" }));
+    await Deno.remove(await Deno.makeTempFile({ dir: folder, suffix: ".0.0.tmp" }));
     if (!isThere) await Deno.remove(folder);
   } catch {
     throw unusable(folder);

@@ -7,7 +7,13 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../lib/errors.ts";
-import { removeTemporaries, writeFileAtomic } from "../../lib/fs.ts";
+import {
+  isTemporary,
+  makeFolder,
+  removeTemporaries,
+  syncFolder,
+  writeFileAtomic,
+} from "../../lib/fs.ts";
 import { configSchema } from "./config.ts";
 
 const LOCK = "lock";
@@ -72,13 +78,14 @@ export class StudyFolder implements Disposable {
    */
   static async create(path: string): Promise<StudyFolder> {
     try {
-      await Deno.mkdir(path, { recursive: true });
+      await makeFolder(path);
     } catch {
       throw unusable(path);
     }
     const folder = new StudyFolder(path, await lock(path));
     try {
       await requireEmpty(path); // by now: another study may have come and gone
+      await removeTemporaries(path);
     } catch (error) {
       folder[Symbol.dispose]();
       throw error;
@@ -180,6 +187,7 @@ export class StudyFolder implements Disposable {
         if (!(error instanceof Deno.errors.NotFound)) throw error;
       });
     await remove(RECORD); // first: without it the study counts as whole
+    await syncFolder(this.path);
     for await (const { name, isDirectory } of Deno.readDir(this.path)) {
       if (isDirectory) await remove(name, CHECKPOINT_FOLDER);
     }
@@ -211,7 +219,13 @@ async function lock(folder: string): Promise<{ file: Deno.FsFile; inode: number 
     const file = await Deno.open(path, { read: true, write: true, create: true }).catch(() => {
       throw unusable(folder);
     });
-    if (!await file.tryLock(true)) {
+    const isLocked = await file.tryLock(true).catch((error) => {
+      file.close();
+      throw new InputError(
+        `${folder} lies on a file system without locks (${error.message}): name another folder`,
+      );
+    });
+    if (!isLocked) {
       file.close();
       throw new InputError(
         `another process is writing to ${folder}: wait until it ends, or name another folder`,
@@ -242,7 +256,7 @@ export async function requireEmpty(folder: string): Promise<void> {
       `${folder} already holds results of a study that is not finished: go on with --resume ${folder}, or name another folder with --out`,
     );
   }
-  if (entries.some((name) => name !== LOCK)) {
+  if (entries.some((name) => name !== LOCK && !isTemporary(name))) {
     throw new InputError(
       `${folder} already holds results: name another folder with --out, or remove it`,
     );

@@ -1,5 +1,5 @@
 import { InputError } from "../../lib/errors.ts";
-import { Gpu } from "../../lib/gpu/gpu.ts";
+import { Gpu, type GpuOptions } from "../../lib/gpu/gpu.ts";
 
 /** WebGPU implementations that the command line knows: Deno's own, and Dawn from npm. */
 export type WebgpuName = "deno" | "dawn";
@@ -30,8 +30,11 @@ export function readWebgpuName(name: string): WebgpuName {
  *
  * @throws {InputError} if there is none, or the implementation cannot be loaded.
  */
-export async function openGpu(name: WebgpuName): Promise<Gpu> {
-  if (name === "deno") return await Gpu.open();
+export async function openGpu(
+  name: WebgpuName,
+  options: Omit<GpuOptions, "gpu"> = {},
+): Promise<Gpu> {
+  if (name === "deno") return await Gpu.open(options);
   dawn ??= await loadDawn();
   const adapter = await dawn.requestAdapter();
   if (!adapter) {
@@ -39,7 +42,7 @@ export async function openGpu(name: WebgpuName): Promise<Gpu> {
       "--webgpu dawn found no adapter: it needs a newer Vulkan driver (of Mesa's, later than 22.3), so leave the option out",
     );
   }
-  return await Gpu.open({ gpu: dawn });
+  return await Gpu.open({ ...options, gpu: dawn });
 }
 
 async function loadDawn(): Promise<GPU> {

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
-import { cacheDir } from "../fs.ts";
+import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
 import { Random } from "../random.ts";
 import { writeNifti } from "./nifti.ts";
 import { readAnatomy } from "./phantom/anatomy.ts";
@@ -61,7 +61,7 @@ export async function phantomDataset(options: PhantomOptions = {}): Promise<stri
   // Built under another name: what carries the final name is whole.
   const building = `${finished}.${crypto.randomUUID()}.tmp`;
   try {
-    await Deno.mkdir(building, { recursive: true }).catch((error) => refuse(folder, error));
+    await makeFolder(building).catch((error) => refuse(folder, error));
     const anatomy = await readAnatomy();
     const random = new Random(`phantom ${VERSION} ${seed}`);
     for (let patient = 1; patient <= patients; patient++) {
@@ -75,6 +75,7 @@ export async function phantomDataset(options: PhantomOptions = {}): Promise<stri
       // Another process may have been first, with the same set.
       if (!await exists(finished)) refuse(folder, error);
     });
+    await syncFolder(folder);
   } finally {
     await Deno.remove(building, { recursive: true }).catch(() => {});
   }

@@ -24,6 +24,7 @@ import {
   writeSliceFile,
 } from "./slice_file.ts";
 import { binarise, type Target, TARGETS } from "./target.ts";
+import { requireSameGrid } from "./volume.ts";
 
 /** How slices are chosen and prepared. Every option is part of the cache's key. */
 export interface SliceOptions {
@@ -157,7 +158,7 @@ interface Place {
  * const { image, mask } = await slices.read(slices.refs[0]);
  * ```
  * @throws {InputError} if an option is out of range, a volume cannot be read, an image and its mask
- * differ in shape, no slice has enough tumour, or the crop leaves none.
+ * do not lie on one grid, no slice has enough tumour, or the crop leaves none.
  */
 export async function openSlices(
   dataset: Dataset,
@@ -313,19 +314,14 @@ async function caseFile(source: Case, settings: Settings, cache: string): Promis
   return join(cache, hash.slice(0, 2), `${source.id}.${hash.slice(2, 26)}.slices`);
 }
 
-/** Counts up whenever the same volume and settings would give other slices. */
-const EXTRACTION_VERSION = 2;
+/** Counts up whenever the same volume and settings would give other slices, or be refused. */
+const EXTRACTION_VERSION = 3;
 
 async function extract(source: Case, settings: Settings, path: string): Promise<void> {
   const { axis, minTumourVoxels } = settings;
   const seg = await readNifti(source.seg);
   const image = await readNifti(source.image);
-  if (image.shape.some((n, i) => n !== seg.shape[i])) {
-    throw new InputError(
-      `${source.image} (${image.shape.join(" x ")}) and ${source.seg} ` +
-        `(${seg.shape.join(" x ")}) differ in shape: give the mask of this very image`,
-    );
-  }
+  requireSameGrid({ volume: image, name: source.image }, { volume: seg, name: source.seg });
   const mask = binarise(seg, { target: settings.target, name: source.seg });
   const plane = planeOf(image, axis);
   const window = settings.crop === null ? whole(plane) : centreCrop(plane, settings.crop);

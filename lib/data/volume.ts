@@ -32,6 +32,49 @@ export interface Volume {
   readonly header: VolumeHeader;
 }
 
+/** Part of a voxel by which the same voxel of an image and of its mask may lie apart. */
+const GRID_TOLERANCE = 0.1;
+
+/**
+ * Refuses a mask that is not on its image's grid: one of another shape, or whose affine puts a corner of
+ * the volume elsewhere by more than a tenth of a voxel, as one that is flipped, shifted or resampled
+ * does. A file with neither sform nor qform says nothing of its place, and is taken by its shape.
+ *
+ * @param image The image, and the name that the message gives it.
+ * @param mask Its segmentation, and the name that the message gives it.
+ * @throws {InputError} if the two do not lie on one grid.
+ */
+export function requireSameGrid(
+  image: { readonly volume: Volume; readonly name: string },
+  mask: { readonly volume: Volume; readonly name: string },
+): void {
+  const [a, b] = [image.volume, mask.volume];
+  if (a.shape.some((n, i) => n !== b.shape[i])) {
+    throw new InputError(
+      `${image.name} (${a.shape.join(" x ")}) and ${mask.name} (${b.shape.join(" x ")}) ` +
+        `differ in shape: give the mask of this very image`,
+    );
+  }
+  const isPlaced = ({ header }: Volume) => header.sformCode > 0 || header.qformCode > 0;
+  if (!isPlaced(a) || !isPlaced(b)) return;
+  const tolerance = GRID_TOLERANCE * Math.min(...a.spacing);
+  for (let corner = 0; corner < 8; corner++) {
+    const voxel = a.shape.map((n, i) => corner >> i & 1 ? n - 1 : 0);
+    const [here, there] = [a, b].map(({ affine }) =>
+      [0, 1, 2].map((row) =>
+        affine[4 * row + 3] + voxel.reduce((sum, at, i) => sum + affine[4 * row + i] * at, 0)
+      )
+    );
+    if (Math.hypot(...here.map((mm, i) => mm - there[i])) <= tolerance) continue;
+    const text = (place: readonly number[]) => place.map((mm) => mm.toFixed(1)).join(", ");
+    throw new InputError(
+      `${image.name} and ${mask.name} lie in different places (voxel ${voxel.join(", ")} at ` +
+        `${text(here)} mm and at ${text(there)} mm): give the mask of this very image, or mend ` +
+        `the affine of the one that is wrong`,
+    );
+  }
+}
+
 /** Options of {@linkcode createVolume}. */
 export interface CreateVolumeOptions {
   /** Voxels along x, y and z. */

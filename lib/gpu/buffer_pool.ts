@@ -12,6 +12,8 @@ export interface PooledBuffer {
   lastUse: number;
   /** Grows with every command that may change the content. */
   version: number;
+  /** The kernel that was first given it, which says what it is for; none before. */
+  firstKernel?: string;
 }
 
 /** Figures of a pool. */
@@ -110,11 +112,11 @@ export class BufferPool {
       size,
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
     });
-    const made = { id: this.#nextId++, buffer, size, lastUse: 0, version: 0 };
+    const made: PooledBuffer = { id: this.#nextId++, buffer, size, lastUse: 0, version: 0 };
     this.#device.popErrorScope().then((error) => {
       if (!error) return;
       this.#drop(made);
-      this.#onError(outOfMemory({ size, held, shape }));
+      this.#onError(outOfMemory({ size, held, shape, kernel: made.firstKernel }));
     });
     this.#buffers++;
     this.#bytes += size;
@@ -172,9 +174,15 @@ export class BufferPool {
 
 /** What to tell when the device has no memory for a buffer. */
 function outOfMemory(
-  { size, held, shape }: { size: number; held: number; shape?: readonly number[] },
+  { size, held, shape, kernel }: {
+    size: number;
+    held: number;
+    shape?: readonly number[];
+    kernel?: string;
+  },
 ): InputError {
-  const wanted = shape ? `a tensor [${shape.join(", ")}], ${mebibytes(size)}` : mebibytes(size);
+  const what = shape ? `a tensor [${shape.join(", ")}]` : "a buffer";
+  const wanted = `${what}${kernel ? ` of the kernel ${kernel}` : ""}, ${mebibytes(size)},`;
   return new InputError(
     `the GPU has no memory for ${wanted} beside the ${mebibytes(held)} held: ` +
       "take a smaller batch (--batch-size) or side (--side), or --checkpoint-activations",

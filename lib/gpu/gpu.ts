@@ -61,6 +61,11 @@ export interface GpuOptions {
    * unless the environment has `SAMLORA_TUNE=1`.
    */
   readonly tune?: boolean;
+  /**
+   * Called before each kernel is compiled, which takes a driver for CPUs up to a second and holds the
+   * event loop. What it throws ends the call that wanted the kernel, before anything was encoded.
+   */
+  readonly beforeCompile?: () => void;
 }
 
 /**
@@ -110,7 +115,11 @@ export class Gpu implements Disposable {
   #error: Error | undefined;
   #closed = false;
 
-  private constructor(open: OpenDevice, profile: boolean, tuner: Tuner | null) {
+  private constructor(
+    open: OpenDevice,
+    tuner: Tuner | null,
+    { profile, beforeCompile }: GpuOptions,
+  ) {
     this.tuner = tuner;
     this.device = open.device;
     this.info = open.info;
@@ -130,6 +139,7 @@ export class Gpu implements Disposable {
       uniforms: this.#arena,
       staging: this.#staging,
       onError,
+      beforeCompile,
     });
     if (profile) this.#profiler = new Profiler(open.device);
     open.device.addEventListener("uncapturederror", (event) => {
@@ -151,7 +161,7 @@ export class Gpu implements Disposable {
    * @throws {InputError} if there is none.
    */
   static async open(options: GpuOptions = {}): Promise<Gpu> {
-    const { profile = false, tune = tunedByEnvironment() } = options;
+    const { tune = tunedByEnvironment() } = options;
     const open = await openDevice(options.gpu ?? navigator.gpu);
     const { name, driver } = open.info;
     const tuner = tune
@@ -161,7 +171,7 @@ export class Gpu implements Disposable {
         sources: matmulKernels.map(({ source }) => source),
       })
       : null;
-    return new Gpu(open, profile, tuner);
+    return new Gpu(open, tuner, options);
   }
 
   /** Figures of the buffer pool, with the staging textures in its bytes. */

@@ -68,6 +68,7 @@ export class PipelineCache {
   readonly #uniforms: GPUBuffer;
   readonly #staging: Staging;
   readonly #onError: (error: Error) => void;
+  readonly #beforeCompile: (() => void) | undefined;
   readonly #modules = new Map<Kernel, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<Kernel, Trie<number | boolean, CompiledKernel>>();
@@ -82,6 +83,7 @@ export class PipelineCache {
    * @param options.uniforms Holds the parameters of all dispatches, a slot each.
    * @param options.staging Has the textures from which kernels read buffers.
    * @param options.onError Is told, later, of a kernel that does not compile.
+   * @param options.beforeCompile Is called before each kernel is compiled, and may throw.
    */
   constructor(
     device: GPUDevice,
@@ -90,6 +92,7 @@ export class PipelineCache {
       uniforms: GPUBuffer;
       staging: Staging;
       onError: (error: Error) => void;
+      beforeCompile?: () => void;
     },
   ) {
     this.#directives = options.directives;
@@ -97,6 +100,7 @@ export class PipelineCache {
     this.#uniforms = options.uniforms;
     this.#staging = options.staging;
     this.#onError = options.onError;
+    this.#beforeCompile = options.beforeCompile;
   }
 
   /**
@@ -134,6 +138,7 @@ export class PipelineCache {
     this.#used.add(compiled);
     const { pipeline, access, buffers: names, params } = compiled;
     const bound = names.map((name) => buffers[name]);
+    for (const buffer of bound) buffer.firstKernel ??= kernel.name;
     return {
       kernel,
       constants,
@@ -184,6 +189,7 @@ export class PipelineCache {
   }
 
   #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
+    this.#beforeCompile?.();
     const access = Object.values(kernel.buffers);
     const signature = access.join();
     let layout = this.#layouts.get(signature);

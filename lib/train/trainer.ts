@@ -28,7 +28,7 @@ import { promptedLossBy } from "./prompted_loss.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import type { SliceModel } from "./slice_model.ts";
 import { StepLog } from "./step_log.ts";
-import { captureState, restoreState, type TrainingState } from "./training_state.ts";
+import { captureState, dropoutsOf, restoreState, type TrainingState } from "./training_state.ts";
 
 /** Batches between read-backs: each stalls the queue for about 10 ms under Deno. */
 const BATCHES_PER_SYNC = 8;
@@ -263,14 +263,13 @@ export async function fitBy(
   let step = from?.position.step ?? 0;
   let lastCheckpoint = performance.now();
   const checkpoint = async (
-    position: Omit<TrainingState["position"], "dropouts" | "guards" | "epochs" | "best">,
+    position: Omit<TrainingState["position"], "epochs" | "best">,
   ) => {
     if (options.onCheckpoint) {
       const trained = { sam: model.sam, optimizer, bestWeights };
       await options.onCheckpoint(
         await captureState(trained, {
           ...position,
-          guards: guards.state,
           epochs: [...epochs],
           best,
         }),
@@ -297,10 +296,14 @@ export async function fitBy(
     let seconds = begun?.seconds ?? 0;
     // Loss, Dice and gradient norm of each batch stay on the device until they are read.
     using log = new StepLog();
+    // What was known before the step of which a batch was read last: one of several may be given up.
+    let beforeStep = { step: 0, sums: { ...sums }, guards: guards.state };
     const readLog = async () => {
       if (readProbe) guards.loss(await readProbe());
       readProbe = null;
       for (const figures of await log.read()) {
+        const { step } = figures;
+        if (step > beforeStep.step) beforeStep = { step, sums: { ...sums }, guards: guards.state };
         guards.batch(figures);
         procedure.onBatch?.(figures);
         sums.loss += figures.lossSum;
@@ -311,18 +314,19 @@ export async function fitBy(
         guards.weights(names, { before, after, step });
       }
     };
-    const keep = async () => {
+    const here = () => ({
+      batch,
+      seconds,
+      learningRate,
+      random: order.state,
+      dropouts: dropoutsOf(model.sam),
+    });
+    let stepBegin = here();
+    /** Keeps the state after the last step that ended, which is where the step under way began. */
+    const keep = async (place = here()) => {
       await readLog();
-      const { state } = order;
-      await checkpoint({
-        epoch,
-        batch,
-        step,
-        sums: { ...sums },
-        seconds,
-        learningRate,
-        random: state,
-      });
+      const known = beforeStep.step > step ? beforeStep : { sums, guards: guards.state };
+      await checkpoint({ epoch, step, ...place, sums: { ...known.sums }, guards: known.guards });
     };
     let queued = 0;
     let queuedSince = performance.now();
@@ -336,6 +340,7 @@ export async function fitBy(
     {
       using _ = trainingMode(model);
       for await (const slices of loadBatches(data.reader, plan.slice(batch))) {
+        if (batch % batchesPerStep === 0) stepBegin = here();
         const samples = slices.map((slice) => augmentForEpoch(slice, { epoch, order }, options));
         const kinds = drawKinds(options.prompt, order, options.promptsPerStep);
         const prompts = kinds.map((kind) =>
@@ -350,17 +355,25 @@ export async function fitBy(
         const lastOfStep = ++batch === first + together.length;
         {
           using _ = new Scope(gpu);
-          // The loss is a mean over slices: a batch's part of the step's mean is its share of them.
-          const masks = await promptedLossBy(procedure, model, samples, {
-            prompts,
-            iterations: options.promptIterations,
-            random: order,
-            share: slices.length / slicesOfStep,
+          const gradients = async () => {
+            // The loss is a mean over slices: a batch's part of the step's mean is its share of them.
+            const masks = await promptedLossBy(procedure, model, samples, {
+              prompts,
+              iterations: options.promptIterations,
+              random: order,
+              share: slices.length / slicesOfStep,
+            });
+            if (guards.wantsProbe) {
+              readProbe ??= await probeLoss(model, samples, { ...masks, ...procedure });
+            }
+            procedure.backward(masks.loss);
+            return masks;
+          };
+          // A signal heard while kernels were compiled ends the step, which has changed no weight yet.
+          const masks = await gradients().catch(async (error) => {
+            if (signal?.aborted) await keep(stepBegin);
+            throw error;
           });
-          if (guards.wantsProbe) {
-            readProbe ??= await probeLoss(model, samples, { ...masks, ...procedure });
-          }
-          procedure.backward(masks.loss);
           const norm = lastOfStep ? procedure.step(optimizer, learningRate) : null;
           const lossSum = scale(masks.loss.detach(), slicesOfStep);
           const diceSum = sum(masks.dice);
@@ -425,6 +438,8 @@ export async function fitBy(
       seconds: 0,
       learningRate,
       random: random.fork(`epoch ${epoch + 1}`).state,
+      dropouts: dropoutsOf(model.sam),
+      guards: guards.state,
     });
     await options.onEpoch?.(metrics, improved);
     signal?.throwIfAborted();

@@ -54,14 +54,19 @@ interface Trained {
   readonly bestWeights: readonly Float32Array[];
 }
 
+/** Dropout masks that a model's adapters have drawn, by path of the adapted layer. */
+export function dropoutsOf(sam: Sam): TrainingPosition["dropouts"] {
+  return Object.fromEntries([...loraLayers(sam)].map(([path, { dropouts }]) => [path, dropouts]));
+}
+
 /**
- * Reads a training's tensors and dropout counters.
+ * Reads a training's tensors.
  *
  * @throws {GuardError} if a weight is no longer a finite number.
  */
 export async function captureState(
   { sam, optimizer, bestWeights }: Trained,
-  position: Omit<TrainingPosition, "dropouts">,
+  position: TrainingPosition,
 ): Promise<TrainingState> {
   const parameters = sam.trainableParameters();
   const [{ moments }, weights] = await Promise.all([
@@ -82,10 +87,7 @@ export async function captureState(
     tensors.set(`adam.v.${path}`, { shape, data: moments[i].v });
     if (bestWeights.length > 0) tensors.set(`best.${path}`, { shape, data: bestWeights[i] });
   });
-  const dropouts = Object.fromEntries(
-    [...loraLayers(sam)].map(([path, { dropouts }]) => [path, dropouts]),
-  );
-  return { position: { ...position, dropouts }, tensors };
+  return { position, tensors };
 }
 
 /**

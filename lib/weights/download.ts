@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
-import { cacheDir } from "../fs.ts";
+import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
 
 /** A file of weights on the web. */
 export interface Checkpoint {
@@ -54,7 +54,7 @@ export interface DownloadOptions {
   readonly open?: (
     path: string,
     options: Deno.OpenOptions,
-  ) => Promise<Pick<Deno.FsFile, "write" | "close">>;
+  ) => Promise<Pick<Deno.FsFile, "write" | "sync" | "close">>;
 }
 
 /** Broken connections in a row that brought nothing new. */
@@ -143,7 +143,7 @@ export async function downloadCheckpoint(
       `cannot write ${unfinished} (${reasonOf(error)}): make room or choose another folder, then ` +
         `run this again to continue`,
     );
-  await Deno.mkdir(dirname(path), { recursive: true }).catch((error) => {
+  await makeFolder(dirname(path)).catch((error) => {
     throw unwritable(error);
   });
   const cached = await sizeOf(path);
@@ -179,6 +179,9 @@ export async function downloadCheckpoint(
             done += piece.length;
             onProgress?.(done, answer.total);
           }
+          await file.sync().catch((error) => {
+            throw unwritable(error);
+          });
         } finally {
           file.close();
         }
@@ -216,5 +219,6 @@ export async function downloadCheckpoint(
     );
   }
   await Deno.rename(unfinished, path);
+  await syncFolder(dirname(path));
   return path;
 }

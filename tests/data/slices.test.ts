@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { openDataset } from "../../lib/data/dataset.ts";
-import { writeNifti } from "../../lib/data/nifti.ts";
+import { readNifti, writeNifti } from "../../lib/data/nifti.ts";
 import { openSlices, type OpenSlicesOptions, type SliceProgress } from "../../lib/data/slices.ts";
 import { createVolume } from "../../lib/data/volume.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -144,6 +144,35 @@ Deno.test("an image and a mask of different shape are refused, both named, nothi
     assert(error.message.includes("SET-MEN-1-000-t1c.nii.gz (12 x 10 x 6)"));
     assert(error.message.includes("SET-MEN-1-000-seg.nii.gz (2 x 2 x 2)"));
     await assertRejects(() => Deno.stat(cache), Deno.errors.NotFound);
+  }));
+
+Deno.test("a mask that lies elsewhere than its image is refused, one nearly there is not", () =>
+  withCases(async (root, cache) => {
+    const path = join(root, "SET-MEN-1-000/SET-MEN-1-000-seg.nii.gz");
+    const seg = await readNifti(path);
+    const write = (change: (affine: Float64Array) => void, header = seg.header) => {
+      const affine = seg.affine.slice();
+      change(affine);
+      return writeNifti(path, { ...seg, affine, header }, { datatype: "uint8" });
+    };
+    const step = 0.05 * Math.min(...seg.spacing);
+    for (
+      const [what, change] of [
+        ["shifted by a voxel", (affine) => affine[3] += seg.spacing[0]],
+        ["flipped", (affine) => affine[0] *= -1],
+        ["stretched", (affine) => affine[5] *= 1.1],
+      ] as [string, (affine: Float64Array) => void][]
+    ) {
+      await write(change);
+      const error = await assertRejects(() => open(root, cache), InputError, "different places");
+      assert(error.message.includes("SET-MEN-1-000-t1c.nii.gz"), what);
+      assert(!error.message.includes("\n"), what);
+    }
+    await write((affine) => affine[3] += step);
+    await open(root, cache);
+    // A file that does not say where it lies is taken by its shape.
+    await write((affine) => affine[3] += 50, { ...seg.header, sformCode: 0, qformCode: 0 });
+    await open(root, cache);
   }));
 
 Deno.test("options out of range are refused", () =>

@@ -22,6 +22,18 @@ export interface Fault {
   readonly append?: string;
   /** A signal that the program gets. */
   readonly signal?: Deno.Signal;
+  /** The program kills itself while it writes a file whose path matches `write`. */
+  readonly kill?: {
+    readonly write: string;
+    /** Which of those files, counted from 1. */
+    readonly nth: number;
+    /** Half-way, before or after it gets its name. */
+    readonly at: "half" | "before its name" | "after its name";
+  };
+  /** A file that gets a line for each file that is in place: milliseconds and path. */
+  readonly log?: string;
+  /** The gradient of this decoding, counted from 1, is not a number. */
+  readonly gradient?: number;
   /** The device is lost at this submit of the process, counted from 1. */
   readonly lostAt?: number;
   /** The device has memory for so many MiB of storage buffers. */
@@ -34,6 +46,14 @@ const matches = (pattern: string | undefined, path: unknown) =>
 /** The name that a file written to a temporary name will have. */
 const finalName = (path: unknown) => String(path).replace(/\.\d+\.\d+\.tmp$/, "");
 
+let written = 0;
+/** Ends the process where it stands, if it is the moment for it. */
+async function die(at: "half" | "before its name" | "after its name"): Promise<void> {
+  if (written !== fault.kill!.nth || at !== fault.kill!.at) return;
+  Deno.kill(Deno.pid, "SIGKILL");
+  await new Promise(() => {});
+}
+
 const { open, rename } = Deno;
 Deno.open = async (path, options) => {
   const file = await open(path, options);
@@ -45,6 +65,15 @@ Deno.open = async (path, options) => {
       throw new Error(fault.error ?? "No space left on device (os error 28)");
     };
   }
+  if (matches(fault.kill?.write, finalName(path)) && finalName(path) !== path) {
+    written++;
+    const write = file.write.bind(file);
+    file.write = async (bytes) => {
+      const half = await write(bytes.subarray(0, (bytes.length + 1) >> 1));
+      await die("half");
+      return half;
+    };
+  }
   if (matches(fault.hang, finalName(path))) {
     file.write = () => new Promise<number>((done) => setTimeout(done, 3_600_000, 0));
   }
@@ -52,12 +81,30 @@ Deno.open = async (path, options) => {
 };
 
 Deno.rename = async (from, to) => {
+  const killed = matches(fault.kill?.write, to);
+  if (killed) await die("before its name");
   await rename(from, to);
+  if (killed) await die("after its name");
+  if (fault.log) {
+    await Deno.writeTextFile(fault.log, `${performance.now()} ${to}\n`, { append: true });
+  }
   if (!matches(fault.after, to)) return;
   for (const path of fault.remove ?? []) await Deno.remove(path, { recursive: true });
   if (fault.append) await Deno.writeFile(fault.append, new Uint8Array(1), { append: true });
   if (fault.signal) Deno.kill(Deno.pid, fault.signal);
 };
+
+if (fault.gradient !== undefined) {
+  const { SliceModel } = await import("../../lib/train/slice_model.ts");
+  const { breakGradient } = await import("../train/broken_gradient.ts");
+  const decodeStep = SliceModel.prototype.decodeStep;
+  let decodings = 0;
+  SliceModel.prototype.decodeStep = function (...args) {
+    const decoded = decodeStep.apply(this, args);
+    if (!decoded.logits.requiresGrad || ++decodings !== fault.gradient) return decoded;
+    return { ...decoded, logits: breakGradient(decoded.logits, NaN) };
+  };
+}
 
 if (fault.lostAt !== undefined) {
   let device: GPUDevice;

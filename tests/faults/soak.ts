@@ -63,6 +63,14 @@ function describe(samples: readonly Sample[], figure: keyof Sample) {
   };
 }
 
+/** Median of the resident set over each tenth of the run. */
+function tenths(samples: readonly Sample[]): number[] {
+  return Array.from({ length: 10 }, (_, i) => {
+    const part = samples.filter((_, at) => Math.floor(10 * at / samples.length) === i);
+    return part.length > 0 ? describe(part, "rss").median : 0;
+  });
+}
+
 const sam = tinySam();
 await injectLora(sam.imageEncoder, {
   r: 4,
@@ -105,7 +113,7 @@ await Deno.remove(folder, { recursive: true });
 
 // Until each slice was seen both ways round, the cache of frozen activations fills.
 const warm = samples.filter((s) => s.step > steps / 10);
-const half = warm.slice(0, warm.length >> 1);
+const [half, secondHalf] = [warm.slice(0, warm.length >> 1), warm.slice(warm.length >> 1)];
 const rss = describe(warm, "rss");
 const failures = [
   ...(new Set(warm.map((s) => s.gpuBytes)).size > 1 ? ["bytes on the device changed"] : []),
@@ -124,6 +132,9 @@ const summary = {
   seconds: Math.round((performance.now() - start) / 1000),
   samples: warm.length,
   rss,
+  // Where the line through all of it rises: a leak would raise every tenth by as much.
+  rssByTenth: tenths(samples),
+  rssGrowthPerStepOfSecondHalf: Math.round(slope(secondHalf, "rss")),
   heapUsed: describe(warm, "heapUsed"),
   external: describe(warm, "external"),
   gpuBytes: describe(warm, "gpuBytes"),

@@ -30,6 +30,8 @@ export class TinyStudy implements AsyncDisposable {
   whole: Map<string, string> = new Map();
   /** How long it took, in seconds. */
   seconds = 0;
+  /** The files that it wrote, relative to its folder, in their order; with the seconds at which. */
+  written: { readonly file: string; readonly second: number }[] = [];
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -40,9 +42,14 @@ export class TinyStudy implements AsyncDisposable {
     const study = new TinyStudy(await tinyDataset(6));
     await study.begin("warm-up").outcome; // cuts the slices
     const start = performance.now();
-    await study.succeed(study.begin("undisturbed"));
+    const log = join(study.folder, "written");
+    await study.succeed(study.begin("undisturbed", { fault: { log } }));
     study.seconds = (performance.now() - start) / 1000;
     study.whole = await study.results("undisturbed");
+    study.written = (await Deno.readTextFile(log)).trim().split("\n").map((line) => {
+      const [milliseconds, path] = line.split(" ");
+      return { file: relative("undisturbed", path), second: Number(milliseconds) / 1000 };
+    }).filter(({ file }) => !file.startsWith(".."));
     return study;
   }
 
@@ -70,6 +77,11 @@ export class TinyStudy implements AsyncDisposable {
     { fault, args = [] }: { fault?: Fault; args?: readonly string[] } = {},
   ): Running {
     return this.run("main.ts", ["--resume", out, ...args], { fault });
+  }
+
+  /** Goes on with it, or begins it where there is nothing to go on with. */
+  goOn(out: string, options: { fault?: Fault } = {}): Running {
+    return this.isBegun(out) ? this.resume(out, options) : this.begin(out, options);
   }
 
   /** Runs a program of experiments/. */
@@ -122,16 +134,14 @@ export class TinyStudy implements AsyncDisposable {
   }
 
   /** Whether a folder of results is there and holds something to go on with. */
-  async isBegun(out: string): Promise<boolean> {
-    return await Deno.stat(join(this.folder, out, "resume.json")).then(() => true, () => false);
+  isBegun(out: string): boolean {
+    return exists(join(this.folder, out, "resume.json"));
   }
 
   /** Begins a study anew, or goes on with what is there, and asserts that nothing was lost. */
   async complete(out: string): Promise<void> {
-    const path = join(this.folder, out);
-    const there = await Deno.stat(path).then(() => true, () => false);
-    const emptied = there && [...Deno.readDirSync(path)].every(({ name }) => name === "lock");
-    await this.succeed(there && !emptied ? this.resume(out) : this.begin(out));
+    const isWhole = exists(join(this.folder, out, "table.json"));
+    await this.succeed(isWhole ? this.resume(out) : this.goOn(out));
     await this.assertWhole(out);
   }
 
@@ -145,7 +155,10 @@ export class TinyStudy implements AsyncDisposable {
     await Deno.remove(join(this.folder, out), { recursive: true });
   }
 
-  /** Every file of a folder of results as text or SHA-256, without wall times, dates and names. */
+  /**
+   * Every file of a folder of results as text or SHA-256, without wall times, dates, its own name and
+   * the device memory that a life of the program held.
+   */
   async results(out: string): Promise<Map<string, string>> {
     const found = new Map<string, string>();
     const path = join(this.folder, out);
@@ -154,9 +167,9 @@ export class TinyStudy implements AsyncDisposable {
       const name = relative(path, file);
       const isText = /\.(jsonl?|md)$/.test(name);
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-      const text = new TextDecoder().decode(bytes).replaceAll(basename(out), "OUT")
+      const text = new TextDecoder().decode(bytes).replaceAll(`--out ${basename(out)} `, "")
         .replaceAll(
-          /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
+          /"(seconds|secondsPerStep|trainSeconds|peakGpuBytes|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
           '"$1":0',
         );
       // The table in Markdown has seconds among its columns; the one in JSON has all its numbers.
@@ -181,6 +194,21 @@ const OPTIONS = [
   "--max-test=1",
   "--checkpoint-minutes=0",
 ];
+
+/** Whether there is a file or folder of that path. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Waits. */
+export function pause(seconds: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, 1000 * seconds));
+}
 
 /** Paths of all files below a folder. */
 export function filesBelow(folder: string): string[] {

@@ -4,14 +4,17 @@ import { InputError } from "../../lib/errors.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
-import { record } from "../../lib/tensor/autograd.ts";
-import { fill } from "../../lib/tensor/ops/fill.ts";
 import { readCheckpoint, writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit, type FitCheckpoints, type FitResult } from "../../lib/train/trainer.ts";
+import {
+  fit,
+  type FitCheckpoints,
+  type FitOptions,
+  type FitResult,
+} from "../../lib/train/trainer.ts";
 import type { TrainingState } from "../../lib/train/training_state.ts";
 import { assertSameBits } from "../bits.ts";
-import { gpu } from "../gpu.ts";
+import { breakGradient } from "./broken_gradient.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
 
@@ -56,7 +59,7 @@ const withoutTimes = ({ epochs, ...rest }: FitResult) => ({
 });
 
 /** Trains in a model that is built anew, as another process would. */
-async function train(chosen: FitCheckpoints): Promise<Outcome> {
+async function train(chosen: FitCheckpoints & Partial<FitOptions>): Promise<Outcome> {
   const sam = await build();
   try {
     using model = new SliceModel(sam, { side: 64 });
@@ -119,6 +122,40 @@ Deno.test("a training that is told to stop keeps its state, wherever it is, and 
     assertEquals(error.message, "stopped");
     sam.dispose();
     assertSameOutcome(await train({ from }), whole, `stopped at read ${reads}`);
+  }
+});
+
+Deno.test("a training that is stopped within a step goes on from where the step began", async () => {
+  for (const gradientAccumulationSteps of [1, 2]) {
+    const chosen = { gradientAccumulationSteps, promptIterations: 2 };
+    const whole = await train(chosen);
+    // Two decodings a batch, four batches an epoch, and one to validate.
+    for (const [decoding, steps] of [[2, 0], [6, 2], [17, 7]]) {
+      const sam = await build();
+      using model = new SliceModel(sam, { side: 64 });
+      const stop = new AbortController();
+      const decode = model.decodeStep.bind(model);
+      let count = 0;
+      model.decodeStep = (...args) => {
+        if (++count === decoding) stop.abort(new Error("stopped"));
+        // As a kernel does that is compiled while a signal comes.
+        stop.signal.throwIfAborted();
+        return decode(...args);
+      };
+      let from: TrainingState | undefined;
+      const error = await assertRejects(() =>
+        fit(model, data(), {
+          ...options,
+          ...chosen,
+          signal: stop.signal,
+          onCheckpoint: (state) => void (from = state),
+        }), Error);
+      assertEquals(error.message, "stopped");
+      sam.dispose();
+      const expected = Math.floor(steps / gradientAccumulationSteps);
+      assertEquals(from!.position.step, expected, `steps kept at decoding ${decoding}`);
+      assertSameOutcome(await train({ ...chosen, from }), whole, `stopped at ${decoding}`);
+    }
   }
 });
 
@@ -206,14 +243,7 @@ Deno.test("a gradient that is not a number is named with its step, and no state 
         const decoded = decode(...args);
         const { logits } = decoded;
         if (!logits.requiresGrad || ++step !== broken) return decoded;
-        const brokenLogits = record({
-          op: "broken",
-          inputs: [logits],
-          output: logits.detach(),
-          saved: [],
-          backward: (dy) => [fill(gpu, dy.shape, value)],
-        });
-        return { ...decoded, logits: brokenLogits };
+        return { ...decoded, logits: breakGradient(logits, value) };
       };
       const states: TrainingState[] = [];
       await assertRejects(

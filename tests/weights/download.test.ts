@@ -159,6 +159,7 @@ Deno.test("a full disk ends the download in one sentence, and what was written i
       const file = await Deno.open(path, options);
       return {
         close: () => file.close(),
+        sync: () => file.sync(),
         write: (piece) => {
           const part = piece.subarray(0, room);
           if (part.length === 0) return Promise.reject(new Error("No space left on device"));
