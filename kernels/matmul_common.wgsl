@@ -28,7 +28,7 @@ override BIAS: bool = false;
 override ACCUMULATE: bool = false;
 // 0 none, 1 GELU, 2 ReLU
 override ACTIVATION: u32 = 0;
-// k is not a multiple of the 4 or 8 that a round of the kernel's loop takes.
+// k is not a multiple of the 4 that a round of the kernel's loop takes.
 override RAGGED_K: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;

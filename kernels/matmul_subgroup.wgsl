@@ -2,7 +2,7 @@
 // is what costs. Each element of the tile's operands is loaded by one lane only, and every load feeds 32
 // or more multiply-adds:
 //
-// - the *owned* side: each lane holds 4 (or 2 x 4) lines of its own, 8 deep in k;
+// - the *owned* side: each lane holds 4 (or 2 x 4) lines of its own, 4 deep in k;
 // - the *shared* side: each lane loads 4 of the 32 lines and subgroupBroadcast shows them to all.
 //
 // Tile: SHARED_TILE (16 or 32) x OWNED_TILE (4 or 8 times the lanes). A product of 4x4 blocks is one
@@ -37,23 +37,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lines_1 = owned_lines_of(origin, own_1);
 
   var sums: Sums;
-  for (var k = 0u; k < params.k; k += 8) {
-    add_products(
-      &sums,
-      load_shared(shared_lines, k), load_shared(shared_lines, k + 4),
-      load_owned(lines_0, k), load_owned(lines_0, k + 4),
-      load_owned(lines_1, k), load_owned(lines_1, k + 4),
-    );
+  for (var k = 0u; k < params.k; k += 4) {
+    add_products(&sums, load_shared(shared_lines, k), load_owned(lines_0, k), load_owned(lines_1, k));
   }
   if (UPDATE) {
     let shared_line = shared_start + (4 * lane) % SHARED_TILE;
-    for (var k = 0u; k < params.update_k; k += 8) {
-      add_products(
-        &sums,
-        update_shared(shared_line, k), update_shared(shared_line, k + 4),
-        update_owned(own_0, k), update_owned(own_0, k + 4),
-        update_owned(own_1, k), update_owned(own_1, k + 4),
-      );
+    for (var k = 0u; k < params.update_k; k += 4) {
+      add_products(&sums, update_shared(shared_line, k), update_owned(own_0, k), update_owned(own_1, k));
     }
   }
 
@@ -98,96 +88,58 @@ struct Sums {
   r4: mat4x4<f32>, r5: mat4x4<f32>, r6: mat4x4<f32>, r7: mat4x4<f32>,
 }
 
-// Adds the products of 8 k, the first four in `s`, `left_s` and `right_s`, the others in those of `t`.
-fn add_products(
-  sums: ptr<function, Sums>,
-  s: mat4x4<f32>, t: mat4x4<f32>,
-  left_s: mat4x4<f32>, left_t: mat4x4<f32>, right_s: mat4x4<f32>, right_t: mat4x4<f32>,
-) {
-  let ls = transpose(left_s);
-  let lt = transpose(left_t);
-  let rs = transpose(right_s);
-  let rt = transpose(right_t);
-  let x0 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 0u), subgroupBroadcast(s[1], 0u),
-    subgroupBroadcast(s[2], 0u), subgroupBroadcast(s[3], 0u),
+// Adds the products of 4 k: of the shared lines, [line][k], with both blocks of owned ones.
+fn add_products(sums: ptr<function, Sums>, lines: mat4x4<f32>, left: mat4x4<f32>, right: mat4x4<f32>) {
+  let l = transpose(left);
+  let r = transpose(right);
+  let s0 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 0u), subgroupBroadcast(lines[1], 0u),
+    subgroupBroadcast(lines[2], 0u), subgroupBroadcast(lines[3], 0u),
   );
-  let y0 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 0u), subgroupBroadcast(t[1], 0u),
-    subgroupBroadcast(t[2], 0u), subgroupBroadcast(t[3], 0u),
+  (*sums).l0 += l * s0;
+  (*sums).r0 += r * s0;
+  let s1 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 1u), subgroupBroadcast(lines[1], 1u),
+    subgroupBroadcast(lines[2], 1u), subgroupBroadcast(lines[3], 1u),
   );
-  (*sums).l0 += ls * x0 + lt * y0;
-  (*sums).r0 += rs * x0 + rt * y0;
-  let x1 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 1u), subgroupBroadcast(s[1], 1u),
-    subgroupBroadcast(s[2], 1u), subgroupBroadcast(s[3], 1u),
+  (*sums).l1 += l * s1;
+  (*sums).r1 += r * s1;
+  let s2 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 2u), subgroupBroadcast(lines[1], 2u),
+    subgroupBroadcast(lines[2], 2u), subgroupBroadcast(lines[3], 2u),
   );
-  let y1 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 1u), subgroupBroadcast(t[1], 1u),
-    subgroupBroadcast(t[2], 1u), subgroupBroadcast(t[3], 1u),
+  (*sums).l2 += l * s2;
+  (*sums).r2 += r * s2;
+  let s3 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 3u), subgroupBroadcast(lines[1], 3u),
+    subgroupBroadcast(lines[2], 3u), subgroupBroadcast(lines[3], 3u),
   );
-  (*sums).l1 += ls * x1 + lt * y1;
-  (*sums).r1 += rs * x1 + rt * y1;
-  let x2 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 2u), subgroupBroadcast(s[1], 2u),
-    subgroupBroadcast(s[2], 2u), subgroupBroadcast(s[3], 2u),
+  (*sums).l3 += l * s3;
+  (*sums).r3 += r * s3;
+  let s4 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 4u), subgroupBroadcast(lines[1], 4u),
+    subgroupBroadcast(lines[2], 4u), subgroupBroadcast(lines[3], 4u),
   );
-  let y2 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 2u), subgroupBroadcast(t[1], 2u),
-    subgroupBroadcast(t[2], 2u), subgroupBroadcast(t[3], 2u),
+  (*sums).l4 += l * s4;
+  (*sums).r4 += r * s4;
+  let s5 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 5u), subgroupBroadcast(lines[1], 5u),
+    subgroupBroadcast(lines[2], 5u), subgroupBroadcast(lines[3], 5u),
   );
-  (*sums).l2 += ls * x2 + lt * y2;
-  (*sums).r2 += rs * x2 + rt * y2;
-  let x3 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 3u), subgroupBroadcast(s[1], 3u),
-    subgroupBroadcast(s[2], 3u), subgroupBroadcast(s[3], 3u),
+  (*sums).l5 += l * s5;
+  (*sums).r5 += r * s5;
+  let s6 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 6u), subgroupBroadcast(lines[1], 6u),
+    subgroupBroadcast(lines[2], 6u), subgroupBroadcast(lines[3], 6u),
   );
-  let y3 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 3u), subgroupBroadcast(t[1], 3u),
-    subgroupBroadcast(t[2], 3u), subgroupBroadcast(t[3], 3u),
+  (*sums).l6 += l * s6;
+  (*sums).r6 += r * s6;
+  let s7 = mat4x4<f32>(
+    subgroupBroadcast(lines[0], 7u), subgroupBroadcast(lines[1], 7u),
+    subgroupBroadcast(lines[2], 7u), subgroupBroadcast(lines[3], 7u),
   );
-  (*sums).l3 += ls * x3 + lt * y3;
-  (*sums).r3 += rs * x3 + rt * y3;
-  let x4 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 4u), subgroupBroadcast(s[1], 4u),
-    subgroupBroadcast(s[2], 4u), subgroupBroadcast(s[3], 4u),
-  );
-  let y4 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 4u), subgroupBroadcast(t[1], 4u),
-    subgroupBroadcast(t[2], 4u), subgroupBroadcast(t[3], 4u),
-  );
-  (*sums).l4 += ls * x4 + lt * y4;
-  (*sums).r4 += rs * x4 + rt * y4;
-  let x5 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 5u), subgroupBroadcast(s[1], 5u),
-    subgroupBroadcast(s[2], 5u), subgroupBroadcast(s[3], 5u),
-  );
-  let y5 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 5u), subgroupBroadcast(t[1], 5u),
-    subgroupBroadcast(t[2], 5u), subgroupBroadcast(t[3], 5u),
-  );
-  (*sums).l5 += ls * x5 + lt * y5;
-  (*sums).r5 += rs * x5 + rt * y5;
-  let x6 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 6u), subgroupBroadcast(s[1], 6u),
-    subgroupBroadcast(s[2], 6u), subgroupBroadcast(s[3], 6u),
-  );
-  let y6 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 6u), subgroupBroadcast(t[1], 6u),
-    subgroupBroadcast(t[2], 6u), subgroupBroadcast(t[3], 6u),
-  );
-  (*sums).l6 += ls * x6 + lt * y6;
-  (*sums).r6 += rs * x6 + rt * y6;
-  let x7 = mat4x4<f32>(
-    subgroupBroadcast(s[0], 7u), subgroupBroadcast(s[1], 7u),
-    subgroupBroadcast(s[2], 7u), subgroupBroadcast(s[3], 7u),
-  );
-  let y7 = mat4x4<f32>(
-    subgroupBroadcast(t[0], 7u), subgroupBroadcast(t[1], 7u),
-    subgroupBroadcast(t[2], 7u), subgroupBroadcast(t[3], 7u),
-  );
-  (*sums).l7 += ls * x7 + lt * y7;
-  (*sums).r7 += rs * x7 + rt * y7;
+  (*sums).l7 += l * s7;
+  (*sums).r7 += r * s7;
 }
 
 fn shared_lines_of(origin: Origin, line: u32) -> vec4<u32> {
