@@ -12,7 +12,8 @@ import { runProtocol } from "../lib/train/protocol.ts";
 import { adapterWeights } from "../lib/weights/adapter.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
-import { type Config, displayName, type Experiment, presets } from "./harness/config.ts";
+import { type Config, presets } from "./harness/config.ts";
+import { displayName, type Experiment } from "./harness/experiment.ts";
 import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
 import {

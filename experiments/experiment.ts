@@ -1,21 +1,18 @@
 // deno task experiment NAME: one row by itself.
 import { InputError } from "../lib/errors.ts";
-import { type Experiment, loraExperiment } from "./harness/config.ts";
+import { type Baseline, baselines, type Experiment, loraExperiment } from "./harness/experiment.ts";
 import { runMain } from "./harness/main.ts";
 import { runAlone } from "./harness/run_alone.ts";
-import { experiment as peft } from "./peft.ts";
-import { experiment as vanilla } from "./vanilla.ts";
 
-/** The experiment of a name: vanilla, peft or lora_<rank>. */
+/** The experiment of a name: vanilla, peft, full or lora_<rank>. */
 function byName(name: string | undefined): Experiment {
-  if (name === "vanilla") return vanilla;
-  if (name === "peft") return peft;
+  if (name !== undefined && Object.hasOwn(baselines, name)) return baselines[name as Baseline];
   const rank = Number(/^lora_(\d+)$/.exec(name ?? "")?.[1]);
   if (rank >= 1) return loraExperiment(rank);
   throw new InputError(
     `there is no experiment ${
       name ?? "without a name"
-    }: name vanilla, peft or lora_<rank>, such as lora_32`,
+    }: name vanilla, peft, full or lora_<rank>, such as lora_32`,
   );
 }
 

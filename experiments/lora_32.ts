@@ -1,4 +1,4 @@
-import { type Experiment, loraExperiment } from "./harness/config.ts";
+import { type Experiment, loraExperiment } from "./harness/experiment.ts";
 import { runAlone } from "./harness/run_alone.ts";
 
 /** LoRA of rank 32 in every `attn.qkv` of the image encoder, everything else frozen. */

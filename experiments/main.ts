@@ -1,11 +1,9 @@
 // deno task experiments: every row of the comparison, then the table.
-import { loraExperiment } from "./harness/config.ts";
+import { baselines, loraExperiment } from "./harness/experiment.ts";
 import { runMain } from "./harness/main.ts";
 import { commandLine, helpText, parseOptions } from "./harness/options.ts";
 import { runStudies } from "./harness/cross_validation.ts";
 import { resumeStudy } from "./harness/study.ts";
-import { experiment as peft } from "./peft.ts";
-import { experiment as vanilla } from "./vanilla.ts";
 import { InputError } from "../lib/errors.ts";
 
 await runMain(async () => {
@@ -18,6 +16,10 @@ await runMain(async () => {
     await resumeStudy(options);
     return;
   }
-  const experiments = [vanilla, peft, ...options.ranks.map(loraExperiment)];
+  const { sweep, config } = options;
+  const experiments = sweep ? sweep.experiments(config) : [
+    ...options.baselines.map((name) => baselines[name]),
+    ...options.ranks.map(loraExperiment),
+  ];
   await runStudies(experiments, { options, command: commandLine("experiments", Deno.args) });
 });

@@ -1,7 +1,7 @@
-import type { Experiment } from "./harness/config.ts";
+import { baselines, type Experiment } from "./harness/experiment.ts";
 import { runAlone } from "./harness/run_alone.ts";
 
 /** The study's PEFT: the mask decoder alone is trained, encoder and prompt encoder are frozen. */
-export const experiment: Experiment = { name: "peft", kind: "peft" };
+export const experiment: Experiment = baselines.peft;
 
 if (import.meta.main) await runAlone(experiment, Deno.args);

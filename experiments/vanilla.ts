@@ -1,7 +1,7 @@
-import type { Experiment } from "./harness/config.ts";
+import { baselines, type Experiment } from "./harness/experiment.ts";
 import { runAlone } from "./harness/run_alone.ts";
 
 /** SAM as it comes, nothing trained. */
-export const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
+export const experiment: Experiment = baselines.vanilla;
 
 if (import.meta.main) await runAlone(experiment, Deno.args);

@@ -14,7 +14,8 @@ import { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fitBy } from "../../lib/train/trainer.ts";
 import { adapterWeights, loadAdapter } from "../../lib/weights/adapter.ts";
 import { openAdapter } from "../harness/adapter.ts";
-import { type Config, loraExperiment } from "../harness/config.ts";
+import type { Config } from "../harness/config.ts";
+import { loraExperiment } from "../harness/experiment.ts";
 import { buildModel, restoreWeights } from "../harness/model.ts";
 import type { Fault, RawLabels } from "./faults.ts";
 

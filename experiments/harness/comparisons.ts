@@ -4,14 +4,15 @@ import type { RowTests } from "../../lib/report/table.ts";
 import { compareModels, type Comparison, type ModelObservations } from "../../lib/stats/compare.ts";
 import type { MaskMetric } from "../../lib/train/mask_score.ts";
 import { PROTOCOL, type ProtocolSlice, type ScoredPrompt } from "../../lib/train/protocol.ts";
-import { displayName, type Experiment } from "./config.ts";
+import { baselines, displayName, type Experiment } from "./experiment.ts";
+import { observations } from "./verdicts.ts";
 
 /** The metrics whose differences are tested. */
 const TESTED_METRICS: readonly MaskMetric[] = ["dice", "hd95", "surfaceDice1mm", "surfaceDice2mm"];
 
 /** What the others are compared with, as tables call them. */
-const VANILLA = displayName({ name: "vanilla", kind: "vanilla" });
-const PEFT = displayName({ name: "peft", kind: "peft" });
+const VANILLA = displayName(baselines.vanilla);
+const PEFT = displayName(baselines.peft);
 
 /** One family of tests: all models against vanilla and PEFT under one prompt by one metric. */
 export interface ComparisonFamily {
@@ -42,13 +43,7 @@ export function compareScores(
     TESTED_METRICS.flatMap((metric) => {
       const observed = new Map<string, ModelObservations>();
       for (const [model, slices] of models) {
-        observed.set(
-          model,
-          new Map(slices.flatMap(({ id, patient, scores }) => {
-            const value = scores[prompt]?.[metric] ?? null;
-            return value === null ? [] : [[id, { group: patient, value }] as const];
-          })),
-        );
+        observed.set(model, observations(slices, { prompt, metric }));
       }
       const comparisons = compareModels(observed, {
         references: [VANILLA, PEFT],
@@ -59,16 +54,16 @@ export function compareScores(
   );
 }
 
-/** {@linkcode compareScores} of the runs in a results folder. */
-export async function compareRuns(
+/** The slices' scores of the runs in a results folder, by the experiments' display names. */
+export async function readAllScores(
   folder: string,
   experiments: readonly Experiment[],
-): Promise<ComparisonFamily[]> {
+): Promise<Map<string, readonly ProtocolSlice[]>> {
   const models = new Map<string, readonly ProtocolSlice[]>();
   for (const experiment of experiments) {
     models.set(displayName(experiment), await readScores(join(folder, experiment.name)));
   }
-  return compareScores(models);
+  return models;
 }
 
 /** Each model's tests by Dice under one prompt, as the table takes them. */

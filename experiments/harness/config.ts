@@ -193,43 +193,8 @@ export function dataSeed({ splitSeed, seed }: Pick<Config, "splitSeed" | "seed">
   return splitSeed ?? seed;
 }
 
-/** What is trained. `peft` is the study's word for fine-tuning the mask decoder alone. */
-export type ExperimentKind = "vanilla" | "peft" | "lora";
-
-/** Ranks that a file may ask for: none is wider than SAM's widest Linear, of 5120. */
-const MAXIMUM_RANK = 5120;
-
-const experimentSchema = v.variant("kind", [
-  v.strictObject({ name: v.string(), kind: v.picklist(["vanilla", "peft"]) }),
-  v.strictObject({
-    name: v.string(),
-    kind: v.literal("lora"),
-    rank: v.pipe(positiveInteger, v.maxValue(MAXIMUM_RANK)),
-  }),
-]);
-
-/**
- * Checks an experiment from a file.
- *
- * @throws {InputError} if it is none that can be rebuilt.
- */
-export function parseExperiment(value: unknown, source: string): Experiment {
-  const result = v.safeParse(experimentSchema, value);
-  if (result.success) return result.output;
-  throw new InputError(
-    `${source} names no experiment that can be rebuilt: name the folder of a run`,
-  );
-}
-
-/** One row of the comparison. */
-export interface Experiment {
-  /** Folder name and argument of `deno task experiment`. */
-  readonly name: string;
-  /** What is trained. */
-  readonly kind: ExperimentKind;
-  /** Rank of the adapters (kind `lora`). */
-  readonly rank?: number;
-}
+/** Values of an experiment that are not the study's. */
+export type Overrides = Readonly<Partial<Config>>;
 
 const defaults: Config = {
   data: null,
@@ -296,14 +261,4 @@ export function parseConfig(value: unknown, source: string): Config {
   const path = v.getDotPath(issue) ?? "the whole";
   const reason = issue.received === "undefined" ? "it is missing" : issue.message.toLowerCase();
   throw new InputError(`${source}: ${excerpt(path)} is not valid (${excerpt(reason)})`);
-}
-
-/** The experiment for a rank. */
-export function loraExperiment(rank: number): Experiment {
-  return { name: `lora_${rank}`, kind: "lora", rank };
-}
-
-/** Name of an experiment in tables and pictures. */
-export function displayName({ kind, rank }: Experiment): string {
-  return kind === "lora" ? `LoRA-${rank}` : kind === "peft" ? "PEFT" : "Vanilla";
 }

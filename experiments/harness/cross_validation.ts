@@ -12,12 +12,14 @@ import { GuardError } from "../../lib/train/guards.ts";
 import type { MaskScore } from "../../lib/train/mask_score.ts";
 import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../../lib/train/protocol.ts";
 import { compareScores, readScores, testsOf } from "./comparisons.ts";
-import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
+import { type Config, dataSeed } from "./config.ts";
+import { displayName, type Experiment } from "./experiment.ts";
 import { type CaughtRun, guardNotes, readGuard, requireNoneCaught } from "./guard_file.ts";
 import type { Options } from "./options.ts";
 import { listJson, PRIMARY_PROMPT, type RunSummary, summarizeScores } from "./run_experiment.ts";
-import { resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
+import { named, resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
 import { PARTS, RECORD } from "./study_folder.ts";
+import { judgeStudy } from "./verdicts.ts";
 
 /** One study of a cross-validation. */
 interface Part {
@@ -194,6 +196,13 @@ async function pool(
     join(folder, "statistics.json"),
     JSON.stringify(statistics, null, 2) + "\n",
   );
+  const verdicts = judgeStudy(experiments, models);
+  if (verdicts.length > 0) {
+    await writeFileAtomic(
+      join(folder, "verdicts.json"),
+      JSON.stringify(verdicts, null, 2) + "\n",
+    );
+  }
   const tests = testsOf(statistics, PRIMARY_PROMPT);
   const { config } = parts[0];
   const seeds = [...new Set(parts.map(({ config }) => config.seed))];
@@ -227,6 +236,7 @@ async function pool(
     },
     scoredOn: "test",
   });
+  if (verdicts.length > 0) table.verdicts = named(verdicts, experiments);
   await writeTable(folder, table);
   console.log(tableText(table));
 }

@@ -13,7 +13,8 @@ import type { Sam } from "../../lib/sam/sam.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { checkpointPath, CHECKPOINTS } from "../../lib/weights/download.ts";
 import type { StateDict } from "../../lib/weights/state_dict.ts";
-import type { Config, Experiment } from "./config.ts";
+import type { Config } from "./config.ts";
+import { type Experiment, FULL_MODULES } from "./experiment.ts";
 
 /** What the models are called in tables. */
 export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
@@ -70,7 +71,11 @@ export async function buildPretrained(gpu: Gpu, chosen: Pretrained): Promise<Sam
   return await build(gpu, { weights: weights!, side });
 }
 
-/** The pretrained model with what the experiment trains unfrozen: nothing, the decoder or adapters. */
+/**
+ * The pretrained model with what the experiment trains unfrozen: nothing, whole modules or adapters.
+ *
+ * @throws {InputError} if a module or target is none of the model's.
+ */
 export async function buildModel(
   gpu: Gpu,
   { experiment, config }: { experiment: Experiment; config: Config },
@@ -78,11 +83,22 @@ export async function buildModel(
   const sam = await buildPretrained(gpu, config);
   sam.imageEncoder.checkpointActivations = config.checkpointActivations;
   if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
+  if (experiment.kind === "full") unfreeze(sam, experiment.modules ?? FULL_MODULES);
   if (experiment.kind === "lora") {
     const random = new Random(config.seed).fork("adapters");
     await injectLora(sam, { ...loraOptions(experiment, config), random });
   }
   return sam;
+}
+
+/** Unfreezes modules, or lists of them such as a `neck`, by their paths. */
+function unfreeze(sam: Sam, paths: readonly string[]): void {
+  const modules = [...sam.namedModules()];
+  for (const path of paths) {
+    const chosen = modules.filter(([name]) => name === path || name.startsWith(`${path}.`));
+    if (chosen.length === 0) throw new InputError(`the model has no module ${path}: name another`);
+    for (const [, module] of chosen) module.setTrainable(true);
+  }
 }
 
 /** The model applied to slices, with the config's side and memory. */

@@ -4,6 +4,9 @@ import { AUGMENTATIONS, parseAugment } from "../../lib/data/augment_options.ts";
 import { parsePromptMix, PROMPT_CHOICES } from "../../lib/data/prompts.ts";
 import { InputError } from "../../lib/errors.ts";
 import { type Config, parseConfig, presets } from "./config.ts";
+import { type Baseline, baselines } from "./experiment.ts";
+import { sweepOf, sweeps } from "../sweeps/mod.ts";
+import type { Sweep } from "./sweep.ts";
 import { readWebgpuName, type WebgpuName } from "./webgpu.ts";
 
 /** What the command line asks for. */
@@ -12,6 +15,10 @@ export interface Options {
   readonly config: Config;
   /** Ranks of the LoRA experiments. */
   readonly ranks: readonly number[];
+  /** What the LoRA experiments are compared with. */
+  readonly baselines: readonly Baseline[];
+  /** The sweep that is run in place of baselines and ranks; null for none. */
+  readonly sweep: Sweep | null;
   /** Folder for results; null for a new one under results/. */
   readonly out: string | null;
   /** Seeds to train with, one after the other; null for the config's alone. */
@@ -129,6 +136,8 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
 const otherOptions = [
   ["preset", "NAME", "quick (the default without --data), full (with --data) or study"],
   ["ranks", "A,B", "ranks of the LoRA experiments"],
+  ["baselines", "A,B", "what they are compared with: vanilla, peft, full (default: vanilla,peft)"],
+  ["sweep", "NAME", `in place of these rows a sweep: ${Object.keys(sweeps).join(", ")}`],
   ["seeds", "A,B", "train with each of these seeds, on the split of the first"],
   ["out", "DIR", "folder for the results (default: a new one under results/)"],
   ["resume", "DIR", "go on with the study in this folder, with its own options"],
@@ -200,7 +209,13 @@ export function parseOptions(args: readonly string[]): Options {
   if (checkpointMinutes !== null && checkpointMinutes < 0) {
     throw new InputError(`--checkpoint-minutes cannot be ${minutes}: give a number from 0 on`);
   }
-  const config: Record<string, unknown> = { ...preset.config };
+  const sweep = value("sweep") === undefined ? null : sweepOf(value("sweep")!);
+  for (const name of ["ranks", "baselines", "resume"]) {
+    if (sweep && value(name) !== undefined) {
+      throw new InputError(`--${name} does not go with --sweep: a sweep has its own rows`);
+    }
+  }
+  const config: Record<string, unknown> = { ...preset.config, ...sweep?.values };
   const fields: (keyof Config)[] = [];
   for (const [name, field, parse] of configOptions) {
     const given = value(name);
@@ -234,6 +249,17 @@ export function parseOptions(args: readonly string[]): Options {
   if (new Set(ranks).size < ranks.length) {
     throw new InputError(`--ranks ${ranks.join(",")} names a rank twice: name each once`);
   }
+  const compared = (value("baselines") ?? "vanilla,peft").split(",") as Baseline[];
+  const strange = compared.find((name, i) =>
+    !Object.hasOwn(baselines, name) || compared.indexOf(name) < i
+  );
+  if (strange !== undefined) {
+    throw new InputError(
+      `--baselines cannot hold ${strange}: choose among ${
+        Object.keys(baselines).join(", ")
+      }, each once`,
+    );
+  }
   const seeds = value("seeds") === undefined ? null : numbers(value("seeds")!, "seeds") as number[];
   const isSeed = (seed: number) => Number.isInteger(seed) && seed >= 0;
   if (seeds && !(seeds.every(isSeed) && new Set(seeds).size === seeds.length)) {
@@ -242,6 +268,7 @@ export function parseOptions(args: readonly string[]): Options {
   if (config.fold !== null && config.folds === null) {
     throw new InputError("--fold goes with --folds: say how many folds there are");
   }
+  if (config.folds !== null && !fields.includes("split")) config.split = null;
   if (config.split !== null && config.folds !== null) {
     throw new InputError("--split does not go with --folds: folds make the parts themselves");
   }
@@ -249,6 +276,8 @@ export function parseOptions(args: readonly string[]): Options {
   return {
     config: sound,
     ranks,
+    baselines: compared,
+    sweep,
     seeds,
     resume: value("resume") ?? null,
     force: parsed.force as boolean,

@@ -1,5 +1,5 @@
 import { InputError } from "../../lib/errors.ts";
-import type { Experiment } from "./config.ts";
+import type { Experiment } from "./experiment.ts";
 import { runMain } from "./main.ts";
 import { commandLine, helpText, parseOptions } from "./options.ts";
 import { runStudies } from "./cross_validation.ts";
@@ -14,6 +14,9 @@ export async function runAlone(experiment: Experiment, args: readonly string[]):
       throw new InputError(
         `unexpected argument ${options.positional[0]}: --help lists the options`,
       );
+    }
+    if (options.sweep !== null) {
+      throw new InputError("--sweep goes with ./run experiments: it has its own rows");
     }
     if (options.resume !== null) {
       throw new InputError(

@@ -22,13 +22,14 @@ import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { signAdapter } from "./adapter.ts";
-import { type Config, dataSeed, displayName, type Experiment } from "./config.ts";
+import { type Config, dataSeed } from "./config.ts";
+import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { Environment } from "./environment.ts";
 import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describePlacement, type PlacedPart } from "./placement.ts";
-import { describeParts, type StudyData } from "./study_data.ts";
+import { describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 
 /** The prompts that a run's closing line names; the first is the study's. */
@@ -68,13 +69,14 @@ export interface RunSummary extends Scores {
 export interface FinishedRun {
   readonly summary: RunSummary;
   readonly metrics: readonly EpochMetrics[];
-  /** The sample's predicted mask and its Dice under the tight box. */
-  readonly sample: { readonly mask: Uint8Array; readonly dice: number };
+  /** The sample's predicted mask and its Dice under the tight box; null if the run cuts other slices. */
+  readonly sample: { readonly mask: Uint8Array; readonly dice: number } | null;
 }
 
 /** What all runs of a study share. */
 export interface StudyContext {
   readonly gpu: Gpu;
+  /** The study's slices; a row with another preparation has its own of them. */
   readonly data: StudyData;
   readonly environment: Environment;
   /** The slice whose masks are drawn. */
@@ -141,8 +143,9 @@ async function trainAndScore(
   experiment: Experiment,
   options: { config: Config; context: StudyContext },
 ): Promise<FinishedRun> {
-  const { config, context } = options;
-  const { gpu, data, log, interruption } = context;
+  const { context } = options;
+  const { gpu, log, interruption } = context;
+  const config = configOf(experiment, options.config);
   const name = displayName(experiment);
   const folder = join(context.folder.path, experiment.name);
   const checkpoints = join(folder, CHECKPOINT_FOLDER);
@@ -150,12 +153,6 @@ async function trainAndScore(
     context.folder.write(join(experiment.name, file), content);
   const writeJson = (file: string, value: unknown) =>
     write(file, JSON.stringify(value, null, 2) + "\n");
-  // Paths of this machine are nobody else's: their last part names the data and the weights.
-  const described = {
-    ...config,
-    data: data.name,
-    weights: config.weights && basename(config.weights),
-  };
   const writeMetrics = (epochs: readonly EpochMetrics[]) =>
     write("metrics.jsonl", epochs.map((line) => JSON.stringify(line) + "\n").join(""));
 
@@ -165,8 +162,15 @@ async function trainAndScore(
     log(`${name}: finished before\n`);
     return finished;
   }
+  const data = await openRowData(context.data, { config: options.config, row: config, log });
   const found = await readCheckpoint(checkpoints);
   found?.damaged.forEach(log);
+  // Paths of this machine are nobody else's: their last part names the data and the weights.
+  const described = {
+    ...config,
+    data: data.name,
+    weights: config.weights && basename(config.weights),
+  };
   await writeJson("config.json", {
     experiment,
     config: described,
@@ -293,10 +297,13 @@ async function trainAndScore(
     await write("scores.json", listJson(result.slices));
     await write("cases.json", listJson(result.cases));
     await write("masks.json", listJson(masks));
-    const sample = await predict(model, context, dataSeed(config));
+    const sample = await predict(model, { data, sample: context.sample, seed: dataSeed(config) });
     await writeJson("summary.json", scored);
     const run = { summary: scored, metrics, sample };
-    await writeJson(FINISHED, { ...run, sample: { ...sample, mask: sample.mask.toBase64() } });
+    await writeJson(FINISHED, {
+      ...run,
+      sample: sample && { ...sample, mask: sample.mask.toBase64() },
+    });
     await removeCheckpoints(checkpoints);
     context.onKept();
     log("");
@@ -321,19 +328,24 @@ async function readFinished(folder: string): Promise<FinishedRun | null> {
   }
   try {
     const { summary, metrics, sample } = JSON.parse(text);
-    return { summary, metrics, sample: { ...sample, mask: Uint8Array.fromBase64(sample.mask) } };
+    return {
+      summary,
+      metrics,
+      sample: sample && { ...sample, mask: Uint8Array.fromBase64(sample.mask) },
+    };
   } catch {
     throw new InputError(`${path} is damaged: remove ${folder} to make this run again`);
   }
 }
 
-/** The sample's mask under its tight box. */
+/** The sample's mask under its tight box; null if it is no slice of these data, as it was cut. */
 async function predict(
   model: SliceModel,
-  { data, sample }: StudyContext,
-  seed: number,
+  { data, sample, seed }: { data: StudyData; sample: SliceRef; seed: number },
 ): Promise<FinishedRun["sample"]> {
-  const slice = await data.slices.read(sample);
+  const own = data.slices.refs.find(({ id }) => id === sample.id);
+  if (own?.width !== sample.width || own.height !== sample.height) return null;
+  const slice = await data.slices.read(own);
   using _ = new Scope(model.sam.gpu);
   const logits = await noGrad(() => {
     const samples = [{ slice, variant: "" }];

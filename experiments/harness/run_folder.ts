@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { parseSplit, type Split } from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
-import { type Config, type Experiment, parseConfig, parseExperiment } from "./config.ts";
+import { type Config, parseConfig } from "./config.ts";
+import { type Experiment, parseExperiment } from "./experiment.ts";
 
 /**
  * Reads what a finished run was.

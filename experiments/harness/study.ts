@@ -5,13 +5,20 @@ import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { maskPicture } from "../../lib/report/mask_pictures.ts";
 import { lossCurves } from "../../lib/report/plots.ts";
-import { compareRows, type ComparisonRow, tableText, writeTable } from "../../lib/report/table.ts";
+import {
+  compareRows,
+  type ComparisonRow,
+  tableText,
+  type TableVerdict,
+  writeTable,
+} from "../../lib/report/table.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import { GuardError } from "../../lib/train/guards.ts";
 import type { ProtocolResult } from "../../lib/train/protocol.ts";
 import { scoreTrivialPredictors } from "../../lib/train/trivial_predictors.ts";
-import { compareRuns, testsOf } from "./comparisons.ts";
-import { type Config, dataSeed, displayName, type Experiment, loraExperiment } from "./config.ts";
+import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
+import { type Config, dataSeed } from "./config.ts";
+import { configOf, displayName, type Experiment, loraExperiment } from "./experiment.ts";
 import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
 import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
@@ -33,6 +40,7 @@ import {
   unusable,
 } from "./study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "./study_data.ts";
+import { judgeStudy, type StudyVerdict } from "./verdicts.ts";
 import { openGpu, type WebgpuName } from "./webgpu.ts";
 
 /**
@@ -182,7 +190,7 @@ async function tryModels(
   { experiments, config }: { experiments: readonly Experiment[]; config: Config },
 ): Promise<void> {
   for (const experiment of experiments) {
-    (await buildModel(gpu, { experiment, config })).dispose();
+    (await buildModel(gpu, { experiment, config: configOf(experiment, config) })).dispose();
   }
 }
 
@@ -346,11 +354,16 @@ async function writeComparison(
   const { folder, gpu, data } = tools;
   const { config, command } = record;
   await folder.check();
-  const statistics = await compareRuns(
+  const scores = await readAllScores(
     folder.path,
     runs.map(({ summary }) => summary.experiment),
   );
+  const statistics = compareScores(scores);
   await folder.write("statistics.json", JSON.stringify(statistics, null, 2) + "\n");
+  const verdicts = judgeStudy(record.experiments, scores);
+  if (verdicts.length > 0) {
+    await folder.write("verdicts.json", JSON.stringify(verdicts, null, 2) + "\n");
+  }
   const trivial = await trivialScores(data, dataSeed(config));
   await folder.write("trivial.json", trivial.json);
   const tests = testsOf(statistics, PRIMARY_PROMPT);
@@ -372,6 +385,7 @@ async function writeComparison(
     primaryPrompt: PRIMARY_PROMPT,
     ...(caught.length > 0 && { notes: guardNotes(caught) }),
   });
+  if (verdicts.length > 0) table.verdicts = named(verdicts, record.experiments);
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
     name: displayName(run.summary.experiment),
     metrics: [...run.metrics],
@@ -382,6 +396,21 @@ async function writeComparison(
   await folder.write("masks.png", await drawSample(runs, data, sample));
   await writeTable(folder.path, table);
   log(tableText(table));
+}
+
+/** Verdicts with the experiments' names as tables call them. */
+export function named(
+  verdicts: readonly StudyVerdict[],
+  experiments: readonly Experiment[],
+): TableVerdict[] {
+  const names = new Map(
+    experiments.map((experiment) => [experiment.name, displayName(experiment)]),
+  );
+  return verdicts.map((verdict) => ({
+    ...verdict,
+    model: names.get(verdict.experiment)!,
+    reference: names.get(verdict.than)!,
+  }));
 }
 
 function comparisonRow({ summary }: FinishedRun): ComparisonRow {
@@ -460,10 +489,9 @@ async function drawSample(
     width: sample.width,
     height: sample.height,
     truth: slice.mask,
-    predictions: runs.map(({ summary, sample }) => ({
-      name: displayName(summary.experiment),
-      ...sample,
-    })),
+    predictions: runs.flatMap(({ summary, sample }) =>
+      sample ? [{ name: displayName(summary.experiment), ...sample }] : []
+    ),
     box: evaluationPrompt("tight-box" satisfies PromptKind, slice, 0).box,
     caption: `${sample.caseId}, slice ${sample.index}${part ? `, ${part} split` : ""}`,
     simulated: data.simulated,

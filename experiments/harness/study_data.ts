@@ -11,6 +11,7 @@ import {
   type SplitFractions,
   splitPatients,
 } from "../../lib/data/split.ts";
+import { InputError } from "../../lib/errors.ts";
 import { Random } from "../../lib/random.ts";
 import { Progress } from "../../lib/report/progress.ts";
 import { checkPatients } from "../../lib/train/guards.ts";
@@ -45,13 +46,7 @@ export async function openStudyData(
   const dataset = await openDataset(root, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config);
   const simulated = dataset.cases.some(({ id }) => id.startsWith(PHANTOM_SET));
-  if (slices.crop.lostVoxels > 0) {
-    const { lostVoxels, tumourVoxels, lostSlices } = slices.crop;
-    const share = (100 * lostVoxels / tumourVoxels).toFixed(1);
-    log(
-      `The crop to ${config.crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`,
-    );
-  }
+  tellCrop(slices, config, log);
   const patients = slices.refs.map(({ patient }) => patient);
   const seed = dataSeed(config);
   const { folds, fold } = config;
@@ -106,6 +101,42 @@ export async function openSlicesWithProgress(
   });
   progress.finish();
   return slices;
+}
+
+/**
+ * The data of a row whose values differ from its study's: the same patients in the same parts, and of
+ * the study's slices those that the row's preparation leaves.
+ *
+ * @returns the study's own data where the preparation is the same.
+ * @throws {InputError} if nothing is left of a part.
+ */
+export async function openRowData(
+  study: StudyData,
+  { config, row, log }: { config: Config; row: Config; log: (line: string) => void },
+): Promise<StudyData> {
+  const isSame = JSON.stringify(sliceOptions(config)) === JSON.stringify(sliceOptions(row));
+  if (isSame) return study;
+  const slices = await openSlicesWithProgress(study.slices.dataset, row);
+  tellCrop(slices, row, log);
+  const found = new Map(slices.refs.map((ref) => [ref.id, ref]));
+  const kept = (part: keyof Partition<SliceRef>) => {
+    const refs = study.parts[part].flatMap(({ id }) => found.get(id) ?? []);
+    if (refs.length > 0) return refs;
+    throw new InputError(
+      `crop ${row.crop} and axis ${row.axis} leave no slice of the ${part} part: choose others`,
+    );
+  };
+  const parts = { train: kept("train"), validation: kept("validation"), test: kept("test") };
+  return { ...study, slices, parts };
+}
+
+function tellCrop({ crop }: SliceSet, config: Config, log: (line: string) => void): void {
+  if (crop.lostVoxels === 0) return;
+  const { lostVoxels, tumourVoxels, lostSlices } = crop;
+  const share = (100 * lostVoxels / tumourVoxels).toFixed(1);
+  log(
+    `The crop to ${config.crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`,
+  );
 }
 
 /** The shares that a config asks for. */

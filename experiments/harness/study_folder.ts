@@ -15,6 +15,7 @@ import {
   writeFileAtomic,
 } from "../../lib/fs.ts";
 import { configSchema } from "./config.ts";
+import { experimentSchema } from "./experiment.ts";
 
 const LOCK = "lock";
 
@@ -32,11 +33,7 @@ export const ADAPTERS = "adapters";
 
 const recordSchema = v.strictObject({
   /** Every row that is trained or scored. */
-  experiments: v.array(v.strictObject({
-    name: v.pipe(v.string(), v.regex(/^[a-z0-9_]+$/)),
-    kind: v.picklist(["vanilla", "peft", "lora"]),
-    rank: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1))),
-  })),
+  experiments: v.array(experimentSchema),
   /** With the paths of this machine. */
   config: configSchema,
   /** The slice whose masks are drawn. */

@@ -7,11 +7,12 @@
  */
 import { join } from "node:path";
 import { writeFileAtomic } from "../fs.ts";
+import type { Expectation, Verdict } from "../stats/verdict.ts";
 import type { MaskMetric } from "../train/mask_score.ts";
 import type { Score } from "../train/metrics.ts";
 
 /** What a row stands for; tables list the kinds in this order. */
-export type RowKind = "vanilla" | "peft" | "lora" | "trivial";
+export type RowKind = "vanilla" | "peft" | "full" | "lora" | "trivial";
 
 /** The test of one difference: paired by slice, with patients as the units. */
 export interface RowTest {
@@ -111,11 +112,31 @@ export interface ComparedRow extends ComparisonRow {
 export interface ComparisonTable {
   /** What all rows share. */
   context: ComparisonContext;
-  /** Vanilla, PEFT, the adapters and the trivial predictors, each kind in the order given. */
+  /** Vanilla, PEFT, full fine-tunes, adapters and trivial predictors, each kind in the order given. */
   rows: ComparedRow[];
+  /** What became of the hypotheses that were stated before the runs; absent if there were none. */
+  verdicts?: TableVerdict[];
 }
 
-const kinds: readonly RowKind[] = ["vanilla", "peft", "lora", "trivial"];
+/** A hypothesis that was stated before the run, and what the data say of it. */
+export interface TableVerdict extends Verdict {
+  /** The row that it is about. */
+  readonly model: string;
+  /** The row that this is compared with. */
+  readonly reference: string;
+  /** The hypothesis in words. */
+  readonly hypothesis: string;
+  /** The prompt that was scored under. */
+  readonly prompt: string;
+  /** What was measured. */
+  readonly metric: MaskMetric;
+  /** How the row was expected to differ from the other. */
+  readonly expected: Expectation;
+  /** By how much at least; for "no worse", how much worse it might be. */
+  readonly margin: number;
+}
+
+const kinds: readonly RowKind[] = ["vanilla", "peft", "full", "lora", "trivial"];
 
 /** Sorts the rows by kind and compares each with the PEFT row and with the vanilla row. */
 export function compareRows(
@@ -286,11 +307,40 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
   };
 }
 
+/** The hypotheses and what became of each. */
+function verdictGrid({ verdicts }: ComparisonTable): TextGrid | null {
+  if (!verdicts) return null;
+  // Shares of one read as per cent, distances in their own unit.
+  const scale = (metric: MaskMetric) => metric === "hd95" || metric === "falsePositive" ? 1 : 100;
+  const expected = ({ expected, margin, metric }: TableVerdict) =>
+    margin === 0 ? expected : `${expected} by ${Number((scale(metric) * margin).toPrecision(3))}`;
+  return {
+    header: ["Hypothesis", "Compared", "Prompt", "Expected", "Difference", "95 %", "p", "Verdict"],
+    rows: verdicts.map((verdict) => {
+      const { hypothesis, model, reference, prompt, metric, difference, interval } = verdict;
+      const points = (value: number) => signed(scale(metric) * value);
+      return [
+        hypothesis,
+        `${model} − ${reference}`,
+        `${promptName(prompt)}, ${metric}`,
+        expected(verdict),
+        difference === null ? absent : points(difference),
+        interval === null ? absent : interval.map(points).join(" to "),
+        verdict.pHolm < 0.001 ? "< 0.001" : verdict.pHolm.toFixed(3),
+        verdict.paired === 0
+          ? "not comparable"
+          : verdict.unpaired === 0
+          ? verdict.verdict
+          : `${verdict.verdict}, on ${plural(verdict.paired, "shared slice")}`,
+      ];
+    }),
+  };
+}
+
 /** All tables, in the order of the page. */
 function grids(table: ComparisonTable): TextGrid[] {
-  return [accuracyGrid(table), promptGrid(table), detailGrid(table)].filter((grid) =>
-    grid !== null
-  );
+  return [accuracyGrid(table), promptGrid(table), detailGrid(table), verdictGrid(table)]
+    .filter((grid) => grid !== null);
 }
 
 /** What the numbers are. */

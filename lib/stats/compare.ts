@@ -22,6 +22,16 @@ export interface Comparison extends WilcoxonResult {
 /** A model's observations by the id of what was observed, so that they can be paired. */
 export type ModelObservations = ReadonlyMap<string, Observation>;
 
+/** Own minus other of every observation that both have. */
+export function pairedDifferences(own: ModelObservations, other: ModelObservations): Observation[] {
+  const differences: Observation[] = [];
+  for (const [id, { group, value }] of own) {
+    const paired = other.get(id);
+    if (paired) differences.push({ group, value: value - paired.value });
+  }
+  return differences;
+}
+
 /**
  * Compares every model with every reference, paired by observation: the test's units are
  * patients (the mean of a patient's slices), its p values are adjusted for all comparisons together.
@@ -42,11 +52,7 @@ export function compareModels(
     if (!others) continue;
     for (const [model, own] of models) {
       if (references.slice(0, rank + 1).includes(model)) continue;
-      const differences: Observation[] = [];
-      for (const [id, { group, value }] of own) {
-        const other = others.get(id);
-        if (other) differences.push({ group, value: value - other.value });
-      }
+      const differences = pairedDifferences(own, others);
       if (differences.length === 0) continue;
       const patients = [...byGroup(differences).values()].map(mean);
       found.push({

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { loraExperiment, presets } from "../../experiments/harness/config.ts";
+import { presets } from "../../experiments/harness/config.ts";
+import { loraExperiment } from "../../experiments/harness/experiment.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { readWeights } from "../../lib/nn/weight_source.ts";
 import { Random } from "../../lib/random.ts";

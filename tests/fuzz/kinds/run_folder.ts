@@ -2,12 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter, runOf } from "../../../experiments/harness/adapter.ts";
-import {
-  displayName,
-  loraExperiment,
-  parseConfig,
-  presets,
-} from "../../../experiments/harness/config.ts";
+import { parseConfig, presets } from "../../../experiments/harness/config.ts";
+import { displayName, loraExperiment } from "../../../experiments/harness/experiment.ts";
 import { loraOptions, weightsFile } from "../../../experiments/harness/model.ts";
 import { readRun, readSplit } from "../../../experiments/harness/run_folder.ts";
 import { sliceOptions } from "../../../experiments/harness/study_data.ts";

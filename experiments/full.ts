@@ -1,0 +1,7 @@
+import { baselines, type Experiment } from "./harness/experiment.ts";
+import { runAlone } from "./harness/run_alone.ts";
+
+/** Image encoder and mask decoder trained whole. */
+export const experiment: Experiment = baselines.full;
+
+if (import.meta.main) await runAlone(experiment, Deno.args);

@@ -1,0 +1,92 @@
+/**
+ * What the files of experiments/sweeps are written with: a sweep is a named list of experiments, each
+ * with the hypothesis that stands before its run.
+ *
+ * @module
+ */
+import type { Config, Overrides } from "./config.ts";
+import type { Experiment, Hypothesis } from "./experiment.ts";
+
+/** A named study. */
+export interface Sweep {
+  /** The question that it puts. */
+  readonly asks: string;
+  /** Values for all its rows, unless the command line says otherwise. */
+  readonly values: Overrides;
+  /** Its rows, for a model and data as the config says. */
+  readonly experiments: (config: Config) => readonly Experiment[];
+}
+
+/**
+ * Values that sweeps share: trained under all kinds of prompt, scored on a third of the patients. With
+ * fewer than 15 of them no family of tests could come out significant.
+ */
+export const SWEEP_VALUES: Overrides = {
+  prompt: { "tight-box": 0.2, "jittered-box": 0.3, point: 0.25, "whole-image": 0.25 },
+  promptsPerStep: 2,
+  validationPrompt: "jittered-box",
+  split: [0.54, 0.13, 0.33],
+};
+
+/** How much worse counts as no worse: one point of Dice, a quarter of what two raters differ by. */
+const NO_WORSE = 0.01;
+
+/** A hypothesis on the mean Dice under boxes that miss the tumour by up to a fifth of its size. */
+export function expect(
+  expected: Hypothesis["expected"],
+  than: string,
+  sentence: string,
+): Hypothesis {
+  return {
+    sentence,
+    than,
+    prompt: "jittered-box",
+    metric: "dice",
+    expected,
+    ...(expected === "no worse" && { margin: NO_WORSE }),
+  };
+}
+
+/** The rank of rows that do not ask for the rank. */
+const RANK = 16;
+
+/** A row with adapters that are described by values of the config. */
+export function lora(
+  name: string,
+  { label, rank = RANK, hypothesis, ...overrides }: Overrides & {
+    readonly label: string;
+    readonly rank?: number;
+    readonly hypothesis?: Hypothesis;
+  },
+): Experiment {
+  return { name, kind: "lora", rank, label, overrides, ...(hypothesis && { hypothesis }) };
+}
+
+/** Blocks of the image encoder that hold adapters, of each model. */
+const BLOCKS: Readonly<Record<Config["model"], number>> = {
+  mobile_sam: 10,
+  vit_b: 12,
+  vit_l: 24,
+  vit_h: 32,
+};
+
+/** The numbers of a model's blocks. */
+export function blocksOf({ model }: Pick<Config, "model">): number[] {
+  return Array.from({ length: BLOCKS[model] }, (_, i) => i);
+}
+
+/** The Linears of a model's image encoder by what they are for, as targets of adapters. */
+export function encoderTargets(
+  config: Pick<Config, "model">,
+): { attention: string[]; mlp: string[] } {
+  const attention = ["attn.qkv", "attn.proj"];
+  if (config.model === "mobile_sam") return { attention, mlp: ["mlp.fc1", "mlp.fc2"] };
+  // The mask decoder's perceptrons have the same names: blocks are the encoder's alone.
+  const mlp = blocksOf(config).flatMap((block) =>
+    ["lin1", "lin2"].map((layer) => `blocks.${block}.mlp.${layer}`)
+  );
+  return { attention, mlp };
+}
+
+/** The Linears of the mask decoder's attention. */
+export const DECODER_ATTENTION: readonly string[] = ["q_proj", "k_proj", "v_proj", "out_proj"];

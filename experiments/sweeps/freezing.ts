@@ -1,0 +1,45 @@
+import { baselines, type Experiment } from "../harness/experiment.ts";
+import { blocksOf, expect, type Sweep, SWEEP_VALUES } from "../harness/sweep.ts";
+
+/** How much of the model is trained whole, from the decoder back to the first layer. */
+export const freezing: Sweep = {
+  asks: "How far back from the decoder is training whole weights worth its cost?",
+  values: { ...SWEEP_VALUES, learningRate: 3e-4 },
+  experiments: (config) => {
+    const neck = ["mask_decoder", "image_encoder.neck"];
+    const last = config.model === "mobile_sam"
+      ? ["image_encoder.layers.3"]
+      : blocksOf(config).slice(-3).map((block) => `image_encoder.blocks.${block}`);
+    const row = (
+      name: string,
+      { modules, ...rest }: Pick<Experiment, "label" | "hypothesis" | "modules">,
+    ): Experiment => ({ name, kind: "full", modules, ...rest });
+    return [
+      baselines.vanilla,
+      baselines.peft,
+      row("decoder_neck", {
+        label: "Decoder, neck",
+        modules: neck,
+        hypothesis: expect("greater", "peft", "The neck beside the decoder helps: it is cheap."),
+      }),
+      row("decoder_last_stage", {
+        label: "Decoder, neck, last stage",
+        modules: [...neck, ...last],
+        hypothesis: expect(
+          "greater",
+          "decoder_neck",
+          "The last stage beside decoder and neck helps: late layers are the task's (peft-sam).",
+        ),
+      }),
+      row("everything", {
+        label: "Encoder, decoder",
+        modules: ["mask_decoder", "image_encoder"],
+        hypothesis: expect(
+          "greater",
+          "decoder_last_stage",
+          "All of encoder and decoder beats its last stage (finetune-SAM: encoder and decoder is best).",
+        ),
+      }),
+    ];
+  },
+};

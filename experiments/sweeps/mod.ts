@@ -1,0 +1,26 @@
+import { InputError } from "../../lib/errors.ts";
+import type { Sweep } from "../harness/sweep.ts";
+import { freezing } from "./freezing.ts";
+import { optimisation } from "./optimisation.ts";
+import { placements } from "./placements.ts";
+import { preprocessing } from "./preprocessing.ts";
+import { ranks } from "./ranks.ts";
+
+/** The sweeps by the names that `--sweep` takes. */
+export const sweeps: Readonly<Record<string, Sweep>> = {
+  placements,
+  ranks,
+  preprocessing,
+  optimisation,
+  freezing,
+};
+
+/**
+ * The sweep of a name.
+ *
+ * @throws {InputError} if there is none.
+ */
+export function sweepOf(name: string): Sweep {
+  if (Object.hasOwn(sweeps, name)) return sweeps[name];
+  throw new InputError(`there is no sweep "${name}": choose ${Object.keys(sweeps).join(", ")}`);
+}

@@ -1,0 +1,128 @@
+import { baselines } from "../harness/experiment.ts";
+import {
+  blocksOf,
+  DECODER_ATTENTION,
+  encoderTargets,
+  expect,
+  lora,
+  type Sweep,
+  SWEEP_VALUES,
+} from "../harness/sweep.ts";
+
+/** Where adapters belong: encoder or decoder, which blocks, which layers. */
+export const placements: Sweep = {
+  asks:
+    "Where do adapters of one rank do most: in the encoder or the decoder, in which blocks, layers?",
+  values: SWEEP_VALUES,
+  experiments: (config) => {
+    const { attention, mlp } = encoderTargets(config);
+    const blocks = blocksOf(config);
+    const third = Math.round(blocks.length / 3);
+    const middle = (blocks.length - third) >> 1;
+    const one = (block: number) => ({ blocks: [block], label: `Block ${block}` });
+    const targets = ["attn.qkv"];
+    return [
+      baselines.vanilla,
+      baselines.peft,
+      baselines.full,
+      lora("decoder", {
+        label: "Decoder",
+        targets: [...DECODER_ATTENTION],
+        hypothesis: expect(
+          "less",
+          "encoder",
+          "Adapters in the decoder's attention do less than in the encoder's (SAMed: .778 against .819 Dice).",
+        ),
+      }),
+      lora("encoder", {
+        label: "Encoder",
+        targets,
+        hypothesis: expect(
+          "greater",
+          "peft",
+          "MRI is unlike SAM's photographs, so adapting the encoder beats training the decoder alone (finetune-SAM).",
+        ),
+      }),
+      lora("encoder_decoder", {
+        label: "Encoder, decoder",
+        targets: [...targets, ...DECODER_ATTENTION],
+        hypothesis: expect(
+          "greater",
+          "encoder",
+          "Adapters in encoder and decoder together beat those in the encoder alone (peft-sam).",
+        ),
+      }),
+      lora("encoder_trained_decoder", {
+        label: "Encoder, trained decoder",
+        targets,
+        modulesToSave: ["mask_decoder"],
+        hypothesis: expect(
+          "no worse",
+          "full",
+          "Adapters with the trained decoder are no worse than training all weights (SAMed; Hu et al. 2021).",
+        ),
+      }),
+      lora("first_blocks", {
+        label: `First ${third} blocks`,
+        targets,
+        blocks: blocks.slice(0, third),
+        hypothesis: expect("less", "encoder", "The first blocks alone do less than all blocks."),
+      }),
+      lora("middle_blocks", {
+        label: `Middle ${third} blocks`,
+        targets,
+        blocks: blocks.slice(middle, middle + third),
+        hypothesis: expect("less", "encoder", "The middle blocks alone do less than all blocks."),
+      }),
+      lora("last_blocks", {
+        label: `Last ${third} blocks`,
+        targets,
+        blocks: blocks.slice(-third),
+        hypothesis: expect(
+          "no worse",
+          "encoder",
+          "The last blocks alone are almost enough: no worse than all by a point of Dice (peft-sam).",
+        ),
+      }),
+      lora("first_block", { ...one(0), targets }),
+      lora("middle_block", { ...one(blocks.length >> 1), targets }),
+      lora("last_block", {
+        ...one(blocks.length - 1),
+        targets,
+        hypothesis: expect(
+          "greater",
+          "first_block",
+          "Of single blocks a late one does more than the first: late features are the task's (peft-sam).",
+        ),
+      }),
+      lora("q_v", {
+        label: "Queries, values",
+        targets,
+        qkvParts: ["q", "v"],
+        hypothesis: expect(
+          "no worse",
+          "encoder",
+          "Queries and values are enough: no worse than with the keys (Hu et al. 2021, section 7.1; SAMed).",
+        ),
+      }),
+      lora("mlp", {
+        label: "MLP",
+        targets: mlp,
+        hypothesis: expect(
+          "greater",
+          "encoder",
+          "Perceptrons are a better place than attention at this size (He et al. 2022).",
+        ),
+      }),
+      lora("all_linear", {
+        label: "All Linears",
+        targets: [...attention, ...mlp],
+        hypothesis: expect(
+          "greater",
+          "encoder",
+          "Adapting every Linear of the encoder beats adapting qkv alone (Dettmers et al. 2023).",
+        ),
+      }),
+    ];
+  },
+};
