@@ -30,6 +30,7 @@ export * from "./lib/stats/compare.ts";
 export * from "./lib/stats/holm.ts";
 export * from "./lib/stats/strata.ts";
 export type { Observation } from "./lib/stats/summary.ts";
+export * from "./lib/stats/verdict.ts";
 export * from "./lib/stats/wilcoxon.ts";
 
 export * from "./kernels/spec.ts";

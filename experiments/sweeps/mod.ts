@@ -1,5 +1,6 @@
 import { InputError } from "../../lib/errors.ts";
 import type { Sweep } from "../harness/sweep.ts";
+import { augmentation } from "./augmentation.ts";
 import { freezing } from "./freezing.ts";
 import { optimisation } from "./optimisation.ts";
 import { placements } from "./placements.ts";
@@ -11,6 +12,7 @@ export const sweeps: Readonly<Record<string, Sweep>> = {
   placements,
   ranks,
   preprocessing,
+  augmentation,
   optimisation,
   freezing,
 };
