@@ -131,6 +131,7 @@ export * from "./lib/data/volume.ts";
 export * from "./lib/data/warp.ts";
 
 export * from "./lib/sam/build_sam.ts";
+export * from "./lib/sam/activation_cache.ts";
 export * from "./lib/sam/cached_encoder.ts";
 export * from "./lib/sam/common.ts";
 export * from "./lib/sam/image_encoder.ts";

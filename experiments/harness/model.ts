@@ -9,6 +9,7 @@ import {
   buildSamVitH,
   buildSamVitL,
 } from "../../lib/sam/build_sam.ts";
+import { ActivationCache } from "../../lib/sam/activation_cache.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { checkpointPath, CHECKPOINTS } from "../../lib/weights/download.ts";
@@ -101,9 +102,24 @@ function unfreeze(sam: Sam, paths: readonly string[]): void {
   }
 }
 
-/** The model applied to slices, with the config's side and memory. */
-export function sliceModel(sam: Sam, config: Config): SliceModel {
+/** An empty cache of frozen activations, of the config's size. */
+export function activationCache({ cacheMemory, cacheDisk }: Config): ActivationCache {
+  return new ActivationCache({ budget: cacheMemory * 2 ** 20, diskBudget: cacheDisk * 2 ** 20 });
+}
+
+/**
+ * The model applied to slices, with the config's side and memory.
+ *
+ * @param cache A cache that the rows of a study share, in place of one of its own. What it holds is
+ * dropped unless the pretrained weights, the slices and what of the model is frozen are the same.
+ */
+export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): SliceModel {
+  const { model, weights, modality, target, axis, crop, rescale, seed } = config;
+  const { augment, augmentVariants } = config;
+  const slices = { model, weights, modality, target, axis, crop, rescale };
+  const variants = { augment, augmentVariants, seed: augmentVariants > 0 ? seed : null };
   return new SliceModel(sam, {
+    sharedActivations: cache && { cache, content: JSON.stringify({ ...slices, ...variants }) },
     side: config.side,
     cacheBytes: config.cacheMemory * 2 ** 20,
     cacheDiskBytes: config.cacheDisk * 2 ** 20,

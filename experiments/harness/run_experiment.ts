@@ -5,6 +5,7 @@ import { encodeRunLengths, type RunLengths } from "../../lib/data/run_length.ts"
 import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { Progress } from "../../lib/report/progress.ts";
+import type { ActivationCache } from "../../lib/sam/activation_cache.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import {
@@ -79,6 +80,8 @@ export interface StudyContext {
   /** The study's slices; a row with another preparation has its own of them. */
   readonly data: StudyData;
   readonly environment: Environment;
+  /** Frozen activations, as far as rows share them. */
+  readonly cache: ActivationCache;
   /** The slice whose masks are drawn. */
   readonly sample: SliceRef;
   readonly log: (line: string) => void;
@@ -183,10 +186,11 @@ async function trainAndScore(
   if (!found) await writeJson("environment.json", context.environment);
   await writeJson("split.json", data.split);
 
-  gpu.forgetPeak();
   const sam = await buildModel(gpu, { experiment, config });
   try {
-    using model = sliceModel(sam, config);
+    using model = sliceModel(sam, config, context.cache);
+    gpu.trim(); // what the row before has left does not count
+    gpu.forgetPeak();
     const trainable = sam.trainableParameters();
     const metrics: EpochMetrics[] = [...found?.state.position.epochs ?? []];
     if (found) {

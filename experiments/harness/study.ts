@@ -22,7 +22,7 @@ import { configOf, displayName, type Experiment, loraExperiment } from "./experi
 import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
 import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
-import { buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
+import { activationCache, buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import { optionOf, type Options } from "./options.ts";
 import {
   type FinishedRun,
@@ -278,9 +278,11 @@ async function finishStudy(record: StudyRecord, tools: StudyTools): Promise<void
     weights: await weightsFile(config),
   });
   const checkpointSeconds = 60 * record.checkpointMinutes;
+  using cache = activationCache(config);
   const context = {
     gpu,
     data,
+    cache,
     environment,
     sample,
     log,

@@ -3,11 +3,8 @@ import { concat, slice } from "../tensor/ops/movement.ts";
 import { tidy } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { ActivationFiles } from "./activation_files.ts";
+import { ActivationCache, type ActivationCacheOptions } from "./activation_cache.ts";
 import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
-
-/** Bytes of device memory that activations may take while they wait to be written to disk. */
-const WAITING_BYTES = 2 ** 28;
 
 /** An image to encode. */
 export interface EncoderInput {
@@ -20,16 +17,20 @@ export interface EncoderInput {
   pixels(): Float32Array | Tensor;
 }
 
+/** A cache that several encoders use, one after the other. */
+export interface SharedActivations {
+  /** The cache; whoever made it disposes of it. */
+  readonly cache: ActivationCache;
+  /** Whatever activations depend on beside the model's stages, side and storage: weights and pixels. */
+  readonly content: string;
+}
+
 /** Options of {@linkcode CachedEncoder}. */
-export interface CachedEncoderOptions {
+export interface CachedEncoderOptions extends ActivationCacheOptions {
   /** Side S of the input. */
   readonly side: number;
-  /** Bytes of device memory the cache may take. Default 1 GiB. */
-  readonly budget?: number;
-  /** Bytes of disk the cache may take for what device memory has no room for. Default 0. */
-  readonly diskBudget?: number;
-  /** Folder for them. Default: `activations` in the cache folder. */
-  readonly folder?: string;
+  /** A cache in place of one of its own, whose budgets then mean nothing. */
+  readonly shared?: SharedActivations;
   /**
    * How activations are stored. With `f16` they are rounded whether they come from the cache or not, so
    * that the budgets change no number. Default `f32`.
@@ -41,33 +42,26 @@ export interface CachedEncoderOptions {
  * Runs an image encoder and remembers, for each image, what lies before the first trainable weight:
  * the whole embedding if the encoder is frozen, the activations in front of the first adapter
  * otherwise. Within its budgets that work is done once for each image, not once an epoch.
- *
- * What was remembered stays: images come round once an epoch, and a cache that makes room for the
- * latest would have thrown out each before its turn.
  */
 export class CachedEncoder implements Disposable {
   readonly #encoder: ImageEncoder;
   readonly #side: number;
-  readonly #budget: number;
   readonly #storage: ActivationStorage;
-  readonly #files: ActivationFiles;
+  readonly #cache: ActivationCache;
+  readonly #isOwn: boolean;
   readonly #prefix: readonly EncoderStage[];
   readonly #suffix: readonly EncoderStage[];
-  readonly #cache = new Map<string, Tensor>();
-  readonly #waiting = new Map<string, Tensor>();
-  /** Shape of one image's activation, [1, ...]. */
+  /** Shape of one image's activation, [1, ...]; empty before the first. */
   #shape: Shape = [];
-  #bytes = 0;
-  #waitingBytes = 0;
 
-  /** Makes an empty cache. Freeze and inject first: what is trainable now decides where it cuts. */
+  /** Makes an encoder. Freeze and inject first: what is trainable now decides where the cache cuts. */
   constructor(encoder: ImageEncoder, options: CachedEncoderOptions) {
-    const { side, budget = 2 ** 30, diskBudget = 0, folder, storage = "f32" } = options;
+    const { side, shared, storage = "f32" } = options;
     this.#encoder = encoder;
     this.#side = side;
-    this.#budget = budget;
     this.#storage = storage;
-    this.#files = new ActivationFiles({ budget: diskBudget, folder });
+    this.#isOwn = shared === undefined;
+    this.#cache = shared?.cache ?? new ActivationCache(options);
     const stages = encoder.stages();
     const trainable = stages.findIndex(({ modules, weights = [] }) =>
       weights.some(({ isParameter }) => isParameter) ||
@@ -76,16 +70,18 @@ export class CachedEncoder implements Disposable {
     const frozen = trainable < 0 ? stages.length : trainable;
     this.#prefix = stages.slice(0, frozen);
     this.#suffix = stages.slice(frozen);
+    this.#cache.keep(JSON.stringify([frozen, side, storage, shared?.content]));
+    this.#shape = this.#cache.shape;
   }
 
   /** Bytes of device memory that the cache holds, but for what waits for {@linkcode settle}. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#cache.bytes;
   }
 
   /** Bytes that the cache holds on disk. */
   get diskBytes(): number {
-    return this.#files.bytes;
+    return this.#cache.diskBytes;
   }
 
   /** Image embeddings [B, S/16, S/16, 256] of B images. */
@@ -108,7 +104,7 @@ export class CachedEncoder implements Disposable {
         for (const [input, activation] of this.#runPrefix(left.splice(0, atOnce))) {
           const packed = this.#storage === "f16" ? packHalf(activation) : activation;
           stored.set(nameOf(input), packed);
-          if (input.key !== null) this.#remember(input.key, packed);
+          if (input.key !== null) this.#cache.remember(input.key, packed, this.#shape);
         }
       }
       const parts = inputs.map((input) => {
@@ -124,20 +120,7 @@ export class CachedEncoder implements Disposable {
    * activations wait in device memory, 256 MiB of them at most, and what goes beyond is not kept.
    */
   async settle(): Promise<void> {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    this.#waitingBytes = 0;
-    const { gpu } = this.#encoder;
-    try {
-      const contents = await Promise.all(
-        waiting.map(([, tensor]) => gpu.read(tensor.buffer, 4 * tensor.size)),
-      );
-      for (const [i, [key]] of waiting.entries()) {
-        await this.#files.write(key, new Uint8Array(contents[i]));
-      }
-    } finally {
-      for (const [, tensor] of waiting) tensor.dispose();
-    }
+    await this.#cache.settle(this.#encoder.gpu);
   }
 
   /** What lies before the first trainable weight, for each image: [1, ...]. */
@@ -159,26 +142,11 @@ export class CachedEncoder implements Disposable {
     return inputs.map((input, i) => [input, activations[i]]);
   }
 
-  #remember(key: string, stored: Tensor): void {
-    const bytes = 4 * stored.size;
-    if (this.#bytes + bytes <= this.#budget) {
-      this.#cache.set(key, stored.alias());
-      this.#bytes += bytes;
-      return;
-    }
-    const waitingBytes = this.#waitingBytes + bytes;
-    if (waitingBytes > WAITING_BYTES || !this.#files.hasRoom(waitingBytes)) return;
-    this.#waiting.set(key, stored.alias());
-    this.#waitingBytes = waitingBytes;
-  }
-
+  /** What is kept for a key, as it was stored. */
   #find(key: string): Tensor | null {
-    return this.#cache.get(key) ?? this.#waiting.get(key) ?? this.#readFile(key);
-  }
-
-  /** What a file holds for a key, as it was stored. */
-  #readFile(key: string): Tensor | null {
-    const content = this.#files.read(key)?.buffer;
+    const known = this.#cache.find(key);
+    if (known) return known;
+    const content = this.#cache.readFile(key);
     if (!content) return null;
     const { gpu } = this.#encoder;
     return this.#storage === "f16"
@@ -186,14 +154,9 @@ export class CachedEncoder implements Disposable {
       : Tensor.from(gpu, new Float32Array(content), this.#shape);
   }
 
-  /** Frees the cache. */
+  /** Frees the cache, if it is its own. */
   [Symbol.dispose](): void {
-    for (const kept of [this.#cache, this.#waiting]) {
-      for (const tensor of kept.values()) tensor.dispose();
-      kept.clear();
-    }
-    this.#bytes = this.#waitingBytes = 0;
-    this.#files[Symbol.dispose]();
+    if (this.#isOwn) this.#cache[Symbol.dispose]();
   }
 }
 

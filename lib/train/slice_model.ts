@@ -1,7 +1,7 @@
 import type { AugmentedSlice } from "../data/augment.ts";
 import { inputGeometry, PIXEL_MEAN, PIXEL_STD, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
-import { CachedEncoder } from "../sam/cached_encoder.ts";
+import { CachedEncoder, type SharedActivations } from "../sam/cached_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
 import { type ActivationStorage, withStorage } from "../tensor/half.ts";
 import { augmentImage, modelInput } from "../tensor/ops/augment.ts";
@@ -16,6 +16,8 @@ export interface SliceModelOptions {
   readonly cacheBytes?: number;
   /** Budget on disk for what memory has no room for. Default 0. */
   readonly cacheDiskBytes?: number;
+  /** A cache that it shares with other models, in place of one of its own. */
+  readonly sharedActivations?: SharedActivations;
   /**
    * How the activations that are kept, for backward and in the cache, are stored; they are computed
    * with as f32. Default `f32`.
@@ -41,6 +43,7 @@ export class SliceModel implements Disposable {
       side: options.side,
       budget: options.cacheBytes,
       diskBudget: options.cacheDiskBytes,
+      shared: options.sharedActivations,
       storage: options.storage,
     });
   }
@@ -123,7 +126,7 @@ export class SliceModel implements Disposable {
     return Tensor.from(this.sam.gpu, target, [slices.length, height, width]);
   }
 
-  /** Frees the cache, on disk too. */
+  /** Frees the cache, on disk too, unless it is shared. */
   [Symbol.dispose](): void {
     this.#encoder[Symbol.dispose]();
   }

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { injectLora } from "../../lib/nn/lora.ts";
 import { Random } from "../../lib/random.ts";
+import { ActivationCache } from "../../lib/sam/activation_cache.ts";
 import {
   CachedEncoder,
   type CachedEncoderOptions,
@@ -280,4 +281,50 @@ Deno.test("the cache stops at its budget and gives everything back when disposed
   assertEquals(gpu.memory.live, before);
   assertEquals(encoder.bytes, 0);
   sam.dispose();
+});
+
+Deno.test("models one after the other share what lies before their adapters, and nothing else", async () => {
+  const folder = await Deno.makeTempDir();
+  const one = 4 * 4 * 4 * 32;
+  const before = gpu.memory.live;
+  for (const storage of ["f32", "f16"] as const) {
+    using cache = new ActivationCache({ budget: 2 * one, diskBudget: 100 * one, folder });
+    const { made, inputs } = images();
+    /** The embeddings that a model of its own gives, with a rank and a block of its own. */
+    const encode = async (
+      { rank, block, content, shared }: Record<"rank" | "block", number> & {
+        content: string;
+        shared: boolean;
+      },
+    ) => {
+      const sam = tinySam();
+      const random = new Random(rank);
+      const options = { r: rank, lora_alpha: 2, blocks: [block], init_lora_weights: false };
+      await injectLora(sam.imageEncoder, { ...options, random });
+      using encoder = new CachedEncoder(sam.imageEncoder, {
+        side: SIDE,
+        storage,
+        ...(shared ? { shared: { cache, content } } : { budget: 0 }),
+      });
+      using _ = new Scope(gpu);
+      const values = await noGrad(() => encoder.encode(inputs("a", "b", "c", "d"))).data();
+      await encoder.settle();
+      sam.dispose();
+      return values;
+    };
+    const count = async (row: { rank: number; block: number; content: string }) => {
+      const expected = await encode({ ...row, shared: false });
+      const already = made.length;
+      assertSameBits(await encode({ ...row, shared: true }), expected, JSON.stringify(row));
+      return made.length - already;
+    };
+    assertEquals(await count({ rank: 2, block: 2, content: "x" }), 4);
+    assertEquals(await count({ rank: 3, block: 2, content: "x" }), 0, "another rank");
+    assertEquals(await count({ rank: 2, block: 1, content: "x" }), 4, "an earlier block");
+    assertEquals(await count({ rank: 2, block: 2, content: "x" }), 4, "and a later one again");
+    assertEquals(await count({ rank: 2, block: 2, content: "y" }), 4, "other pixels or weights");
+  }
+  assertEquals(gpu.memory.live, before);
+  assertEquals([...Deno.readDirSync(folder)], []);
+  await Deno.remove(folder);
 });

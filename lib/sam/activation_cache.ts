@@ -1,0 +1,135 @@
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Shape } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { ActivationFiles } from "./activation_files.ts";
+
+/** Bytes of device memory that activations may take while they wait to be written to disk. */
+const WAITING_BYTES = 2 ** 28;
+
+/** Options of {@linkcode ActivationCache}. */
+export interface ActivationCacheOptions {
+  /** Bytes of device memory the cache may take. Default 1 GiB. */
+  readonly budget?: number;
+  /** Bytes of disk the cache may take for what device memory has no room for. Default 0. */
+  readonly diskBudget?: number;
+  /** Folder for them. Default: `activations` in the cache folder. */
+  readonly folder?: string;
+}
+
+/**
+ * Activations of images by key, in device memory and beyond its budget on disk.
+ *
+ * What was remembered stays: images come round once an epoch, and a cache that makes room for the
+ * latest would have thrown out each before its turn. Models one after the other may share a cache: as
+ * long as they say that what they keep is the same, one finds what the others have left.
+ */
+export class ActivationCache implements Disposable {
+  readonly #options: ActivationCacheOptions;
+  readonly #budget: number;
+  #files: ActivationFiles;
+  #content: string | null = null;
+  readonly #cache = new Map<string, Tensor>();
+  readonly #waiting = new Map<string, Tensor>();
+  /** Shape of one image's activation, [1, ...]. */
+  #shape: Shape = [];
+  #bytes = 0;
+  #waitingBytes = 0;
+
+  /** Makes an empty cache. */
+  constructor(options: ActivationCacheOptions = {}) {
+    this.#options = options;
+    this.#budget = options.budget ?? 2 ** 30;
+    this.#files = this.#openFiles();
+  }
+
+  /** Bytes of device memory that the cache holds, but for what waits for {@linkcode settle}. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Bytes that the cache holds on disk. */
+  get diskBytes(): number {
+    return this.#files.bytes;
+  }
+
+  /** Shape of one image's activation, [1, ...]; empty as long as nothing was remembered. */
+  get shape(): Shape {
+    return this.#shape;
+  }
+
+  /**
+   * Says what is kept from now on. What was kept of something else is dropped.
+   *
+   * @param content Whatever activations of a key depend on: equal contents mean equal activations.
+   */
+  keep(content: string): void {
+    if (content !== this.#content) this.#drop();
+    this.#content = content;
+  }
+
+  /** Keeps an activation, stored in whatever way, if there is room for it. */
+  remember(key: string, stored: Tensor, shape: Shape): void {
+    this.#shape = shape;
+    const bytes = 4 * stored.size;
+    if (this.#bytes + bytes <= this.#budget) {
+      this.#cache.set(key, stored.alias());
+      this.#bytes += bytes;
+      return;
+    }
+    const waitingBytes = this.#waitingBytes + bytes;
+    if (waitingBytes > WAITING_BYTES || !this.#files.hasRoom(waitingBytes)) return;
+    this.#waiting.set(key, stored.alias());
+    this.#waitingBytes = waitingBytes;
+  }
+
+  /** What is kept for a key in device memory, as it was stored; null if it is not there. */
+  find(key: string): Tensor | null {
+    return this.#cache.get(key) ?? this.#waiting.get(key) ?? null;
+  }
+
+  /** What is kept for a key on disk, as it was stored; null if it is not there. */
+  readFile(key: string): ArrayBuffer | null {
+    return this.#files.read(key)?.buffer ?? null;
+  }
+
+  /**
+   * Writes to disk what memory had no room for. To be called between batches: until then such
+   * activations wait in device memory, 256 MiB of them at most, and what goes beyond is not kept.
+   */
+  async settle(gpu: Gpu): Promise<void> {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    this.#waitingBytes = 0;
+    try {
+      const contents = await Promise.all(
+        waiting.map(([, tensor]) => gpu.read(tensor.buffer, 4 * tensor.size)),
+      );
+      for (const [i, [key]] of waiting.entries()) {
+        await this.#files.write(key, new Uint8Array(contents[i]));
+      }
+    } finally {
+      for (const [, tensor] of waiting) tensor.dispose();
+    }
+  }
+
+  /** Frees the cache, on disk too. */
+  [Symbol.dispose](): void {
+    this.#drop();
+  }
+
+  #drop(): void {
+    for (const kept of [this.#cache, this.#waiting]) {
+      for (const tensor of kept.values()) tensor.dispose();
+      kept.clear();
+    }
+    this.#bytes = this.#waitingBytes = 0;
+    this.#shape = [];
+    this.#files[Symbol.dispose]();
+    this.#files = this.#openFiles(); // nothing is made on disk before there is something to write
+  }
+
+  #openFiles(): ActivationFiles {
+    const { diskBudget = 0, folder } = this.#options;
+    return new ActivationFiles({ budget: diskBudget, folder });
+  }
+}
