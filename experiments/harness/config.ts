@@ -149,6 +149,12 @@ export const configSchema = v.strictObject({
   validationPrompt: promptKind,
   /** Epochs without improvement before stopping. */
   patience: positiveInteger,
+  /** Whether to stop then, or only to say where that was. */
+  earlyStopping: v.optional(v.boolean(), true),
+  /** The weights that are scored: of the epoch with the best validation Dice, or the last. */
+  keep: v.optional(v.picklist(["best", "last"]), "best"),
+  /** Decay of a moving average of the weights that is used in place of them; 0 for none. */
+  ema: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0),
   /** Chance of a left-right flip. */
   flip: chance,
   /** What else is done to training slices; what is not named is not done. */

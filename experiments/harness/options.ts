@@ -60,6 +60,9 @@ const numbers: Parse = (value, option) => value.split(",").map((item) => number(
 /** An option that takes no value. */
 const flag: Parse = () => true;
 
+/** An option that takes no value and turns something off. */
+const off: Parse = () => false;
+
 const texts: Parse = (value) => value.split(",").map((item) => item.trim());
 
 /** Options that set a value of the config: [name, field, parser, argument, what it means]. */
@@ -106,6 +109,15 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["prompt-iterations", "promptIterations", number, "N", "masks a step, clicks where one is wrong"],
   ["validation-prompt", "validationPrompt", text, "NAME", "prompt that decides the best epoch"],
   ["patience", "patience", number, "N", "epochs without improvement before stopping"],
+  [
+    "no-early-stopping",
+    "earlyStopping",
+    off,
+    "",
+    "train all epochs, only mark where it would stop",
+  ],
+  ["keep", "keep", text, "NAME", "score the weights of the best epoch (the default) or the last"],
+  ["ema", "ema", number, "X", "decay of a moving average of the weights, used in their place"],
   ["flip", "flip", number, "P", "chance of a left-right flip"],
   [
     "augment",
@@ -171,7 +183,8 @@ export function helpText(usage: string): string {
  */
 export function parseOptions(args: readonly string[]): Options {
   const known = [...otherOptions.map(([name]) => name), ...configOptions.map(([name]) => name)];
-  const flags = configOptions.filter(([, , parse]) => parse === flag).map(([name]) => name);
+  const isFlag = (parse: Parse) => parse === flag || parse === off;
+  const flags = configOptions.filter(([, , parse]) => isFlag(parse)).map(([name]) => name);
   const boolean = ["help", "force", ...flags];
   const parsed = parseArgs([...args], {
     string: known.filter((name) => !boolean.includes(name)),
@@ -219,7 +232,7 @@ export function parseOptions(args: readonly string[]): Options {
   const fields: (keyof Config)[] = [];
   for (const [name, field, parse] of configOptions) {
     const given = value(name);
-    if (given === undefined || (parse === flag && !parsed[name])) continue;
+    if (given === undefined || (isFlag(parse) && !parsed[name])) continue;
     config[field] = parse(given, name);
     fields.push(field);
     try {

@@ -64,6 +64,8 @@ export interface RunSummary extends Scores {
   readonly trainSeconds?: number;
   readonly bestEpoch?: number;
   readonly stoppedEarly?: boolean;
+  /** The epoch after which patience had run out, whether or not it ended the training; null if none. */
+  readonly earlyStoppingEpoch?: number | null;
 }
 
 /** A finished run with what pictures and curves need. */
@@ -248,6 +250,7 @@ async function trainAndScore(
         peakGpuBytes: gpu.memory.peakBytes,
         bestEpoch: result.bestEpoch,
         stoppedEarly: result.stoppedEarly,
+        earlyStoppingEpoch: result.earlyStoppingEpoch,
       };
       const adapter = signAdapter(
         await collectAdapter(sam, loraOptions(experiment, config)),

@@ -3,6 +3,7 @@ import type { Sweep } from "../harness/sweep.ts";
 import { augmentation } from "./augmentation.ts";
 import { freezing } from "./freezing.ts";
 import { optimisation } from "./optimisation.ts";
+import { overfitting } from "./overfitting.ts";
 import { placements } from "./placements.ts";
 import { preprocessing } from "./preprocessing.ts";
 import { ranks } from "./ranks.ts";
@@ -15,6 +16,7 @@ export const sweeps: Readonly<Record<string, Sweep>> = {
   augmentation,
   optimisation,
   freezing,
+  overfitting,
 };
 
 /**

@@ -1,6 +1,6 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Shape } from "../tensor/shape.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { ActivationFiles } from "./activation_files.ts";
 
 /** Bytes of device memory that activations may take while they wait to be written to disk. */

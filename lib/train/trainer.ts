@@ -29,6 +29,7 @@ import { learningRateAt, type Schedule } from "./schedule.ts";
 import type { SliceModel } from "./slice_model.ts";
 import { StepLog } from "./step_log.ts";
 import { captureState, dropoutsOf, restoreState, type TrainingState } from "./training_state.ts";
+import { WeightAverage } from "./weight_average.ts";
 
 /** Batches between read-backs: each stalls the queue for about 10 ms under Deno. */
 const BATCHES_PER_SYNC = 8;
@@ -76,6 +77,15 @@ export interface FitOptions {
   readonly validationPrompt?: PromptKind;
   /** Epochs without a better validation Dice after which to stop. Default 10. */
   readonly patience?: number;
+  /** Whether to stop then; if not, the result still says where that was. Default true. */
+  readonly earlyStopping?: boolean;
+  /** The weights that the model is left with: the best epoch's, or the last's. Default `best`. */
+  readonly keep?: "best" | "last";
+  /**
+   * Decay of an exponential moving average of the weights, which is then validated and kept in place of
+   * them. Default 0: none.
+   */
+  readonly ema?: number;
   /** Chance of a left-right flip. Default 0.5. */
   readonly flip?: number;
   /** What else is done to the slices, each time anew. Default nothing. */
@@ -105,6 +115,9 @@ export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   promptIterations: 1,
   validationPrompt: "tight-box",
   patience: 10,
+  earlyStopping: true,
+  keep: "best",
+  ema: 0,
   flip: 0.5,
   augment: {},
   augmentVariants: 0,
@@ -184,16 +197,19 @@ export interface FitCheckpoints {
 export interface FitResult {
   /** Every epoch that was trained, in order. */
   readonly epochs: readonly EpochMetrics[];
-  /** The epoch with the best validation Dice, whose weights the model now has. */
+  /** The epoch with the best validation Dice, whose weights the model has unless the last's are kept. */
   readonly bestEpoch: number;
+  /** The epoch after which patience had run out, whether or not it stopped the training; or null. */
+  readonly earlyStoppingEpoch: number | null;
   /** Whether validation Dice stopped rising before the last epoch. */
   readonly stoppedEarly: boolean;
 }
 
 /**
  * Trains whatever is trainable in a model by Dice + binary cross-entropy, and leaves the model with
- * the weights of the epoch that was best on the validation slices. The same seed, data and adapter
- * give the same numbers, whether it went through at once or was stopped and gone on with.
+ * the weights of the epoch that was best on the validation slices, unless `keep` says otherwise. The
+ * same seed, data and adapter give the same numbers, whether it went through at once or was stopped and
+ * gone on with.
  *
  * Guards watch over it, see {@linkcode Guards}: a training whose numbers would mean nothing is ended.
  *
@@ -247,7 +263,10 @@ export async function fitBy(
   const totalSteps = options.epochs * stepsPerEpoch;
   const epochs: EpochMetrics[] = [...from?.position.epochs ?? []];
   let best = { epoch: 0, dice: -1, ...from?.position.best };
-  let bestWeights = from ? restoreState({ sam: model.sam, optimizer }, from) : [];
+  using average = options.ema > 0
+    ? new WeightAverage(parameters.map(([, tensor]) => tensor), options.ema)
+    : null;
+  let bestWeights = from ? restoreState({ sam: model.sam, optimizer, average }, from) : [];
   const rateAt = (step: number) => learningRateAt(step, { ...options, totalSteps });
   const guards = new Guards({
     ...options,
@@ -266,7 +285,7 @@ export async function fitBy(
     position: Omit<TrainingState["position"], "epochs" | "best">,
   ) => {
     if (options.onCheckpoint) {
-      const trained = { sam: model.sam, optimizer, bestWeights };
+      const trained = { sam: model.sam, optimizer, average, bestWeights };
       await options.onCheckpoint(
         await captureState(trained, {
           ...position,
@@ -278,7 +297,8 @@ export async function fitBy(
     lastCheckpoint = performance.now();
   };
   const isOver = (epoch: number) =>
-    epoch > options.epochs || (best.epoch > 0 && epoch - 1 - best.epoch >= options.patience);
+    epoch > options.epochs ||
+    (options.earlyStopping && earlyStoppingEpoch(epochs, options.patience) !== null);
 
   for (let epoch = from?.position.epoch ?? 1; !isOver(epoch); epoch++) {
     const begun = from?.position.epoch === epoch ? from.position : undefined;
@@ -383,7 +403,10 @@ export async function fitBy(
           });
         }
         await model.settle();
-        if (lastOfStep) step++;
+        if (lastOfStep) {
+          step++;
+          average?.update(step);
+        }
         queued++;
         done += slices.length;
         const batches = (epoch - 1) * plan.length + batch;
@@ -403,12 +426,14 @@ export async function fitBy(
       }
     }
 
+    average?.exchange(); // what is validated and kept is the average
     const validation = await procedure.evaluate(model, { ...data, refs: data.validation }, {
       prompts: [options.validationPrompt],
       seed: options.seed,
       batchSize: options.batchSize,
       onProgress: () => signal?.throwIfAborted(),
     }).catch(async (error) => {
+      average?.exchange();
       if (signal?.aborted) await keep();
       throw error;
     });
@@ -430,6 +455,7 @@ export async function fitBy(
       bestWeights = await Promise.all(parameters.map(([, tensor]) => tensor.data()));
       best = { epoch, dice: metrics.validationDice };
     }
+    average?.exchange();
     await checkpoint({
       epoch: epoch + 1,
       batch: 0,
@@ -444,12 +470,24 @@ export async function fitBy(
     await options.onEpoch?.(metrics, improved);
     signal?.throwIfAborted();
   }
-  parameters.forEach(([, tensor], i) => tensor.write(bestWeights[i]));
+  if (options.keep === "best") parameters.forEach(([, tensor], i) => tensor.write(bestWeights[i]));
+  else average?.exchange();
   return {
     epochs,
     bestEpoch: best.epoch,
+    earlyStoppingEpoch: earlyStoppingEpoch(epochs, options.patience),
     stoppedEarly: epochs.length < options.epochs,
   };
+}
+
+/** The first epoch that is as many epochs after the best until then as patience lasts; or null. */
+function earlyStoppingEpoch(epochs: readonly EpochMetrics[], patience: number): number | null {
+  let best = { epoch: 0, dice: -1 };
+  for (const { epoch, validationDice: dice } of epochs) {
+    if (dice > best.dice) best = { epoch, dice };
+    else if (epoch - best.epoch >= patience) return epoch;
+  }
+  return null;
 }
 
 /** A hash of the bits of each tensor: [tensors]. */

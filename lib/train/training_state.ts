@@ -5,6 +5,7 @@ import type { Sam } from "../sam/sam.ts";
 import { areFinite, GuardError, type GuardState } from "./guards.ts";
 import type { Adam } from "./optimizer.ts";
 import type { EpochMetrics } from "./trainer.ts";
+import type { WeightAverage } from "./weight_average.ts";
 
 /** How far a training is, but for its tensors: numbers that JSON keeps as they are. */
 export interface TrainingPosition {
@@ -41,7 +42,7 @@ export interface TrainingState {
   readonly position: TrainingPosition;
   /**
    * For each trainable weight: `weights.<path>`, Adam's moments `adam.m.<path>` and `adam.v.<path>`,
-   * and, once an epoch is done, `best.<path>`.
+   * its average `ema.<path>` if one is taken, and, once an epoch is done, `best.<path>`.
    */
   readonly tensors: ReadonlyMap<string, HostTensor>;
 }
@@ -50,6 +51,8 @@ export interface TrainingState {
 interface Trained {
   readonly sam: Sam;
   readonly optimizer: Adam;
+  /** The weights' moving average, if one is taken. */
+  readonly average: WeightAverage | null;
   /** The best epoch's weights, in the order of the trainable ones; empty before the first. */
   readonly bestWeights: readonly Float32Array[];
 }
@@ -65,13 +68,14 @@ export function dropoutsOf(sam: Sam): TrainingPosition["dropouts"] {
  * @throws {GuardError} if a weight is no longer a finite number.
  */
 export async function captureState(
-  { sam, optimizer, bestWeights }: Trained,
+  { sam, optimizer, average, bestWeights }: Trained,
   position: TrainingPosition,
 ): Promise<TrainingState> {
   const parameters = sam.trainableParameters();
-  const [{ moments }, weights] = await Promise.all([
+  const [{ moments }, weights, averages] = await Promise.all([
     optimizer.state(),
     Promise.all(parameters.map(([, tensor]) => tensor.data())),
+    Promise.all(average?.tensors.map((tensor) => tensor.data()) ?? []),
   ]);
   const tensors = new Map<string, HostTensor>();
   parameters.forEach(([path, { shape }], i) => {
@@ -85,6 +89,7 @@ export async function captureState(
     tensors.set(`weights.${path}`, { shape, data: weights[i] });
     tensors.set(`adam.m.${path}`, { shape, data: moments[i].m });
     tensors.set(`adam.v.${path}`, { shape, data: moments[i].v });
+    if (average) tensors.set(`ema.${path}`, { shape, data: averages[i] });
     if (bestWeights.length > 0) tensors.set(`best.${path}`, { shape, data: bestWeights[i] });
   });
   return { position, tensors };
@@ -97,11 +102,17 @@ export async function captureState(
  * @throws {InputError} if the state is another model's.
  */
 export function restoreState(
-  { sam, optimizer }: Omit<Trained, "bestWeights">,
+  { sam, optimizer, average }: Omit<Trained, "bestWeights">,
   { position, tensors }: TrainingState,
 ): Float32Array[] {
   const parameters = sam.trainableParameters();
-  const kinds = ["weights", "adam.m", "adam.v", ...(position.best.epoch > 0 ? ["best"] : [])];
+  const kinds = [
+    "weights",
+    "adam.m",
+    "adam.v",
+    ...(average ? ["ema"] : []),
+    ...(position.best.epoch > 0 ? ["best"] : []),
+  ];
   const shapes = new Map<string, Shape>(
     kinds.flatMap((kind) =>
       parameters.map(([path, { shape }]) => [`${kind}.${path}`, shape] as const)
@@ -110,6 +121,7 @@ export function restoreState(
   checkHostState(tensors, shapes, { source: "the checkpoint" });
   const read = (kind: string) => parameters.map(([path]) => tensors.get(`${kind}.${path}`)!.data);
   read("weights").forEach((data, i) => parameters[i][1].write(data));
+  if (average) read("ema").forEach((data, i) => average.tensors[i].write(data));
   const [m, v] = [read("adam.m"), read("adam.v")];
   optimizer.restore({
     steps: position.step,

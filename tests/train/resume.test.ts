@@ -99,6 +99,43 @@ Deno.test("a training gone on with from any step or epoch ends with the same bit
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("a moving average goes on with the same bits, in training and in validation", async () => {
+  for (const keep of ["best", "last"] as const) {
+    const averaged = { ema: 0.7, keep };
+    const states: TrainingState[] = [];
+    const whole = await train({
+      ...averaged,
+      checkpointSeconds: 0,
+      onCheckpoint: (state) => void states.push(state),
+    });
+    for (const [i, from] of states.entries()) {
+      assertSameOutcome(await train({ ...averaged, from }), whole, `from state ${i + 1}`);
+    }
+    // Stopped while the averages are in the weights' place.
+    const parts = data();
+    const stop = new AbortController();
+    const read = parts.reader.read.bind(parts.reader);
+    let count = 0;
+    parts.reader.read = (ref) => {
+      if (++count === 8) stop.abort(new Error("stopped"));
+      return read(ref);
+    };
+    let from: TrainingState | undefined;
+    const sam = await build();
+    using model = new SliceModel(sam, { side: 64 });
+    await assertRejects(() =>
+      fit(model, parts, {
+        ...options,
+        ...averaged,
+        signal: stop.signal,
+        onCheckpoint: (state) => void (from = state),
+      }), Error);
+    sam.dispose();
+    assertEquals([from!.position.epoch, from!.position.batch], [1, 4]);
+    assertSameOutcome(await train({ ...averaged, from }), whole, "stopped in validation");
+  }
+});
+
 Deno.test("a training that is told to stop keeps its state, wherever it is, and goes on", async () => {
   const whole = await train({});
   for (const reads of [1, 5, 8, 9, 13, 18, 26]) {
