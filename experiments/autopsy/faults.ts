@@ -34,8 +34,6 @@ export interface Fault {
   readonly rank?: number;
   /** LoRA's alpha. Default 16. */
   readonly alpha?: number;
-  /** Factor of the learning rate. Default 1. */
-  readonly learningRate?: number;
   /** The prompt that is trained, validated and drawn with. Default: the config's. */
   readonly prompt?: "whole-image";
   /** Which parts of the training are faulty. */
@@ -180,24 +178,22 @@ export const FAULTS: readonly Fault[] = [
   },
 ];
 
-/** The faults that together give the study's collapse, in few steps by larger ones. */
+/** Two faults that together give the study's collapse. */
 export const COLLAPSE: Fault = {
   name: "collapse",
   title: "The study's collapse, without a box",
-  what:
-    "batch axis dropped and no alpha, rank 64, ten times the learning rate: steps too large end " +
-    "where much is on, and the loss does not lead back",
+  what: "batch axis dropped and no alpha, rank 64: masks grow, and the loss does not lead back",
   rank: 64,
   alpha: 64,
-  learningRate: 10,
   prompt: "whole-image",
   procedure: () => ({ criterion: onHost(rowsAsClasses) }),
 };
 
-/** The same without faults. */
+/** The same training without the two. */
 export const FIXED_COLLAPSE: Fault = {
   name: "fixed-collapse",
   title: "None: the fixed run, without a box",
-  what: "as the first row, trained without any hint",
+  what: "rank 64 with alpha 16, and the loss of the first row, trained without any hint",
+  rank: 64,
   prompt: "whole-image",
 };

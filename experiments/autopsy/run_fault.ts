@@ -80,7 +80,6 @@ export async function runFault(
   const config = {
     ...context.config,
     alpha: fault.alpha ?? context.config.alpha,
-    learningRate: context.config.learningRate * (fault.learningRate ?? 1),
     ...(fault.prompt && { prompt: fault.prompt, validationPrompt: fault.prompt }),
   };
   const prompt = config.validationPrompt;

@@ -51,6 +51,9 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     "Image on (%)",
   ];
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const missed = runs.filter(({ caught, title }) =>
+    caught.length === 0 && !title.startsWith("None")
+  ).map(({ title }) => title);
   const [first] = runs.flatMap(({ caught }) => caught.slice(0, 1));
   return [
     `Faults of published code, each put into the place of a sound part of one and the same training` +
@@ -67,13 +70,21 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     `Reported is what the faulty program itself would have printed: its last validation Dice. Test ` +
     `Dice and share of the image that is on are scored soundly, on patients that no run has seen; a ` +
     `mask of ones would have a Dice of ${percent(table.allOnes)} %.`,
+    ...(missed.length > 0
+      ? [
+        `No guard objects to: ${missed.join("; ")}. In so short a training nothing could be seen.`,
+      ]
+      : []),
+    `One seed and few slices: differences between rows of some points of Dice mean nothing. Under a ` +
+    `tight box most faults leave the pretrained model's Dice about as it was, so that Dice alone does ` +
+    `not show them.`,
     ...(first ? [`What a guard says, for example: "${first.message}"`] : []),
     [
       `- Data: ${table.dataset}${table.simulated ? " (simulated tumours)" : ""}; ` +
       Object.entries(splits).map(([name, { patients, slices }]) =>
         `${name} ${patients} patients, ${slices} slices`
       ).join("; "),
-      `- Model: MobileSAM with LoRA-16 on ${config.targets}, side ${config.side} px, ` +
+      `- Model: MobileSAM with LoRA-16 on ${config.targets} unless a row says otherwise, side ${config.side} px, ` +
       `${config.epochs} epochs, learning rate ${config.learningRate}, prompt ${config.prompt}, ` +
       `seed ${config.seed}`,
       `- Adapter: ${environment.adapter.name} (${environment.adapter.type})`,
