@@ -12,7 +12,7 @@ import { runProtocol } from "../lib/train/protocol.ts";
 import { adapterWeights } from "../lib/weights/adapter.ts";
 import { applyAdapter } from "../lib/weights/apply_adapter.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
-import { type Config, presets } from "./harness/config.ts";
+import { type Config, dataSeed, presets } from "./harness/config.ts";
 import { displayName, type Experiment } from "./harness/experiment.ts";
 import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
 import { runMain } from "./harness/main.ts";
@@ -142,7 +142,8 @@ await runMain(async () => {
   if (experiment === null) {
     console.log("An adapter does not say which patients it was trained on: scored on all.");
   }
-  const refs = limit(unseen, options.maxTest, config.seed);
+  const seed = options.overrides.seed ?? dataSeed(config); // prompts as the run was scored under
+  const refs = limit(unseen, options.maxTest, seed);
 
   const sam = await subject.build(gpu, config);
   // Each slice is encoded once: nothing is worth keeping.
@@ -150,7 +151,7 @@ await runMain(async () => {
   const progress = new Progress({ label: `${name} on ${dataset.name}`, total: refs.length });
   const start = performance.now();
   const result = await runProtocol(model, { reader: slices, refs }, {
-    seed: config.seed,
+    seed,
     batchSize: config.batchSize,
     onProgress: (done) => progress.update({ done }),
   });

@@ -30,7 +30,7 @@ import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
 import { describePlacement, type PlacedPart } from "./placement.ts";
-import { describeParts, openRowData, type StudyData } from "./study_data.ts";
+import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 
 /** The prompts that a run's closing line names; the first is the study's. */
@@ -56,6 +56,8 @@ export interface Scores {
 export interface RunSummary extends Scores {
   readonly experiment: Experiment;
   readonly trainableParameters: number;
+  /** What the crop, if it is one of the row's own, loses of the tumours. */
+  readonly crop?: string;
   /** What was trained, block by block. */
   readonly placement: readonly PlacedPart[];
   /** The most device memory that training held at a time. */
@@ -204,6 +206,9 @@ async function trainAndScore(
     let summary: Omit<RunSummary, keyof Scores> = {
       experiment,
       trainableParameters: trainable.reduce((sum, [, tensor]) => sum + tensor.size, 0),
+      ...(data !== context.data && config.crop !== null && {
+        crop: describeCrop(data.slices.crop, config.crop),
+      }),
       placement: describePlacement(sam),
     };
 

@@ -373,6 +373,7 @@ async function writeComparison(
     ...runs.map(comparisonRow).map((row) => ({ ...row, tests: tests.get(row.model) })),
     ...trivial.rows,
   ];
+  const notes = [...guardNotes(caught), ...runs.flatMap(({ summary }) => summary.crop ?? [])];
   const table = compareRows(rows, {
     dataset: data.name,
     simulated: data.simulated,
@@ -385,7 +386,7 @@ async function writeComparison(
     splits: describeParts(data),
     scoredOn: "test",
     primaryPrompt: PRIMARY_PROMPT,
-    ...(caught.length > 0 && { notes: guardNotes(caught) }),
+    ...(notes.length > 0 && { notes }),
   });
   if (verdicts.length > 0) table.verdicts = named(verdicts, record.experiments);
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({

@@ -1,7 +1,12 @@
 import { type Dataset, openDataset } from "../../lib/data/dataset.ts";
 import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
 import type { Axis } from "../../lib/data/plane.ts";
-import { openSlices, type SliceRef, type SliceSet } from "../../lib/data/slices.ts";
+import {
+  type CropReport,
+  openSlices,
+  type SliceRef,
+  type SliceSet,
+} from "../../lib/data/slices.ts";
 import {
   DEFAULT_FRACTIONS,
   foldPatients,
@@ -130,13 +135,17 @@ export async function openRowData(
   return { ...study, slices, parts };
 }
 
-function tellCrop({ crop }: SliceSet, config: Config, log: (line: string) => void): void {
-  if (crop.lostVoxels === 0) return;
-  const { lostVoxels, tumourVoxels, lostSlices } = crop;
+function tellCrop(slices: SliceSet, config: Config, log: (line: string) => void): void {
+  if (slices.crop.lostVoxels > 0) log(describeCrop(slices.crop, config.crop!));
+}
+
+/** Says what a crop loses of a data set's tumours. */
+export function describeCrop(
+  { lostVoxels, tumourVoxels, lostSlices }: CropReport,
+  crop: number,
+): string {
   const share = (100 * lostVoxels / tumourVoxels).toFixed(1);
-  log(
-    `The crop to ${config.crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`,
-  );
+  return `The crop to ${crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`;
 }
 
 /** The shares that a config asks for. */
