@@ -174,7 +174,9 @@ export {
 export type { TrainingPosition, TrainingState } from "./lib/train/training_state.ts";
 export * from "./lib/train/trivial_predictors.ts";
 
+export { promptName } from "./lib/report/format.ts";
 export * from "./lib/report/mask_pictures.ts";
+export type { Palette } from "./lib/report/palette.ts";
 export * from "./lib/report/plots.ts";
 export * from "./lib/report/progress.ts";
 export * from "./lib/report/protocol_table.ts";

@@ -41,9 +41,9 @@ path_of() { # option, value
       out=$2
       may_write "$2"
       ;;
-    *,--data | *,--weights | predict,--image | predict,--boxes-from | predict,--adapter) may_read "$2" ;;
+    *,--data | *,--weights | report,--pictures | predict,--image | predict,--boxes-from | predict,--adapter) may_read "$2" ;;
     *,--out) may_write_file "$2" ;;
-    evaluate,run) may_write "$2" ;;
+    evaluate,run | report,run) may_write "$2" ;;
     merge,run) may_read "$2" ;;
     *,--webgpu) [ "$2" != dawn ] || foreign=--allow-ffi ;;
     weights,--folder) folder=$2 ;;

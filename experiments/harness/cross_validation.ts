@@ -17,6 +17,7 @@ import { displayName, type Experiment } from "./experiment.ts";
 import { type CaughtRun, guardNotes, readGuard, requireNoneCaught } from "./guard_file.ts";
 import type { Options } from "./options.ts";
 import { listJson, PRIMARY_PROMPT, type RunSummary, summarizeScores } from "./run_experiment.ts";
+import { writeReport } from "./report.ts";
 import { named, resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
 import { PARTS, RECORD } from "./study_folder.ts";
 import { judgeStudy } from "./verdicts.ts";
@@ -239,6 +240,7 @@ async function pool(
   if (verdicts.length > 0) table.verdicts = named(verdicts, experiments);
   await writeTable(folder, table);
   console.log(tableText(table));
+  if (rows.length > 0) await writeReport(folder, { pictures: null, log: console.log });
 }
 
 /** The mean of scores of one slice or case under one prompt, metric by metric. */

@@ -4,6 +4,7 @@ import type { SliceRef } from "../../lib/data/slices.ts";
 import { encodeRunLengths, type RunLengths } from "../../lib/data/run_length.ts";
 import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
+import type { PlacedPart } from "../../lib/report/placement_map.ts";
 import { Progress } from "../../lib/report/progress.ts";
 import type { ActivationCache } from "../../lib/sam/activation_cache.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
@@ -29,7 +30,7 @@ import type { Environment } from "./environment.ts";
 import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, sliceModel } from "./model.ts";
-import { describePlacement, type PlacedPart } from "./placement.ts";
+import { describePlacement } from "./placement.ts";
 import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 

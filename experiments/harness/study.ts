@@ -24,6 +24,7 @@ import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
 import { activationCache, buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import { optionOf, type Options } from "./options.ts";
+import { writeReport } from "./report.ts";
 import {
   type FinishedRun,
   listJson,
@@ -399,6 +400,7 @@ async function writeComparison(
   await folder.write("masks.png", await drawSample(runs, data, sample));
   await writeTable(folder.path, table);
   log(tableText(table));
+  if (runs.length > 0) await writeReport(folder.path, { pictures: null, log });
 }
 
 /** Verdicts with the experiments' names as tables call them. */

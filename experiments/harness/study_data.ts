@@ -47,7 +47,7 @@ export async function openStudyData(
   config: Config,
   log: (line: string) => void,
 ): Promise<StudyData> {
-  const root = config.data ?? await phantom(log);
+  const root = config.data ?? await openPhantom(log);
   const dataset = await openDataset(root, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config);
   const simulated = dataset.cases.some(({ id }) => id.startsWith(PHANTOM_SET));
@@ -182,7 +182,8 @@ export function sliceOptions(config: Config): Parameters<typeof openSlices>[1] {
   };
 }
 
-async function phantom(log: (line: string) => void): Promise<string> {
+/** The folder of the phantom, which is made on first use. */
+export async function openPhantom(log: (line: string) => void): Promise<string> {
   let announced = false;
   return await phantomDataset({
     onProgress: (done, patients) => {

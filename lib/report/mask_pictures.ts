@@ -5,6 +5,7 @@
  */
 import { encode } from "fast-png";
 import { tightBox } from "../data/prompts.ts";
+import { outlinePath } from "./outline.ts";
 import { rasterFont, rasterize } from "./rasterize.ts";
 import { escapeXml } from "./xml.ts";
 
@@ -73,21 +74,6 @@ function fillPath(mask: Uint8Array, width: number): string {
     start = end - 1;
   }
   return runs.join("");
-}
-
-/** The mask's outline as an SVG path: every pixel edge that parts a set pixel from an unset one. */
-function outlinePath(mask: Uint8Array, width: number): string {
-  const height = mask.length / width;
-  const set = (x: number, y: number) =>
-    x >= 0 && x < width && y >= 0 && y < height && mask[y * width + x] !== 0;
-  const edges: string[] = [];
-  for (let y = 0; y <= height; y++) {
-    for (let x = 0; x <= width; x++) {
-      if (set(x, y) !== set(x, y - 1)) edges.push(`M${x},${y}h1`);
-      if (set(x, y) !== set(x - 1, y)) edges.push(`M${x},${y}v1`);
-    }
-  }
-  return edges.join("");
 }
 
 /**

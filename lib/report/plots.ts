@@ -7,6 +7,7 @@
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import type { EpochMetrics } from "../train/trainer.ts";
+import { type Palette, paper } from "./palette.ts";
 import { escapeXml } from "./xml.ts";
 
 /** A run's name, as it heads its column, and its epochs. */
@@ -15,12 +16,18 @@ export interface Curve {
   name: string;
   /** In the order of the epochs; a figure that was not measured is NaN and leaves a gap. */
   metrics: readonly EpochMetrics[];
+  /** Whether training ended before its last epoch since nothing improved. */
+  stoppedEarly?: boolean;
 }
 
-/** What the title adds. */
+/** How curves are drawn. */
 export interface LossCurvesOptions {
-  /** True if the tumours are simulated. */
+  /** True if the tumours are simulated: the title then says so. */
   simulated?: boolean;
+  /** Whether there is a title. Default true. */
+  title?: boolean;
+  /** Colours. Default those of white paper. */
+  palette?: Palette;
 }
 
 /** The epoch of the highest validation Dice, the first of equals: the one whose weights count. */
@@ -47,16 +54,20 @@ interface Style {
   fill: string;
 }
 
-// Two colours of the Okabe-Ito palette, told apart by colour-blind readers too.
-const training: Style = { name: "training", stroke: "#0072b2", fill: "#0072b2" };
-const validation: Style = { name: "validation", stroke: "#d55e00", dash: "5 3", fill: "#ffffff" };
+/** The styles of both splits, in two colours of the palette. */
+function splitStyles({ series, ground }: Palette): { training: Style; validation: Style } {
+  return {
+    training: { name: "training", stroke: series[1], fill: series[1] },
+    validation: { name: "validation", stroke: series[2], dash: "5 3", fill: ground },
+  };
+}
 
-const ink = "#1a1a1a";
 const font = "Helvetica, Arial, 'Liberation Sans', sans-serif";
 const margin = { left: 52, right: 16 };
 const columnWidth = 190;
 const panelHeight = 210;
-const headerHeight = 58;
+const titleHeight = 28;
+const legendHeight = 30;
 /** Above this many epochs markers would run into one another. */
 const markersUpTo = 20;
 
@@ -72,11 +83,15 @@ const markersUpTo = 20;
 export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = {}): string {
   const trained = runs.filter((run) => run.metrics.length > 0);
   if (trained.length === 0) throw new RangeError("no run has metrics to draw");
+  const { palette = paper } = options;
+  const { training, validation } = splitStyles(palette);
   const width = Math.max(420, margin.left + margin.right + columnWidth * trained.length);
   const best = trained.map((run) => {
     const { epoch, validationDice } = bestEpoch(run.metrics)!;
     return { run: run.name, epoch, value: validationDice };
   });
+  const stopped = trained.filter(({ stoppedEarly }) => stoppedEarly)
+    .map((run) => ({ run: run.name, epoch: run.metrics[run.metrics.length - 1].epoch }));
   const of = (value: (epoch: EpochMetrics) => number): Point[] =>
     trained.flatMap((run) =>
       run.metrics.map((epoch) => ({ run: run.name, epoch: epoch.epoch, value: value(epoch) }))
@@ -122,13 +137,14 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
         labelArrow: "none",
       },
       marks: [
-        Plot.frame({ stroke: "#b0b0b0" }),
-        Plot.ruleX(best, { fx: "run", x: "epoch", stroke: "#666666", strokeDasharray: "1 3" }),
+        Plot.frame({ stroke: palette.line }),
+        Plot.ruleX(best, { fx: "run", x: "epoch", stroke: palette.soft, strokeDasharray: "1 3" }),
+        Plot.ruleX(stopped, { fx: "run", x: "epoch", stroke: palette.ink, strokeDasharray: "6 3" }),
         ...marks,
       ],
     });
     svg.querySelector("style").remove(); // rules for an SVG of its own in a web page
-    return `<g transform="translate(0,${y})" color="${ink}" fill="currentColor" ` +
+    return `<g transform="translate(0,${y})" color="${palette.soft}" fill="currentColor" ` +
       `text-anchor="middle">${svg.innerHTML}</g>`;
   };
   const curve = (points: Point[], style: Style): Plot.Markish[] => [
@@ -153,14 +169,15 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
       : []),
   ];
 
-  const loss = panel(headerHeight, "Loss", {
+  const top = (options.title === false ? 0 : titleHeight) + legendHeight;
+  const loss = panel(top, "Loss", {
     names: true,
     marks: [
       ...curve(of((epoch) => epoch.trainLoss), training),
       ...curve(of((epoch) => epoch.validationLoss), validation),
     ],
   });
-  const dice = panel(headerHeight + panelHeight, "Dice", {
+  const dice = panel(top + panelHeight, "Dice", {
     names: false,
     marks: [
       ...curve(of((epoch) => epoch.trainDice), training),
@@ -171,7 +188,7 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
         y: "value",
         r: 4.5,
         symbol: "diamond",
-        stroke: ink,
+        stroke: palette.ink,
         fill: validation.stroke,
       }),
       Plot.text(best, {
@@ -180,23 +197,27 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
         text: ({ epoch, value }: Point) => `best ${value.toFixed(3)}, epoch ${epoch}`,
         dx: -12,
         dy: -8,
-        fill: ink,
-        stroke: "#ffffff",
+        fill: palette.ink,
+        stroke: palette.ground,
         strokeWidth: 4,
       }),
     ],
   });
-  const height = headerHeight + 2 * panelHeight;
+  const height = top + 2 * panelHeight;
   const title = `Loss and Dice by epoch${options.simulated ? ", simulated tumours" : ""}`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
     `viewBox="0 0 ${width} ${height}" font-family="${font}" font-size="11" role="img">`,
-    `<title>${escapeXml(title)}</title>`,
-    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    `<text x="14" y="24" font-size="15" font-weight="bold" fill="${ink}">${
-      escapeXml(title)
-    }</text>`,
-    legend(markers),
+    ...(options.title === false ? [] : [
+      `<title>${escapeXml(title)}</title>`,
+      `<rect width="${width}" height="${height}" fill="${palette.ground}"/>`,
+      `<text x="14" y="24" font-size="15" font-weight="bold" fill="${palette.ink}">${
+        escapeXml(title)
+      }</text>`,
+    ]),
+    `<g transform="translate(0,${top - legendHeight})">${
+      legend({ markers, palette, stopped: stopped.length > 0 })
+    }</g>`,
     loss,
     dice,
     "</svg>\n",
@@ -216,15 +237,22 @@ interface PanelContent {
 }
 
 /** A sample of each curve with its name, in one line under the title. */
-function legend(markers: boolean): string {
+function legend(
+  { markers, palette, stopped }: { markers: boolean; palette: Palette; stopped: boolean },
+): string {
+  const { training, validation } = splitStyles(palette);
   const sample = (x: number, style: Style) =>
-    `<line x1="${x}" x2="${x + 30}" y1="42" y2="42" stroke="${style.stroke}" stroke-width="1.8"` +
+    `<line x1="${x}" x2="${x + 30}" y1="14" y2="14" stroke="${style.stroke}" stroke-width="1.8"` +
     `${style.dash ? ` stroke-dasharray="${style.dash}"` : ""}/>` +
     (markers
-      ? `<circle cx="${x + 15}" cy="42" r="2.8" fill="${style.fill}" stroke="${style.stroke}"/>`
+      ? `<circle cx="${x + 15}" cy="14" r="2.8" fill="${style.fill}" stroke="${style.stroke}"/>`
       : "") +
-    `<text x="${x + 36}" y="46" fill="${ink}">${style.name}</text>`;
+    `<text x="${x + 36}" y="18" fill="${palette.ink}">${style.name}</text>`;
   return sample(14, training) + sample(110, validation) +
-    `<path d="M230,37l4.5,5l-4.5,5l-4.5,-5z" fill="${validation.stroke}" stroke="${ink}"/>` +
-    `<text x="240" y="46" fill="${ink}">best epoch by validation Dice</text>`;
+    `<path d="M230,9l4.5,5l-4.5,5l-4.5,-5z" fill="${validation.stroke}" stroke="${palette.ink}"/>` +
+    `<text x="240" y="18" fill="${palette.ink}">best epoch by validation Dice</text>` +
+    (stopped
+      ? `<line x1="420" x2="420" y1="6" y2="22" stroke="${palette.ink}" stroke-dasharray="6 3"/>` +
+        `<text x="428" y="18" fill="${palette.ink}">stopped early</text>`
+      : "");
 }

@@ -6,9 +6,8 @@
 import type { MaskMetric } from "../train/mask_score.ts";
 import type { Score } from "../train/metrics.ts";
 import type { ProtocolSummary } from "../train/protocol_summary.ts";
-import { gridText, promptName } from "./table.ts";
-
-const absent = "–";
+import { absent, promptName } from "./format.ts";
+import { gridText } from "./table.ts";
 
 /** "79.1 [74.0, 83.2]" in per cent; no brackets where there is no interval. */
 function withInterval(score?: Score): string {

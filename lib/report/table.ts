@@ -10,6 +10,18 @@ import { writeFileAtomic } from "../fs.ts";
 import type { Expectation, Verdict } from "../stats/verdict.ts";
 import type { MaskMetric } from "../train/mask_score.ts";
 import type { Score } from "../train/metrics.ts";
+import {
+  absent,
+  count,
+  intervalText,
+  mebibytes,
+  percent,
+  plural,
+  probability,
+  promptName,
+  seconds,
+  signed,
+} from "./format.ts";
 
 /** What a row stands for; tables list the kinds in this order. */
 export type RowKind = "vanilla" | "peft" | "full" | "lora" | "trivial";
@@ -172,58 +184,6 @@ export interface TextGrid {
   rows: string[][];
 }
 
-const absent = "–";
-
-/** A difference with its sign; one that rounds to nothing has none. */
-function signed(points: number | null): string {
-  if (points === null) return absent;
-  const digits = Math.abs(points).toFixed(1);
-  return digits === "0.0" ? digits : `${points < 0 ? "−" : "+"}${digits}`;
-}
-
-function percent(score?: Score): string {
-  if (score === undefined) return absent;
-  return `${(100 * score.mean).toFixed(1)} ± ${(100 * score.sd).toFixed(1)}`;
-}
-
-/** A duration to three significant digits. */
-function seconds(value?: number): string {
-  if (value === undefined) return absent;
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
-}
-
-function count(value?: number): string {
-  return value === undefined ? absent : value.toLocaleString("en-US");
-}
-
-/** Bytes in MiB. */
-function mebibytes(value?: number): string {
-  return value === undefined ? absent : (value / 2 ** 20).toFixed(0);
-}
-
-function plural(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
-}
-
-/** "tight box", "box ±20 %", "5 points", "3 clicks". */
-export function promptName(prompt: string): string {
-  const number = /\d+$/.exec(prompt)?.[0];
-  if (prompt.startsWith("jittered-box")) return `box ±${number ?? 20} %`;
-  if (number) return `${number} ${prompt.slice(0, prompt.lastIndexOf("-"))}`;
-  return prompt.replaceAll("-", " ");
-}
-
-function intervalText(score?: Score): string {
-  if (!score?.interval) return absent;
-  const [low, high] = score.interval.map((bound) => (100 * bound).toFixed(1));
-  return `${low} to ${high}`;
-}
-
-function probability(test?: RowTest): string {
-  if (test === undefined) return absent;
-  return test.pHolm < 0.001 ? "< 0.001" : test.pHolm.toFixed(3);
-}
-
 /** The study's own table, with intervals and p values where they were found. */
 function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
   const primary = (row: ComparedRow) => row.dice[context.primaryPrompt];
@@ -242,8 +202,8 @@ function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
       row.model,
       percent(primary(row)),
       ...(hasIntervals ? [intervalText(primary(row))] : []),
-      ...tested([signed(row.peftComparison)], probability(row.tests?.peft)),
-      ...tested([signed(row.vanillaComparison)], probability(row.tests?.vanilla)),
+      ...tested([signed(row.peftComparison)], probability(row.tests?.peft?.pHolm)),
+      ...tested([signed(row.vanillaComparison)], probability(row.tests?.vanilla?.pHolm)),
     ]),
   };
 }

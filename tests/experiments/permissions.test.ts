@@ -62,6 +62,10 @@ Deno.test("each task is granted the paths that its arguments name, and nothing e
       read: [packages, git, "d", "o", "/cache"],
       write: ["o", "/cache"],
     }],
+    ["report", ["s", "--pictures=d"], {
+      read: [packages, "s", "d", "/cache"],
+      write: ["s", "/cache"],
+    }],
     ["predict", ["--image", "i.nii", "--boxes-from=s.nii", "--out", "x/m.nii", "--axis", "1"], {
       read: [packages, "i.nii", "s.nii", "x", "/cache"],
       write: ["x", "/cache"],

@@ -28,6 +28,7 @@ const FILES = [
   "adapter_config.json",
   "scores.json",
   "cases.json",
+  "masks.json",
   "summary.json",
   "finished.json",
   "loss_curves.svg",
@@ -36,6 +37,8 @@ const FILES = [
   "trivial.json",
   "table.json",
   "table.md",
+  "report.md",
+  "report.html",
 ];
 
 /** The name of a case's folder of results. */

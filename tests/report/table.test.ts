@@ -1,9 +1,9 @@
+import { promptName } from "../../lib/report/format.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   compareRows,
   type ComparisonContext,
   type ComparisonRow,
-  promptName,
   tableMarkdown,
   tableText,
   writeTable,

@@ -1,0 +1,73 @@
+/**
+ * Figures as tables write them.
+ *
+ * @module
+ */
+import type { Score } from "../train/metrics.ts";
+
+/** What stands for a figure that there is not. */
+export const absent = "–";
+
+/** A difference with its sign; one that rounds to nothing has none. */
+export function signed(points: number | null | undefined, digits = 1): string {
+  if (points === null || points === undefined) return absent;
+  const text = Math.abs(points).toFixed(digits);
+  return Number(text) === 0 ? text : `${points < 0 ? "−" : "+"}${text}`;
+}
+
+/** Mean ± standard deviation in per cent. */
+export function percent(score?: Score): string {
+  if (score === undefined) return absent;
+  return `${(100 * score.mean).toFixed(1)} ± ${(100 * score.sd).toFixed(1)}`;
+}
+
+/** The mean times `scale`. */
+export function meanText(score: Score | undefined, scale = 100, digits = 1): string {
+  return score === undefined ? absent : minus((scale * score.mean).toFixed(digits));
+}
+
+/** The interval of a mean, times `scale`; by default in per cent. */
+export function intervalText(score?: Score, scale = 100, digits = 1): string {
+  if (!score?.interval) return absent;
+  return score.interval.map((bound) => minus((scale * bound).toFixed(digits))).join(" to ");
+}
+
+/** A p value to three digits. */
+export function probability(p?: number): string {
+  if (p === undefined) return absent;
+  return p < 0.001 ? "< 0.001" : p.toFixed(3);
+}
+
+/** A duration to three significant digits. */
+export function seconds(value?: number): string {
+  if (value === undefined) return absent;
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}
+
+/** A whole number with separators of thousands. */
+export function count(value?: number): string {
+  return value === undefined ? absent : value.toLocaleString("en-US");
+}
+
+/** Bytes in MiB. */
+export function mebibytes(value?: number): string {
+  return value === undefined ? absent : (value / 2 ** 20).toFixed(0);
+}
+
+/** "1 slice", "48 slices". */
+export function plural(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+/** "tight box", "box ±20 %", "5 points", "3 clicks". */
+export function promptName(prompt: string): string {
+  const number = /\d+$/.exec(prompt)?.[0];
+  if (prompt.startsWith("jittered-box")) return `box ±${number ?? 20} %`;
+  if (number) return `${number} ${prompt.slice(0, prompt.lastIndexOf("-"))}`;
+  return prompt.replaceAll("-", " ");
+}
+
+/** A number's text with a true minus sign. */
+function minus(text: string): string {
+  return text.replace(/^-/, "−");
+}
