@@ -89,7 +89,9 @@ Deno.rename = async (from, to) => {
     await Deno.writeTextFile(fault.log, `${performance.now()} ${to}\n`, { append: true });
   }
   if (!matches(fault.after, to)) return;
-  for (const path of fault.remove ?? []) await Deno.remove(path, { recursive: true });
+  for (const path of fault.remove ?? []) {
+    await Deno.remove(path, { recursive: true }).catch(() => {}); // it is gone by now
+  }
   if (fault.append) await Deno.writeFile(fault.append, new Uint8Array(1), { append: true });
   if (fault.signal) Deno.kill(Deno.pid, fault.signal);
 };

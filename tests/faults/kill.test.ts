@@ -1,12 +1,16 @@
-import { killOnce } from "./kills.ts";
+import { killMany } from "./kills.ts";
 import { TinyStudy } from "./tiny_study.ts";
 
 /** Kills; `deno task faults` makes fifty. */
-const KILLS = 3;
+const KILLS = 5;
 
-Deno.test("a study that is killed at a random moment goes on and loses no bit", async () => {
+Deno.test("a study that is killed at random moments goes on and loses no bit", async () => {
   await using study = await TinyStudy.make();
-  for (let number = 1; number <= KILLS; number++) {
-    console.log(`killed: ${await killOnce(study, number)}`);
-  }
+  await killMany(study, {
+    kills: KILLS,
+    onStudy: (moments, error) => {
+      console.log(`killed ${moments.join(", ")}`);
+      if (error !== undefined) throw error;
+    },
+  });
 });

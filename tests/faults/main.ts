@@ -1,31 +1,23 @@
-// deno task faults: every fault, and fifty kills, of a tiny study; what came of them is written to
-// results/faults.json.
+// deno task faults [KILLS]: every fault, and fifty kills, of a tiny study; what came of them is written
+// to results/faults.json.
 import { join } from "node:path";
 import { codeVersion } from "../../experiments/harness/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
-import { ALL_FAULTS } from "./cases.ts";
-import { killOnce, WHOLE } from "./kills.ts";
+import { allFaults, runChain } from "./cases.ts";
+import { killMany } from "./kills.ts";
 import { TinyStudy } from "./tiny_study.ts";
 
 const KILLS = Number(Deno.args[0] ?? 50);
+const start = performance.now();
 const failures: string[] = [];
 
-/** Notes a failure and goes on. */
-async function tried(name: string, run: () => Promise<string>): Promise<string> {
-  try {
-    const said = await run();
-    console.log(`${name}: ${said}`);
-    return said;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    console.error(`${name}: FAILED: ${error instanceof Error ? error.message : error}`);
-    failures.push(`${name}: ${reason}`);
-    return `failed: ${reason}`;
-  }
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 await using study = await TinyStudy.make();
-const moments: Record<string, number> = {};
+const kills = { studies: 0, killed: 0, resumedBitIdentically: 0, moments: {} as Counts };
+type Counts = Record<string, number>;
 const faults: Record<string, string> = {};
 
 /** Writes down what came of it so far. */
@@ -35,7 +27,8 @@ async function summarize(): Promise<void> {
     date: new Date().toISOString(),
     code: await codeVersion(),
     secondsOfStudy: Math.round(10 * study.seconds) / 10,
-    kills: moments,
+    seconds: Math.round((performance.now() - start) / 1000),
+    kills,
     faults,
     failures,
   };
@@ -43,16 +36,31 @@ async function summarize(): Promise<void> {
   await writeFileAtomic(path, JSON.stringify(summary, null, 2) + "\n");
 }
 
-// A study that had ended by itself was not killed: it does not count.
-for (let number = 1, kills = 0; kills < KILLS; number++) {
-  const moment = await tried(`kill ${number}`, () => killOnce(study, number));
-  moments[moment] = (moments[moment] ?? 0) + 1;
-  if (moment !== WHOLE) kills++;
-  await summarize();
+await killMany(study, {
+  kills: KILLS,
+  onStudy: async (moments, error) => {
+    kills.studies++;
+    kills.killed += moments.length;
+    for (const moment of moments) kills.moments[moment] = (kills.moments[moment] ?? 0) + 1;
+    if (error === undefined) kills.resumedBitIdentically += moments.length;
+    else failures.push(`killed study ${kills.studies}: ${reasonOf(error)}`);
+    console.log(`killed ${moments.join(", ")}: ${error ? reasonOf(error) : "whole"}`);
+    await summarize();
+  },
+});
+for (const chain of allFaults(study)) {
+  await runChain(study, chain, async (name, run) => {
+    try {
+      faults[name] = await run();
+      console.log(`${name}: ${faults[name]}`);
+    } catch (error) {
+      faults[name] = `failed: ${reasonOf(error).split("\n")[0]}`;
+      failures.push(`${name}: ${reasonOf(error).split("\n")[0]}`);
+      console.error(`${name}: FAILED: ${reasonOf(error)}`);
+    }
+    await summarize();
+  });
 }
-for (const { name, run } of ALL_FAULTS) {
-  faults[name] = await tried(name, () => run(study));
-  await summarize();
-}
-console.log(`${failures.length} failures of ${KILLS} kills and ${ALL_FAULTS.length} faults`);
+const count = Object.keys(faults).length;
+console.log(`${failures.length} failures of ${kills.killed} kills and ${count} faults`);
 if (failures.length > 0) Deno.exitCode = 1;

@@ -16,6 +16,8 @@ export interface Outcome {
 /** A program under way. */
 export interface Running {
   readonly process: Deno.ChildProcess;
+  /** When it was started, in milliseconds since 1970. */
+  readonly begun: number;
   readonly outcome: Promise<Outcome>;
 }
 
@@ -84,8 +86,36 @@ export class TinyStudy implements AsyncDisposable {
     return this.isBegun(out) ? this.resume(out, options) : this.begin(out, options);
   }
 
+  /** Waits until a running program has written a file; fails if it ends before. */
+  async waitFor(file: string, running: Running): Promise<void> {
+    await this.#wait(running, () => isNewer(join(this.folder, file), running.begun));
+  }
+
+  /** Waits until a running program has written a checkpoint after so many batches of an epoch. */
+  async waitForBatch(batch: number, { out, running }: { out: string; running: Running }) {
+    const folder = join(this.folder, out, "lora_2", "checkpoint");
+    await this.#wait(
+      running,
+      () =>
+        exists(folder) &&
+        filesBelow(folder).some((file) =>
+          file.endsWith(".safetensors") && isNewer(file, running.begun) && batchOf(file) === batch
+        ),
+    );
+  }
+
+  async #wait({ outcome }: Running, done: () => boolean): Promise<void> {
+    let ended: Outcome | undefined;
+    outcome.then((found) => ended = found);
+    while (!done()) {
+      assert(ended === undefined, `it ended too early: ${ended?.stdout}${ended?.stderr}`);
+      await pause(0.01);
+    }
+  }
+
   /** Runs a program of experiments/. */
   run(script: string, args: readonly string[], { fault }: { fault?: Fault } = {}): Running {
+    const begun = Date.now();
     const process = new Deno.Command(Deno.execPath(), {
       args: [
         "run",
@@ -110,7 +140,7 @@ export class TinyStudy implements AsyncDisposable {
       const text = new TextDecoder();
       return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
     });
-    return { process, outcome };
+    return { process, begun, outcome };
   }
 
   /** Waits for a program that has to succeed. */
@@ -202,6 +232,27 @@ export function exists(path: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Whether a file is there and was written after a time. */
+function isNewer(path: string, milliseconds: number): boolean {
+  try {
+    return Deno.statSync(path).mtime!.getTime() >= milliseconds;
+  } catch {
+    return false;
+  }
+}
+
+/** The batches of its epoch that were done when a checkpoint was written. */
+function batchOf(path: string): number | null {
+  try {
+    const bytes = Deno.readFileSync(path);
+    const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+    return JSON.parse(header.__metadata__.position).batch;
+  } catch {
+    return null; // it was removed meanwhile
   }
 }
 
