@@ -2,7 +2,6 @@ import { basename, join } from "node:path";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { encodeRunLengths, type RunLengths } from "../../lib/data/run_length.ts";
-import { InputError } from "../../lib/errors.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import type { PlacedPart } from "../../lib/report/placement_map.ts";
 import { Progress } from "../../lib/report/progress.ts";
@@ -24,6 +23,7 @@ import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
 import { inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
 import { signAdapter } from "./adapter.ts";
+import { FINISHED, formatFinished, readFinished } from "./finished_file.ts";
 import { type Config, dataSeed } from "./config.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { Environment } from "./environment.ts";
@@ -118,9 +118,6 @@ export function listJson(items: readonly unknown[]): string {
     typeof value === "number" ? Math.round(value * 1e6) / 1e6 : value;
   return `[\n${items.map((item) => JSON.stringify(item, round)).join(",\n")}\n]\n`;
 }
-
-/** A run's file, beside its checkpoints, that says that it is finished and what came of it. */
-const FINISHED = join(CHECKPOINT_FOLDER, "finished.json");
 
 /**
  * Trains (if there is something to train) and scores one experiment, and writes its run folder. A run
@@ -220,6 +217,7 @@ async function trainAndScore(
           total: data.parts.train.length,
         });
       let progress = start(found?.state.position.epoch ?? 1);
+      let stepped = false;
       const training: Parameters<typeof fit>[2] = {
         ...config,
         from: found?.state,
@@ -230,7 +228,10 @@ async function trainAndScore(
           await writeCheckpoint(checkpoints, state);
           context.onKept();
         },
-        onProgress: (update) => progress.update(update),
+        onProgress: (update) => {
+          stepped = true;
+          progress.update(update);
+        },
         onEpoch: async (epoch, best) => {
           metrics.push(epoch);
           await writeMetrics(metrics);
@@ -253,7 +254,8 @@ async function trainAndScore(
         ...summary,
         secondsPerStep: perStep[perStep.length >> 1],
         trainSeconds,
-        peakGpuBytes: gpu.memory.peakBytes,
+        // What a training held that was over when its study went on is not known any more.
+        peakGpuBytes: stepped ? gpu.memory.peakBytes : undefined,
         bestEpoch: result.bestEpoch,
         stoppedEarly: result.stoppedEarly,
         earlyStoppingEpoch: result.earlyStoppingEpoch,
@@ -313,41 +315,13 @@ async function trainAndScore(
     const sample = await predict(model, { data, sample: context.sample, seed: dataSeed(config) });
     await writeJson("summary.json", scored);
     const run = { summary: scored, metrics, sample };
-    await writeJson(FINISHED, {
-      ...run,
-      sample: sample && { ...sample, mask: sample.mask.toBase64() },
-    });
+    await write(FINISHED, formatFinished(run));
     await removeCheckpoints(checkpoints);
     context.onKept();
     log("");
     return run;
   } finally {
     sam.dispose();
-  }
-}
-
-/**
- * What came of a run that is finished; null if it is not.
- *
- * @throws {InputError} if the file that says so is damaged.
- */
-async function readFinished(folder: string): Promise<FinishedRun | null> {
-  const path = join(folder, FINISHED);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch {
-    return null;
-  }
-  try {
-    const { summary, metrics, sample } = JSON.parse(text);
-    return {
-      summary,
-      metrics,
-      sample: sample && { ...sample, mask: Uint8Array.fromBase64(sample.mask) },
-    };
-  } catch {
-    throw new InputError(`${path} is damaged: remove ${folder} to make this run again`);
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import { InputError } from "../../lib/errors.ts";
+import { excerpt, InputError } from "../../lib/errors.ts";
 import {
   isTemporary,
   makeFolder,
@@ -140,40 +140,9 @@ export class StudyFolder implements Disposable {
     await this.write(RECORD, JSON.stringify(record, null, 2) + "\n");
   }
 
-  /**
-   * Reads what the study is made of; null if it is whole.
-   *
-   * @throws {InputError} if the folder is not that of a study, or the record is damaged.
-   */
-  async readRecord(): Promise<StudyRecord | null> {
-    const path = join(this.path, RECORD);
-    let text: string;
-    try {
-      text = await Deno.readTextFile(path);
-    } catch {
-      const has = (name: string) => Deno.stat(join(this.path, name)).then(() => true, () => false);
-      if (await has(PARTS)) {
-        throw new InputError(
-          `${this.path} holds several studies: give the command that is in its ${PARTS} again, with --out ${this.path}, and what is done is kept`,
-        );
-      }
-      if (await has("table.json")) return null;
-      throw notAStudy(this.path);
-    }
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch {
-      value = null;
-    }
-    const result = v.safeParse(recordSchema, value);
-    if (result.success) return result.output;
-    const [issue] = result.issues;
-    throw new InputError(
-      `${path} is damaged at ${
-        v.getDotPath(issue) ?? "its start"
-      }: the study cannot go on, start it again`,
-    );
+  /** As {@linkcode readRecord}. */
+  readRecord(): Promise<StudyRecord | null> {
+    return readRecord(this.path);
   }
 
   /** Removes what only an unfinished study needs. */
@@ -201,6 +170,42 @@ export class StudyFolder implements Disposable {
       // It is gone, or somebody else's by now.
     }
   }
+}
+
+/**
+ * Reads what the study in a folder is made of; null if it is whole.
+ *
+ * @throws {InputError} if the folder is not that of a study, or the record is damaged.
+ */
+export async function readRecord(folder: string): Promise<StudyRecord | null> {
+  const path = join(folder, RECORD);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch {
+    const has = (name: string) => Deno.stat(join(folder, name)).then(() => true, () => false);
+    if (await has(PARTS)) {
+      throw new InputError(
+        `${folder} holds several studies: give the command that is in its ${PARTS} again, with --out ${folder}, and what is done is kept`,
+      );
+    }
+    if (await has("table.json")) return null;
+    throw notAStudy(folder);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = null;
+  }
+  const result = v.safeParse(recordSchema, value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new InputError(
+    `${path} is damaged at ${
+      excerpt(v.getDotPath(issue) ?? "its start")
+    }: the study cannot go on, start it again`,
+  );
 }
 
 /** The paths of the folders in a folder; none if it is not there. */

@@ -12,8 +12,8 @@ export interface PooledBuffer {
   lastUse: number;
   /** Grows with every command that may change the content. */
   version: number;
-  /** The kernel that was first given it, which says what it is for; none before. */
-  firstKernel?: string;
+  /** What it was made for, as far as that is known: a weight's path, or the kernel first given it. */
+  use?: string;
 }
 
 /** Figures of a pool. */
@@ -116,7 +116,7 @@ export class BufferPool {
     this.#device.popErrorScope().then((error) => {
       if (!error) return;
       this.#drop(made);
-      this.#onError(outOfMemory({ size, held, shape, kernel: made.firstKernel }));
+      this.#onError(outOfMemory({ size, held, shape, use: made.use }));
     });
     this.#buffers++;
     this.#bytes += size;
@@ -174,15 +174,15 @@ export class BufferPool {
 
 /** What to tell when the device has no memory for a buffer. */
 function outOfMemory(
-  { size, held, shape, kernel }: {
+  { size, held, shape, use }: {
     size: number;
     held: number;
     shape?: readonly number[];
-    kernel?: string;
+    use?: string;
   },
 ): InputError {
   const what = shape ? `a tensor [${shape.join(", ")}]` : "a buffer";
-  const wanted = `${what}${kernel ? ` of the kernel ${kernel}` : ""}, ${mebibytes(size)},`;
+  const wanted = `${what}${use ? ` (${use})` : ""}, ${mebibytes(size)},`;
   return new InputError(
     `the GPU has no memory for ${wanted} beside the ${mebibytes(held)} held: ` +
       "take a smaller batch (--batch-size) or side (--side), or --checkpoint-activations",

@@ -138,7 +138,7 @@ export class PipelineCache {
     this.#used.add(compiled);
     const { pipeline, access, buffers: names, params } = compiled;
     const bound = names.map((name) => buffers[name]);
-    for (const buffer of bound) buffer.firstKernel ??= kernel.name;
+    for (const buffer of bound) buffer.use ??= `kernel ${kernel.name}`;
     return {
       kernel,
       constants,

@@ -110,6 +110,8 @@ export abstract class Module {
     const parameters = [...this.namedParameters()];
     const shapes = new Map(parameters.map(([path, tensor]) => [path, tensor.shape]));
     checkHostState(tensors, shapes, { source });
+    // Should the device have no memory for one, that is told later.
+    for (const [path, { buffer }] of parameters) buffer.use ??= `weight ${path}`;
     let waiting = 0;
     for (const [path, module] of this.namedModules()) {
       const own = new Map<string, HostTensor>();

@@ -6,14 +6,52 @@
  */
 import { crc32 } from "node:zlib";
 import { join } from "node:path";
-import { InputError } from "../errors.ts";
+import * as v from "valibot";
+import { excerpt, InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import type { HostTensor } from "../nn/host_state.ts";
 import { encodeSafetensors, readSafetensors, toStateDict } from "../weights/safetensors.ts";
 import type { TrainingPosition, TrainingState } from "./training_state.ts";
 
 /** Counts up whenever a checkpoint's numbers or tensors change their meaning. */
-const CHECKPOINT_VERSION = "2";
+export const CHECKPOINT_VERSION = "2";
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const numbers32 = v.array(v.pipe(v.number(), v.integer()));
+
+/** A position as {@linkcode TrainingPosition} has it: the type checker finds a field that one of them lacks. */
+const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObject({
+  epoch: v.pipe(count, v.minValue(1)),
+  batch: count,
+  step: count,
+  sums: v.strictObject({ loss: v.number(), dice: v.number() }),
+  seconds: v.number(),
+  learningRate: v.number(),
+  random: v.pipe(numbers32, v.length(4)),
+  dropouts: v.record(v.string(), count),
+  guards: v.strictObject({
+    probed: v.boolean(),
+    changed: v.boolean(),
+    zeroNorms: count,
+    firstLosses: v.array(v.number()),
+    high: count,
+    large: v.array(v.number()),
+    ones: count,
+    onesEpochs: count,
+    firstOutput: v.nullable(v.strictObject({ hash: v.number(), step: count })),
+  }),
+  epochs: v.array(v.strictObject({
+    epoch: v.pipe(count, v.minValue(1)),
+    trainLoss: v.number(),
+    trainDice: v.number(),
+    validationLoss: v.number(),
+    validationDice: v.number(),
+    learningRate: v.number(),
+    steps: count,
+    seconds: v.number(),
+  })),
+  best: v.strictObject({ epoch: count, dice: v.number() }),
+});
 
 /** Checkpoints that a folder keeps. */
 const KEPT = 2;
@@ -37,7 +75,7 @@ function fileOf(folder: string, number: number): string {
 }
 
 /** CRC-32 of the numbers and of the tensors' bytes, by name. */
-function checksum(position: string, tensors: ReadonlyMap<string, HostTensor>): string {
+export function checksum(position: string, tensors: ReadonlyMap<string, HostTensor>): string {
   let crc = crc32(position);
   for (const [, { data }] of [...tensors].sort(([a], [b]) => a < b ? -1 : 1)) {
     crc = crc32(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), crc);
@@ -102,7 +140,18 @@ async function readState(path: string): Promise<TrainingState> {
   if (version !== CHECKPOINT_VERSION || checksum(position ?? "", tensors) !== expected) {
     throw new InputError(`${path} is damaged or of another version: the one before it is used`);
   }
-  return { position: JSON.parse(position) as TrainingPosition, tensors };
+  let value: unknown = null;
+  try {
+    value = JSON.parse(position);
+  } catch {
+    // No text of ours.
+  }
+  const parsed = v.safeParse(positionSchema, value);
+  if (!parsed.success) {
+    const place = v.getDotPath(parsed.issues[0]) ?? "its start";
+    throw new InputError(`${path} is damaged at ${excerpt(place)} of its position`);
+  }
+  return { position: parsed.output, tensors };
 }
 
 /** Removes a folder's checkpoints, once they are needed no more. */

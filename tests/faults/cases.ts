@@ -143,24 +143,34 @@ const vanished: FaultCase = {
   },
 };
 
+/** Does something to a data file meanwhile, and brings it back as it was. */
+async function withFile<T>(file: string, work: () => Promise<T>): Promise<T> {
+  const kept = await Deno.readFile(file);
+  const { mtime, atime } = await Deno.stat(file);
+  try {
+    return await work();
+  } finally {
+    await Deno.writeFile(file, kept);
+    await Deno.utime(file, atime!, mtime!);
+  }
+}
+
 const dataGone: FaultCase = {
   name: "a data file that disappears during training",
   run: async (study, out) => {
     const file = tinyFile(study.folder, 1, "t1c");
-    const kept = await Deno.readFile(file);
-    const { mtime, atime } = await Deno.stat(file);
-    const fault = { after: "00000[0-9].safetensors$", remove: [file] };
-    // It goes on with the slices in its cache, and is then stopped after an epoch.
-    const running = study.goOn(out, { fault });
-    await study.waitFor(join(out, "lora_2", "metrics.jsonl"), running);
-    assert(!exists(file));
-    running.process.kill("SIGKILL");
-    await running.outcome;
-    const said = await study.fail(study.goOn(out));
-    assertMatch(said, /case TINY-MEN-00001-000 .* has no t1c image/);
-    await Deno.writeFile(file, kept);
-    await Deno.utime(file, atime!, mtime!);
-    return `goes on with the slices in its cache; gone on with later: ${said}`;
+    return await withFile(file, async () => {
+      const fault = { after: "safetensors$", remove: [file] };
+      const running = study.goOn(out, { fault });
+      // It goes on with the slices in its cache: its next checkpoint comes. Then it is stopped.
+      await study.waitUntil(running, () => !exists(file));
+      await study.waitFor(join(out, "lora_2", "checkpoint"), { ...running, begun: Date.now() });
+      running.process.kill("SIGKILL");
+      await running.outcome;
+      const said = await study.fail(study.goOn(out));
+      assertMatch(said, /case TINY-MEN-00001-000 .* has no t1c image/);
+      return `goes on with the slices in its cache; the next life: ${said}`;
+    });
   },
 };
 
@@ -168,18 +178,16 @@ const dataAndCacheGone: FaultCase = {
   name: "a data file that changes during training, and its cache disappears",
   run: async (study, out) => {
     const append = tinyFile(study.folder, 1, "seg");
-    const kept = await Deno.readFile(append);
-    const { mtime, atime } = await Deno.stat(append);
-    const fault = {
-      after: "00000[0-9].safetensors$",
-      remove: [join(study.folder, "cache", "slices")],
-      append,
-    };
-    const said = await study.fail(study.goOn(out, { fault }));
-    assertMatch(said, /the files of case TINY-MEN-00001-000 changed .*--resume \S+ goes on/);
-    await Deno.writeFile(append, kept);
-    await Deno.utime(append, atime!, mtime!);
-    return said;
+    return await withFile(append, async () => {
+      const fault = {
+        after: "00000[0-9].safetensors$",
+        remove: [join(study.folder, "cache", "slices")],
+        append,
+      };
+      const said = await study.fail(study.goOn(out, { fault }));
+      assertMatch(said, /the files of case TINY-MEN-00001-000 changed .*--resume \S+ goes on/);
+      return said;
+    });
   },
 };
 
@@ -193,20 +201,33 @@ function lostDevice(submit: number): FaultCase {
 }
 
 /** The device has memory for so many MiB. */
-function littleMemory(mebibytes: number): FaultCase {
+function littleMemory(mebibytes: number, use = ""): FaultCase {
   return failing(
     `a GPU with memory for ${mebibytes} MiB`,
     { memory: mebibytes },
-    /the GPU has no memory for a tensor \[[\d, ]+\].*, [\d.]+ MiB, .* take a smaller batch \(--batch-size\) or side/,
+    new RegExp(
+      `the GPU has no memory for a tensor \\[[\\d, ]+\\].*${use}.*, [\\d.]+ MiB, .* take a smaller batch \\(--batch-size\\) or side`,
+    ),
   );
 }
 
-/** A gradient of a step is not a number. */
-const notANumber = failing(
-  "NaN in a gradient",
-  { gradient: 2 },
-  /the gradient is not finite after step 2.*: lower the learning rate/,
-);
+/** A gradient of a step is not a number: a guard ends the run, of which nothing looks like a result. */
+const notANumber: FaultCase = {
+  name: "NaN in a gradient",
+  run: async (study, out) => {
+    const said = await study.fail(study.begin(out, { fault: { gradient: 2 } }));
+    assertMatch(said, /the gradient is not finite after step 2: lower the learning rate/);
+    const run = join(study.folder, out, "lora_2");
+    assert(exists(join(run, "guard.json")));
+    for (const result of ["adapter", "scores.json", "summary.json"]) {
+      assert(!exists(join(run, result)), result);
+    }
+    const table = await Deno.readTextFile(join(study.folder, out, "table.json"));
+    assert(!table.includes('"LoRA-2"'), table);
+    await Deno.remove(join(study.folder, out), { recursive: true });
+    return said;
+  },
+};
 
 const twoProcesses: FaultCase = {
   name: "two processes on one output folder, of which the first is killed",
@@ -374,7 +395,15 @@ export function allFaults({ written }: TinyStudy): FaultChain[] {
   return [
     { name: "full", cases: [cacheFull, ...files.map(diskFull)] },
     { name: "mounted", cases: [40, 190, 200, 400].map(fileSystem) },
-    { name: "removed", cases: [littleMemory(20), littleMemory(60), lostDevice(1), vanished] },
+    {
+      name: "removed",
+      cases: [
+        littleMemory(20, "[(]weight image_encoder"),
+        littleMemory(60),
+        lostDevice(1),
+        vanished,
+      ],
+    },
     { name: "changed", cases: [readOnly, dataAndCacheGone, dataGone] },
     { name: "broken", cases: [notANumber, damaged, twoProcesses, staleLock] },
     // A step is about sixty submits; those of each life are counted anew.

@@ -88,13 +88,13 @@ export class TinyStudy implements AsyncDisposable {
 
   /** Waits until a running program has written a file; fails if it ends before. */
   async waitFor(file: string, running: Running): Promise<void> {
-    await this.#wait(running, () => isNewer(join(this.folder, file), running.begun));
+    await this.waitUntil(running, () => isNewer(join(this.folder, file), running.begun));
   }
 
   /** Waits until a running program has written a checkpoint after so many batches of an epoch. */
   async waitForBatch(batch: number, { out, running }: { out: string; running: Running }) {
     const folder = join(this.folder, out, "lora_2", "checkpoint");
-    await this.#wait(
+    await this.waitUntil(
       running,
       () =>
         exists(folder) &&
@@ -104,7 +104,8 @@ export class TinyStudy implements AsyncDisposable {
     );
   }
 
-  async #wait({ outcome }: Running, done: () => boolean): Promise<void> {
+  /** Waits until something has come about by a running program; fails if that ends before. */
+  async waitUntil({ outcome }: Running, done: () => boolean): Promise<void> {
     let ended: Outcome | undefined;
     outcome.then((found) => ended = found);
     while (!done()) {

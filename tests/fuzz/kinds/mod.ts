@@ -5,6 +5,7 @@ import { onnx } from "./onnx.ts";
 import { legacyLora, peft } from "./peft.ts";
 import { runFolder } from "./run_folder.ts";
 import { safetensors } from "./safetensors.ts";
+import { studyFolder } from "./study_folder.ts";
 import { weightsCache } from "./sam_weights.ts";
 import { FAULT_NAMES, faulty } from "./self_test.ts";
 import { torchLegacyKind, torchZip } from "./torch.ts";
@@ -19,6 +20,7 @@ const KINDS: readonly Kind[] = [
   peft,
   legacyLora,
   runFolder,
+  studyFolder,
   sliceCache,
   phantomCache,
   weightsCache,
