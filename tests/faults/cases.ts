@@ -264,7 +264,9 @@ const damaged: FaultCase = {
   run: async (study, out) => {
     const folder = join(study.folder, out, "lora_2", "checkpoint");
     const checkpoints = () =>
-      filesBelow(folder).filter((path) => path.endsWith(".safetensors")).sort();
+      exists(folder)
+        ? filesBelow(folder).filter((path) => path.endsWith(".safetensors")).sort()
+        : [];
     while (checkpoints().length < 2) {
       const kill = { write: "safetensors$", nth: 2, at: "after its name" } as const;
       await study.goOn(out, { fault: { kill } }).outcome;
@@ -375,8 +377,8 @@ export const SOME_FAULTS: readonly FaultChain[] = [
   {
     name: "kept",
     cases: [
-      signalled("SIGTERM", { ...COMPILING, seconds: 1 }),
       notANumber,
+      signalled("SIGTERM", { ...COMPILING, seconds: 1 }),
       twoProcesses,
       staleLock,
       dataAndCacheGone,

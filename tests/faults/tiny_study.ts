@@ -199,8 +199,9 @@ export class TinyStudy implements AsyncDisposable {
       const isText = /\.(jsonl?|md)$/.test(name);
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
       const text = new TextDecoder().decode(bytes).replaceAll(`--out ${basename(out)} `, "")
+        .replaceAll(/\s*"peakGpuBytes": ?\d+,?/g, "")
         .replaceAll(
-          /"(seconds|secondsPerStep|trainSeconds|peakGpuBytes|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
+          /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
           '"$1":0',
         );
       // The table in Markdown has seconds among its columns; the one in JSON has all its numbers.

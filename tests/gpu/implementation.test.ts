@@ -109,7 +109,7 @@ Deno.test("a tensor that the GPU has no memory for is told with its shape, its b
   await assertRejects(
     () => gpu.finish(),
     InputError,
-    "the GPU has no memory for a tensor [4, 512, 256], 2.0 MiB beside the 1.0 MiB held: " +
+    "the GPU has no memory for a tensor [4, 512, 256], 2.0 MiB, beside the 1.0 MiB held: " +
       "take a smaller batch (--batch-size) or side (--side), or --checkpoint-activations",
   );
   refused.dispose();
