@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { SliceReader } from "../../lib/data/loader.ts";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
@@ -122,7 +122,8 @@ export async function runFault(
         await openAdapter(context.foreign);
       } catch (error) {
         if (!(error instanceof GuardError)) throw error;
-        onCaught(new GuardError(error.guard, error.message, curve.at(-1)!.step));
+        const message = error.message.replaceAll(context.foreign, basename(context.foreign));
+        onCaught(new GuardError(error.guard, message, curve.at(-1)!.step));
       }
       const adapter = await loadAdapter(join(context.foreign, "adapter"));
       restoreWeights(sam, adapterWeights(adapter), context.foreign);

@@ -28,6 +28,7 @@ Deno.test("an autopsy of a tiny data set names the guard of each fault and write
       // The labels of this data set are 0 and 1: taken raw they are a mask, and no guard objects.
       [null, "no-gradient 3", null, "patient-overlap 0", "foreign-adapter 4"],
     );
+    assert(runs[4].caught[0].message.startsWith("other_task/adapter holds"));
     assert(!environment.command.includes(folder));
     const markdown = await read("table.md");
     assertStringIncludes(markdown, "| Forward pass under no-grad |");
