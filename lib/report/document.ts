@@ -119,7 +119,9 @@ function htmlTable(
   return `<figure class="table"><figcaption><b>Table ${n}.</b> ${
     htmlText(caption)
   }</figcaption>\n` +
-    `<div class="scroll" tabindex="0" role="region" aria-label="Table ${n}"><table>` +
+    `<div class="scroll" tabindex="0" role="region" aria-label="Table ${n}"><table${
+      words > 1 ? ' class="words"' : ""
+    }>` +
     (header.some(Boolean) ? `<thead><tr>${head.join("")}</tr></thead>\n` : "") +
     `<tbody>\n${body.join("\n")}\n</tbody></table></div>` +
     `</figure>`;
@@ -180,16 +182,17 @@ figcaption b{color:var(--ink)}
 .picture svg{display:block;max-width:100%;height:auto;font-family:system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
 table{border-collapse:collapse;width:100%;font-size:.8rem;line-height:1.3;border-top:2px solid var(--ink);
 border-bottom:2px solid var(--ink);font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.3rem .35rem;vertical-align:top;font-weight:400}
+th,td{text-align:right;padding:.3rem .28rem;vertical-align:top;font-weight:400}
 th:first-child,td:first-child{padding-left:.15rem}
 th:last-child,td:last-child{padding-right:.15rem}
 thead th{font-weight:600;vertical-align:bottom;border-bottom:1px solid var(--ink)}
-tbody th{white-space:nowrap}
+tbody th,td{white-space:nowrap}
+.words th,.words td.w{white-space:normal}.words tbody th{min-width:13rem}
 .w{text-align:left}
 td.w{overflow-wrap:break-word}
 tbody tr+tr>*{border-top:1px solid color-mix(in srgb,var(--line) 45%,transparent)}
 tbody tr.rule>*{border-top:1px solid var(--ink)}
-small{display:block;color:var(--soft);font-size:.86em;white-space:nowrap}
+small{display:block;color:var(--soft);font-size:.84em;white-space:nowrap}
 details{margin:1rem 0}
 summary{cursor:pointer;font-size:.9rem;font-weight:600;padding:.3rem 0}
 @media (max-width:46rem){body{padding:1.4rem 1rem 3rem;font-size:16px}

@@ -284,7 +284,7 @@ function panelEach({ lines, places, xLabel, yLabel, unit = "" }: LinesOptions, p
         },
         marks: [
           Plot.frame({ stroke: palette.line }),
-          heading(shown[column].name, palette),
+          heading(shown[column].name, { palette, width }),
           grey(first, "1 3"),
           grey(second, "5 3"),
           ...lineMarks(placed(shown[column], places), own, { palette }),
@@ -321,9 +321,14 @@ function besides(
   ).join("");
 }
 
-/** A panel's heading. */
-function heading(text: string, palette: Palette): Plot.Markish {
-  return Plot.text([text], {
+/** A panel's heading, cut where it is wider than the panel. */
+function heading(
+  text: string,
+  { palette, width }: { palette: Palette; width: number },
+): Plot.Markish {
+  const room = Math.max(4, Math.floor(width / textWidth("x")) - 2);
+  const name = text.length > room ? `${text.slice(0, room - 1)}…` : text;
+  return Plot.text([name], {
     frameAnchor: "top",
     text: (name: string) => name,
     dy: -13,
@@ -389,7 +394,7 @@ export function dotsFigure(
         x: {
           domain: domain(ownScales ? own : dots.flat()),
           nice: true,
-          ticks: 4,
+          ticks: width < 160 ? 3 : 4,
           inset: 8,
           label: xLabel,
           labelOffset: 36,
@@ -399,7 +404,7 @@ export function dotsFigure(
         y: { type: "point", domain: names, axis: null, padding: 0.7 },
         marks: [
           Plot.frame({ stroke: palette.line }),
-          heading(panels[panel], palette),
+          heading(panels[panel], { palette, width }),
           // The names stand left of the first panel, beyond its frame.
           ...(first
             ? [Plot.text(names, {
@@ -502,7 +507,7 @@ export function rankFigure(
       },
       marks: [
         Plot.frame({ stroke: palette.line }),
-        heading(panels[panel], palette),
+        heading(panels[panel], { palette, width }),
         ...rules.map(({ scores }, i) =>
           Plot.ruleY(scores[panel] ? [scores[panel].mean] : [], {
             stroke: palette.soft,

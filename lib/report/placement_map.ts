@@ -86,7 +86,13 @@ export function placementMap(
     else groups.push({ name: group, first: i, last: i });
   });
   const heads = groups.filter(({ name }) => name).map(({ name, first, last }) =>
-    text((x(first) + x(last + 1)) / 2, 13, name, `text-anchor="middle" font-size="11"`) +
+    text(
+      (x(first) + x(last + 1)) / 2,
+      13,
+      // A short group has room for its number alone.
+      textWidth(name) > x(last + 1) - x(first) + 8 ? name.replace("stage ", "st. ") : name,
+      `text-anchor="middle" font-size="11"`,
+    ) +
     `<path d="M${x(first) + 2},19H${x(last + 1) - 2}" stroke="${palette.soft}"/>`
   );
   const names = columns.map((part, i) =>

@@ -1,0 +1,136 @@
+/**
+ * What the models differ in: ranks, places, and what was expected of them.
+ *
+ * @module
+ */
+import type { Block } from "../document.ts";
+import { rankFigure, type RankSeries } from "../figures.ts";
+import { absent, count, meanText, plural, probability, promptName, signed } from "../format.ts";
+import { placementMap, type PlacementRow } from "../placement_map.ts";
+import type { StudyModel } from "../study_files.ts";
+import { configFields, type Subject, valueText } from "./subject.ts";
+
+/** Dice against rank, where models differ in nothing else. */
+export function rankSection(subject: Subject): Block[] {
+  const adapted = subject.models.filter(({ rank }) => rank !== undefined);
+  const { varying } = configFields(adapted);
+  const settings = (model: StudyModel) =>
+    varying.map((field) => `${field} ${valueText(model.config[field])}`).join("; ");
+  const groups = [...Map.groupBy(adapted, settings)]
+    .map(([name, models]) => ({ name, models: models.toSorted((a, b) => a.rank! - b.rank!) }))
+    // A series has one model a rank: others differ in more than their values say.
+    .filter(({ models }) =>
+      models.length > 1 && new Set(models.map(({ rank }) => rank)).size === models.length
+    );
+  if (groups.length === 0) return [];
+  const diceOf = (name: string) => subject.rows.find(({ model }) => model === name)!.dice;
+  const { headlines } = subject;
+  const series = groups.map(({ name, models }): RankSeries => ({
+    name: name || "LoRA",
+    ranks: models.map(({ rank }) => rank!),
+    scores: headlines.map((prompt) => models.map((model) => diceOf(model.name)[prompt])),
+  }));
+  const rules = ["vanilla", "peft"].flatMap((kind) => {
+    const name = subject.nameOfKind(kind);
+    return name ? [{ name, scores: headlines.map((prompt) => diceOf(name)[prompt]) }] : [];
+  });
+  return [{ kind: "heading", level: 2, text: "Rank" }, {
+    kind: "figure",
+    name: "dice_by_rank",
+    alt: "Mean Dice against the rank of the adapters, under each of the main prompts",
+    caption:
+      `Dice against the rank of the adapters, one panel a prompt, each on its own scale: means over slices and 95 % intervals over ` +
+      `patients; grey: the means of the models without adapters. Alpha is ${
+        [...new Set(adapted.map(({ config }) => valueText(config.alpha)))].join(", ")
+      }: updates are scaled by alpha / rank, with rsLoRA by alpha / √rank.`,
+    draw: (palette) => rankFigure({ series, panels: headlines.map(promptName), rules }, palette),
+  }];
+}
+
+/** Which parts each model trained. */
+export function placementSection(subject: Subject): Block[] {
+  const trained = subject.models.filter(({ placement, trainableParameters }) =>
+    placement && trainableParameters > 0
+  );
+  if (trained.length === 0) return [];
+  const key = ({ placement }: StudyModel) =>
+    JSON.stringify(
+      placement!.map(({ part, trained, adapters }) => [part, trained > 0, Object.keys(adapters)]),
+    );
+  const prompts = subject.headlines;
+  const rows = trained.map((model): PlacementRow & { key: string } => {
+    const { dice } = subject.rows.find(({ model: name }) => name === model.name)!;
+    return {
+      key: key(model),
+      name: model.name,
+      parts: model.placement!,
+      figures: prompts.map((prompt) => meanText(dice[prompt])),
+    };
+  });
+  const places = new Set(rows.map(({ key }) => key)).size;
+  return [{ kind: "heading", level: 2, text: "Placement" }, {
+    kind: "figure",
+    name: "placement",
+    alt: "Which blocks of the image encoder and the mask decoder each model trained",
+    caption:
+      `What each model trained: blocks of the image encoder from first to last and the mask decoder. Full: ` +
+      `adapters on layers of the block, a line for each kind of layer; hatched: trained as a whole; empty: ` +
+      `frozen. ${plural(places, "placement")} in ${
+        plural(rows.length, "model")
+      }. Right: mean Dice (%) by prompt.`,
+    draw: (palette) => placementMap({ rows, figures: prompts.map(promptName) }, palette),
+  }];
+}
+
+const METRIC_NAMES: Readonly<Record<string, readonly [name: string, scale: number]>> = {
+  dice: ["Dice", 100],
+  iou: ["IoU", 100],
+  hd95: ["HD95, mm", 1],
+  surfaceDice1mm: ["surface Dice 1 mm", 100],
+  surfaceDice2mm: ["surface Dice 2 mm", 100],
+  falsePositive: ["false positive, mm²", 1],
+  volumeError: ["area error", 100],
+};
+
+/** The hypotheses, and what became of each. */
+export function verdictSection(subject: Subject): Block[] {
+  const { verdicts } = subject.study;
+  if (verdicts.length === 0) return [];
+  const nameOf = (experiment: string) =>
+    subject.models.find((model) => model.experiment === experiment)?.name ?? experiment;
+  const tally = (["supported", "refuted", "undecided"] as const)
+    .map((verdict) => `${verdicts.filter((one) => one.verdict === verdict).length} ${verdict}`);
+  return [{ kind: "heading", level: 2, text: "Hypotheses" }, {
+    kind: "table",
+    caption:
+      `Hypotheses, each written into its experiment before it ran, and what the test slices say: ${
+        tally.join(", ")
+      }. Differences (in percentage points, or in the metric's unit) are paired by slice, with 95 % intervals ` +
+      `over patients; p: Wilcoxon signed-rank test of the patients' differences against the margin in brackets ` +
+      `(0 if none), Holm-adjusted over all hypotheses.`,
+    header: ["Hypothesis", "Compared", "Measure", "Expected", "Difference", "p", "n", "Verdict"],
+    words: 4,
+    rows: verdicts.map((one) => {
+      const [metric, scale] = METRIC_NAMES[one.metric] ?? [one.metric, 1];
+      const points = (value: number | null) => value === null ? absent : signed(scale * value);
+      return [
+        one.hypothesis,
+        `${nameOf(one.experiment)} − ${nameOf(one.than)}`,
+        `${metric}, ${promptName(one.prompt)}`,
+        one.margin > 0
+          ? `${one.expected} (${Number((scale * one.margin).toPrecision(3))})`
+          : one.expected,
+        { text: points(one.difference), sub: one.interval?.map(points).join(" to ") },
+        probability(one.pHolm ?? undefined),
+        count(one.patients),
+        {
+          text: one.paired === 0 ? "not comparable" : one.verdict,
+          sub: one.unpaired > 0 && one.paired
+            ? `on ${plural(one.paired, "shared slice")}`
+            : undefined,
+          strong: one.verdict !== "undecided",
+        },
+      ];
+    }),
+  }];
+}

@@ -1,0 +1,175 @@
+/**
+ * Data, methods, and all that is needed to make a study again.
+ *
+ * @module
+ */
+import type { Block, Text } from "../document.ts";
+import { count, plural } from "../format.ts";
+import { configFields, type Subject, valueText } from "./subject.ts";
+
+/** What each kind of model is, and what several of it are called. */
+const KINDS: Readonly<Record<string, { name: string; is: string }>> = {
+  vanilla: { name: "Vanilla", is: "as it comes" },
+  peft: { name: "PEFT", is: "the mask decoder alone is trained" },
+  full: { name: "Full fine-tunes", is: "whole modules are trained" },
+  lora: {
+    name: "The others",
+    is: "low-rank adapters; pretrained weights are frozen but for what the placement map hatches",
+  },
+};
+
+/** Clauses as one sentence. */
+function sentence(clauses: readonly string[]): string {
+  return clauses.join("; ") + ".";
+}
+
+/** Data, models, prompts, metrics and statistics, with the notes of the study. */
+export function methodsSection(subject: Subject): Block[] {
+  const { study, context, models } = subject;
+  const { notes, crop } = study;
+  const config = models.at(-1)!.config;
+  const parts = Object.entries(context.splits).map(([name, size]) =>
+    `${name}: ${plural(size.patients, "patient")}, ${plural(size.slices, "slice")}`
+  );
+  const intervals = subject.rows.some(({ dice }) => dice[subject.primary]?.interval);
+  const kinds = Object.entries(KINDS).flatMap(([kind, what]) => {
+    const own = subject.rows.filter((row) => row.kind === kind);
+    return own.length === 0 ? [] : [`${own.length === 1 ? own[0].model : what.name}: ${what.is}`];
+  });
+  const items: Text[] = [
+    [
+      { strong: "Data. " },
+      `${context.dataset}${context.simulated ? " (simulated tumours in a real brain)" : ""}; ${
+        parts.join("; ")
+      }. All scans of a patient lie in one part${
+        study.split ? ` (split seed ${study.split.seed})` : ""
+      }.${
+        crop && crop.lostVoxels > 0
+          ? ` The crop loses ${count(crop.lostVoxels)} of ${
+            count(crop.tumourVoxels)
+          } tumour voxels and ${plural(crop.lostSlices, "slice")}.`
+          : ""
+      }`,
+    ],
+    [
+      { strong: "Model. " },
+      `${context.baseModel} at an input side of ${context.side} pixels, up to ${
+        plural(context.epochs, "epoch")
+      }, ${context.pooled ?? `seed ${context.seed}`}. ${sentence(kinds)}`,
+    ],
+    [
+      { strong: "Prompts. " },
+      `Trained with ${
+        valueText(config.prompt)
+      }; every model is scored under all prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +
+      `from the truth and give part of it away.`,
+    ],
+    [
+      { strong: "Metrics. " },
+      `Dice, IoU, 95 % Hausdorff distance and surface Dice at 1 and 2 mm in the scan's own spacing. ` +
+      `Truth and prediction both empty score as perfect, one of them empty as worst (for distances: the ` +
+      `diagonal of the grid), as in the BraTS challenges. A mask is where the logit is above 0.`,
+    ],
+  ];
+  const tests = study.statistics.length > 0
+    ? ` Tests: two-sided Wilcoxon signed-rank on patients' mean paired differences, exact up to 50 ` +
+      `patients; Holm's adjustment over all comparisons under one prompt by one metric.`
+    : "";
+  if (intervals) {
+    items.push([
+      { strong: "Statistics. " },
+      `Patients are the unit. 95 % intervals: percentiles of 2,000 bootstrap means with patients ` +
+      `resampled, each with all its slices.${tests} The intervals describe these trained models on other ` +
+      `patients; they do not cover what another training seed would change${
+        context.pooled ? ", beyond the seeds pooled here" : ""
+      }.`,
+    ]);
+  }
+  const blocks: Block[] = [
+    { kind: "heading", level: 2, text: "Data and methods" },
+    { kind: "list", items },
+  ];
+  if (notes.notes.length > 0) blocks.push({ kind: "list", items: notes.notes });
+  if (notes.references.length > 0) {
+    blocks.push({
+      kind: "table",
+      caption: `Figures from elsewhere to compare with.`,
+      header: ["Reference", "Dice, %", "Source"],
+      rows: notes.references.map((
+        { name, dice, source },
+      ) => [name, (100 * dice).toFixed(1), source]),
+    });
+  }
+  return blocks;
+}
+
+/** The command, the machine, and every value. */
+export function reproductionSection(subject: Subject): Block[] {
+  const { study, context, models } = subject;
+  const { environment, split } = study;
+  const { shared, varying } = configFields(models);
+  const blocks: Block[] = [
+    { kind: "heading", level: 2, text: "To make it again" },
+    { kind: "code", text: context.command },
+  ];
+  if (environment) {
+    blocks.push({
+      kind: "table",
+      caption: `Where and with what the runs were computed, from the record of the first.`,
+      header: ["", ""],
+      words: 2,
+      rows: [
+        ["GPU adapter", `${environment.adapter.name} (${environment.adapter.type})`],
+        ["System", environment.os],
+        ["Deno", environment.deno],
+        ["samlora", `${environment.samlora}, commit ${environment.commit ?? "unknown"}`],
+        ["Pretrained weights", environment.weights],
+        ["Begun", environment.date.slice(0, 16).replace("T", " ") + " UTC"],
+        ["Seed", context.pooled ?? String(context.seed)],
+        ...(study.parts.length > 0 ? [["Parts", study.parts.join(", ")]] : []),
+      ],
+    });
+  }
+  if (varying.length > 0) {
+    blocks.push({
+      kind: "table",
+      caption: `Values in which the models differ.`,
+      header: ["Model", ...varying],
+      words: varying.length + 1,
+      rows: models.map((
+        { name, config },
+      ) => [name, ...varying.map((field) => valueText(config[field]))]),
+    });
+  }
+  blocks.push({
+    kind: "details",
+    summary: "Every value that the models share",
+    blocks: [{
+      kind: "table",
+      caption: `Values of the configuration; – is none.`,
+      header: ["Value", ""],
+      words: 2,
+      rows: shared.map((field) => [field, valueText(models[0].config[field])]),
+    }],
+  });
+  if (split) {
+    blocks.push({
+      kind: "details",
+      summary: "Patients of each part",
+      blocks: [{
+        kind: "table",
+        caption: `The split by patient, seed ${split.seed}${
+          study.parts.length > 0 ? `, of ${study.parts[0]}` : ""
+        }.`,
+        header: ["Part", "Patients", ""],
+        words: 3,
+        rows: (["train", "validation", "test"] as const).map((part) => [
+          part,
+          count(split[part].length),
+          split[part].join(", "),
+        ]),
+      }],
+    });
+  }
+  return blocks;
+}

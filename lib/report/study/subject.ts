@@ -1,0 +1,159 @@
+/**
+ * What every section of a study's report asks of the study, and how its cells are written.
+ *
+ * @module
+ */
+import type { Score } from "../../train/metrics.ts";
+import type { Cell } from "../document.ts";
+import { absent, intervalText, meanText, signed } from "../format.ts";
+import type { Study, StudyModel, StudyRow } from "../study_files.ts";
+
+/** The prompts that the text and the first figures are about, where they were scored. */
+const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];
+
+/** A difference at or below which p counts. */
+export const ALPHA = 0.05;
+
+type Interval = readonly [low: number, high: number] | null;
+
+/** What the tests say of a model against one of the references. */
+export interface Tested {
+  readonly difference: number;
+  readonly interval: Interval;
+  readonly patients: number;
+  readonly pHolm: number;
+}
+
+/** A study with what every section asks of it. */
+export class Subject {
+  readonly study: Study;
+  readonly models: readonly StudyModel[];
+  readonly rows: readonly StudyRow[];
+  readonly prompts: readonly string[];
+  readonly primary: string;
+
+  constructor(study: Study) {
+    this.study = study;
+    this.models = study.models;
+    const { rows, context } = study.table;
+    this.rows = rows;
+    this.primary = context.primaryPrompt;
+    this.prompts = [...new Set(rows.flatMap(({ dice }) => Object.keys(dice)))];
+  }
+
+  get context() {
+    return this.study.table.context;
+  }
+
+  /** The prompts of {@link HEADLINES} that were scored. */
+  get headlines(): string[] {
+    return HEADLINES.filter((prompt) => this.prompts.includes(prompt));
+  }
+
+  /** Rows that are models, and those that know no image. */
+  get modelRows(): StudyRow[] {
+    return this.rows.filter(({ kind }) => kind !== "trivial");
+  }
+
+  get trivialRows(): StudyRow[] {
+    return this.rows.filter(({ kind }) => kind === "trivial");
+  }
+
+  nameOfKind(kind: string): string | undefined {
+    return this.rows.find((row) => row.kind === kind)?.model;
+  }
+
+  tested(
+    model: string,
+    reference: string | undefined,
+    prompt: string,
+    metric = "dice",
+  ): Tested | undefined {
+    return this.study.statistics.find((one) => one.prompt === prompt && one.metric === metric)
+      ?.comparisons.find((one) => one.model === model && one.reference === reference);
+  }
+
+  /** The number of patients that tests were made on. */
+  get testedPatients(): number {
+    return Math.max(
+      0,
+      ...this.study.statistics.flatMap(({ comparisons }) =>
+        comparisons.map(({ patients }) => patients)
+      ),
+    );
+  }
+}
+
+/** A difference with its interval below it. */
+export function differenceCell(tested: Tested | undefined, fallback?: number): Cell {
+  if (!tested) return signed(fallback === undefined ? undefined : 100 * fallback);
+  return {
+    text: signed(100 * tested.difference),
+    sub: tested.interval
+      ? tested.interval.map((bound) => signed(100 * bound)).join(" to ")
+      : undefined,
+  };
+}
+
+export function scoreCell(
+  score: Score | undefined,
+  { scale = 100, digits = 1, strong = false } = {},
+): Cell {
+  return {
+    text: meanText(score, scale, digits),
+    sub: score?.interval ? intervalText(score, scale, digits).replace(" to ", "–") : undefined,
+    strong,
+  };
+}
+
+/** "above Vanilla and PEFT", from adjusted p values. */
+export function standing(tests: readonly { name: string; tested?: Tested }[]): string {
+  const clear = tests.flatMap(({ name, tested }) =>
+    tested && tested.pHolm <= ALPHA ? [{ name, above: tested.difference > 0 }] : []
+  );
+  const side = (above: boolean) =>
+    clear.filter((one) => one.above === above).map(({ name }) => name).join(" and ");
+  const [above, below] = [side(true), side(false)];
+  const parts = [above && `above ${above}`, below && `below ${below}`].filter(Boolean);
+  if (parts.length > 0) return parts.join(", ");
+  return tests.some(({ tested }) => tested) ? "no difference shown" : absent;
+}
+
+/** The best of some means. */
+export function best(scores: readonly (Score | undefined)[], lower = false): number {
+  const means = scores.flatMap((score) => score ? [score.mean] : []);
+  return lower ? Math.min(...means) : Math.max(...means);
+}
+
+/** Whether a mean is the best of some, as far as its text shows. */
+export function isBest(
+  score: Score | undefined,
+  all: readonly (Score | undefined)[],
+  { scale = 100, digits = 1, lower = false } = {},
+): boolean {
+  return score !== undefined && all.length > 1 &&
+    (scale * score.mean).toFixed(digits) === (scale * best(all, lower)).toFixed(digits);
+}
+
+/** Values of a config, as text. */
+export function valueText(value: unknown): string {
+  if (value === null || value === undefined) return absent;
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueText).join(", ");
+  if (typeof value === "object") {
+    return Object.entries(value).map(([key, inner]) => `${key} ${valueText(inner)}`).join(", ");
+  }
+  return String(value);
+}
+
+/** The fields of the models' configs, apart by whether all models share the value. */
+export function configFields(
+  models: readonly StudyModel[],
+): { shared: string[]; varying: string[] } {
+  const fields = [...new Set(models.flatMap(({ config }) => Object.keys(config)))];
+  const isShared = (field: string) =>
+    new Set(models.map(({ config }) => JSON.stringify(config[field] ?? null))).size === 1;
+  return {
+    shared: fields.filter(isShared),
+    varying: fields.filter((field) => !isShared(field)),
+  };
+}

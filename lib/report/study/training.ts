@@ -1,0 +1,140 @@
+/**
+ * What training took, how it went, what it came to on single slices, and what a guard ended.
+ *
+ * @module
+ */
+import { contactSheet, type SheetCase } from "../contact_sheet.ts";
+import type { Block, FigureBlock } from "../document.ts";
+import { absent, count, mebibytes, promptName, seconds } from "../format.ts";
+import { lossCurves } from "../plots.ts";
+import { rasterize } from "../rasterize.ts";
+import { type Subject, valueText } from "./subject.ts";
+
+/** Curves beside each other in one figure. */
+const CURVES_IN_A_ROW = 4;
+
+/** The cases of the contact sheet, as `chooseCases` picks them. */
+export interface Sheet {
+  /** Names of the columns. */
+  readonly models: readonly string[];
+  readonly cases: readonly SheetCase[];
+}
+
+/** Parameters, time and memory, and the curves of every training. */
+export function trainingSection(subject: Subject): Block[] {
+  const { modelRows, models } = subject;
+  const trained = modelRows.filter(({ trainableParameters }) => (trainableParameters ?? 0) > 0);
+  if (trained.length === 0) return [];
+  const trainingsOf = (name: string) =>
+    models.find((model) => model.name === name)?.trainings ?? [];
+  const curves = models.flatMap(({ name, trainings }) =>
+    trainings.map(({ part, epochs, stoppedEarly }) => ({
+      name: part ? `${name}, ${part}` : name,
+      metrics: epochs,
+      stoppedEarly,
+    }))
+  );
+  const figures = Array.from(
+    { length: Math.ceil(curves.length / CURVES_IN_A_ROW) },
+    (_, i): FigureBlock => {
+      const own = curves.slice(i * CURVES_IN_A_ROW, (i + 1) * CURVES_IN_A_ROW);
+      return {
+        kind: "figure",
+        name: i === 0 ? "loss_curves" : `loss_curves_${i + 1}`,
+        alt: `Loss and Dice by epoch of ${own.map(({ name }) => name).join(", ")}`,
+        caption:
+          `Loss (cross-entropy + Dice) and Dice by epoch on the training slices, as they are trained on (with ` +
+          `flips and jittered prompts), and on the validation slices (${
+            promptName(valueText(models.at(-1)!.config.validationPrompt))
+          }). Diamond and dotted line: the epoch with the best validation Dice, whose weights were scored${
+            own.some(({ stoppedEarly }) => stoppedEarly)
+              ? "; dashed line: stopped early, since nothing improved"
+              : ""
+          }.`,
+        draw: (palette) => lossCurves(own, { palette, title: false }),
+      };
+    },
+  );
+  const hasMemory = trained.some(({ peakGpuBytes }) => peakGpuBytes);
+  return [
+    { kind: "heading", level: 2, text: "Training and its cost" },
+    {
+      kind: "table",
+      caption:
+        `What was trained, and what it took on ${subject.context.adapter}: wall time of a step (the median ` +
+        `epoch's mean, ${
+          valueText(models.at(-1)!.config.batchSize)
+        } slices a batch) and of all steps` +
+        (hasMemory
+          ? `; the most device memory held at a time, cached activations of frozen layers included`
+          : "") +
+        `. Best epoch: that of the highest validation Dice.`,
+      header: [
+        "Model",
+        "Trainable parameters",
+        "s a step",
+        "Training, s",
+        ...(hasMemory ? ["Peak GPU memory, MiB"] : []),
+        "Epochs",
+        "Best epoch",
+        "Stopped early",
+      ],
+      rows: trained.map((row) => {
+        const trainings = trainingsOf(row.model);
+        const of = (value: (training: typeof trainings[number]) => string) =>
+          trainings.length === 0 ? absent : [...new Set(trainings.map(value))].join(", ");
+        return [
+          row.model,
+          count(row.trainableParameters),
+          seconds(row.secondsPerStep),
+          seconds(row.trainSeconds),
+          ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
+          of(({ epochs }) => String(epochs.length)),
+          row.bestEpoch === undefined ? absent : count(row.bestEpoch),
+          of(({ stoppedEarly }) => stoppedEarly ? "yes" : "no"),
+        ];
+      }),
+    },
+    ...figures,
+  ];
+}
+
+/** The contact sheet. */
+export function casesSection(sheet: Sheet | null, subject: Subject): Block[] {
+  if (!sheet || sheet.cases.length === 0) return [];
+  const { models, cases } = sheet;
+  return [{ kind: "heading", level: 2, text: "Cases" }, {
+    kind: "figure",
+    name: "cases",
+    alt: `Best, median and worst test slices with the outlines of the truth and of the masks of ${
+      models.join(", ")
+    }`,
+    caption:
+      `Best, median and worst test slices${
+        subject.context.simulated ? " (simulated tumours)" : ""
+      } under the ${
+        promptName(subject.primary)
+      } prompt, ranked by the mean Dice of the models shown; of each, slices of different patients where there ` +
+      `are such. Left: the slice, with the place of the close-up. Solid: truth; dashed: the model's mask, with its Dice.`,
+    draw: (palette) => contactSheet({ models, cases }, palette),
+    rasterize,
+  }];
+}
+
+/** Runs that a guard has ended. */
+export function guardSection({ study }: Subject): Block[] {
+  if (study.stopped.length === 0) return [];
+  return [{ kind: "heading", level: 2, text: "Rows that a guard stopped" }, {
+    kind: "table",
+    caption:
+      `Runs whose figures would have meant nothing: a guard ended them, and no table or figure holds them.`,
+    header: ["Run", "Guard", "What was seen", "Step"],
+    words: 3,
+    rows: study.stopped.map(({ experiment, guard, message, step }) => [
+      experiment,
+      guard,
+      message,
+      count(step),
+    ]),
+  }];
+}
