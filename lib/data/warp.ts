@@ -1,4 +1,4 @@
-import type { Mask } from "./prompts.ts";
+import { type Mask, tightBox } from "./prompts.ts";
 
 /**
  * A smooth field of shifts: uniform cubic B-splines over a grid of control points, the first of which
@@ -59,21 +59,50 @@ export function warpMask({ mask, width, height }: Mask, warp: Warp): Uint8Array 
   const warped = new Uint8Array(mask.length);
   const at = (x: number, y: number) =>
     x >= 0 && x < width && y >= 0 && y < height && mask[y * width + x] !== 0 ? 1 : 0;
+  if (!mask.some((pixel) => pixel !== 0)) return warped;
+  const reach = reachOf({ mask, width, height }, warp);
   const shiftOf = shifter(warp.displacement, width);
-  for (let y = 0; y < height; y++) {
+  for (let y = reach.top; y <= reach.bottom; y++) {
     const row = shiftOf(y);
-    for (let x = 0; x < width; x++) {
-      const [u, v] = [x + row[2 * x], y + row[2 * x + 1]];
-      const [sx, sy] = [a * u + b * v + c, d * u + e * v + f];
-      const [x0, y0] = [Math.floor(sx), Math.floor(sy)];
-      if (x0 < -1 || y0 < -1 || x0 >= width || y0 >= height) continue;
-      const [fx, fy] = [sx - x0, sy - y0];
+    for (let x = reach.left; x <= reach.right; x++) {
+      const u = x + row[2 * x], v = y + row[2 * x + 1];
+      const sx = a * u + b * v + c, sy = d * u + e * v + f;
+      const x0 = Math.floor(sx), y0 = Math.floor(sy);
+      const fx = sx - x0, fy = sy - y0;
       const above = (1 - fx) * at(x0, y0) + fx * at(x0 + 1, y0);
       const below = (1 - fx) * at(x0, y0 + 1) + fx * at(x0 + 1, y0 + 1);
       warped[y * width + x] = (1 - fy) * above + fy * below >= 0.5 ? 1 : 0;
     }
   }
   return warped;
+}
+
+/**
+ * The pixels that a warp may bring the mask to, first and last: the affine image of its box, one pixel
+ * wider since pixels are interpolated, and wider still by the largest shift. A spline does not reach
+ * beyond its control points.
+ */
+function reachOf(
+  shape: Mask,
+  { matrix: [a, b, c, d, e, f], displacement }: Warp,
+): { left: number; right: number; top: number; bottom: number } {
+  const [x0, y0, x1, y1] = tightBox(shape);
+  const determinant = a * e - b * d;
+  const corners = [[x0 - 1, y0 - 1], [x1, y0 - 1], [x0 - 1, y1], [x1, y1]].map(([x, y]) => [
+    (e * (x - c) - b * (y - f)) / determinant,
+    (a * (y - f) - d * (x - c)) / determinant,
+  ]);
+  let largest = 0;
+  for (const shift of displacement?.shifts ?? []) largest = Math.max(largest, Math.abs(shift));
+  const range = (axis: 0 | 1, size: number) => {
+    const values = corners.map((corner) => corner[axis]);
+    return [
+      Math.max(0, Math.floor(Math.min(...values) - largest)),
+      Math.min(size - 1, Math.ceil(Math.max(...values) + largest)),
+    ];
+  };
+  const [[left, right], [top, bottom]] = [range(0, shape.width), range(1, shape.height)];
+  return { left, right, top, bottom };
 }
 
 /** Gives the shifts along a row of pixels: x and y in turn, valid until the next row is asked for. */

@@ -3,6 +3,12 @@ import { Gpu } from "../../gpu/gpu.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 
+/** Columns of control points that the kernel has room for. */
+const MAXIMUM_COLUMNS = 67;
+
+/** The largest degree of a gain's polynomials that it has room for. */
+const MAXIMUM_ORDER = 5;
+
 /** What {@linkcode augmentImage} does, in the order of the fields. */
 export interface ImageChanges {
   /**
@@ -37,7 +43,8 @@ export interface ImageChanges {
  * flows to them.
  *
  * @returns [H, W]
- * @throws {Error} if the image is not a matrix, or the numbers of shifts or coefficients do not fit.
+ * @throws {Error} if the image is not a matrix, the numbers of shifts or coefficients do not fit, or
+ * there are more than 67 columns of control points or degrees above 5.
  */
 export function augmentImage(image: Tensor, changes: ImageChanges): Tensor {
   const { gpu } = image;
@@ -49,12 +56,13 @@ export function augmentImage(image: Tensor, changes: ImageChanges): Tensor {
   const order = bias?.order ?? 0;
   const coefficients = bias?.coefficients ?? new Float32Array();
   if (
-    shifts.length !== 2 * rows * columns ||
+    shifts.length !== 2 * rows * columns || columns > MAXIMUM_COLUMNS || order > MAXIMUM_ORDER ||
     coefficients.length !== (order + 1) * (order + 2) / 2 - 1
   ) {
     throw new Error(
       `augmentImage: ${shifts.length} shifts and ${coefficients.length} coefficients do not make ` +
-        `${columns} x ${rows} control points and polynomials up to degree ${order}`,
+        `${columns} x ${rows} control points, of ${MAXIMUM_COLUMNS} columns at most, and ` +
+        `polynomials up to degree ${order}, at most ${MAXIMUM_ORDER}`,
     );
   }
   const numbers = new Float32Array(Math.max(1, shifts.length + coefficients.length));
@@ -67,6 +75,7 @@ export function augmentImage(image: Tensor, changes: ImageChanges): Tensor {
     params: {
       width,
       height,
+      warped: Number(warp !== null),
       m00,
       m01,
       m02,
@@ -81,14 +90,14 @@ export function augmentImage(image: Tensor, changes: ImageChanges): Tensor {
       deviation: noise?.deviation ?? 0,
       seed: noise?.seed ?? 0,
     },
-    workgroups: Gpu.grid(Math.ceil(width * height / 64)),
+    workgroups: [Math.ceil(width / 256), height],
   });
   return out;
 }
 
 /** Options of {@linkcode modelInput}. */
 export interface ModelInputOptions {
-  /** Side S of the input. */
+  /** Side S of the input; a multiple of 4. */
   readonly side: number;
   /** Columns that the image takes in it. */
   readonly width: number;
@@ -107,12 +116,13 @@ export interface ModelInputOptions {
  * host, for images that are on the device. No gradient flows to it.
  *
  * @returns [1, S, S, 3]
- * @throws {Error} if the image is not a matrix.
+ * @throws {Error} if the image is not a matrix, or the side no multiple of 4.
  */
 export function modelInput(image: Tensor, options: ModelInputOptions): Tensor {
   const { gpu } = image;
   const [height, width] = matrixShape("modelInput", image);
   const { side, mean, std } = options;
+  if (side % 4 !== 0) throw new Error(`modelInput: side ${side} is not a multiple of 4`);
   const out = Tensor.empty(gpu, [1, side, side, 3]);
   gpu.run(modelInputKernel, {
     buffers: { image: image.buffer, out: out.buffer },
@@ -131,7 +141,7 @@ export function modelInput(image: Tensor, options: ModelInputOptions): Tensor {
       std_g: std[1],
       std_b: std[2],
     },
-    workgroups: Gpu.grid(Math.ceil(side * side / 64)),
+    workgroups: Gpu.grid(Math.ceil(side * side / 256)),
   });
   return out;
 }

@@ -27,11 +27,14 @@ function pcg(value: number): number {
   return ((word >>> 22) ^ word) >>> 0;
 }
 
-/** The standard normal number of a pixel. */
-export function normal64(index: number, seed: number): number {
+/** The standard normal number of a pixel: each four of a row share four words, two to each pair. */
+export function normal64([x, y]: readonly [number, number], width: number, seed: number): number {
+  const four = y * Math.ceil(width / 4) + Math.floor(x / 4);
   const uniform = (word: number) =>
-    ((pcg((pcg((4 * index + word) >>> 0) ^ seed) >>> 0) >>> 8) + 0.5) / 2 ** 24;
-  return Math.sqrt(-2 * Math.log(uniform(0))) * Math.cos(2 * Math.PI * (uniform(1) - 0.5));
+    ((pcg((pcg((4 * four + word) >>> 0) ^ seed) >>> 0) >>> 8) + 0.5) / 2 ** 24;
+  const radius = Math.sqrt(-2 * Math.log(uniform(x % 2)));
+  const angle = 2 * Math.PI * (uniform(2 + x % 2) - 0.5);
+  return radius * (x % 4 < 2 ? Math.cos(angle) : Math.sin(angle));
 }
 
 /** Where a pixel comes from, by a sum over all control points. */
@@ -84,7 +87,7 @@ export function augmentImage64(image: Reference, changes: ImageChanges): Referen
       }
       value *= Math.exp(logarithm);
     }
-    if (noise) value += noise.deviation * normal64(i, noise.seed);
+    if (noise) value += noise.deviation * normal64([x, y], width, noise.seed);
     return Math.min(255, Math.max(0, value));
   });
   return { shape: image.shape, data };
