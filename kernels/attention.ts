@@ -156,22 +156,22 @@ function make({ depth, vec4, linear, subgroupSize }: AttentionVariant): Attentio
     blocks: family.blocks,
     forward: define(
       "attention",
-      { q: "read", k: "read", v: "read", bias: "read", rows: "read_write", out: "read_write" },
+      { q: "texel", k: "texel", v: "texel", bias: "texel", rows: "read_write", out: "read_write" },
       family.forward,
     ),
     delta: define(
       "attention_delta",
-      { out: "read", dout: "read", rows: "read_write" },
+      { out: "texel", dout: "texel", rows: "read_write" },
       deltaSource,
     ),
     query: define(
       "attention_query",
       {
-        q: "read",
-        k: "read",
-        v: "read",
-        dout: "read",
-        bias: "read",
+        q: "texel",
+        k: "texel",
+        v: "texel",
+        dout: "texel",
+        bias: "texel",
         rows: "read_write",
         dq: "read_write",
         drelative: "read_write",
@@ -181,12 +181,12 @@ function make({ depth, vec4, linear, subgroupSize }: AttentionVariant): Attentio
     keyValue: define(
       "attention_key_value",
       {
-        q: "read",
-        k: "read",
-        v: "read",
-        dout: "read",
-        bias: "read",
-        rows: "read",
+        q: "texel",
+        k: "texel",
+        v: "texel",
+        dout: "texel",
+        bias: "texel",
+        rows: "texel",
         dk: "read_write",
         dv: "read_write",
       },
@@ -195,12 +195,12 @@ function make({ depth, vec4, linear, subgroupSize }: AttentionVariant): Attentio
     table: define(
       "attention_table",
       {
-        q: "read",
-        k: "read",
-        v: "read",
-        dout: "read",
-        bias: "read",
-        rows: "read",
+        q: "texel",
+        k: "texel",
+        v: "texel",
+        dout: "texel",
+        bias: "texel",
+        rows: "texel",
         dbias: "read_write",
       },
       tableSource,
@@ -222,16 +222,17 @@ function bindingOf(
   name: string,
   { binding, access, vec4 }: { binding: number; access: Access; vec4: boolean },
 ): string {
+  const space = access === "read_write" ? access : "read";
   const fill = (text: string) =>
-    text.replaceAll("$binding", `${binding}`).replaceAll("$access", access)
+    text.replaceAll("$binding", `${binding}`).replaceAll("$access", space)
       .replaceAll("$name", name);
   if (name === "bias") return fill(biasSource);
   if (name === "drelative") return fill(drelativeSource);
   if (name === "rows" || name === "dbias") {
-    return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<f32>;\n`;
+    return `@group(0) @binding(${binding}) var<storage, ${space}> ${name}: array<f32>;\n`;
   }
   const form = vec4 ? "vec4" : "scalar";
-  const forms = access === "read" ? [form] : [form, `${form} read_write`];
+  const forms = access === "read_write" ? [form, `${form} read_write`] : [form];
   return forms.map((form) => {
     const part = bandTemplate.split("//: ").find((part) => part.startsWith(`${form}\n`))!;
     return fill(part.slice(form.length));

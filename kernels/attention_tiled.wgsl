@@ -36,8 +36,8 @@ fn show_rows(local: u32, own: Tokens, other: Tokens) {
 // Shows the block's numbers, whose columns are others, to all.
 fn show(local: u32, block: mat4x4<f32>) {
   workgroupBarrier();
-  let rows = transpose(block);
-  for (var c = 0u; c < 4; c++) { shown[(local / 8 * 4 + c) * 8 + local % 8] = rows[c]; }
+  let lines = transpose(block);
+  for (var c = 0u; c < 4; c++) { shown[(local / 8 * 4 + c) * 8 + local % 8] = lines[c]; }
   workgroupBarrier();
 }
 

@@ -30,7 +30,7 @@ export const depthwise3x3Kernels: ElementKernels<
 > = byElement({
   name: "depthwise3x3",
   source: depthwise3x3Source,
-  buffers: { x: "read", weight: "read", bias: "read", out: "read_write" },
+  buffers: { x: "texel", weight: "texel", bias: "texel", out: "read_write" },
   params: { count: "u32", ...sizes, ...tiles },
 });
 
@@ -41,7 +41,7 @@ export const depthwise3x3WeightKernels: ElementKernels<
 > = byElement({
   name: "depthwise3x3_weight",
   source: depthwise3x3WeightSource,
-  buffers: { x: "read", dy: "read", out: "read_write" },
+  buffers: { x: "texel", dy: "texel", out: "read_write" },
   params: { count: "u32", ...sizes, ...tiles },
 });
 
@@ -52,7 +52,7 @@ export const depthwiseKernels: ElementKernels<
 > = byElement({
   name: "depthwise",
   source: depthwiseSource,
-  buffers: { x: "read", weight: "read", bias: "read", out: "read_write" },
+  buffers: { x: "texel", weight: "texel", bias: "texel", out: "read_write" },
   params: { count: "u32", ...sizes, ...window },
 });
 
@@ -63,7 +63,7 @@ export const depthwiseInputKernels: ElementKernels<
 > = byElement({
   name: "depthwise_input",
   source: depthwiseInputSource,
-  buffers: { dy: "read", weight: "read", dx: "read_write" },
+  buffers: { dy: "texel", weight: "texel", dx: "read_write" },
   params: { count: "u32", ...sizes, ...window },
 });
 
@@ -74,7 +74,7 @@ export const depthwiseWeightKernels: ElementKernels<
 > = byElement({
   name: "depthwise_weight",
   source: depthwiseWeightSource,
-  buffers: { x: "read", dy: "read", out: "read_write" },
+  buffers: { x: "texel", dy: "texel", out: "read_write" },
   params: { count: "u32", ...sizes, ...window },
 });
 
@@ -85,7 +85,7 @@ export const im2colKernels: ElementKernels<
 > = byElement({
   name: "im2col",
   source: im2colSource,
-  buffers: { x: "read", col: "read_write" },
+  buffers: { x: "texel", col: "read_write" },
   params: { count: "u32", first: "u32", ...sizes, ...window },
 });
 
@@ -96,6 +96,6 @@ export const col2imKernels: ElementKernels<
 > = byElement({
   name: "col2im",
   source: col2imSource,
-  buffers: { col: "read", bias: "read", x: "read_write" },
+  buffers: { col: "texel", bias: "texel", x: "read_write" },
   params: { count: "u32", first: "u32", ...sizes, ...window },
 });

@@ -33,7 +33,7 @@ export const fillKernel = defineKernel({
 export const binaryKernel = defineKernel({
   name: "binary",
   source: binarySource,
-  buffers: { a: "read", b: "read", out: "read_write" },
+  buffers: { a: "texel", b: "texel", out: "read_write" },
   params: { count4: "u32", b_count4: "u32", scale: "f32" },
 });
 
@@ -41,7 +41,7 @@ export const binaryKernel = defineKernel({
 export const binaryBroadcastKernel = defineKernel({
   name: "binary_broadcast",
   source: binaryBroadcastSource,
-  buffers: { a: "read", b: "read", out: "read_write" },
+  buffers: { a: "texel", b: "texel", out: "read_write" },
   params: {
     count: "u32",
     d1: "u32",
@@ -62,7 +62,7 @@ export const binaryBroadcastKernel = defineKernel({
 export const addInPlaceKernel = defineKernel({
   name: "add_in_place",
   source: addInPlaceSource,
-  buffers: { a: "read_write", b: "read" },
+  buffers: { a: "read_write", b: "texel" },
   params: { count4: "u32", scale: "f32" },
 });
 
@@ -70,7 +70,7 @@ export const addInPlaceKernel = defineKernel({
 export const unaryKernel = defineKernel({
   name: "unary",
   source: unarySource,
-  buffers: { x: "read", out: "read_write" },
+  buffers: { x: "texel", out: "read_write" },
   params: { count4: "u32", p: "f32", q: "f32" },
 });
 
@@ -78,6 +78,6 @@ export const unaryKernel = defineKernel({
 export const unaryBackwardKernel = defineKernel({
   name: "unary_backward",
   source: unaryBackwardSource,
-  buffers: { x: "read", dy: "read", dx: "read_write" },
+  buffers: { x: "texel", dy: "texel", dx: "read_write" },
   params: { count4: "u32", p: "f32" },
 });

@@ -8,7 +8,13 @@ import rowSource from "./row.wgsl" with { type: "text" };
 export const layerNormKernels = byElement({
   name: "layer_norm",
   source: rowSource + forwardSource,
-  buffers: { x: "read", weight: "read", bias: "read", out: "read_write", statistics: "read_write" },
+  buffers: {
+    x: "texel",
+    weight: "texel",
+    bias: "texel",
+    out: "read_write",
+    statistics: "read_write",
+  },
   params: { rows: "u32", length: "u32", eps: "f32" },
 });
 
@@ -16,7 +22,7 @@ export const layerNormKernels = byElement({
 export const layerNormBackwardKernels = byElement({
   name: "layer_norm_backward",
   source: rowSource + backwardSource,
-  buffers: { x: "read", weight: "read", statistics: "read", dy: "read", dx: "read_write" },
+  buffers: { x: "texel", weight: "texel", statistics: "texel", dy: "texel", dx: "read_write" },
   params: { rows: "u32", length: "u32" },
 });
 
@@ -25,9 +31,9 @@ export const layerNormParametersKernels = byElement({
   name: "layer_norm_parameters",
   source: parametersSource,
   buffers: {
-    x: "read",
-    statistics: "read",
-    dy: "read",
+    x: "texel",
+    statistics: "texel",
+    dy: "texel",
     dweight: "read_write",
     dbias: "read_write",
   },

@@ -8,7 +8,7 @@ import sumsSource from "./mask_sums.wgsl" with { type: "text" };
 export const maskSumsKernels = byElement({
   name: "mask_sums",
   source: sumsSource,
-  buffers: { logits: "read", targets: "read", out: "read_write" },
+  buffers: { logits: "texel", targets: "texel", out: "read_write" },
   params: { length: "u32", chunks: "u32" },
 });
 
@@ -31,8 +31,8 @@ export const maskLossBackwardKernels = byElement({
   name: "mask_loss_backward",
   source: backwardSource,
   buffers: {
-    logits: "read",
-    targets: "read",
+    logits: "texel",
+    targets: "texel",
     coefficients: "read",
     dloss: "read",
     dlogits: "read_write",

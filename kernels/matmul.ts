@@ -1,8 +1,4 @@
 import { type Access, defineKernel, type Kernel } from "./spec.ts";
-import aBuffer from "./matmul_a_buffer.wgsl" with { type: "text" };
-import aTexture from "./matmul_a_texture.wgsl" with { type: "text" };
-import bBuffer from "./matmul_b_buffer.wgsl" with { type: "text" };
-import bTexture from "./matmul_b_texture.wgsl" with { type: "text" };
 import common from "./matmul_common.wgsl" with { type: "text" };
 import epilogueGeluBackward from "./matmul_epilogue_gelu_backward.wgsl" with { type: "text" };
 import epilogueKeep from "./matmul_epilogue_keep.wgsl" with { type: "text" };
@@ -67,10 +63,6 @@ export interface MatmulProblem {
   readonly transA?: boolean;
   /** B is stored as [n, k], as PyTorch stores a Linear layer's weight. */
   readonly transB?: boolean;
-  /** Elements that A's buffer holds, used or not. */
-  readonly sizeA?: number;
-  /** Elements that B's buffer holds, used or not. */
-  readonly sizeB?: number;
   /** Elements from one stored row of A to the next. */
   readonly lda?: number;
   /** Elements from one stored row of B to the next. */
@@ -150,37 +142,24 @@ const SUBGROUP_TILES = [
 /** Lanes that matmul_subgroup.wgsl is made for: each loads 4 of at most 32 shared lines. */
 const SUBGROUP_LANES = [4, 8, 16];
 
-/**
- * Times that a product must read an operand (once for each tile across the other operand) for its copy to
- * a texture to pay: a vec4 from a storage buffer costs as much as ten texels.
- */
-const STAGED_READS = 1;
-
-/** Which operands of the subgroup kernel lie in textures. */
-type Staged = "neither" | "a" | "b" | "both";
-
 /** Sources and buffers of the extras. */
 const EXTRAS: Record<MatmulExtra, { source: string; buffers: Record<string, Access> }> = {
   none: { source: noUpdate + epilogueNone, buffers: {} },
-  update: { source: update + epilogueNone, buffers: { update_a: "read", update_b: "read" } },
-  residual: { source: noUpdate + epilogueResidual, buffers: { residual: "read" } },
+  update: { source: update + epilogueNone, buffers: { update_a: "texel", update_b: "texel" } },
+  residual: { source: noUpdate + epilogueResidual, buffers: { residual: "texel" } },
   keep: { source: noUpdate + epilogueKeep, buffers: { kept: "read_write" } },
-  "gelu-backward": { source: noUpdate + epilogueGeluBackward, buffers: { kept: "read" } },
+  "gelu-backward": { source: noUpdate + epilogueGeluBackward, buffers: { kept: "texel" } },
 };
 
 const FAMILIES = { subgroup: subgroupProduct, tiled: tiledProduct } as const;
 
+const ACCESSES = { vec4: vec4Access, scalar: scalarAccess } as const;
+
 /** Every kernel of the family by its name. */
 const KERNELS: ReadonlyMap<string, Kernel<string, MatmulParameters>> = new Map(
   (["subgroup", "tiled"] as const).flatMap((family) => [
-    matmulKernel(family, "scalar", { staged: "neither", extra: "none" }),
-    ...(["neither", "a", "b", "both"] as const)
-      .filter((staged) => family === "subgroup" || staged === "neither")
-      .flatMap((staged) =>
-        (Object.keys(EXTRAS) as MatmulExtra[]).map((extra) =>
-          matmulKernel(family, "vec4", { staged, extra })
-        )
-      ),
+    matmulKernel(family, "scalar", "none"),
+    ...(Object.keys(EXTRAS) as MatmulExtra[]).map((extra) => matmulKernel(family, "vec4", extra)),
   ]).map((kernel) => [kernel.name, kernel]),
 );
 
@@ -221,9 +200,8 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
       } workgroups, at most ${MAXIMUM_WORKGROUPS} fit in a dimension: split the batch`,
     );
   }
-  const staged = family === "subgroup" && aligned ? stagedOperands(problem, workgroups) : "neither";
   return {
-    kernel: KERNELS.get(kernelName(family, aligned ? "vec4" : "scalar", { staged, extra }))!,
+    kernel: KERNELS.get(kernelName(family, aligned ? "vec4" : "scalar", extra))!,
     constants: {
       TRANS_A: transA,
       TRANS_B: transB,
@@ -345,18 +323,6 @@ function subgroupTiles({ m, n, transB = false }: MatmulProblem, lanes: number): 
   return tiles.sort((a, b) => a.time - b.time).map(({ tile }) => tile);
 }
 
-/** Which operands are read so often that their copy to a texture pays. */
-function stagedOperands(
-  problem: MatmulProblem,
-  [columns, rows]: readonly [number, number, number],
-): Staged {
-  const { m, n, k, batch = 1 } = problem;
-  const { sizeA = batch * m * k, sizeB = batch * n * k } = problem;
-  const a = columns * batch * m * k >= STAGED_READS * sizeA;
-  const b = rows * batch * n * k >= STAGED_READS * sizeB;
-  return a ? (b ? "both" : "a") : b ? "b" : "neither";
-}
-
 /** The tiled kernel's tiles: the larger one first where it is neither mostly padding nor too few of them. */
 function tiledTiles({ m, n, batch = 1 }: MatmulProblem): Tile[] {
   const [columns, rows] = matmulWorkgroups({ m, n, batch }, { rows: 128, columns: 128 });
@@ -369,42 +335,27 @@ function tiledTiles({ m, n, batch = 1 }: MatmulProblem): Tile[] {
   }));
 }
 
-/** A kernel's operands that lie in textures, and what it does beside the product. */
-interface Variant {
-  readonly staged: Staged;
-  readonly extra: MatmulExtra;
-}
-
 function kernelName(
   family: keyof typeof FAMILIES,
-  access: "vec4" | "scalar",
-  { staged, extra }: Variant,
+  access: keyof typeof ACCESSES,
+  extra: MatmulExtra,
 ): string {
-  const lie = { neither: access, a: "texture_a", b: "texture_b", both: "texture_ab" }[staged];
   const suffix = extra === "none" ? "" : `_${extra.replaceAll("-", "_")}`;
-  return `matmul_${family}_${lie}${suffix}`;
+  return `matmul_${family}_${access}${suffix}`;
 }
 
 function matmulKernel(
   family: keyof typeof FAMILIES,
-  access: "vec4" | "scalar",
-  variant: Variant,
+  access: keyof typeof ACCESSES,
+  extra: MatmulExtra,
 ): Kernel<string, MatmulParameters> {
-  const { staged, extra } = variant;
-  const inTexture = {
-    a: staged === "a" || staged === "both",
-    b: staged === "b" || staged === "both",
-  };
-  const operands = access === "scalar"
-    ? scalarAccess
-    : (inTexture.a ? aTexture : aBuffer) + (inTexture.b ? bTexture : bBuffer) + vec4Access;
   return defineKernel<string, MatmulParameters>({
-    name: kernelName(family, access, variant),
-    source: common + operands + EXTRAS[extra].source + FAMILIES[family],
+    name: kernelName(family, access, extra),
+    source: common + ACCESSES[access] + EXTRAS[extra].source + FAMILIES[family],
     buffers: {
-      a: inTexture.a ? "texture" : "read",
-      b: inTexture.b ? "texture" : "read",
-      bias: "read",
+      a: "texel",
+      b: "texel",
+      bias: "texel",
       c: "read_write",
       ...EXTRAS[extra].buffers,
     },

@@ -8,7 +8,7 @@ export const placeKernels: ElementKernels<
 > = byElement({
   name: "place",
   source: placeSource,
-  buffers: { x: "read", out: "read_write" },
+  buffers: { x: "texel", out: "read_write" },
   params: {
     count: "u32",
     h: "u32",

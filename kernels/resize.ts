@@ -29,7 +29,7 @@ const params = {
 export const resizeBilinearKernels: ElementKernels<"x" | "out", ResizeParameter> = byElement({
   name: "resize_bilinear",
   source: source + forwardSource,
-  buffers: { x: "read", out: "read_write" },
+  buffers: { x: "texel", out: "read_write" },
   params,
 });
 
@@ -38,6 +38,6 @@ export const resizeBilinearBackwardKernels: ElementKernels<"dy" | "dx", ResizePa
   byElement({
     name: "resize_bilinear_backward",
     source: source + backwardSource,
-    buffers: { dy: "read", dx: "read_write" },
+    buffers: { dy: "texel", dx: "read_write" },
     params,
   });

@@ -15,6 +15,6 @@ export const softmaxKernels = byElement({
 export const softmaxBackwardKernels = byElement({
   name: "softmax_backward",
   source: rowSource + backwardSource,
-  buffers: { p: "read", dp: "read_write" },
+  buffers: { p: "texel", dp: "read_write" },
   params: { rows: "u32", n: "u32" },
 });

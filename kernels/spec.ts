@@ -2,10 +2,10 @@
 export type ParameterType = "u32" | "i32" | "f32";
 
 /**
- * How a kernel uses a buffer: as a storage buffer, or copied to a texture of four f32 a texel and 2048
- * texels a row before the dispatch, because CPU drivers read texels faster.
+ * How a kernel uses a buffer. What it reads much is `texel`: an array of f32, vec2<f32> or vec4<f32> to read,
+ * which lies in a texture where the driver reads those faster (texel.ts). The WGSL is the same.
  */
-export type Access = "read" | "read_write" | "texture";
+export type Access = "read" | "texel" | "read_write";
 
 /**
  * A kernel as the engine sees it: WGSL source, its storage buffers in binding order (from binding 1

@@ -22,6 +22,8 @@ export interface OpenDevice {
   readonly info: AdapterInfo;
   /** Lanes that run in step, where shaders may rely on it: 0 without the feature `subgroups`. */
   readonly subgroupSize: number;
+  /** Whether texels are read faster than storage buffers, although they must be copied there. */
+  readonly texels: boolean;
   /** What shaders must begin with to use the device's features. */
   readonly directives: string;
 }
@@ -56,6 +58,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
     maxBufferSize: limits.maxBufferSize,
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
     maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    maxStorageTexturesPerShaderStage: limits.maxStorageTexturesPerShaderStage,
     maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
     maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
@@ -88,6 +91,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
       features: subgroups ? [...features, "subgroups"] : features,
     },
     subgroupSize: subgroups ? lanes : 0,
+    texels: /llvmpipe/i.test(info.device + info.description),
     directives,
   };
 }

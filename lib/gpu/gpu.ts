@@ -138,6 +138,7 @@ export class Gpu implements Disposable {
       directives: open.directives,
       uniforms: this.#arena,
       staging: this.#staging,
+      texels: open.texels,
       onError,
       beforeCompile,
     });

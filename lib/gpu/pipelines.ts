@@ -1,4 +1,5 @@
-import type { Access, Kernel } from "../../kernels/spec.ts";
+import type { Kernel } from "../../kernels/spec.ts";
+import { inBuffers, inTextures, type Place } from "../../kernels/texel.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
 import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
@@ -9,6 +10,8 @@ export type Constants = Readonly<Record<string, number | boolean>>;
 
 /** A kernel with its constants set. */
 interface CompiledKernel {
+  /** Its name. */
+  readonly name: string;
   /** Its pipeline. */
   readonly pipeline: GPUComputePipeline;
   /** Uniforms at binding 0, then the kernel's buffers in order. */
@@ -16,7 +19,7 @@ interface CompiledKernel {
   /** Names of its buffers in binding order. */
   readonly buffers: readonly string[];
   /** How each is used. */
-  readonly access: readonly Access[];
+  readonly places: readonly Place[];
   /** Its parameters in order. */
   readonly params: readonly Parameter[];
   /** Its dispatches by the ids of their buffers in order. */
@@ -67,6 +70,7 @@ export class PipelineCache {
   readonly #directives: string;
   readonly #uniforms: GPUBuffer;
   readonly #staging: Staging;
+  readonly #texels: boolean;
   readonly #onError: (error: Error) => void;
   readonly #beforeCompile: (() => void) | undefined;
   readonly #modules = new Map<Kernel, GPUShaderModule>();
@@ -82,6 +86,7 @@ export class PipelineCache {
    * @param options.directives What shaders must begin with on this device.
    * @param options.uniforms Holds the parameters of all dispatches, a slot each.
    * @param options.staging Has the textures from which kernels read buffers.
+   * @param options.texels Whether what kernels may read from textures is read from there.
    * @param options.onError Is told, later, of a kernel that does not compile.
    * @param options.beforeCompile Is called before each kernel is compiled, and may throw.
    */
@@ -91,6 +96,7 @@ export class PipelineCache {
       directives: string;
       uniforms: GPUBuffer;
       staging: Staging;
+      texels: boolean;
       onError: (error: Error) => void;
       beforeCompile?: () => void;
     },
@@ -99,6 +105,7 @@ export class PipelineCache {
     this.#device = device;
     this.#uniforms = options.uniforms;
     this.#staging = options.staging;
+    this.#texels = options.texels;
     this.#onError = options.onError;
     this.#beforeCompile = options.beforeCompile;
   }
@@ -136,7 +143,7 @@ export class PipelineCache {
     if (this.#groups === MAXIMUM_GROUPS) this.dropBindGroups();
     this.#groups++;
     this.#used.add(compiled);
-    const { pipeline, access, buffers: names, params } = compiled;
+    const { pipeline, places, buffers: names, params } = compiled;
     const bound = names.map((name) => buffers[name]);
     for (const buffer of bound) buffer.use ??= `kernel ${kernel.name}`;
     return {
@@ -144,7 +151,7 @@ export class PipelineCache {
       constants,
       names,
       buffers: bound,
-      written: bound.filter((_, i) => access[i] === "read_write"),
+      written: bound.filter((_, i) => places[i] === "read_write"),
       params,
       pipeline,
       ...this.#bind(compiled, bound),
@@ -161,14 +168,19 @@ export class PipelineCache {
   }
 
   #bind(
-    { layout, access }: CompiledKernel,
+    { name, layout, places }: CompiledKernel,
     buffers: readonly PooledBuffer[],
   ): Pick<PreparedDispatch, "staged" | "group"> {
     const staged: StagedBuffer[] = [];
     const resource = (buffer: PooledBuffer, i: number): GPUBindingResource => {
-      if (access[i] !== "texture") return { buffer: buffer.buffer };
-      const placed = this.#staging.place(buffer, i);
-      staged.push(placed);
+      if (places[i] !== "texture") return { buffer: buffer.buffer };
+      // As WebGPU itself refuses it where the buffer is bound.
+      if (buffers.some((other, j) => other === buffer && places[j] === "read_write")) {
+        throw new Error(`kernel ${name} reads and writes one buffer`);
+      }
+      const same = staged.find((other) => other.buffer === buffer);
+      const placed = same ?? this.#staging.place(buffer, i);
+      if (!same) staged.push(placed);
       return placed.place.texture.createView();
     };
     const group = this.#device.createBindGroup({
@@ -190,8 +202,8 @@ export class PipelineCache {
 
   #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
     this.#beforeCompile?.();
-    const access = Object.values(kernel.buffers);
-    const signature = access.join();
+    const { source, places } = this.#texels ? inTextures(kernel) : inBuffers(kernel);
+    const signature = places.join();
     let layout = this.#layouts.get(signature);
     if (!layout) {
       const entries: GPUBindGroupLayoutEntry[] = [
@@ -200,12 +212,12 @@ export class PipelineCache {
           visibility: GPUShaderStage.COMPUTE,
           buffer: { type: "uniform", hasDynamicOffset: true },
         },
-        ...access.map((mode, i): GPUBindGroupLayoutEntry => ({
+        ...places.map((place, i): GPUBindGroupLayoutEntry => ({
           binding: i + 1,
           visibility: GPUShaderStage.COMPUTE,
-          ...mode === "texture"
+          ...place === "texture"
             ? { storageTexture: { access: "read-only", format: "rgba32float" } }
-            : { buffer: { type: mode === "read" ? "read-only-storage" : "storage" } },
+            : { buffer: { type: place === "read" ? "read-only-storage" : "storage" } },
         })),
       ];
       layout = this.#device.createBindGroupLayout({ entries });
@@ -216,7 +228,7 @@ export class PipelineCache {
     if (!module) {
       module = this.#device.createShaderModule({
         label: kernel.name,
-        code: this.#directives + prelude + kernel.source,
+        code: this.#directives + prelude + source,
       });
       this.#modules.set(kernel, module);
     }
@@ -232,10 +244,11 @@ export class PipelineCache {
       }
     });
     return {
+      name: kernel.name,
       pipeline,
       layout,
       buffers: Object.keys(kernel.buffers),
-      access,
+      places,
       params: Object.entries(kernel.params).map(([name, type]) => ({
         name,
         isFloat: type === "f32",

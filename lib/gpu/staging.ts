@@ -31,8 +31,8 @@ const OWN_BYTES = 2 ** 29;
 
 /**
  * Textures into which buffers are copied before kernels read them again and again. Under llvmpipe a
- * texel costs a third of a vec4 from a storage buffer, which is loaded lane by lane in a loop with a
- * bounds check, and the copy runs at 7 GB/s.
+ * texel costs a tenth of a vec4 from a storage buffer (kernels/texel.ts says why), and the copy runs at
+ * 7 GB/s, so that even what is read once had better be copied.
  *
  * There is one texture for each binding, as large as the largest buffer that was staged there: what it
  * holds is read by the very next dispatch, and the next copy waits for that. A dispatch that was prepared
@@ -66,8 +66,7 @@ export class Staging {
     const rows = rowsOf(buffer);
     let place = this.#own.get(buffer) ?? this.#shared.get(binding);
     if (!place || place.texture.height < rows) {
-      const { maxTextureDimension2D } = this.#device.limits;
-      place = this.#make(Math.min(2 ** Math.ceil(Math.log2(rows)), maxTextureDimension2D));
+      place = this.#make(2 ** Math.ceil(Math.log2(rows)));
       this.#shared.set(binding, place);
     }
     return { buffer, place, copies: copiesOf(buffer, place.texture) };
@@ -112,9 +111,13 @@ export class Staging {
     this.#copied.set(buffer, buffer.version);
   }
 
+  /**
+   * A texture with that many rows or one or two more: their number is odd and not 1, because llvmpipe compiles every
+   * kernel anew for each combination of textures whose height is a power of two and others.
+   */
   #make(rows: number): StagingTexture {
     const texture = this.#device.createTexture({
-      size: [STAGING_WIDTH, rows],
+      size: [STAGING_WIDTH, Math.max(3, rows | 1)],
       format: "rgba32float",
       usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { fillKernel, unaryKernel, unaryOps } from "../../kernels/elementwise.ts";
+import { fillKernel } from "../../kernels/elementwise.ts";
+import { repeatKernel } from "../../kernels/movement.ts";
 import { defineKernel } from "../../kernels/spec.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
@@ -76,13 +77,12 @@ Deno.test("a kernel that does not compile is named, with the driver's reason", a
 Deno.test("a command that the GPU refuses is an error that names the kernel", async () => {
   using own = await Gpu.open();
   using x = Tensor.from(own, [1, 2, 3, 4], [4]);
-  own.run(unaryKernel, {
+  own.run(repeatKernel, {
     buffers: { x: x.buffer, out: x.buffer }, // read and written by one dispatch
-    params: { count4: 1, p: 1, q: 0 },
-    constants: { OP: unaryOps.affine },
+    params: { count4: 1, x_count4: 1 },
     workgroups: [1],
   });
-  await assertRejects(() => own.finish(), Error, "the GPU refused commands with unary");
+  await assertRejects(() => own.finish(), Error, "the GPU refused commands with repeat");
   assertEquals([...await x.data()], [1, 2, 3, 4], "the device goes on working");
 });
 

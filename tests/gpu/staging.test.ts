@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { defineKernel } from "../../kernels/spec.ts";
 import type { PooledBuffer } from "../../lib/gpu/buffer_pool.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
@@ -11,14 +11,14 @@ const copyKernel = defineKernel({
   source: `
     struct Params { count: u32 }
     @group(0) @binding(0) var<uniform> params: Params;
-    @group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+    @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
     @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
     @compute @workgroup_size(64)
     fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       if (id.x >= params.count) { return; }
-      y[id.x] = textureLoad(x, vec2<u32>(id.x % ${STAGING_WIDTH}u, id.x / ${STAGING_WIDTH}u));
+      y[id.x] = x[id.x];
     }`,
-  buffers: { x: "texture", y: "read_write" },
+  buffers: { x: "texel", y: "read_write" },
   params: { count: "u32" },
 });
 
@@ -37,6 +37,19 @@ Deno.test("a buffer staged in a texture has its elements in order, whatever its 
     gpu.release(x);
     gpu.release(y);
   }
+});
+
+Deno.test("a kernel cannot read a buffer that it writes, wherever it would read it from", async () => {
+  using own = await Gpu.open();
+  const x = own.acquire(16);
+  await assertRejects(
+    async () => {
+      own.run(copyKernel, { buffers: { x, y: x }, params: { count: 1 }, workgroups: [1] });
+      await own.finish();
+    },
+    Error,
+    "copy_from_texture",
+  );
 });
 
 Deno.test("each dispatch of one submit reads the buffer that was staged for it", async () => {
