@@ -99,7 +99,7 @@ export const configSchema = v.strictObject({
         v.array(positive),
         v.length(3, "give three shares of the patients"),
         v.check(
-          (shares) => Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-6,
+          (shares) => Math.abs(shares.reduce((a, b) => a + b, 0) - 1) < 1e-6,
           "they must sum to 1",
         ),
       ),

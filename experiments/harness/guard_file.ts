@@ -12,7 +12,11 @@ import { GuardError, type GuardName } from "../../lib/train/guards.ts";
 /** The file within a run's folder. */
 export const GUARD_FILE = "guard.json";
 
-const schema = v.object({ guard: v.string(), step: v.number(), message: v.string() });
+const schema = v.object({
+  guard: v.string(),
+  step: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  message: v.string(),
+});
 
 /** The content of the file. */
 export function formatGuard({ guard, step, message }: GuardError): string {

@@ -16,8 +16,8 @@ import type { TrainingPosition, TrainingState } from "./training_state.ts";
 /** Counts up whenever a checkpoint's numbers or tensors change their meaning. */
 export const CHECKPOINT_VERSION = "2";
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
-const numbers32 = v.array(v.pipe(v.number(), v.integer()));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const numbers32 = v.array(v.pipe(v.number(), v.safeInteger()));
 
 /** A position as {@linkcode TrainingPosition} has it: the type checker finds a field that one of them lacks. */
 const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObject({

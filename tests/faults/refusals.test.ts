@@ -83,6 +83,10 @@ Deno.test("a study goes on with nothing else than what it was begun with, unless
   await t.step("by force other options and code are taken", async () => {
     const forced = "forced";
     assertEquals((await study.begin(forced, { fault: stop }).outcome).code, 143);
+    const record = join(study.folder, forced, "resume.json");
+    const other = (await Deno.readTextFile(record)).replace(/sources \w+/, "sources 0123")
+      .replace(/"weights": "npm[^"]*"/, '"weights": "other"');
+    await Deno.writeTextFile(record, other);
     await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
     const metrics = await Deno.readTextFile(join(study.folder, forced, "lora_2", "metrics.jsonl"));
     assertEquals(metrics.trim().split("\n").length, 3);

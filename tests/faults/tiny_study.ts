@@ -204,8 +204,8 @@ export class TinyStudy implements AsyncDisposable {
           /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
           '"$1":0',
         );
-      // The table in Markdown has seconds among its columns; the one in JSON has all its numbers.
-      found.set(name, name.endsWith(".md") ? "" : isText ? text : digest);
+      // Tables and the report have seconds in their text; the files in JSON have all their numbers.
+      found.set(name, /\.(md|html)$/.test(name) ? "" : isText ? text : digest);
     }
     return found;
   }

@@ -7,8 +7,10 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { ownWeights } from "../../experiments/harness/adapter.ts";
-import { presets } from "../../experiments/harness/config.ts";
+import { parseConfig, presets } from "../../experiments/harness/config.ts";
 import { loraExperiment } from "../../experiments/harness/experiment.ts";
+import { readFinished } from "../../experiments/harness/finished_file.ts";
+import { readGuard } from "../../experiments/harness/guard_file.ts";
 import { readRun } from "../../experiments/harness/run_folder.ts";
 import { openDataset } from "../../lib/data/dataset.ts";
 import { readNifti, writeNifti } from "../../lib/data/nifti.ts";
@@ -337,6 +339,24 @@ Deno.test("a slice file with a sound checksum and an unsound index is made again
     const { refs, read } = await openSlices(dataset, { cache });
     assertEquals(refs, truth.refs, String(change));
     assertEquals(await read(refs[0]), expected, String(change));
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("an empty split of a config is refused as any other", () => {
+  const config = { ...presets.quick.config, split: [] };
+  assertThrows(() => parseConfig(config, "config.json"), InputError, "split is not valid");
+});
+
+Deno.test("what a run left for the study to go on with is refused where it is not ours", async () => {
+  const folder = await Deno.makeTempDir();
+  const step = '{"guard": "non-finite", "step": 1e999, "message": "x"}';
+  await Deno.writeTextFile(join(folder, "guard.json"), step);
+  await assertRejects(() => readGuard(folder), InputError, "guard.json is damaged");
+  await Deno.mkdir(join(folder, "checkpoint"));
+  for (const text of ["{}", "null", '{"crc32": 0, "run": {"metrics": 1}}']) {
+    await Deno.writeTextFile(join(folder, "checkpoint", "finished.json"), text);
+    await assertRejects(() => readFinished(folder), InputError, "finished.json is damaged");
   }
   await Deno.remove(folder, { recursive: true });
 });
