@@ -108,7 +108,7 @@ export interface LinesOptions {
 }
 
 /** Above this many models each has a panel of its own. */
-const LINES_IN_ONE = 7;
+export const LINES_IN_ONE = 7;
 
 /** A score at a place. */
 interface PlacedScore {

@@ -39,8 +39,10 @@ export function rankSection(subject: Subject): Block[] {
     name: "dice_by_rank",
     alt: "Mean Dice against the rank of the adapters, under each of the main prompts",
     caption:
-      `Dice against the rank of the adapters, one panel a prompt, each on its own scale: means over slices and 95 % intervals over ` +
-      `patients; grey: the means of the models without adapters. Alpha is ${
+      `Dice against the rank of the adapters, one panel a prompt, each on its own scale: means over slices${
+        subject.hasIntervals ? " and 95 % intervals over patients" : ""
+      }; ` +
+      `grey: the means of the models without adapters. Alpha is ${
         [...new Set(adapted.map(({ config }) => valueText(config.alpha)))].join(", ")
       }: updates are scaled by alpha / rank, with rsLoRA by alpha / √rank.`,
     draw: (palette) => rankFigure({ series, panels: headlines.map(promptName), rules }, palette),

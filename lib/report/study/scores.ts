@@ -5,7 +5,7 @@
  */
 import type { MaskMetric } from "../../train/mask_score.ts";
 import type { Block, Cell } from "../document.ts";
-import { dotsFigure, type Line, linesFigure } from "../figures.ts";
+import { dotsFigure, type Line, LINES_IN_ONE, linesFigure } from "../figures.ts";
 import {
   absent,
   intervalText,
@@ -58,17 +58,21 @@ export function comparisonSection(subject: Subject): Block[] {
       `standard deviation over ${plural(scored.slices, "slice")} of ${
         plural(scored.patients, "patient")
       }` +
-      ` (${context.scoredOn} part), with the 95 % interval of the mean (bootstrap, patients resampled). ` +
-      `Differences are in percentage points of Dice, paired by slice, with 95 % intervals` +
+      ` (${context.scoredOn} part)${
+        subject.hasIntervals
+          ? ", with the 95 % interval of the mean (bootstrap, patients resampled)"
+          : ""
+      }. ` +
+      `Differences are in percentage points of Dice, paired by slice` +
       (hasTests
-        ? `; p: two-sided Wilcoxon signed-rank test over patients' mean differences, Holm-adjusted over all ` +
+        ? `, with 95 % intervals; p: two-sided Wilcoxon signed-rank test over patients' mean differences, Holm-adjusted over all ` +
           `comparisons of this table. "Above" and "below" mean an adjusted p of ${ALPHA} or less.`
         : `.`) +
       ` The last rows know no image: they answer the box with a mask of ones, the filled box, its inscribed ellipse.`,
     header: [
       "Model",
       "Dice, %",
-      "95 % interval",
+      ...(subject.hasIntervals ? ["95 % interval"] : []),
       ...references.flatMap(({ name }) => [`Against ${name}`, ...(hasTests ? ["p"] : [])]),
       ...(hasTests ? ["Verdict"] : []),
     ],
@@ -81,7 +85,7 @@ export function comparisonSection(subject: Subject): Block[] {
       return [
         row.model,
         { text: percent(score), strong: row.kind !== "trivial" && isBest(score, all) },
-        intervalText(score),
+        ...(subject.hasIntervals ? [intervalText(score)] : []),
         ...references.flatMap(({ name }, i) => {
           const other = rows.find(({ model }) => model === name)?.dice[primary];
           return [
@@ -117,12 +121,14 @@ export function comparisonSection(subject: Subject): Block[] {
   blocks.push({
     kind: "figure",
     name: "dice_by_prompt",
-    alt: `Mean Dice of every model under ${panels.join(", ")}, with 95 % intervals`,
+    alt: `Mean Dice of every model under ${panels.join(", ")}`,
     caption:
       `Mean Dice by model and prompt over the same ${
         plural(scored.slices, "slice")
       } (dots; squares: predictors ` +
-      `that know no image), with 95 % intervals over patients (bars); each panel has its own scale. The dashed line is ${
+      `that know no image)${
+        subject.hasIntervals ? ", with 95 % intervals over patients (bars)" : ""
+      }; each panel has its own scale. The dashed line is ${
         subject.nameOfKind("vanilla") ?? "the first model"
       }.`,
     draw: (palette) =>
@@ -147,7 +153,9 @@ export function promptsSection(subject: Subject): Block[] {
   const blocks: Block[] = [{ kind: "heading", level: 2, text: "Prompts" }, {
     kind: "table",
     caption:
-      `Mean Dice (%) under every prompt, with 95 % intervals over patients; bold: the highest of the models. ` +
+      `Mean Dice (%) under every prompt${
+        subject.hasIntervals ? ", with 95 % intervals over patients" : ""
+      }; bold: the highest of the models. ` +
       `Box ±p %: each side moved by up to p per cent of the box, fixed seeds. Point: the deepest pixel of ` +
       `the tumour; 5 points: drawn within it; clicks: each where the last mask is most wrong; whole image: no hint.`,
     header: ["Model", ...prompts.map(promptName)],
@@ -168,14 +176,19 @@ export function promptsSection(subject: Subject): Block[] {
       scores: jitter.map(([, prompt]) => row.dice[prompt]),
       trivial: row.kind === "trivial",
     })).filter(({ scores, trivial }) => !trivial || best(scores) > 0.2);
+    const shared = lines.filter(({ trivial }) => !trivial).length <= LINES_IN_ONE;
     blocks.push({
       kind: "figure",
       name: "dice_by_jitter",
       alt: "Mean Dice of every model against the jitter of the box prompt",
       caption:
         `Dice against the jitter of the box prompt: each side moved by up to so many per cent of the box. ` +
-        `Means over slices; bars: 95 % intervals over patients, set side by side for legibility. Grey lines ` +
-        `without markers: what the box itself scores, filled or with its ellipse.`,
+        `Means over slices, markers set side by side for legibility${
+          subject.hasIntervals ? "; bars: 95 % intervals over patients" : ""
+        }. ` +
+        (shared
+          ? `Grey lines without markers: what the box itself scores, filled or with its ellipse.`
+          : `Grey lines: the models that the others are compared with.`),
       draw: (palette) =>
         linesFigure({
           lines,

@@ -73,6 +73,11 @@ export class Subject {
       ?.comparisons.find((one) => one.model === model && one.reference === reference);
   }
 
+  /** Whether means have intervals: with one patient, or from before there were any, they have none. */
+  get hasIntervals(): boolean {
+    return this.rows.some(({ dice }) => dice[this.primary]?.interval);
+  }
+
   /** The number of patients that tests were made on. */
   get testedPatients(): number {
     return Math.max(
