@@ -223,6 +223,30 @@ Deno.test("a study without tests, protocol, curves, masks and placement has no s
   assert(!text.includes("Wilcoxon"));
 });
 
+Deno.test("a cross-validation has its trainings and masks in its parts", async () => {
+  const { html, text } = await report({
+    sheet: true,
+    change: async (folder) => {
+      for (const part of ["seed_0", "seed_1"]) {
+        const other = await tinyStudy();
+        await Deno.rename(other, join(folder, part));
+      }
+      for (const name of Object.keys(tinyModels)) {
+        for (const file of ["config.json", "environment.json", "split.json", "masks.json"]) {
+          await Deno.remove(join(folder, name, file));
+        }
+        await Deno.remove(join(folder, name, "metrics.jsonl")).catch(() => {});
+      }
+    },
+  });
+  const headings = select(html, "h2").map(({ textContent }) => textContent);
+  assert(headings.includes("Cases") && headings.includes("Training and its cost"));
+  // Three trained models in two parts each, four curves beside each other.
+  assertEquals(text.match(/!\[Loss and Dice by epoch of/g)!.length, 2);
+  assertStringIncludes(text, "LoRA-4, seed\\_1");
+  assertStringIncludes(html, "seed_0, seed_1");
+});
+
 Deno.test("verdicts, notes and stopped runs are told where there are some", async () => {
   const { html, text } = await report({
     change: async (folder) => {
