@@ -38,13 +38,15 @@ fn main(
     var s = mat4x4<f32>();
     var dp = mat4x4<f32>();
     //: each j
-    s += k$j * mat4x4<f32>(
-      subgroupBroadcast(q$r, $0), subgroupBroadcast(q$r, $1), subgroupBroadcast(q$r, $2), subgroupBroadcast(q$r, $3),
-    );
+    s[0] += k$j * subgroupBroadcast(q$r, $0);
+    s[1] += k$j * subgroupBroadcast(q$r, $1);
+    s[2] += k$j * subgroupBroadcast(q$r, $2);
+    s[3] += k$j * subgroupBroadcast(q$r, $3);
     if (TO_KEY) {
-      dp += v$j * mat4x4<f32>(
-        subgroupBroadcast(g$r, $0), subgroupBroadcast(g$r, $1), subgroupBroadcast(g$r, $2), subgroupBroadcast(g$r, $3),
-      );
+      dp[0] += v$j * subgroupBroadcast(g$r, $0);
+      dp[1] += v$j * subgroupBroadcast(g$r, $1);
+      dp[2] += v$j * subgroupBroadcast(g$r, $2);
+      dp[3] += v$j * subgroupBroadcast(g$r, $3);
     }
     //: end
     let block = linear_tokens(queries, i + vec4<u32>(0, 1, 2, 3));
@@ -67,14 +69,32 @@ fn main(
     );
     //: each j
     if (TO_VALUE) {
-      dv$j += p * transpose(mat4x4<f32>(
-        subgroupBroadcast(g$r, $0), subgroupBroadcast(g$r, $1), subgroupBroadcast(g$r, $2), subgroupBroadcast(g$r, $3),
-      ));
+      dv$j[0] += p * vec4<f32>(
+        subgroupBroadcast(g$r[0], $0), subgroupBroadcast(g$r[0], $1), subgroupBroadcast(g$r[0], $2), subgroupBroadcast(g$r[0], $3),
+      );
+      dv$j[1] += p * vec4<f32>(
+        subgroupBroadcast(g$r[1], $0), subgroupBroadcast(g$r[1], $1), subgroupBroadcast(g$r[1], $2), subgroupBroadcast(g$r[1], $3),
+      );
+      dv$j[2] += p * vec4<f32>(
+        subgroupBroadcast(g$r[2], $0), subgroupBroadcast(g$r[2], $1), subgroupBroadcast(g$r[2], $2), subgroupBroadcast(g$r[2], $3),
+      );
+      dv$j[3] += p * vec4<f32>(
+        subgroupBroadcast(g$r[3], $0), subgroupBroadcast(g$r[3], $1), subgroupBroadcast(g$r[3], $2), subgroupBroadcast(g$r[3], $3),
+      );
     }
     if (TO_KEY) {
-      dk$j += ds * transpose(mat4x4<f32>(
-        subgroupBroadcast(q$r, $0), subgroupBroadcast(q$r, $1), subgroupBroadcast(q$r, $2), subgroupBroadcast(q$r, $3),
-      ));
+      dk$j[0] += ds * vec4<f32>(
+        subgroupBroadcast(q$r[0], $0), subgroupBroadcast(q$r[0], $1), subgroupBroadcast(q$r[0], $2), subgroupBroadcast(q$r[0], $3),
+      );
+      dk$j[1] += ds * vec4<f32>(
+        subgroupBroadcast(q$r[1], $0), subgroupBroadcast(q$r[1], $1), subgroupBroadcast(q$r[1], $2), subgroupBroadcast(q$r[1], $3),
+      );
+      dk$j[2] += ds * vec4<f32>(
+        subgroupBroadcast(q$r[2], $0), subgroupBroadcast(q$r[2], $1), subgroupBroadcast(q$r[2], $2), subgroupBroadcast(q$r[2], $3),
+      );
+      dk$j[3] += ds * vec4<f32>(
+        subgroupBroadcast(q$r[3], $0), subgroupBroadcast(q$r[3], $1), subgroupBroadcast(q$r[3], $2), subgroupBroadcast(q$r[3], $3),
+      );
     }
     //: end
   }

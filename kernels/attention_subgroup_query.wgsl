@@ -48,12 +48,14 @@ fn main(
       var s = mat4x4<f32>();
       var dp = mat4x4<f32>();
       //: each j
-      s += q$j * mat4x4<f32>(
-        subgroupBroadcast(k$r, $0), subgroupBroadcast(k$r, $1), subgroupBroadcast(k$r, $2), subgroupBroadcast(k$r, $3),
-      );
-      dp += g$j * mat4x4<f32>(
-        subgroupBroadcast(v$r, $0), subgroupBroadcast(v$r, $1), subgroupBroadcast(v$r, $2), subgroupBroadcast(v$r, $3),
-      );
+      s[0] += q$j * subgroupBroadcast(k$r, $0);
+      s[1] += q$j * subgroupBroadcast(k$r, $1);
+      s[2] += q$j * subgroupBroadcast(k$r, $2);
+      s[3] += q$j * subgroupBroadcast(k$r, $3);
+      dp[0] += g$j * subgroupBroadcast(v$r, $0);
+      dp[1] += g$j * subgroupBroadcast(v$r, $1);
+      dp[2] += g$j * subgroupBroadcast(v$r, $2);
+      dp[3] += g$j * subgroupBroadcast(v$r, $3);
       //: end
       s = finished(s, head, own, keys, across, y, x);
       let ds = mat4x4<f32>(
@@ -74,9 +76,18 @@ fn main(
         }
       }
       //: each j
-      d$j += ds * transpose(mat4x4<f32>(
-        subgroupBroadcast(k$r, $0), subgroupBroadcast(k$r, $1), subgroupBroadcast(k$r, $2), subgroupBroadcast(k$r, $3),
-      ));
+      d$j[0] += ds * vec4<f32>(
+        subgroupBroadcast(k$r[0], $0), subgroupBroadcast(k$r[0], $1), subgroupBroadcast(k$r[0], $2), subgroupBroadcast(k$r[0], $3),
+      );
+      d$j[1] += ds * vec4<f32>(
+        subgroupBroadcast(k$r[1], $0), subgroupBroadcast(k$r[1], $1), subgroupBroadcast(k$r[1], $2), subgroupBroadcast(k$r[1], $3),
+      );
+      d$j[2] += ds * vec4<f32>(
+        subgroupBroadcast(k$r[2], $0), subgroupBroadcast(k$r[2], $1), subgroupBroadcast(k$r[2], $2), subgroupBroadcast(k$r[2], $3),
+      );
+      d$j[3] += ds * vec4<f32>(
+        subgroupBroadcast(k$r[3], $0), subgroupBroadcast(k$r[3], $1), subgroupBroadcast(k$r[3], $2), subgroupBroadcast(k$r[3], $3),
+      );
       //: end
     }
     if (BIAS == RELATIVE) {

@@ -128,18 +128,13 @@ const BUSY_WORKGROUPS = 128;
 
 const ACTIVATIONS = { none: 0, gelu: 1, relu: 2 } as const;
 
-/**
- * Tiles of matmul_subgroup.wgsl by lines shared and lines owned by each lane, with the speed each
- * reaches when it is full (GFLOP/s for 2 cores of a 2.6 GHz Xeon under llvmpipe). The best for a problem
- * is the one that finishes first with its padding counted in.
- */
-const SUBGROUP_TILES = [
-  { shared: 32, own: 8, speed: 52 },
-  { shared: 32, own: 4, speed: 47 },
-  { shared: 16, own: 8, speed: 37 },
-] as const;
+/** Lines that the lanes of matmul_subgroup.wgsl share. */
+const SHARED_LINES = 16;
 
-/** Lanes that matmul_subgroup.wgsl is made for: each loads 4 of at most 32 shared lines. */
+/** Lines that each lane owns. */
+const OWNED_LINES = 8;
+
+/** Lanes that matmul_subgroup.wgsl is made for: each loads 4 of the shared lines. */
 const SUBGROUP_LANES = [4, 8, 16];
 
 /** Sources and buffers of the extras. */
@@ -298,29 +293,17 @@ function tilesOf(problem: MatmulProblem, subgroupSize: number): Tile[] {
     : tiledTiles(problem);
 }
 
-/** The subgroup kernel's tiles by the time that each takes for [m, n], padding counted in. */
+/** The subgroup kernel's tiles, the one with less padding for [m, n] first. */
 function subgroupTiles({ m, n, transB = false }: MatmulProblem, lanes: number): Tile[] {
-  const tiles: { tile: Tile; time: number }[] = [];
-  for (const { shared, own, speed } of SUBGROUP_TILES) {
-    if (shared > 4 * lanes) continue;
-    const owned = own * lanes;
-    for (const ownRows of [false, true]) {
-      const [rows, columns] = ownRows ? [owned, shared] : [shared, owned];
-      const groups = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
-      // Whichever way B lies, its loads are cheaper one way round.
-      const full = speed * (ownRows === transB ? 1 : 1.03);
-      const constants = {
-        LANES: lanes,
-        SHARED_TILE: shared,
-        OWNED_TILE: owned,
-        OWN_ROWS: ownRows,
-      };
-      const name = `${rows} x ${columns}, lanes own ${ownRows ? "rows" : "columns"}`;
-      const time = groups[0] * columns * groups[1] * rows / full;
-      tiles.push({ tile: { name, rows, columns, constants }, time });
-    }
-  }
-  return tiles.sort((a, b) => a.time - b.time).map(({ tile }) => tile);
+  const owned = OWNED_LINES * lanes;
+  return [false, true].map((ownRows) => {
+    const [rows, columns] = ownRows ? [owned, SHARED_LINES] : [SHARED_LINES, owned];
+    const groups = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
+    // Whichever way B lies, its loads are cheaper one way round.
+    const cost = groups[0] * columns * groups[1] * rows * (ownRows === transB ? 1 : 0.97);
+    const name = `${rows} x ${columns}, lanes own ${ownRows ? "rows" : "columns"}`;
+    return { tile: { name, rows, columns, constants: { LANES: lanes, OWN_ROWS: ownRows } }, cost };
+  }).sort((a, b) => a.cost - b.cost).map(({ tile }) => tile);
 }
 
 /** The tiled kernel's tiles: the larger one first where it is neither mostly padding nor too few of them. */

@@ -1,38 +1,36 @@
-// Matrix product for CPU drivers: one workgroup is one subgroup, as wide as a vector register, and a load
-// is what costs. Each element of the tile's operands is loaded by one lane only, and every load feeds 32
-// or more multiply-adds:
+// Matrix product for CPU drivers: one workgroup is one subgroup, as wide as a vector register, and
+// registers are what is short. Each element of the tile's operands is loaded by one lane only:
 //
-// - the *owned* side: each lane holds 4 (or 2 x 4) lines of its own, 4 deep in k;
-// - the *shared* side: each lane loads 4 of the 32 lines and subgroupBroadcast shows them to all.
+// - the *owned* side: each lane holds 2 x 4 lines of its own, 4 deep in k;
+// - the *shared* side: each lane loads 4 of the 16 lines and subgroupBroadcast shows them to all.
 //
-// Tile: SHARED_TILE (16 or 32) x OWNED_TILE (4 or 8 times the lanes). A product of 4x4 blocks is one
-// mat4x4 multiplication, and the transposes only rename registers. Lanes own columns of C; with OWN_ROWS
-// they own rows, for products with few columns (LoRA's rank).
+// Tile: 16 x 8 times the lanes. Lanes own columns of C; with OWN_ROWS they own rows, for products with few
+// columns (LoRA's rank). Each line that is shown is used up before the next: its 4 k times 8 owned lines. The
+// transposes only rename registers. Every tile adds up a sum in the same order and gives the same bits.
 //
-// Operands that are read often come from textures (matmul_a_texture.wgsl): a texel costs a third of a vec4
-// from a storage buffer. A vector wider than 8 lanes gains nothing: storage loads and stores are compiled
-// to loops over the lanes, and those cost more than twice as much for 16 lanes.
+// Both operands come from textures there (texel.ts). A tile of 32 lines loads less but takes twice as long to compile,
+// and was no faster than this one where 30 KB of machine code a round do not fit in what caches decoded instructions; nor
+// were 8 k a round. Written as products of 4x4 blocks, which shows four lines before it uses one, it was a quarter slower
+// with the 16 vector registers of AVX2. A vector wider than 8 lanes gains nothing: storage stores are compiled to loops over
+// the lanes.
 //
-// Speed on llvmpipe with vectors of 8 lanes, for two cores of a 2.6 GHz Xeon with AVX-512, of which OpenBLAS
-// makes 337 GFLOP/s at 1024^3: 85 there (0.25 of it) and 41 to 94 (0.12 to 0.28) on linear layers and their
-// gradients, the less the shorter k is, because C's stores cost as much as loads; 20 to 35 with 16 rows
-// or columns. Without textures 45 to 57. A multiply-add is compiled to two instructions, so that a vector
-// of 8 lanes can reach a quarter of the processor's peak. A specialisation compiles in
-// 0.3 to 1 s.
+// Speed on llvmpipe with vectors of 8 lanes, on two hyperthreads of an AMD Zen 3 (AVX2) shared with other guests: 28 GFLOP/s
+// at 1024 x 640 x 320 NT, 21 to 26 on two other layers, where PyTorch made 55 to 165 within a minute. Two cores of a 2.6 GHz
+// Xeon with AVX-512 made 85 at 1024^3 in the tile of 32 lines before this one (0.25 of OpenBLAS); this one was not measured
+// there. A multiply-add is two instructions: llvmpipe lowers fma. A specialisation compiles in 0.3 s.
 
 override LANES: u32 = 8;
-override SHARED_TILE: u32 = 32;
-override OWNED_TILE: u32 = 64;
 override OWN_ROWS: bool = false;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let origin = origin_of(group.z);
-  let shared_start = select(group.y, group.x, OWN_ROWS) * SHARED_TILE;
-  let own_0 = select(group.x, group.y, OWN_ROWS) * OWNED_TILE + 4 * lane;
+  let shared_start = select(group.y, group.x, OWN_ROWS) * 16;
+  // The lanes that there are no lines for repeat what the first ones load.
+  let shared_line = shared_start + 4 * lane % 16;
+  let own_0 = select(group.x, group.y, OWN_ROWS) * 8 * LANES + 4 * lane;
   let own_1 = own_0 + 4 * LANES;
-  // The lanes that a small tile has no lines for repeat what the first ones load.
-  let shared_lines = shared_lines_of(origin, shared_start + (4 * lane) % SHARED_TILE);
+  let shared_lines = shared_lines_of(origin, shared_line);
   let lines_0 = owned_lines_of(origin, own_0);
   let lines_1 = owned_lines_of(origin, own_1);
 
@@ -41,7 +39,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     add_products(&sums, load_shared(shared_lines, k), load_owned(lines_0, k), load_owned(lines_1, k));
   }
   if (UPDATE) {
-    let shared_line = shared_start + (4 * lane) % SHARED_TILE;
     for (var k = 0u; k < params.update_k; k += 4) {
       add_products(&sums, update_shared(shared_line, k), update_owned(own_0, k), update_owned(own_1, k));
     }
@@ -50,96 +47,79 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // Columns are the owned lines, or with OWN_ROWS the shared ones.
   let bias_l = bias_of(own_0);
   let bias_r = bias_of(own_1);
-  let bias_s = bias_of(shared_start + (4 * lane) % SHARED_TILE);
+  let bias_s = bias_of(shared_line);
   let bias_0 = subgroupBroadcast(bias_s, 0u);
   store_block(origin.c, shared_start, own_0, sums.l0, bias_l, bias_0);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start, own_1, sums.r0, bias_r, bias_0); }
+  store_block(origin.c, shared_start, own_1, sums.r0, bias_r, bias_0);
   let bias_1 = subgroupBroadcast(bias_s, 1u);
   store_block(origin.c, shared_start + 4, own_0, sums.l1, bias_l, bias_1);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 4, own_1, sums.r1, bias_r, bias_1); }
+  store_block(origin.c, shared_start + 4, own_1, sums.r1, bias_r, bias_1);
   let bias_2 = subgroupBroadcast(bias_s, 2u);
   store_block(origin.c, shared_start + 8, own_0, sums.l2, bias_l, bias_2);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 8, own_1, sums.r2, bias_r, bias_2); }
+  store_block(origin.c, shared_start + 8, own_1, sums.r2, bias_r, bias_2);
   let bias_3 = subgroupBroadcast(bias_s, 3u);
   store_block(origin.c, shared_start + 12, own_0, sums.l3, bias_l, bias_3);
-  if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 12, own_1, sums.r3, bias_r, bias_3); }
-  if (SHARED_TILE > 16) {
-    let bias_4 = subgroupBroadcast(bias_s, 4u);
-    store_block(origin.c, shared_start + 16, own_0, sums.l4, bias_l, bias_4);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 16, own_1, sums.r4, bias_r, bias_4); }
-    let bias_5 = subgroupBroadcast(bias_s, 5u);
-    store_block(origin.c, shared_start + 20, own_0, sums.l5, bias_l, bias_5);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 20, own_1, sums.r5, bias_r, bias_5); }
-    let bias_6 = subgroupBroadcast(bias_s, 6u);
-    store_block(origin.c, shared_start + 24, own_0, sums.l6, bias_l, bias_6);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 24, own_1, sums.r6, bias_r, bias_6); }
-    let bias_7 = subgroupBroadcast(bias_s, 7u);
-    store_block(origin.c, shared_start + 28, own_0, sums.l7, bias_l, bias_7);
-    if (OWNED_TILE > 4 * LANES) { store_block(origin.c, shared_start + 28, own_1, sums.r7, bias_r, bias_7); }
-  }
+  store_block(origin.c, shared_start + 12, own_1, sums.r3, bias_r, bias_3);
 }
 
-// Sums by block of 4 shared lines: [shared line][owned line], left and right half of the tile. In a smaller
-// tile the sums that are never stored are dead code and cost nothing.
+// Sums by block of 4 shared lines: [shared line][owned line], left and right half of the tile.
 struct Sums {
   l0: mat4x4<f32>, l1: mat4x4<f32>, l2: mat4x4<f32>, l3: mat4x4<f32>,
-  l4: mat4x4<f32>, l5: mat4x4<f32>, l6: mat4x4<f32>, l7: mat4x4<f32>,
   r0: mat4x4<f32>, r1: mat4x4<f32>, r2: mat4x4<f32>, r3: mat4x4<f32>,
-  r4: mat4x4<f32>, r5: mat4x4<f32>, r6: mat4x4<f32>, r7: mat4x4<f32>,
 }
 
 // Adds the products of 4 k: of the shared lines, [line][k], with both blocks of owned ones.
 fn add_products(sums: ptr<function, Sums>, lines: mat4x4<f32>, left: mat4x4<f32>, right: mat4x4<f32>) {
   let l = transpose(left);
   let r = transpose(right);
-  let s0 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 0u), subgroupBroadcast(lines[1], 0u),
-    subgroupBroadcast(lines[2], 0u), subgroupBroadcast(lines[3], 0u),
-  );
-  (*sums).l0 += l * s0;
-  (*sums).r0 += r * s0;
-  let s1 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 1u), subgroupBroadcast(lines[1], 1u),
-    subgroupBroadcast(lines[2], 1u), subgroupBroadcast(lines[3], 1u),
-  );
-  (*sums).l1 += l * s1;
-  (*sums).r1 += r * s1;
-  let s2 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 2u), subgroupBroadcast(lines[1], 2u),
-    subgroupBroadcast(lines[2], 2u), subgroupBroadcast(lines[3], 2u),
-  );
-  (*sums).l2 += l * s2;
-  (*sums).r2 += r * s2;
-  let s3 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 3u), subgroupBroadcast(lines[1], 3u),
-    subgroupBroadcast(lines[2], 3u), subgroupBroadcast(lines[3], 3u),
-  );
-  (*sums).l3 += l * s3;
-  (*sums).r3 += r * s3;
-  let s4 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 4u), subgroupBroadcast(lines[1], 4u),
-    subgroupBroadcast(lines[2], 4u), subgroupBroadcast(lines[3], 4u),
-  );
-  (*sums).l4 += l * s4;
-  (*sums).r4 += r * s4;
-  let s5 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 5u), subgroupBroadcast(lines[1], 5u),
-    subgroupBroadcast(lines[2], 5u), subgroupBroadcast(lines[3], 5u),
-  );
-  (*sums).l5 += l * s5;
-  (*sums).r5 += r * s5;
-  let s6 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 6u), subgroupBroadcast(lines[1], 6u),
-    subgroupBroadcast(lines[2], 6u), subgroupBroadcast(lines[3], 6u),
-  );
-  (*sums).l6 += l * s6;
-  (*sums).r6 += r * s6;
-  let s7 = mat4x4<f32>(
-    subgroupBroadcast(lines[0], 7u), subgroupBroadcast(lines[1], 7u),
-    subgroupBroadcast(lines[2], 7u), subgroupBroadcast(lines[3], 7u),
-  );
-  (*sums).l7 += l * s7;
-  (*sums).r7 += r * s7;
+  let x0 = subgroupBroadcast(lines[0], 0u);
+  (*sums).l0[0] += l * x0;
+  (*sums).r0[0] += r * x0;
+  let x1 = subgroupBroadcast(lines[1], 0u);
+  (*sums).l0[1] += l * x1;
+  (*sums).r0[1] += r * x1;
+  let x2 = subgroupBroadcast(lines[2], 0u);
+  (*sums).l0[2] += l * x2;
+  (*sums).r0[2] += r * x2;
+  let x3 = subgroupBroadcast(lines[3], 0u);
+  (*sums).l0[3] += l * x3;
+  (*sums).r0[3] += r * x3;
+  let x4 = subgroupBroadcast(lines[0], 1u);
+  (*sums).l1[0] += l * x4;
+  (*sums).r1[0] += r * x4;
+  let x5 = subgroupBroadcast(lines[1], 1u);
+  (*sums).l1[1] += l * x5;
+  (*sums).r1[1] += r * x5;
+  let x6 = subgroupBroadcast(lines[2], 1u);
+  (*sums).l1[2] += l * x6;
+  (*sums).r1[2] += r * x6;
+  let x7 = subgroupBroadcast(lines[3], 1u);
+  (*sums).l1[3] += l * x7;
+  (*sums).r1[3] += r * x7;
+  let x8 = subgroupBroadcast(lines[0], 2u);
+  (*sums).l2[0] += l * x8;
+  (*sums).r2[0] += r * x8;
+  let x9 = subgroupBroadcast(lines[1], 2u);
+  (*sums).l2[1] += l * x9;
+  (*sums).r2[1] += r * x9;
+  let x10 = subgroupBroadcast(lines[2], 2u);
+  (*sums).l2[2] += l * x10;
+  (*sums).r2[2] += r * x10;
+  let x11 = subgroupBroadcast(lines[3], 2u);
+  (*sums).l2[3] += l * x11;
+  (*sums).r2[3] += r * x11;
+  let x12 = subgroupBroadcast(lines[0], 3u);
+  (*sums).l3[0] += l * x12;
+  (*sums).r3[0] += r * x12;
+  let x13 = subgroupBroadcast(lines[1], 3u);
+  (*sums).l3[1] += l * x13;
+  (*sums).r3[1] += r * x13;
+  let x14 = subgroupBroadcast(lines[2], 3u);
+  (*sums).l3[2] += l * x14;
+  (*sums).r3[2] += r * x14;
+  let x15 = subgroupBroadcast(lines[3], 3u);
+  (*sums).l3[3] += l * x15;
+  (*sums).r3[3] += r * x15;
 }
 
 fn shared_lines_of(origin: Origin, line: u32) -> vec4<u32> {

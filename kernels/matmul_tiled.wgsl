@@ -6,7 +6,7 @@
 // Both tiles are stored [k][line / 4] in vec4, A's transposed on the way in; the columns of a row are
 // permuted by k / 4 to spread the stores over the memory banks. Needs no subgroups.
 //
-// Speed on llvmpipe, counted as in matmul_subgroup.wgsl: 8 GFLOP/s on linear layers (0.02 of OpenBLAS). It has not been
+// Speed on llvmpipe, on the Xeon that matmul_subgroup.wgsl names: 8 GFLOP/s on linear layers (0.02 of OpenBLAS). It has not been
 // measured on a GPU.
 
 // Rows and columns of C in a tile: 64 or 128.
