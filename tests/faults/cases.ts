@@ -373,7 +373,7 @@ const SCORING = { during: "in scoring", after: "lora_2/adapter/adapter_config.js
 
 /** A few of the faults, one of each sort. */
 export const SOME_FAULTS: readonly FaultChain[] = [
-  { name: "removed", cases: [cacheFull, diskFull("config.json"), lostDevice(1), vanished] },
+  { name: "removed", cases: [cacheFull, diskFull("lora_2/config.json"), lostDevice(1), vanished] },
   {
     name: "kept",
     cases: [
