@@ -4,6 +4,9 @@ import { InputError } from "./errors.ts";
 
 let serial = 0;
 
+/** Temporary names of the writes under way. */
+const underWay = new Set<string>();
+
 /**
  * Writes a whole file or nothing: the content goes to a temporary name in the same folder, which is
  * created if needed, and is renamed onto `path` once it is complete and on the disk. After a crash, of
@@ -29,6 +32,7 @@ export async function writeAtomic(
   write: (file: Deno.FsFile) => Promise<void>,
 ): Promise<void> {
   const temporary = `${path}.${process.pid}.${serial++}.tmp`;
+  underWay.add(temporary);
   try {
     await makeFolder(dirname(path));
     {
@@ -45,6 +49,19 @@ export async function writeAtomic(
     throw new InputError(
       `cannot write ${path} (${reason}): make room on the disk, or choose a folder that can be written to`,
     );
+  } finally {
+    underWay.delete(temporary);
+  }
+}
+
+/** Removes what the writes under way have written so far: for a program that exits amid them. */
+export function dropWrites(): void {
+  for (const temporary of underWay) {
+    try {
+      Deno.removeSync(temporary);
+    } catch {
+      // Not there yet, or renamed since.
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../lib/errors.ts";
-import { removeTemporaries, writeAtomic, writeFileAtomic } from "../lib/fs.ts";
+import { dropWrites, removeTemporaries, writeAtomic, writeFileAtomic } from "../lib/fs.ts";
 
 const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 
@@ -54,6 +54,18 @@ Deno.test("a file gets its name when it is on the disk, and then its folder, wit
   } finally {
     Object.assign(Deno, { open, rename });
   }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a program that exits amid a write takes what it has written along", async () => {
+  const folder = await Deno.makeTempDir();
+  const write = writeAtomic(join(folder, "file.json"), async (file) => {
+    await file.write(new Uint8Array(10));
+    assertEquals(names(folder).length, 1);
+    dropWrites();
+    assertEquals(names(folder), []);
+  });
+  await assertRejects(() => write, InputError, "cannot write");
   await Deno.remove(folder, { recursive: true });
 });
 

@@ -1,4 +1,5 @@
 import process from "node:process";
+import { dropWrites } from "../../lib/fs.ts";
 
 /** Exit codes as a shell counts them: 128 and the signal's number. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -93,7 +94,10 @@ export class Interruption implements Disposable {
       console.error(reason.message);
       process.exit(reason.exitCode);
     };
-    if (!this.#saves) exit();
+    if (!this.#saves) {
+      dropWrites();
+      exit();
+    }
     console.error(`\n${name}: saving; once more stops at once`);
     this.#controller.abort(reason);
     // Should the disk hang, the checkpoint before this one counts.
