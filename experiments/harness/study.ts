@@ -393,6 +393,7 @@ async function writeComparison(
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
     name: displayName(run.summary.experiment),
     metrics: [...run.metrics],
+    earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
   }));
   if (curves.length > 0) {
     await folder.write("loss_curves.svg", lossCurves(curves, { simulated: data.simulated }));

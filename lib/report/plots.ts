@@ -16,8 +16,8 @@ export interface Curve {
   name: string;
   /** In the order of the epochs; a figure that was not measured is NaN and leaves a gap. */
   metrics: readonly EpochMetrics[];
-  /** Whether training ended before its last epoch since nothing improved. */
-  stoppedEarly?: boolean;
+  /** The epoch after which patience had run out, whether training ended there or went on. */
+  earlyStoppingEpoch?: number | null;
 }
 
 /** How curves are drawn. */
@@ -73,8 +73,9 @@ const markersUpTo = 20;
 
 /**
  * Loss (above) and Dice (below) against the epoch, training and validation, one column a run on
- * shared axes; a vertical line marks each run's best epoch by validation Dice. The SVG needs no
- * style or font from outside, has a white ground, and is readable in black and white.
+ * shared axes; a dotted vertical line marks each run's best epoch by validation Dice, a dashed one
+ * where early stopping ended it or would have. The SVG needs no style or font from outside, has a
+ * white ground, and is readable in black and white.
  *
  * @param runs Runs without metrics (a model that was not trained) are left out.
  * @returns The text of an SVG file.
@@ -85,13 +86,17 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
   if (trained.length === 0) throw new RangeError("no run has metrics to draw");
   const { palette = paper } = options;
   const { training, validation } = splitStyles(palette);
-  const width = Math.max(420, margin.left + margin.right + columnWidth * trained.length);
   const best = trained.map((run) => {
     const { epoch, validationDice } = bestEpoch(run.metrics)!;
     return { run: run.name, epoch, value: validationDice };
   });
-  const stopped = trained.filter(({ stoppedEarly }) => stoppedEarly)
-    .map((run) => ({ run: run.name, epoch: run.metrics[run.metrics.length - 1].epoch }));
+  const stops = trained.flatMap(({ name, earlyStoppingEpoch }) =>
+    typeof earlyStoppingEpoch === "number" ? [{ run: name, epoch: earlyStoppingEpoch }] : []
+  );
+  const width = Math.max(
+    stops.length > 0 ? 520 : 420, // the legend's
+    margin.left + margin.right + columnWidth * trained.length,
+  );
   const of = (value: (epoch: EpochMetrics) => number): Point[] =>
     trained.flatMap((run) =>
       run.metrics.map((epoch) => ({ run: run.name, epoch: epoch.epoch, value: value(epoch) }))
@@ -139,7 +144,13 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
       marks: [
         Plot.frame({ stroke: palette.line }),
         Plot.ruleX(best, { fx: "run", x: "epoch", stroke: palette.soft, strokeDasharray: "1 3" }),
-        Plot.ruleX(stopped, { fx: "run", x: "epoch", stroke: palette.ink, strokeDasharray: "6 3" }),
+        Plot.ruleX(stops, {
+          fx: "run",
+          x: "epoch",
+          stroke: palette.ink,
+          strokeDasharray: "6 3",
+          ariaLabel: () => "early stopping",
+        }),
         ...marks,
       ],
     });
@@ -216,7 +227,7 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
       }</text>`,
     ]),
     `<g transform="translate(0,${top - legendHeight})">${
-      legend({ markers, palette, stopped: stopped.length > 0 })
+      legend({ markers, palette, stops: stops.length > 0 })
     }</g>`,
     loss,
     dice,
@@ -238,7 +249,7 @@ interface PanelContent {
 
 /** A sample of each curve with its name, in one line under the title. */
 function legend(
-  { markers, palette, stopped }: { markers: boolean; palette: Palette; stopped: boolean },
+  { markers, palette, stops }: { markers: boolean; palette: Palette; stops: boolean },
 ): string {
   const { training, validation } = splitStyles(palette);
   const sample = (x: number, style: Style) =>
@@ -251,8 +262,8 @@ function legend(
   return sample(14, training) + sample(110, validation) +
     `<path d="M230,9l4.5,5l-4.5,5l-4.5,-5z" fill="${validation.stroke}" stroke="${palette.ink}"/>` +
     `<text x="240" y="18" fill="${palette.ink}">best epoch by validation Dice</text>` +
-    (stopped
+    (stops
       ? `<line x1="420" x2="420" y1="6" y2="22" stroke="${palette.ink}" stroke-dasharray="6 3"/>` +
-        `<text x="428" y="18" fill="${palette.ink}">stopped early</text>`
+        `<text x="428" y="18" fill="${palette.ink}">early stopping</text>`
       : "");
 }

@@ -72,6 +72,7 @@ const summarySchema = v.looseObject({
   experiment: v.looseObject({ name: v.string(), kind: v.string(), rank: v.optional(count) }),
   trainableParameters: count,
   stoppedEarly: v.optional(v.boolean()),
+  earlyStoppingEpoch: v.optional(v.nullable(count)),
   placement: v.optional(placementSchema),
   protocol: v.optional(v.object({
     prompts: v.record(
@@ -198,7 +199,10 @@ export interface Training {
   /** The part of a cross-validation, such as `seed_0-fold_1`; empty in a study. */
   readonly part: string;
   readonly epochs: readonly EpochMetrics[];
+  /** Whether training ended before its last epoch. */
   readonly stoppedEarly: boolean;
+  /** The epoch after which patience had run out, whether training ended there or went on; null if none. */
+  readonly earlyStoppingEpoch: number | null;
 }
 
 /** A row of a study: an experiment with what is known of it. */
@@ -373,10 +377,17 @@ export async function readStudy(folder: string, { nameOf }: ReadStudyOptions): P
     const masks = new Map<string, RunLengths>();
     for (const [i, run] of runs.entries()) {
       const epochs = await readEpochs(join(run, "metrics.jsonl"));
-      const { stoppedEarly = false } = run === own
+      const { stoppedEarly = false, earlyStoppingEpoch } = run === own
         ? summary
         : await readRequired(summarySchema, join(run, "summary.json"));
-      if (epochs.length > 0) trainings.push({ part: parts[i] ?? "", epochs, stoppedEarly });
+      if (epochs.length > 0) {
+        trainings.push({
+          part: parts[i] ?? "",
+          epochs,
+          stoppedEarly,
+          earlyStoppingEpoch: earlyStoppingEpoch ?? (stoppedEarly ? epochs.at(-1)!.epoch : null),
+        });
+      }
       for (
         const { id, ...mask } of await readOptional(masksSchema, join(run, "masks.json")) ?? []
       ) {

@@ -90,6 +90,26 @@ Deno.test("each run's best epoch is marked and named", () => {
   assert(texts.includes("best 0.900, epoch 3"));
 });
 
+Deno.test("early stopping is marked where it ended a training or would have, and in the legend", () => {
+  const marks = (svg: string) =>
+    select(svg, "g[stroke-dasharray='6 3'] line[aria-label='early stopping']")
+      .map((line) => Number(line.getAttribute("x1")));
+  const [went, ended] = runs;
+  const svg = lossCurves([
+    { ...went, earlyStoppingEpoch: 2 },
+    { ...ended, earlyStoppingEpoch: 3 },
+    { ...run("LoRA-32", [0.5, 0.6, 0.7]), earlyStoppingEpoch: null },
+  ]);
+  const [peft, lora] = vertices(svg, "validation").map((line) => line.map(([x]) => x));
+  assertEquals(marks(svg), [peft[1], lora[2], peft[1], lora[2]], "in losses and in Dice");
+  const texts = select(svg, "text").map(({ textContent }) => textContent);
+  assertEquals(texts.filter((text) => text === "early stopping").length, 1);
+
+  const without = lossCurves(runs);
+  assertEquals(marks(without), []);
+  assert(!without.includes("early stopping"));
+});
+
 Deno.test("a run without training Dice has no such line, and an untrained run no column", () => {
   const { name, metrics } = run("LoRA-16", [0.5, 0.7]);
   const bare = { name, metrics: metrics.map((epoch) => ({ ...epoch, trainDice: NaN })) };

@@ -149,6 +149,20 @@ Deno.test("tables say what the study's files say", () => {
   assertStringIncludes(whole.html, "loses 7 of 5,000 tumour voxels and 1 slice");
 });
 
+Deno.test("early stopping is told where it ended a training and where it would have", () => {
+  const rows = select(whole.html, "figure.table").flatMap((table) => {
+    const [header, ...rows] = [...table.querySelectorAll("tr")]
+      .map((row) => [...row.querySelectorAll("th,td")].map(({ textContent }) => textContent));
+    const column = header.indexOf("Stopped early");
+    return column < 0 ? [] : rows.map((row) => [row[0], row[column]]);
+  });
+  assertEquals(rows, [["PEFT", "no (would have, after 2)"], ["LoRA-4", "no"], ["LoRA-8", "yes"]]);
+  const curves = whole.files.find(({ path }) => path === "report/loss_curves.svg")!.content;
+  const marks = (curves as string).match(/aria-label="early stopping"/g)!;
+  assertEquals(marks.length, 2 * 2, "two trainings, in losses and in Dice");
+  assertStringIncludes(whole.text, "where early stopping ended the training, or would have");
+});
+
 Deno.test("the Markdown twin has the tables' text, cell by cell", () => {
   const html = select(whole.html, "table").map((table) =>
     [...table.querySelectorAll("tbody tr")].map((row) =>

@@ -118,6 +118,7 @@ export async function tinyStudy(options: TinyStudyOptions = {}): Promise<string>
       experiment: { name, kind, ...(rank && { rank }) },
       trainableParameters: kind === "vanilla" ? 0 : 1234 * i,
       stoppedEarly: name === "lora_8",
+      ...(name === "peft" && { earlyStoppingEpoch: 2 }),
       placement: [
         {
           part: "image_encoder.layers.0.blocks.0",

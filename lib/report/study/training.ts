@@ -28,10 +28,10 @@ export function trainingSection(subject: Subject): Block[] {
   const trainingsOf = (name: string) =>
     models.find((model) => model.name === name)?.trainings ?? [];
   const curves = models.flatMap(({ name, trainings }) =>
-    trainings.map(({ part, epochs, stoppedEarly }) => ({
+    trainings.map(({ part, epochs, earlyStoppingEpoch }) => ({
       name: part ? `${name}, ${part}` : name,
       metrics: epochs,
-      stoppedEarly,
+      earlyStoppingEpoch,
     }))
   );
   const figures = Array.from(
@@ -47,8 +47,8 @@ export function trainingSection(subject: Subject): Block[] {
           `flips and jittered prompts), and on the validation slices (${
             promptName(valueText(models.at(-1)!.config.validationPrompt))
           }). Diamond and dotted line: the epoch with the best validation Dice, whose weights were scored${
-            own.some(({ stoppedEarly }) => stoppedEarly)
-              ? "; dashed line: stopped early, since nothing improved"
+            own.some(({ earlyStoppingEpoch }) => earlyStoppingEpoch !== null)
+              ? "; dashed line: where early stopping ended the training, or would have"
               : ""
           }.`,
         draw: (palette) => lossCurves(own, { palette, title: false }),
@@ -91,7 +91,13 @@ export function trainingSection(subject: Subject): Block[] {
           ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
           of(({ epochs }) => String(epochs.length)),
           row.bestEpoch === undefined ? absent : count(row.bestEpoch),
-          of(({ stoppedEarly }) => stoppedEarly ? "yes" : "no"),
+          of(({ stoppedEarly, earlyStoppingEpoch }) =>
+            stoppedEarly
+              ? "yes"
+              : earlyStoppingEpoch === null
+              ? "no"
+              : `no (would have, after ${earlyStoppingEpoch})`
+          ),
         ];
       }),
     },
