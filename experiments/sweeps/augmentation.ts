@@ -34,7 +34,7 @@ export const augmentation: Sweep = {
       hypothesis: expect(
         "greater",
         "plain",
-        "All together help where patients are few, as in nnU-Net (Isensee et al. 2021).",
+        "All together help where patients are few: nnU-Net augments so by default (Isensee et al. 2021).",
       ),
     }),
   ],

@@ -28,7 +28,7 @@ export const freezing: Sweep = {
         hypothesis: expect(
           "greater",
           "decoder_neck",
-          "The last stage beside decoder and neck helps: late layers are the task's (peft-sam).",
+          "The last stage beside decoder and neck helps, as adapters in late blocks do (peft-sam, Teuber et al. 2025).",
         ),
       }),
       row("everything", {
@@ -37,7 +37,7 @@ export const freezing: Sweep = {
         hypothesis: expect(
           "greater",
           "decoder_last_stage",
-          "All of encoder and decoder beats its last stage (finetune-SAM: encoder and decoder is best).",
+          "All of encoder and decoder beats its last stage: low-level features of MRI are not those of photographs.",
         ),
       }),
     ];

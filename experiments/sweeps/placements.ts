@@ -31,7 +31,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "less",
           "encoder",
-          "Adapters in the decoder's attention do less than in the encoder's (SAMed: .778 against .819 Dice).",
+          "Adapters in the decoder's attention do less than in the encoder's, where what it sees is decided.",
         ),
       }),
       lora("encoder", {
@@ -40,7 +40,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "greater",
           "peft",
-          "MRI is unlike SAM's photographs, so adapting the encoder beats training the decoder alone (finetune-SAM).",
+          "MRI is unlike SAM's photographs, so adapting the encoder beats training the decoder alone.",
         ),
       }),
       lora("encoder_decoder", {
@@ -49,7 +49,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "greater",
           "encoder",
-          "Adapters in encoder and decoder together beat those in the encoder alone (peft-sam).",
+          "Adapters in encoder and decoder together beat those in the encoder alone (as both did best in finetune-SAM, Gu et al. 2025).",
         ),
       }),
       lora("encoder_trained_decoder", {
@@ -59,7 +59,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "no worse",
           "full",
-          "Adapters with the trained decoder are no worse than training all weights (SAMed; Hu et al. 2021).",
+          "Adapters with the trained decoder, as in SAMed, are no worse than training all weights (Hu et al. 2021, of language models).",
         ),
       }),
       lora("first_blocks", {
@@ -81,7 +81,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "no worse",
           "encoder",
-          "The last blocks alone are almost enough: no worse than all by a point of Dice (peft-sam).",
+          "The last blocks alone are almost enough: no worse than all by a point of Dice (peft-sam, Teuber et al. 2025).",
         ),
       }),
       lora("first_block", { ...one(0), targets }),
@@ -92,7 +92,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "greater",
           "first_block",
-          "Of single blocks a late one does more than the first: late features are the task's (peft-sam).",
+          "Of single blocks a late one does more than the first, since late blocks together almost suffice (peft-sam).",
         ),
       }),
       lora("q_v", {
@@ -102,7 +102,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "no worse",
           "encoder",
-          "Queries and values are enough: no worse than with the keys (Hu et al. 2021, section 7.1; SAMed).",
+          "Queries and values are enough: no worse than with the keys (Hu et al. 2021, section 7.1; SAMed adapts these two).",
         ),
       }),
       lora("mlp", {
@@ -111,7 +111,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "greater",
           "encoder",
-          "Perceptrons are a better place than attention at this size (He et al. 2022).",
+          "Perceptrons are a better place than attention (He et al. 2022, of language models).",
         ),
       }),
       lora("all_linear", {
@@ -120,7 +120,7 @@ export const placements: Sweep = {
         hypothesis: expect(
           "greater",
           "encoder",
-          "Adapting every Linear of the encoder beats adapting qkv alone (Dettmers et al. 2023).",
+          "Adapting every Linear of the encoder beats adapting qkv alone (Dettmers et al. 2023, section 4, of language models).",
         ),
       }),
     ];

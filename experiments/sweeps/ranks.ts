@@ -37,7 +37,7 @@ const hypotheses: Readonly<Record<string, Hypothesis>> = {
   ratio_4: expect(
     "no worse",
     "ratio_64",
-    "Rank 4 is no worse than rank 64 by a point of Dice (Hu et al. 2021; SAMed chose 4).",
+    "Rank 4 is no worse than rank 64 by a point of Dice (Hu et al. 2021, table 6; SAMed chose 4).",
   ),
   ratio_256: expect(
     "no worse",
