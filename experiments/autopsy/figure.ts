@@ -1,22 +1,27 @@
 import * as Plot from "@observablehq/plot";
-import { parseHTML } from "linkedom";
+import { lineSample, plotContent } from "../../lib/report/plot_content.ts";
 import { rasterFont } from "../../lib/report/rasterize.ts";
 import { escapeXml } from "../../lib/report/xml.ts";
 import type { CurvePoint, FaultRun } from "./run_fault.ts";
 
+/** How a line of every panel looks, and what the legend calls it. */
+interface LineStyle {
+  readonly name: string;
+  readonly stroke: string;
+  readonly dash?: string;
+}
+
 const ink = "#1a1a1a";
 // Two colours of the Okabe-Ito palette; without colour the lines differ by their dashes.
-const dice = { name: "Dice of the training masks", stroke: "#0072b2", dash: undefined };
-const predicted = { name: "share of the image predicted", stroke: "#d55e00", dash: "4 2.5" };
+const dice: LineStyle = { name: "Dice of the training masks", stroke: "#0072b2" };
+const predicted: LineStyle = {
+  name: "share of the image predicted",
+  stroke: "#d55e00",
+  dash: "4 2.5",
+};
 const columns = 3;
 const panel = { width: 292, height: 196, top: 44 };
 const header = 64;
-
-/** What is used here of the element that Plot makes; the DOM's own types are a browser's. */
-interface SvgElement {
-  querySelector(selector: string): { remove(): void };
-  readonly innerHTML: string;
-}
 
 /** What a panel says below its title: which guard ended the run, and when. */
 function verdict({ caught: [first] }: FaultRun): string {
@@ -48,7 +53,6 @@ export function autopsyFigure(
   runs: readonly FaultRun[],
   { simulated }: { simulated: boolean },
 ): string {
-  const { document } = parseHTML("<html></html>") as unknown as { document: unknown };
   const rows = Math.ceil(runs.length / columns);
   const width = columns * panel.width + 16;
   const height = header + rows * (panel.height + panel.top) + 10;
@@ -57,7 +61,7 @@ export function autopsyFigure(
     const x = 8 + (i % columns) * panel.width;
     const y = header + Math.floor(i / columns) * (panel.height + panel.top);
     const points = smooth(run.curve);
-    const line = (field: "dice" | "predicted", style: typeof dice | typeof predicted) =>
+    const line = (field: "dice" | "predicted", style: LineStyle) =>
       Plot.line(points, {
         x: "step",
         y: field,
@@ -66,8 +70,7 @@ export function autopsyFigure(
         strokeDasharray: style.dash,
       });
     const [first] = run.caught;
-    const svg: SvgElement = Plot.plot({
-      document,
+    const content = plotContent({
       width: panel.width,
       height: panel.height,
       marginLeft: 40,
@@ -88,8 +91,7 @@ export function autopsyFigure(
         line("predicted", predicted),
         line("dice", dice),
       ],
-    });
-    svg.querySelector("style").remove(); // rules for an SVG of its own in a web page
+    }, ink);
     const { dice: end, predicted: share } = run.test[run.prompt];
     return `<g transform="translate(${x},${y})">` +
       `<text x="8" y="14" font-size="12" font-weight="700" fill="${ink}">` +
@@ -98,15 +100,13 @@ export function autopsyFigure(
       `<text x="8" y="42" font-size="11" fill="${ink}">in the end: Dice ${
         (100 * end).toFixed(1)
       } %, ${(100 * share).toFixed(1)} % of the image</text>` +
-      `<g transform="translate(0,${panel.top})" color="${ink}" fill="currentColor" ` +
-      `text-anchor="middle" font-size="10">${svg.innerHTML}</g></g>`;
+      `<g transform="translate(0,${panel.top})" font-size="10">${content}</g></g>`;
   });
   const title = `What each fault does, and which guard sees it${
     simulated ? ", simulated tumours" : ""
   }`;
-  const sample = (at: number, style: typeof dice | typeof predicted) =>
-    `<line x1="${at}" x2="${at + 30}" y1="46" y2="46" stroke="${style.stroke}" stroke-width="1.8"` +
-    `${style.dash ? ` stroke-dasharray="${style.dash}"` : ""}/>` +
+  const sample = (at: number, style: LineStyle) =>
+    lineSample({ x: at, y: 46, length: 30 }, style) +
     `<text x="${at + 36}" y="50" fill="${ink}">${style.name}</text>`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +

@@ -1,3 +1,4 @@
+import { markdownTable } from "../../lib/report/markdown_table.ts";
 import type { Environment } from "../harness/environment.ts";
 import { type FaultRun, SCORED } from "./run_fault.ts";
 
@@ -50,7 +51,6 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     "Test Dice, whole image (%)",
     "Image on (%)",
   ];
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   const missed = runs.filter(({ caught, title }) =>
     caught.length === 0 && !title.startsWith("None")
   ).map(({ title }) => title);
@@ -62,11 +62,7 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     }. In every run guards were watching and not ` +
     `allowed to end it: a row says which would have, after how many optimiser steps (0 is before the ` +
     `first), and how the training ended all the same after ${runs[0].steps} steps.`,
-    [
-      line(header),
-      line(header.map((_, i) => i < 3 ? "---" : "---:")),
-      ...rows.map(line),
-    ].join("\n"),
+    markdownTable({ header, rows, words: 3 }),
     `Reported is what the faulty program itself would have printed: its last validation Dice. Test ` +
     `Dice and share of the image that is on are scored soundly, on patients that no run has seen; a ` +
     `mask of ones would have a Dice of ${percent(table.allOnes)} %.`,

@@ -6,8 +6,8 @@
  */
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import { InputError } from "../../lib/errors.ts";
 import type { FinishedRun } from "./run_experiment.ts";
+import { readRunFile } from "./run_file.ts";
 import { CHECKPOINT_FOLDER } from "./study_folder.ts";
 
 /** The file within a run's folder. */
@@ -24,23 +24,19 @@ export function formatFinished({ sample, ...rest }: FinishedRun): string {
  *
  * @throws {InputError} if the file that says so is damaged.
  */
-export async function readFinished(folder: string): Promise<FinishedRun | null> {
-  const path = join(folder, FINISHED);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch {
-    return null;
-  }
-  try {
-    const value = JSON.parse(text);
-    if (crc32(JSON.stringify(value.run)) !== value.crc32) throw new Error("its checksum is wrong");
-    const { sample, ...rest } = value.run;
-    return {
-      ...rest,
-      sample: sample && { ...sample, mask: Uint8Array.fromBase64(sample.mask) },
-    };
-  } catch {
-    throw new InputError(`${path} is damaged: remove ${folder} to make this run again`);
-  }
+export function readFinished(folder: string): Promise<FinishedRun | null> {
+  return readRunFile(folder, {
+    file: FINISHED,
+    parse: (text) => {
+      const value = JSON.parse(text);
+      if (crc32(JSON.stringify(value.run)) !== value.crc32) {
+        throw new Error("its checksum is wrong");
+      }
+      const { sample, ...rest } = value.run;
+      return {
+        ...rest,
+        sample: sample && { ...sample, mask: Uint8Array.fromBase64(sample.mask) },
+      };
+    },
+  });
 }

@@ -6,8 +6,8 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import { InputError } from "../../lib/errors.ts";
 import { GuardError, type GuardName } from "../../lib/train/guards.ts";
+import { readRunFile } from "./run_file.ts";
 
 /** The file within a run's folder. */
 export const GUARD_FILE = "guard.json";
@@ -28,20 +28,14 @@ export function formatGuard({ guard, step, message }: GuardError): string {
  *
  * @throws {InputError} if the file is damaged.
  */
-export async function readGuard(run: string): Promise<GuardError | null> {
-  const path = join(run, GUARD_FILE);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch {
-    return null;
-  }
-  try {
-    const { guard, step, message } = v.parse(schema, JSON.parse(text));
-    return new GuardError(guard as GuardName, message, step);
-  } catch {
-    throw new InputError(`${path} is damaged: remove ${run} to make this run again`);
-  }
+export function readGuard(run: string): Promise<GuardError | null> {
+  return readRunFile(run, {
+    file: GUARD_FILE,
+    parse: (text) => {
+      const { guard, step, message } = v.parse(schema, JSON.parse(text));
+      return new GuardError(guard as GuardName, message, step);
+    },
+  });
 }
 
 /** A run that a guard has ended. */

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { markdownTable } from "./markdown_table.ts";
 import { night, page, type Palette, paper, properties } from "./palette.ts";
 import { escapeXml } from "./xml.ts";
 
@@ -265,8 +266,7 @@ function markdownText(text: Text): string {
   ).join("");
 }
 
-function markdownTable({ caption, header, rows, words = 1 }: TableBlock, n: number): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+function captionedTable({ caption, header, rows, words }: TableBlock, n: number): string {
   const text = (value: Cell) => {
     const { text, sub, strong } = cell(value);
     const main = escapeMarkdown(text);
@@ -275,9 +275,11 @@ function markdownTable({ caption, header, rows, words = 1 }: TableBlock, n: numb
   return [
     `**Table ${n}.** ${markdownText(caption)}`,
     ``,
-    line(header.map(escapeMarkdown)),
-    line(header.map((_, column) => column < words ? "---" : "---:")),
-    ...rows.map((row) => line(row.map(text))),
+    markdownTable({
+      header: header.map(escapeMarkdown),
+      rows: rows.map((row) => row.map(text)),
+      words,
+    }),
   ].join("\n");
 }
 
@@ -311,7 +313,7 @@ export async function documentMarkdown(
           ...await sequence(block.blocks),
         ].join("\n\n");
       case "table":
-        return markdownTable(block, ++counters.tables);
+        return captionedTable(block, ++counters.tables);
       case "figure": {
         const svg = standalone(block.draw(paper), block.alt);
         const path = `${folder}/${block.name}.${block.rasterize ? "png" : "svg"}`;

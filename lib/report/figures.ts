@@ -5,19 +5,13 @@
  * @module
  */
 import * as Plot from "@observablehq/plot";
-import { parseHTML } from "linkedom";
 import type { Score } from "../train/metrics.ts";
 import { type Palette, type SeriesStyle, seriesStyle } from "./palette.ts";
+import { lineSample, plotContent } from "./plot_content.ts";
 import { escapeXml } from "./xml.ts";
 
 /** Width of every figure in pixels: that of the page's text. */
 export const FIGURE_WIDTH = 900;
-
-/** What is used here of the element that Plot makes; the DOM's own types are a browser's. */
-interface SvgElement {
-  querySelector(selector: string): { remove(): void } | null;
-  readonly innerHTML: string;
-}
 
 const FONT_SIZE = 12;
 
@@ -28,10 +22,7 @@ export function textWidth(text: string): number {
 
 /** The content of a plot, to be placed in a figure. */
 function plot(options: Plot.PlotOptions, palette: Palette): string {
-  const { document } = parseHTML("<html></html>") as unknown as { document: never };
-  const svg = Plot.plot({ document, ...options }) as unknown as SvgElement;
-  svg.querySelector("style")?.remove(); // rules for an SVG of its own in a web page
-  return `<g color="${palette.soft}" fill="currentColor" text-anchor="middle">${svg.innerHTML}</g>`;
+  return plotContent({ style: { fontSize: `${FONT_SIZE}px` }, ...options }, palette.soft);
 }
 
 /** Puts parts below each other: [height, content]. */
@@ -65,20 +56,39 @@ function marker(
     `stroke-width="1.5" fill="${filled ? colour : palette.ground}"/>`;
 }
 
+/** What a legend says of a line; a plain one has no marker. */
+interface LegendEntry {
+  readonly name: string;
+  readonly style: SeriesStyle;
+  readonly plain?: boolean;
+}
+
+/** Lines with their styles. */
+function named(
+  lines: readonly { readonly name: string }[],
+  styles: readonly SeriesStyle[],
+): LegendEntry[] {
+  return lines.map(({ name }, i) => ({ name, style: styles[i] }));
+}
+
+/** Lines without markers. */
+function plain(
+  lines: readonly { readonly name: string }[],
+  styles: readonly SeriesStyle[],
+): LegendEntry[] {
+  return named(lines, styles).map((entry) => ({ ...entry, plain: true }));
+}
+
 /** A sample of each line with its name, in as many rows as it takes. */
 function legend(
-  entries: readonly { name: string; style: SeriesStyle; plain?: boolean }[],
+  entries: readonly LegendEntry[],
   palette: Palette,
 ): [height: number, content: string] {
   let [x, y] = [8, 14];
   const drawn = entries.map(({ name, style, plain }) => {
     const width = 46 + textWidth(name) + 18;
     if (x + width > FIGURE_WIDTH && x > 8) [x, y] = [8, y + 20];
-    const sample =
-      `<line x1="${x}" x2="${
-        x + 36
-      }" y1="${y}" y2="${y}" stroke="${style.colour}" stroke-width="1.8"` +
-      `${style.dash ? ` stroke-dasharray="${style.dash}"` : ""}/>` +
+    const sample = lineSample({ x, y, length: 36 }, { stroke: style.colour, dash: style.dash }) +
       (plain ? "" : marker(style, palette, { x: x + 18, y })) +
       `<text x="${x + 43}" y="${y + 4}" fill="${palette.ink}">${escapeXml(name)}</text>`;
     x += width;
@@ -118,7 +128,10 @@ interface PlacedScore {
   high: number;
 }
 
-function placed({ scores }: Line, places: readonly number[]): PlacedScore[] {
+function placed(
+  scores: readonly (Score | undefined)[],
+  places: readonly number[],
+): PlacedScore[] {
   return scores.flatMap((score, i) => {
     if (!score) return [];
     const [low, high] = score.interval ?? [score.mean, score.mean];
@@ -160,9 +173,39 @@ function lineMarks(
 
 const axisLabel = { labelAnchor: "center", labelArrow: "none" } as const;
 
+const axisOfDice = { grid: true, nice: true, labelOffset: 56, ...axisLabel } as const;
+
+/** The axis of places to scale. */
+function axisOfPlaces(
+  { places, xLabel, unit = "" }: LinesOptions,
+  { inset }: { inset: number },
+): Plot.ScaleOptions {
+  return {
+    domain: [Math.min(...places), Math.max(...places)],
+    ticks: [...places],
+    tickFormat: (value: number) => `${value}${unit}`,
+    inset,
+    label: xLabel,
+    labelOffset: 36,
+    ...axisLabel,
+  };
+}
+
 /** Grey, for what knows no image and for references. */
 function reference(palette: Palette, dash: string): SeriesStyle {
   return { colour: palette.soft, dash, symbol: "circle", filled: false };
+}
+
+/** A line without intervals and markers. */
+function referenceMark(points: readonly PlacedScore[], style: SeriesStyle): Plot.Markish {
+  return Plot.line(points, {
+    x: "place",
+    y: "mean",
+    stroke: style.colour,
+    strokeWidth: 1.4,
+    strokeDasharray: style.dash,
+    ariaLabel: () => "reference",
+  });
 }
 
 /**
@@ -176,11 +219,13 @@ export function linesFigure(options: LinesOptions, palette: Palette): string {
     : panelEach(options, palette);
 }
 
-function sharedPanel({ lines, places, xLabel, yLabel, unit = "" }: LinesOptions, palette: Palette) {
+function sharedPanel(options: LinesOptions, palette: Palette) {
+  const { lines, places, yLabel } = options;
   const models = lines.filter(({ trivial }) => !trivial);
   const trivial = lines.filter((line) => line.trivial);
   const dashes = ["1 4", "6 3 1 3", "3 3"];
   const styles = models.map((_, i) => seriesStyle(palette, i));
+  const references = trivial.map((_, i) => reference(palette, dashes[i % dashes.length]));
   const height = 330;
   const content = plot({
     width: FIGURE_WIDTH,
@@ -188,31 +233,13 @@ function sharedPanel({ lines, places, xLabel, yLabel, unit = "" }: LinesOptions,
     marginLeft: 66,
     marginRight: 20,
     marginBottom: 42,
-    style: { fontSize: `${FONT_SIZE}px` },
-    x: {
-      domain: [Math.min(...places), Math.max(...places)],
-      ticks: [...places],
-      tickFormat: (value: number) => `${value}${unit}`,
-      inset: 24,
-      label: xLabel,
-      labelOffset: 36,
-      ...axisLabel,
-    },
-    y: { label: yLabel, grid: true, nice: true, ticks: 6, labelOffset: 56, ...axisLabel },
+    x: axisOfPlaces(options, { inset: 24 }),
+    y: { label: yLabel, ticks: 6, ...axisOfDice },
     marks: [
       Plot.frame({ stroke: palette.line }),
-      ...trivial.map((line, i) =>
-        Plot.line(placed(line, places), {
-          x: "place",
-          y: "mean",
-          stroke: palette.soft,
-          strokeWidth: 1.4,
-          strokeDasharray: dashes[i % dashes.length],
-          ariaLabel: () => "reference",
-        })
-      ),
-      ...models.flatMap((line, i) =>
-        lineMarks(placed(line, places), styles[i], {
+      ...trivial.map(({ scores }, i) => referenceMark(placed(scores, places), references[i])),
+      ...models.flatMap(({ scores }, i) =>
+        lineMarks(placed(scores, places), styles[i], {
           palette,
           dx: 5 * (i - (models.length - 1) / 2),
         })
@@ -220,38 +247,25 @@ function sharedPanel({ lines, places, xLabel, yLabel, unit = "" }: LinesOptions,
     ],
   }, palette);
   return stack([
-    legend([
-      ...models.map(({ name }, i) => ({ name, style: styles[i] })),
-      ...trivial.map(({ name }, i) => ({
-        name,
-        style: reference(palette, dashes[i % dashes.length]),
-        plain: true,
-      })),
-    ], palette),
+    legend([...named(models, styles), ...plain(trivial, references)], palette),
     [height, content],
   ]);
 }
 
 const COLUMNS = 4;
 
-function panelEach({ lines, places, xLabel, yLabel, unit = "" }: LinesOptions, palette: Palette) {
+function panelEach(options: LinesOptions, palette: Palette) {
+  const { lines, places, yLabel } = options;
   const models = lines.filter(({ trivial }) => !trivial);
   const [first, second, ...others] = models;
-  const scores = models.flatMap((line) => placed(line, places));
+  const scores = models.flatMap((line) => placed(line.scores, places));
   const bounds = [
     Math.min(...scores.map(({ low }) => low)),
     Math.max(...scores.map(({ high }) => high)),
   ];
   const own: SeriesStyle = { colour: palette.series[1], symbol: "circle", filled: true };
-  const grey = (line: Line, dash: string) =>
-    Plot.line(placed(line, places), {
-      x: "place",
-      y: "mean",
-      stroke: palette.soft,
-      strokeDasharray: dash,
-      strokeWidth: 1.4,
-      ariaLabel: () => "reference",
-    });
+  const compared = [first, second];
+  const references = ["1 3", "5 3"].map((dash) => reference(palette, dash));
   const height = 190;
   const rows = Array.from({ length: Math.ceil(others.length / COLUMNS) }, (_, row) => {
     const shown = others.slice(row * COLUMNS, (row + 1) * COLUMNS);
@@ -263,39 +277,20 @@ function panelEach({ lines, places, xLabel, yLabel, unit = "" }: LinesOptions, p
         marginRight: 8,
         marginTop: 24,
         marginBottom: 42,
-        style: { fontSize: `${FONT_SIZE}px` },
-        x: {
-          domain: [Math.min(...places), Math.max(...places)],
-          ticks: [...places],
-          tickFormat: (value: number) => `${value}${unit}`,
-          inset: 10,
-          label: xLabel,
-          labelOffset: 36,
-          ...axisLabel,
-        },
-        y: {
-          domain: bounds,
-          label: column === 0 ? yLabel : null,
-          grid: true,
-          nice: true,
-          ticks: 4,
-          labelOffset: 56,
-          ...axisLabel,
-        },
+        x: axisOfPlaces(options, { inset: 10 }),
+        y: { domain: bounds, label: column === 0 ? yLabel : null, ticks: 4, ...axisOfDice },
         marks: [
           Plot.frame({ stroke: palette.line }),
           heading(shown[column].name, { palette, width }),
-          grey(first, "1 3"),
-          grey(second, "5 3"),
-          ...lineMarks(placed(shown[column], places), own, { palette }),
+          ...compared.map((line, i) => referenceMark(placed(line.scores, places), references[i])),
+          ...lineMarks(placed(shown[column].scores, places), own, { palette }),
         ],
       }, palette);
     return [height, besides(COLUMNS, { left: 0, draw })] as const;
   });
   return stack([
     legend([
-      { name: first.name, style: reference(palette, "1 3"), plain: true },
-      { name: second.name, style: reference(palette, "5 3"), plain: true },
+      ...plain(compared, references),
       { name: "the model that the panel names", style: own },
     ], palette),
     ...rows,
@@ -390,7 +385,6 @@ export function dotsFigure(
         marginRight: 8,
         marginTop: 26,
         marginBottom: 42,
-        style: { fontSize: `${FONT_SIZE}px` },
         x: {
           domain: domain(ownScales ? own : dots.flat()),
           nice: true,
@@ -477,7 +471,7 @@ export function rankFigure(
 ): string {
   const ranks = [...new Set(series.flatMap((one) => one.ranks))].sort((a, b) => a - b);
   const styles = series.map((_, i) => seriesStyle(palette, i + 1));
-  const dashes = ["1 3", "6 3"];
+  const references = rules.map((_, i) => reference(palette, ["1 3", "6 3"][i % 2]));
   const height = 270;
   const draw = (panel: number, width: number) =>
     plot({
@@ -487,7 +481,6 @@ export function rankFigure(
       marginRight: 8,
       marginTop: 26,
       marginBottom: 42,
-      style: { fontSize: `${FONT_SIZE}px` },
       x: {
         type: "point",
         domain: ranks,
@@ -499,44 +492,29 @@ export function rankFigure(
       },
       y: {
         label: panel === 0 ? "Dice" : null,
-        grid: true,
-        nice: true,
         ticks: 5,
-        labelOffset: 56,
-        ...axisLabel,
+        ...axisOfDice,
       },
       marks: [
         Plot.frame({ stroke: palette.line }),
         heading(panels[panel], { palette, width }),
         ...rules.map(({ scores }, i) =>
           Plot.ruleY(scores[panel] ? [scores[panel].mean] : [], {
-            stroke: palette.soft,
+            stroke: references[i].colour,
             strokeWidth: 1.5,
-            strokeDasharray: dashes[i % dashes.length],
+            strokeDasharray: references[i].dash,
           })
         ),
-        ...series.flatMap((one, i) => {
-          const points = one.scores[panel].flatMap((score, j) => {
-            if (!score) return [];
-            const [low, high] = score.interval ?? [score.mean, score.mean];
-            return [{ place: one.ranks[j], mean: score.mean, low, high }];
-          });
-          return lineMarks(points, styles[i], {
+        ...series.flatMap(({ scores, ranks }, i) =>
+          lineMarks(placed(scores[panel], ranks), styles[i], {
             palette,
             dx: 6 * (i - (series.length - 1) / 2),
-          });
-        }),
+          })
+        ),
       ],
     }, palette);
   return stack([
-    legend([
-      ...series.map(({ name }, i) => ({ name, style: styles[i] })),
-      ...rules.map(({ name }, i) => ({
-        name,
-        style: reference(palette, dashes[i % dashes.length]),
-        plain: true,
-      })),
-    ], palette),
+    legend([...named(series, styles), ...plain(rules, references)], palette),
     [height, besides(panels.length, { left: 0, draw })],
   ]);
 }

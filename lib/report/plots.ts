@@ -1,13 +1,12 @@
 /**
- * Curves of training runs as SVG: drawn by Observable Plot on linkedom's document, so that no
- * browser is needed.
+ * Curves of training runs as SVG.
  *
  * @module
  */
 import * as Plot from "@observablehq/plot";
-import { parseHTML } from "linkedom";
 import type { EpochMetrics } from "../train/trainer.ts";
 import { type Palette, paper } from "./palette.ts";
+import { lineSample, plotContent } from "./plot_content.ts";
 import { escapeXml } from "./xml.ts";
 
 /** A run's name, as it heads its column, and its epochs. */
@@ -106,10 +105,8 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
   const markers = lastEpoch <= markersUpTo;
   const step = Math.ceil(lastEpoch / 5);
   const ticks = Array.from({ length: Math.floor(lastEpoch / step) }, (_, i) => (i + 1) * step);
-  const { document } = parseHTML("<html></html>") as unknown as { document: unknown };
   const panel = (y: number, label: string, { marks, names }: PanelContent): string => {
-    const svg: SvgElement = Plot.plot({
-      document,
+    const content = plotContent({
       width,
       height: panelHeight,
       marginLeft: margin.left,
@@ -153,10 +150,8 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
         }),
         ...marks,
       ],
-    });
-    svg.querySelector("style").remove(); // rules for an SVG of its own in a web page
-    return `<g transform="translate(0,${y})" color="${palette.soft}" fill="currentColor" ` +
-      `text-anchor="middle">${svg.innerHTML}</g>`;
+    }, palette.soft);
+    return `<g transform="translate(0,${y})">${content}</g>`;
   };
   const curve = (points: Point[], style: Style): Plot.Markish[] => [
     Plot.line(points, {
@@ -235,12 +230,6 @@ export function lossCurves(runs: readonly Curve[], options: LossCurvesOptions = 
   ].join("\n");
 }
 
-/** What is used here of the element that Plot makes; the DOM's own types are a browser's. */
-interface SvgElement {
-  querySelector(selector: string): { remove(): void };
-  readonly innerHTML: string;
-}
-
 /** The marks of one row of panels, and whether the runs' names stand above it. */
 interface PanelContent {
   marks: Plot.Markish[];
@@ -253,8 +242,7 @@ function legend(
 ): string {
   const { training, validation } = splitStyles(palette);
   const sample = (x: number, style: Style) =>
-    `<line x1="${x}" x2="${x + 30}" y1="14" y2="14" stroke="${style.stroke}" stroke-width="1.8"` +
-    `${style.dash ? ` stroke-dasharray="${style.dash}"` : ""}/>` +
+    lineSample({ x, y: 14, length: 30 }, style) +
     (markers
       ? `<circle cx="${x + 15}" cy="14" r="2.8" fill="${style.fill}" stroke="${style.stroke}"/>`
       : "") +

@@ -22,6 +22,7 @@ import {
   seconds,
   signed,
 } from "./format.ts";
+import { markdownTable } from "./markdown_table.ts";
 
 /** What a row stands for; tables list the kinds in this order. */
 export type RowKind = "vanilla" | "peft" | "full" | "lora" | "trivial";
@@ -332,10 +333,8 @@ function settings({ context }: ComparisonTable): string[] {
 }
 
 function markdownGrid({ header, rows }: TextGrid): string {
-  const line = (cells: string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
-  const rule = header.map((_, column) => (column === 0 ? "---" : "---:"));
-  return [line(header), line(rule), ...rows.map(line)].join("\n");
+  const escaped = (cells: readonly string[]) => cells.map((cell) => cell.replaceAll("|", "\\|"));
+  return markdownTable({ header: escaped(header), rows: rows.map(escaped) });
 }
 
 /** A table for a terminal: the first column to the left, the others to the right. */

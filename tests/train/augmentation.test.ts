@@ -1,14 +1,14 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { AUGMENT_DEFAULTS, type AugmentOptions } from "../../lib/data/augment_options.ts";
-import { injectLora } from "../../lib/nn/lora.ts";
-import { Random } from "../../lib/random.ts";
-import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit, type FitOptions, type FitResult } from "../../lib/train/trainer.ts";
+import { fit, type FitOptions } from "../../lib/train/trainer.ts";
 import type { TrainingState } from "../../lib/train/training_state.ts";
 import { gpu } from "../gpu.ts";
+import { adaptLastBlock } from "./adapt_last_block.ts";
+import { countEncoded } from "./count_encoded.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
+import { withoutTimes } from "./without_times.ts";
 
 const options = {
   batchSize: 2,
@@ -18,18 +18,6 @@ const options = {
   prompt: "mixed",
   augment: AUGMENT_DEFAULTS,
 } as const;
-
-/** Adapters in the last stage's block: what lies before it can be cached. */
-async function build() {
-  const sam = tinySam();
-  await injectLora(sam.imageEncoder, {
-    r: 2,
-    lora_alpha: 2,
-    blocks: [2],
-    random: new Random(0),
-  });
-  return sam;
-}
 
 interface Chosen extends Partial<FitOptions> {
   cacheBytes?: number;
@@ -42,30 +30,17 @@ interface Chosen extends Partial<FitOptions> {
 /** What a training came to, without its times, and how many images its encoder's first stage saw. */
 async function train(chosen: Chosen = {}) {
   const { cacheBytes, cacheDiskBytes, storage, ...fitting } = chosen;
-  const sam = await build();
-  let encoded = 0;
-  const stages = sam.imageEncoder.stages.bind(sam.imageEncoder);
-  sam.imageEncoder.stages = () =>
-    stages().map((stage, i) => ({
-      ...stage,
-      run: (x: Tensor) => {
-        if (i === 0) encoded += x.shape[0];
-        return stage.run(x);
-      },
-    }));
+  const sam = tinySam();
+  await adaptLastBlock(sam);
+  const encoded = countEncoded(sam);
   using model = new SliceModel(sam, { side: 64, cacheBytes, cacheDiskBytes, storage });
   const reader = discs("augmented", { count: 7, width: 60, height: 44 });
   const parts = { reader, train: reader.refs.slice(0, 5), validation: reader.refs.slice(5) };
   const result = await fit(model, parts, { ...options, checkpointSeconds: 0, ...fitting });
   const weights = await Promise.all(sam.trainableParameters().map(([, t]) => t.data()));
   sam.dispose();
-  return { outcome: { ...withoutTimes(result), weights }, encoded };
+  return { outcome: { ...withoutTimes(result), weights }, encoded: encoded.images };
 }
-
-const withoutTimes = ({ epochs, ...rest }: FitResult) => ({
-  ...rest,
-  epochs: epochs.map((metrics) => ({ ...metrics, seconds: 0 })),
-});
 
 Deno.test("augmented training repeats for its seed, and each augmentation changes it", async () => {
   const { outcome } = await train();

@@ -7,7 +7,6 @@ import {
   type CachedEncoderOptions,
   type EncoderInput,
 } from "../../lib/sam/cached_encoder.ts";
-import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
@@ -15,6 +14,7 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
+import { adaptLastBlock } from "./adapt_last_block.ts";
 import { tinySam } from "./tiny_sam.ts";
 
 const SIDE = 64;
@@ -33,20 +33,10 @@ function images() {
   return { made, inputs: (...keys: string[]) => keys.map(input) };
 }
 
-/** Adapters in the last block only: most of the encoder lies before them. */
-async function adapt(sam: Sam): Promise<void> {
-  await injectLora(sam.imageEncoder, {
-    r: 2,
-    lora_alpha: 2,
-    blocks: [2],
-    random: new Random(0),
-  });
-}
-
 Deno.test("embeddings are the encoder's, with a cache and without one, bit for bit", async () => {
   for (const adapted of [false, true]) {
     const sam = tinySam();
-    if (adapted) await adapt(sam);
+    if (adapted) await adaptLastBlock(sam);
     const { inputs } = images();
     using cached = new CachedEncoder(sam.imageEncoder, { side: SIDE });
     using uncached = new CachedEncoder(sam.imageEncoder, { side: SIDE, budget: 0 });
@@ -111,7 +101,7 @@ Deno.test("what has no key is made each time and takes no room, and tensors are 
 
 Deno.test("with adapters what lies before the first of them is computed once", async () => {
   const sam = tinySam();
-  await adapt(sam);
+  await adaptLastBlock(sam);
   const { made, inputs } = images();
   using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE });
   const dispatches = () => {
@@ -132,7 +122,7 @@ Deno.test("with adapters what lies before the first of them is computed once", a
 Deno.test("gradients with a cache are those without one, bit for bit", async () => {
   const gradients = async (budget: number) => {
     const sam = tinySam();
-    await adapt(sam);
+    await adaptLastBlock(sam);
     const { inputs } = images();
     using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE, budget });
     for (let i = 0; i < 2; i++) {
@@ -159,7 +149,7 @@ Deno.test("embeddings and gradients through the disk are those of memory and of 
   /** Embeddings and gradients of three epochs over four images, two at a time. */
   const train = async (options: { budget: number; diskBudget: number }) => {
     const sam = tinySam();
-    await adapt(sam);
+    await adaptLastBlock(sam);
     const { made, inputs } = images();
     const encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE, folder, ...options });
     const results = [];
@@ -234,7 +224,7 @@ Deno.test("a damaged file on disk is computed again", async () => {
 Deno.test("a cache of halves takes half, and its budgets change no number", async () => {
   const folder = await Deno.makeTempDir();
   const sam = tinySam();
-  await adapt(sam);
+  await adaptLastBlock(sam);
   const { inputs } = images();
   const encode = async (options: Partial<CachedEncoderOptions>) => {
     using encoder = new CachedEncoder(sam.imageEncoder, { side: SIDE, folder, ...options });

@@ -6,17 +6,13 @@ import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { readCheckpoint, writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import {
-  fit,
-  type FitCheckpoints,
-  type FitOptions,
-  type FitResult,
-} from "../../lib/train/trainer.ts";
+import { fit, type FitCheckpoints, type FitOptions } from "../../lib/train/trainer.ts";
 import type { TrainingState } from "../../lib/train/training_state.ts";
 import { assertSameBits } from "../bits.ts";
 import { breakGradient } from "./broken_gradient.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
+import { withoutTimes } from "./without_times.ts";
 
 /** Seven slices to train on, in four batches of which the last is short, and two to validate on. */
 function data() {
@@ -52,11 +48,6 @@ interface Outcome {
   readonly result: unknown;
   readonly weights: readonly Float32Array[];
 }
-
-const withoutTimes = ({ epochs, ...rest }: FitResult) => ({
-  ...rest,
-  epochs: epochs.map((metrics) => ({ ...metrics, seconds: 0 })),
-});
 
 /** Trains in a model that is built anew, as another process would. */
 async function train(chosen: FitCheckpoints & Partial<FitOptions>): Promise<Outcome> {

@@ -16,8 +16,10 @@ import {
 } from "../../lib/train/trainer.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
+import { countEncoded } from "./count_encoded.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
+import { withoutTimes } from "./without_times.ts";
 
 /** Four slices to train on and two to validate on. */
 function data(reader = discs("disc", { count: 6 })) {
@@ -35,7 +37,7 @@ async function run(sam: Sam, options: FitOptions & { cacheBytes?: number }) {
     const digest = await crypto.subtle.digest("SHA-256", values as Float32Array<ArrayBuffer>);
     weights.push(new Uint8Array(digest).toHex());
   }
-  return { epochs: epochs.map((metrics) => ({ ...metrics, seconds: 0 })), bestEpoch, weights };
+  return { ...withoutTimes({ epochs, bestEpoch }), weights };
 }
 
 Deno.test("LoRA on MobileSAM learns discs, and the same seed gives the same bits again", async () => {
@@ -105,23 +107,14 @@ Deno.test("with a cache and without one training is the same, bit for bit", asyn
 Deno.test("training the decoder alone encodes no slice twice", async () => {
   const sam = tinySam();
   sam.maskDecoder.setTrainable(true);
-  let encoded = 0;
-  const stages = sam.imageEncoder.stages.bind(sam.imageEncoder);
-  sam.imageEncoder.stages = () =>
-    stages().map((stage, i) => ({
-      ...stage,
-      run: (x: Tensor) => {
-        if (i === 0) encoded += x.shape[0];
-        return stage.run(x);
-      },
-    }));
+  const encoded = countEncoded(sam);
   using model = new SliceModel(sam, { side: 64 });
   const parts = data();
   await fit(model, parts, { ...quick, epochs: 4, flip: 0 });
-  assertEquals(encoded, 6);
+  assertEquals(encoded.images, 6);
   assert(parts.reader.reads > 6, "though slices are read again for their masks");
   await fit(model, parts, { ...quick, epochs: 4, flip: 1 });
-  assertEquals(encoded, 6 + 4, "flipped slices are other pixels");
+  assertEquals(encoded.images, 6 + 4, "flipped slices are other pixels");
   sam.dispose();
 });
 
