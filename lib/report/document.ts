@@ -258,11 +258,10 @@ function markdownCode(code: string): string {
 
 function markdownText(text: Text): string {
   return pieces(text).map((piece) =>
-    typeof piece === "string"
-      ? escapeMarkdown(piece)
-      : "code" in piece
+    typeof piece === "string" ? escapeMarkdown(piece) : "code" in piece
       ? markdownCode(piece.code)
-      : `**${escapeMarkdown(piece.strong)}**`
+      // A space before the closing marks would leave them as they are.
+      : escapeMarkdown(piece.strong).replace(/^( ?)(.*?)( ?)$/, "$1**$2**$3")
   ).join("");
 }
 

@@ -186,6 +186,36 @@ Deno.test("the Markdown twin has the tables' text, cell by cell", () => {
   assertEquals(captions(whole.text), captions(whole.html.replaceAll(/aria-label="[^"]*"/g, "")));
 });
 
+Deno.test("the epoch whose weights were scored is named, also where it was the last", async () => {
+  assertStringIncludes(whole.text, "best validation Dice, whose weights were scored");
+  const keptLast = (names: readonly string[]) =>
+    report({
+      change: async (folder) => {
+        for (const name of names) {
+          const path = join(folder, name, "config.json");
+          const value = JSON.parse(await Deno.readTextFile(path));
+          await put(folder, `${name}/config.json`, {
+            ...value,
+            config: { ...value.config, keep: "last" },
+          });
+        }
+      },
+    });
+  assertStringIncludes((await keptLast(["lora_8"])).text, "but of LoRA-8 the last epoch's");
+  const all = (await keptLast(Object.keys(tinyModels))).text;
+  assertStringIncludes(all, "scored were the last epoch's weights");
+  assertStringIncludes(all, "The weights of the last epoch are scored");
+});
+
+Deno.test("bold words of the Markdown end before the space that follows them", () => {
+  assertStringIncludes(whole.text, "- **Data.** ");
+  assert(!whole.text.includes(". **"), "closing marks after a space close nothing");
+});
+
+Deno.test("few patients are said to be too few, and intervals to be too narrow", () => {
+  assertStringIncludes(whole.text, "Of few patients (here 3) such intervals are too narrow");
+});
+
 Deno.test("hostile names stay text in both forms", async () => {
   const hostile = `<script>alert("1")</script>|\`a\`\n# [x](javascript:1) ${"${1}"} & *b*`;
   const models = { ...tinyModels, lora_4: hostile };

@@ -6,7 +6,7 @@
 import type { Text } from "../document.ts";
 import { intervalText, plural, promptName, signed } from "../format.ts";
 import type { StudyRow } from "../study_files.ts";
-import { ALPHA, type Subject } from "./subject.ts";
+import { ALPHA, smallestP, type Subject } from "./subject.ts";
 
 /** Says in a few sentences on whom the models were scored, and what came out. */
 export function abstractOf(subject: Subject): Text[] {
@@ -27,7 +27,7 @@ export function abstractOf(subject: Subject): Text[] {
     } scored on ${plural(scored.slices, "slice")} of ${plural(scored.patients, "patient")}` +
     (context.pooled
       ? `, each tested by a model that had not been trained on it.`
-      : ` that none of them was trained or chosen on.`),
+      : ` on which none of them was trained or selected.`),
   ];
   if (vanilla) {
     sentences.push(
@@ -43,11 +43,13 @@ export function abstractOf(subject: Subject): Text[] {
       sentences.push(
         `The difference of ${signed(100 * tested.difference)} percentage points ` +
           (tested.pHolm <= ALPHA
-            ? `is more than chance (Holm-adjusted p ${
+            ? `is statistically significant (Holm-adjusted p ${
               tested.pHolm < 0.001 ? "< 0.001" : `= ${tested.pHolm.toFixed(3)}`
             }, ${plural(tested.patients, "patient")}).`
-            : `could not be told from chance (Holm-adjusted p = ${tested.pHolm.toFixed(3)}, ${
+            : `is not statistically significant (Holm-adjusted p = ${tested.pHolm.toFixed(3)}, ${
               plural(tested.patients, "patient")
+            }${
+              smallestP(tested.patients) > ALPHA ? ", so few that no difference could be" : ""
             }).`),
       );
     }
@@ -74,21 +76,22 @@ export function abstractOf(subject: Subject): Text[] {
   }
   const blind = modelRows.filter((row) => row.dice["whole-image"]);
   if (blind.length > 0) {
+    const ones = trivialRows.find(({ model }) => model === "All ones")?.dice["whole-image"];
     const top = blind.toSorted((a, b) =>
       b.dice["whole-image"].mean - a.dice["whole-image"].mean
     )[0];
     sentences.push(
       `Without a prompt (the whole image as the box) the highest mean Dice was ${
         (100 * top.dice["whole-image"].mean).toFixed(1)
-      } %` + (top.dice["whole-image"].mean > 0.005
-        ? ` (${top.model}).`
-        : `: no model finds the tumour unasked.`),
+      } % (${top.model})${
+        ones ? `, where a mask of ones has ${(100 * ones.mean).toFixed(1)} %` : ""
+      }.`,
     );
   }
   const notes: Text[] = context.simulated
     ? [[
       { strong: "Simulated tumours. " },
-      "The anatomy is real, the tumours are not: these figures show that the method runs, and say nothing about patients.",
+      "The patients are deformations of one real brain, their tumours are simulated: these figures show that the method runs, and say nothing about patients.",
     ]]
     : [];
   return [...notes, sentences.join(" ")];

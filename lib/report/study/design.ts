@@ -75,7 +75,7 @@ export function placementSection(subject: Subject): Block[] {
     name: "placement",
     alt: "Which blocks of the image encoder and the mask decoder each model trained",
     caption:
-      `What each model trained: blocks of the image encoder from first to last and the mask decoder. Full: ` +
+      `What each model trained: blocks of the image encoder from first to last and the mask decoder. Filled: ` +
       `adapters on layers of the block, a line for each kind of layer; hatched: trained as a whole; empty: ` +
       `frozen. ${plural(places, "placement")} in ${
         plural(rows.length, "model")

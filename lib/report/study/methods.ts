@@ -4,7 +4,8 @@
  * @module
  */
 import type { Block, Text } from "../document.ts";
-import { count, plural } from "../format.ts";
+import { count, plural, promptName } from "../format.ts";
+import type { StudyModel } from "../study_files.ts";
 import { configFields, type Subject, valueText } from "./subject.ts";
 
 /** What each kind of model is, and what several of it are called. */
@@ -13,8 +14,8 @@ const KINDS: Readonly<Record<string, { name: string; is: string }>> = {
   peft: { name: "PEFT", is: "the mask decoder alone is trained" },
   full: { name: "Full fine-tunes", is: "whole modules are trained" },
   lora: {
-    name: "The others",
-    is: "low-rank adapters; pretrained weights are frozen but for what the placement map hatches",
+    name: "all others",
+    is: "low-rank adapters, pretrained weights frozen but for what the placement map hatches",
   },
 };
 
@@ -23,14 +24,67 @@ function sentence(clauses: readonly string[]): string {
   return clauses.join("; ") + ".";
 }
 
+/** Below this many patients the percentile bootstrap is too narrow to pass over in silence. */
+const FEW_PATIENTS = 20;
+
+/** A value of the configuration that all models share; undefined if they do not. */
+function sharedValue(models: readonly StudyModel[], field: string): unknown {
+  const values = new Set(models.map(({ config }) => JSON.stringify(config[field])));
+  return values.size === 1 ? models[0].config[field] : undefined;
+}
+
+/** The prompts of a training: one kind, `mixed`, or the chance of each kind. */
+function promptsText(prompt: unknown): string {
+  if (prompt === "mixed") return "tight box, box ±20 % and whole image in equal shares";
+  if (typeof prompt === "string") return promptName(prompt);
+  const chances = Object.entries(prompt as Readonly<Record<string, number>>);
+  const total = chances.reduce((sum, [, chance]) => sum + chance, 0);
+  return chances.map(([kind, chance]) =>
+    `${promptName(kind)} (${Number((100 * chance / total).toPrecision(3))} %)`
+  ).join(", ");
+}
+
+const OPTIMIZERS: Readonly<Record<string, string>> = { adam: "Adam", adamw: "AdamW" };
+
+/** How models were trained, as far as they share it; in what they differ stands in a table. */
+function trainingText(models: readonly StudyModel[]): string {
+  const of = (field: string) => sharedValue(models, field);
+  const [optimizer, rate, batch, warmup] = [
+    of("optimizer"),
+    of("learningRate"),
+    of("batchSize"),
+    of("warmupSteps"),
+  ];
+  const [schedule, prompt] = [of("schedule"), of("prompt")];
+  const clauses = [
+    "Loss: binary cross-entropy plus soft Dice",
+    ...(optimizer === undefined ? [] : [OPTIMIZERS[String(optimizer)] ?? String(optimizer)]),
+    ...(rate === undefined ? [] : [`learning rate ${rate}`]),
+    ...(warmup ? [`${warmup} steps of warm-up`] : []),
+    ...(schedule === "cosine" ? ["cosine decay"] : []),
+    ...(batch === undefined ? [] : [`${batch} slices a batch`]),
+    ...(prompt === undefined ? [] : [`prompts: ${promptsText(prompt)}`]),
+  ];
+  const validation = of("validationPrompt");
+  const epoch = models.every(({ config }) => config.keep === "last")
+    ? "last epoch"
+    : models.some(({ config }) => config.keep === "last")
+    ? "best or the last epoch, as the configuration says,"
+    : "epoch with the highest validation Dice";
+  return `${clauses.join("; ")}. The weights of the ${epoch} are scored${
+    validation === undefined ? "" : `; validation is under the ${promptName(String(validation))}`
+  }.`;
+}
+
 /** Data, models, prompts, metrics and statistics, with the notes of the study. */
 export function methodsSection(subject: Subject): Block[] {
   const { study, context, models } = subject;
   const { notes, crop } = study;
-  const config = models.at(-1)!.config;
+  const trained = models.filter(({ trainableParameters }) => trainableParameters > 0);
   const parts = Object.entries(context.splits).map(([name, size]) =>
     `${name}: ${plural(size.patients, "patient")}, ${plural(size.slices, "slice")}`
   );
+  const { patients } = context.splits[context.scoredOn];
   const intervals = subject.rows.some(({ dice }) => dice[subject.primary]?.interval);
   const kinds = Object.entries(KINDS).flatMap(([kind, what]) => {
     const own = subject.rows.filter((row) => row.kind === kind);
@@ -39,9 +93,9 @@ export function methodsSection(subject: Subject): Block[] {
   const items: Text[] = [
     [
       { strong: "Data. " },
-      `${context.dataset}${context.simulated ? " (simulated tumours in a real brain)" : ""}; ${
-        parts.join("; ")
-      }. All scans of a patient lie in one part${
+      `${context.dataset}${
+        context.simulated ? " (simulated tumours in deformations of one real brain)" : ""
+      }; ${parts.join("; ")}. All scans of a patient lie in one part${
         study.split ? ` (split seed ${study.split.seed})` : ""
       }.${
         crop && crop.lostVoxels > 0
@@ -57,18 +111,17 @@ export function methodsSection(subject: Subject): Block[] {
         plural(context.epochs, "epoch")
       }, ${context.pooled ?? `seed ${context.seed}`}. ${sentence(kinds)}`,
     ],
+    ...(trained.length > 0 ? [[{ strong: "Training. " }, trainingText(trained)]] : []),
     [
       { strong: "Prompts. " },
-      `Trained with ${
-        valueText(config.prompt)
-      }; every model is scored under all prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +
+      `Every model is scored under all prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +
       `from the truth and give part of it away.`,
     ],
     [
       { strong: "Metrics. " },
       `Dice, IoU, 95 % Hausdorff distance and surface Dice at 1 and 2 mm in the scan's own spacing. ` +
       `Truth and prediction both empty score as perfect, one of them empty as worst (for distances: the ` +
-      `diagonal of the grid), as in the BraTS challenges. A mask is where the logit is above 0.`,
+      `diagonal of the grid), as in the BraTS challenges. A pixel belongs to a mask where its logit is above 0.`,
     ],
   ];
   const tests = study.statistics.length > 0
@@ -79,7 +132,12 @@ export function methodsSection(subject: Subject): Block[] {
     items.push([
       { strong: "Statistics. " },
       `Patients are the unit. 95 % intervals: percentiles of 2,000 bootstrap means with patients ` +
-      `resampled, each with all its slices.${tests} The intervals describe these trained models on other ` +
+      `resampled, each with all its slices; they are not adjusted for the number of comparisons.${tests}${
+        patients < FEW_PATIENTS
+          ? ` Of few patients (here ${patients}) such intervals are too narrow: one that leaves out 0 is no proof of ` +
+            `a difference; the tests decide that.`
+          : ""
+      } The intervals describe these trained models on other ` +
       `patients; they do not cover what another training seed would change${
         context.pooled ? ", beyond the seeds pooled here" : ""
       }.`,

@@ -22,6 +22,7 @@ import {
   differenceCell,
   isBest,
   scoreCell,
+  smallestP,
   standing,
   type Subject,
 } from "./subject.ts";
@@ -68,7 +69,7 @@ export function comparisonSection(subject: Subject): Block[] {
         ? `, with 95 % intervals; p: two-sided Wilcoxon signed-rank test over patients' mean differences, Holm-adjusted over all ` +
           `comparisons of this table. "Above" and "below" mean an adjusted p of ${ALPHA} or less.`
         : `.`) +
-      ` The last rows know no image: they answer the box with a mask of ones, the filled box, its inscribed ellipse.`,
+      ` The last rows see no image: a mask of ones, the box filled, and the ellipse inscribed in the box.`,
     header: [
       "Model",
       "Dice, %",
@@ -102,7 +103,7 @@ export function comparisonSection(subject: Subject): Block[] {
     rules: [compared.findIndex(({ kind }) => kind === "trivial")],
   };
   const n = subject.testedPatients;
-  const smallest = n > 0 ? 2 ** (1 - n) : 1;
+  const smallest = smallestP(n);
   const blocks: Block[] = [{ kind: "heading", level: 2, text: "Comparison" }, table];
   if (hasTests && smallest > 0.01) {
     blocks.push({
@@ -126,7 +127,7 @@ export function comparisonSection(subject: Subject): Block[] {
       `Mean Dice by model and prompt over the same ${
         plural(scored.slices, "slice")
       } (dots; squares: predictors ` +
-      `that know no image)${
+      `that see no image)${
         subject.hasIntervals ? ", with 95 % intervals over patients (bars)" : ""
       }; each panel has its own scale. The dashed line is ${
         subject.nameOfKind("vanilla") ?? "the first model"
@@ -157,7 +158,8 @@ export function promptsSection(subject: Subject): Block[] {
         subject.hasIntervals ? ", with 95 % intervals over patients" : ""
       }; bold: the highest of the models. ` +
       `Box ±p %: each side moved by up to p per cent of the box, fixed seeds. Point: the deepest pixel of ` +
-      `the tumour; 5 points: drawn within it; clicks: each where the last mask is most wrong; whole image: no hint.`,
+      `the tumour; 5 points: drawn at random within it; clicks: the first at the deepest pixel, each further one where ` +
+      `the last mask is most wrong; whole image: no hint.`,
     header: ["Model", ...prompts.map(promptName)],
     rows: rows.map((row) => [
       row.model,
@@ -276,6 +278,7 @@ export function boundarySection(subject: Subject): Block[] {
     if (columns.length === 0) return [];
     const [first] = scored;
     const cases = first.protocol!.prompts[prompt].cases.dice?.n;
+    const of = cases ? `area and volume error` : `area error`;
     return [{
       kind: "table",
       caption:
@@ -283,9 +286,10 @@ export function boundarySection(subject: Subject): Block[] {
           promptName(prompt)
         } prompt: means, with 95 % intervals over patients, ` +
         `over ${plural(first.protocol!.prompts[prompt].slices.dice?.n ?? 0, "slice")}` +
-        (cases ? ` and over ${plural(cases, "volume")} of stacked slices` : "") +
-        `. HD95: 95 % Hausdorff distance; surface Dice: share of both outlines within 1 or 2 mm; area and ` +
-        `volume error: (predicted − true) / true. Bold: the best of the column.`,
+        (cases ? ` and over ${plural(cases, "volume")} stacked from them` : "") +
+        `. HD95: 95 % Hausdorff distance; surface Dice: share of both outlines that lies within 1 or 2 mm of the ` +
+        `other; false positive: predicted area outside the tumour; ${of}: (predicted − true) / true, averaged ` +
+        `with its sign. Bold: the best of the column, but for signed errors.`,
       header: ["Model", ...columns.map(({ header }) => header)],
       rows: scored.map(({ name, protocol }) => [
         name,
@@ -326,7 +330,7 @@ export function sizeSection(subject: Subject): Block[] {
   const prompt = subject.primary;
   const [low, high] = edges.map((edge) => edge.toFixed(0));
   const strata = ["small", "medium", "large"];
-  const panels = [`up to ${low} mm²`, `${low} to ${high} mm²`, `above ${high} mm²`];
+  const panels = [`up to ${low} mm²`, `from ${low} to ${high} mm²`, `above ${high} mm²`];
   const of = (model: StudyModel, prompt: string) =>
     strata.map((stratum) => model.protocol!.prompts[prompt]?.strata[stratum]);
   const counts = of(models[0], prompt).map((score) => score?.n ?? 0);
@@ -352,7 +356,10 @@ export function sizeSection(subject: Subject): Block[] {
     },
     {
       kind: "table",
-      caption: `Mean Dice (%) by tumour area and prompt, with 95 % intervals over patients.`,
+      caption:
+        `Mean Dice (%) by tumour area and prompt, with 95 % intervals over patients. Tumours are ${
+          strata.map((name, i) => `${name} ${panels[i]}`).join(", ")
+        }.`,
       header: [
         "Model",
         ...prompts.flatMap((prompt) => strata.map((name) => `${promptName(prompt)}, ${name}`)),

@@ -11,8 +11,13 @@ import type { Study, StudyModel, StudyRow } from "../study_files.ts";
 /** The prompts that the text and the first figures are about, where they were scored. */
 const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];
 
-/** A difference at or below which p counts. */
+/** The p at or below which a difference counts. */
 export const ALPHA = 0.05;
+
+/** The smallest p that the two-sided signed-rank test can give on so many patients. */
+export function smallestP(patients: number): number {
+  return patients > 0 ? 2 ** (1 - patients) : 1;
+}
 
 type Interval = readonly [low: number, high: number] | null;
 
@@ -50,7 +55,7 @@ export class Subject {
     return HEADLINES.filter((prompt) => this.prompts.includes(prompt));
   }
 
-  /** Rows that are models, and those that know no image. */
+  /** Rows that are models, and those that see no image. */
   get modelRows(): StudyRow[] {
     return this.rows.filter(({ kind }) => kind !== "trivial");
   }

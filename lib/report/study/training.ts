@@ -27,11 +27,12 @@ export function trainingSection(subject: Subject): Block[] {
   if (trained.length === 0) return [];
   const trainingsOf = (name: string) =>
     models.find((model) => model.name === name)?.trainings ?? [];
-  const curves = models.flatMap(({ name, trainings }) =>
+  const curves = models.flatMap(({ name, trainings, config }) =>
     trainings.map(({ part, epochs, earlyStoppingEpoch }) => ({
       name: part ? `${name}, ${part}` : name,
       metrics: epochs,
       earlyStoppingEpoch,
+      keptLast: config.keep === "last",
     }))
   );
   const figures = Array.from(
@@ -43,10 +44,10 @@ export function trainingSection(subject: Subject): Block[] {
         name: i === 0 ? "loss_curves" : `loss_curves_${i + 1}`,
         alt: `Loss and Dice by epoch of ${own.map(({ name }) => name).join(", ")}`,
         caption:
-          `Loss (cross-entropy + Dice) and Dice by epoch on the training slices, as they are trained on (with ` +
-          `flips and jittered prompts), and on the validation slices (${
+          `Loss (cross-entropy + Dice) and Dice by epoch on the training slices, as they are trained on (under the ` +
+          `prompts and augmentations of training), and on the validation slices (${
             promptName(valueText(models.at(-1)!.config.validationPrompt))
-          }). Diamond and dotted line: the epoch with the best validation Dice, whose weights were scored${
+          }). Diamond and dotted line: the epoch with the best validation Dice${keptText(own)}${
             own.some(({ earlyStoppingEpoch }) => earlyStoppingEpoch !== null)
               ? "; dashed line: where early stopping ended the training, or would have"
               : ""
@@ -103,6 +104,17 @@ export function trainingSection(subject: Subject): Block[] {
     },
     ...figures,
   ];
+}
+
+/** Which weights of some trainings were scored: the best epoch's, or the last's. */
+function keptText(
+  curves: readonly { readonly name: string; readonly keptLast: boolean }[],
+): string {
+  const last = curves.filter(({ keptLast }) => keptLast).map(({ name }) => name);
+  if (last.length === 0) return ", whose weights were scored";
+  return last.length === curves.length
+    ? "; scored were the last epoch's weights"
+    : `, whose weights were scored, but of ${last.join(", ")} the last epoch's`;
 }
 
 /** The contact sheet. */
