@@ -62,6 +62,48 @@ async function train(chosen: FitCheckpoints & Partial<FitOptions>): Promise<Outc
   }
 }
 
+/** A training that is to be stopped, before it begins. */
+interface Stoppable {
+  readonly model: SliceModel;
+  readonly parts: ReturnType<typeof data>;
+  readonly stop: AbortController;
+}
+
+/** Stops a training at its n-th reading of a slice. */
+function stopAtRead(n: number) {
+  return ({ parts: { reader }, stop }: Stoppable) => {
+    const read = reader.read.bind(reader);
+    let count = 0;
+    reader.read = (ref) => {
+      if (++count === n) stop.abort(new Error("stopped"));
+      return read(ref);
+    };
+  };
+}
+
+/** The state of a training that `arrange` has stopped somewhere. */
+async function stateWhenStopped(
+  arrange: (training: Stoppable) => void,
+  chosen: Partial<FitOptions> = {},
+): Promise<TrainingState> {
+  const sam = await build();
+  using model = new SliceModel(sam, { side: 64 });
+  const parts = data();
+  const stop = new AbortController();
+  arrange({ model, parts, stop });
+  let state: TrainingState | undefined;
+  const error = await assertRejects(() =>
+    fit(model, parts, {
+      ...options,
+      ...chosen,
+      signal: stop.signal,
+      onCheckpoint: (kept) => void (state = kept),
+    }), Error);
+  assertEquals(error.message, "stopped");
+  sam.dispose();
+  return state!;
+}
+
 function assertSameOutcome(actual: Outcome, expected: Outcome, what: string): void {
   assertEquals(actual.result, expected.result, what);
   actual.weights.forEach((weights, i) => assertSameBits(weights, expected.weights[i], what));
@@ -103,26 +145,8 @@ Deno.test("a moving average goes on with the same bits, in training and in valid
       assertSameOutcome(await train({ ...averaged, from }), whole, `from state ${i + 1}`);
     }
     // Stopped while the averages are in the weights' place.
-    const parts = data();
-    const stop = new AbortController();
-    const read = parts.reader.read.bind(parts.reader);
-    let count = 0;
-    parts.reader.read = (ref) => {
-      if (++count === 8) stop.abort(new Error("stopped"));
-      return read(ref);
-    };
-    let from: TrainingState | undefined;
-    const sam = await build();
-    using model = new SliceModel(sam, { side: 64 });
-    await assertRejects(() =>
-      fit(model, parts, {
-        ...options,
-        ...averaged,
-        signal: stop.signal,
-        onCheckpoint: (state) => void (from = state),
-      }), Error);
-    sam.dispose();
-    assertEquals([from!.position.epoch, from!.position.batch], [1, 4]);
+    const from = await stateWhenStopped(stopAtRead(8), averaged);
+    assertEquals([from.position.epoch, from.position.batch], [1, 4]);
     assertSameOutcome(await train({ ...averaged, from }), whole, "stopped in validation");
   }
 });
@@ -130,25 +154,7 @@ Deno.test("a moving average goes on with the same bits, in training and in valid
 Deno.test("a training that is told to stop keeps its state, wherever it is, and goes on", async () => {
   const whole = await train({});
   for (const reads of [1, 5, 8, 9, 13, 18, 26]) {
-    const parts = data();
-    const stop = new AbortController();
-    const read = parts.reader.read.bind(parts.reader);
-    let count = 0;
-    parts.reader.read = (ref) => {
-      if (++count === reads) stop.abort(new Error("stopped"));
-      return read(ref);
-    };
-    let from: TrainingState | undefined;
-    const sam = await build();
-    using model = new SliceModel(sam, { side: 64 });
-    const error = await assertRejects(() =>
-      fit(model, parts, {
-        ...options,
-        signal: stop.signal,
-        onCheckpoint: (state) => void (from = state),
-      }), Error);
-    assertEquals(error.message, "stopped");
-    sam.dispose();
+    const from = await stateWhenStopped(stopAtRead(reads));
     assertSameOutcome(await train({ from }), whole, `stopped at read ${reads}`);
   }
 });
@@ -159,29 +165,18 @@ Deno.test("a training that is stopped within a step goes on from where the step 
     const whole = await train(chosen);
     // Two decodings a batch, four batches an epoch, and one to validate.
     for (const [decoding, steps] of [[2, 0], [6, 2], [17, 7]]) {
-      const sam = await build();
-      using model = new SliceModel(sam, { side: 64 });
-      const stop = new AbortController();
-      const decode = model.decodeStep.bind(model);
-      let count = 0;
-      model.decodeStep = (...args) => {
-        if (++count === decoding) stop.abort(new Error("stopped"));
-        // As a kernel does that is compiled while a signal comes.
-        stop.signal.throwIfAborted();
-        return decode(...args);
-      };
-      let from: TrainingState | undefined;
-      const error = await assertRejects(() =>
-        fit(model, data(), {
-          ...options,
-          ...chosen,
-          signal: stop.signal,
-          onCheckpoint: (state) => void (from = state),
-        }), Error);
-      assertEquals(error.message, "stopped");
-      sam.dispose();
+      const from = await stateWhenStopped(({ model, stop }) => {
+        const decode = model.decodeStep.bind(model);
+        let count = 0;
+        model.decodeStep = (...args) => {
+          if (++count === decoding) stop.abort(new Error("stopped"));
+          // As a kernel does that is compiled while a signal comes.
+          stop.signal.throwIfAborted();
+          return decode(...args);
+        };
+      }, chosen);
       const expected = Math.floor(steps / gradientAccumulationSteps);
-      assertEquals(from!.position.step, expected, `steps kept at decoding ${decoding}`);
+      assertEquals(from.position.step, expected, `steps kept at decoding ${decoding}`);
       assertSameOutcome(await train({ ...chosen, from }), whole, `stopped at ${decoding}`);
     }
   }
