@@ -29,7 +29,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /** Lengths and offsets: integers from 0 on. */
 function isNaturals(value: unknown): value is number[] {
-  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
+  // JSON's -0 is no natural number to the format's own reader either.
+  const isNatural = (n: unknown) =>
+    Number.isSafeInteger(n) && n as number >= 0 && !Object.is(n, -0);
+  return Array.isArray(value) && value.every(isNatural);
 }
 
 /** Where a tensor lies in a safetensors file. */
