@@ -6,6 +6,9 @@ import { Tensor } from "../tensor/tensor.ts";
 import { ActivationCache, type ActivationCacheOptions } from "./activation_cache.ts";
 import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
 
+/** What a tensor from the cache is, for error messages. */
+const KEPT = "kept activation";
+
 /** An image to encode. */
 export interface EncoderInput {
   /** Says what the pixels are: equal keys mean equal pixels. Null: they are not to be remembered. */
@@ -131,7 +134,7 @@ export class CachedEncoder implements Disposable {
         const pixels = input.pixels();
         return pixels instanceof Tensor
           ? pixels
-          : Tensor.from(gpu, pixels, [1, this.#side, this.#side, 3]);
+          : Tensor.from(gpu, pixels, [1, this.#side, this.#side, 3], "image");
       });
       const x = run(this.#prefix, images.length === 1 ? images[0] : concat(images, 0));
       return inputs.length === 1
@@ -150,8 +153,8 @@ export class CachedEncoder implements Disposable {
     if (!content) return null;
     const { gpu } = this.#encoder;
     return this.#storage === "f16"
-      ? Tensor.from(gpu, new Uint32Array(content), [content.byteLength / 4])
-      : Tensor.from(gpu, new Float32Array(content), this.#shape);
+      ? Tensor.from(gpu, new Uint32Array(content), [content.byteLength / 4], KEPT)
+      : Tensor.from(gpu, new Float32Array(content), this.#shape, KEPT);
   }
 
   /** Frees the cache, if it is its own. */

@@ -98,7 +98,7 @@ export class SamPredictor implements Disposable {
     const embedding = noGrad(() =>
       tidy(sam.gpu, () => {
         const pixels = toModelInput(image, { side }).data;
-        return sam.imageEncoder.forward(Tensor.from(sam.gpu, pixels, [1, side, side, 3]));
+        return sam.imageEncoder.forward(Tensor.from(sam.gpu, pixels, [1, side, side, 3], "image"));
       })
     );
     this.#image = {
@@ -192,7 +192,9 @@ export class SamPredictor implements Disposable {
       );
     }
     const shape = [1, side, side, 1];
-    return mask instanceof Tensor ? reshape(mask, shape) : Tensor.from(this.sam.gpu, mask, shape);
+    return mask instanceof Tensor
+      ? reshape(mask, shape)
+      : Tensor.from(this.sam.gpu, mask, shape, "mask prompt");
   }
 }
 

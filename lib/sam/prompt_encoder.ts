@@ -121,7 +121,7 @@ export class PromptEncoder extends Module {
           this.peLayer.encode((x + 0.5) / grid, (y + 0.5) / grid, data, at);
         }
       }
-      pe = Tensor.from(this.gpu, data, [grid * grid, this.#dim]).keep();
+      pe = Tensor.from(this.gpu, data, [grid * grid, this.#dim], "position encoding").keep();
       this.#densePe.set(grid, pe);
     }
     return pe;
@@ -176,8 +176,8 @@ export class PromptEncoder extends Module {
       [this.notAPointEmbed, ...this.pointEmbeddings].map((embedding) => embedding.weight),
       0,
     );
-    const labels = gather(table, Tensor.from(this.gpu, rows, [prompts.length, tokens]));
-    const sparse = add(Tensor.from(this.gpu, encoding, shape), labels);
+    const labels = gather(table, Tensor.from(this.gpu, rows, [prompts.length, tokens], "prompts"));
+    const sparse = add(Tensor.from(this.gpu, encoding, shape, "prompts"), labels);
     return { sparse, dense: mask ? this.#embedMask(mask) : this.#noMask() };
   }
 

@@ -72,12 +72,14 @@ export class Tensor implements Disposable {
   /**
    * A tensor with the given elements.
    *
+   * @param use What they are, to be told when the device has no memory for them.
    * @throws {Error} if their number does not fit the shape.
    */
   static from(
     gpu: Gpu,
     data: Float32Array | Uint32Array | readonly number[],
     shape: Shape,
+    use?: string,
   ): Tensor {
     if (data.length !== sizeOf(shape)) {
       throw new Error(`${data.length} elements do not make a tensor ${shapeText(shape)}`);
@@ -86,6 +88,7 @@ export class Tensor implements Disposable {
       ? data
       : Float32Array.from(data);
     const tensor = Tensor.empty(gpu, shape, elements instanceof Uint32Array ? "u32" : "f32");
+    if (use !== undefined) tensor.buffer.use ??= use;
     if (elements.length > 0) gpu.write(tensor.buffer, elements);
     return tensor;
   }

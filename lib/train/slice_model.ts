@@ -61,7 +61,7 @@ export class SliceModel implements Disposable {
   #pixels({ slice, change }: AugmentedSlice): Float32Array | Tensor {
     const { image, ref: { width, height } } = slice;
     if (!change) return toModelInput({ data: image, width, height }, { side: this.side }).data;
-    const plain = Tensor.from(this.sam.gpu, image, [height, width]);
+    const plain = Tensor.from(this.sam.gpu, image, [height, width], "image");
     return modelInput(augmentImage(plain, change), {
       ...inputGeometry({ width, height }, this.side),
       mean: PIXEL_MEAN,
@@ -123,7 +123,7 @@ export class SliceModel implements Disposable {
     const { width, height } = slices[0].slice.ref;
     const target = new Float32Array(slices.length * width * height);
     slices.forEach(({ slice }, i) => target.set(slice.mask, i * width * height));
-    return Tensor.from(this.sam.gpu, target, [slices.length, height, width]);
+    return Tensor.from(this.sam.gpu, target, [slices.length, height, width], "true masks");
   }
 
   /** Frees the cache, on disk too, unless it is shared. */
