@@ -217,7 +217,6 @@ async function trainAndScore(
           total: data.parts.train.length,
         });
       let progress = start(found?.state.position.epoch ?? 1);
-      let stepped = false;
       const training: Parameters<typeof fit>[2] = {
         ...config,
         from: found?.state,
@@ -228,10 +227,7 @@ async function trainAndScore(
           await writeCheckpoint(checkpoints, state);
           context.onKept();
         },
-        onProgress: (update) => {
-          stepped = true;
-          progress.update(update);
-        },
+        onProgress: (update) => progress.update(update),
         onEpoch: async (epoch, best) => {
           metrics.push(epoch);
           await writeMetrics(metrics);
@@ -254,8 +250,7 @@ async function trainAndScore(
         ...summary,
         secondsPerStep: perStep[perStep.length >> 1],
         trainSeconds,
-        // What a training held that was over when its study went on is not known any more.
-        peakGpuBytes: stepped ? gpu.memory.peakBytes : undefined,
+        peakGpuBytes: result.peakGpuBytes,
         bestEpoch: result.bestEpoch,
         stoppedEarly: result.stoppedEarly,
         earlyStoppingEpoch: result.earlyStoppingEpoch,

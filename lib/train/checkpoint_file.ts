@@ -14,7 +14,7 @@ import { encodeSafetensors, readSafetensors, toStateDict } from "../weights/safe
 import type { TrainingPosition, TrainingState } from "./training_state.ts";
 
 /** Counts up whenever a checkpoint's numbers or tensors change their meaning. */
-export const CHECKPOINT_VERSION = "2";
+export const CHECKPOINT_VERSION = "3";
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const numbers32 = v.array(v.pipe(v.number(), v.safeInteger()));
@@ -40,6 +40,7 @@ const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObjec
     onesEpochs: count,
     firstOutput: v.nullable(v.strictObject({ hash: v.number(), step: count })),
   }),
+  peakGpuBytes: count,
   epochs: v.array(v.strictObject({
     epoch: v.pipe(count, v.minValue(1)),
     trainLoss: v.number(),

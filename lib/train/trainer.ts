@@ -203,6 +203,8 @@ export interface FitResult {
   readonly earlyStoppingEpoch: number | null;
   /** Whether validation Dice stopped rising before the last epoch. */
   readonly stoppedEarly: boolean;
+  /** The most device memory that was held at a time, before a stop too, in bytes. */
+  readonly peakGpuBytes: number;
 }
 
 /**
@@ -281,14 +283,16 @@ export async function fitBy(
   let readProbe: Awaited<ReturnType<typeof probeLoss>> = null;
   let step = from?.position.step ?? 0;
   let lastCheckpoint = performance.now();
+  const peakGpuBytes = () => Math.max(from?.position.peakGpuBytes ?? 0, gpu.memory.peakBytes);
   const checkpoint = async (
-    position: Omit<TrainingState["position"], "epochs" | "best">,
+    position: Omit<TrainingState["position"], "epochs" | "best" | "peakGpuBytes">,
   ) => {
     if (options.onCheckpoint) {
       const trained = { sam: model.sam, optimizer, average, bestWeights };
       await options.onCheckpoint(
         await captureState(trained, {
           ...position,
+          peakGpuBytes: peakGpuBytes(),
           epochs: [...epochs],
           best,
         }),
@@ -477,6 +481,7 @@ export async function fitBy(
     bestEpoch: best.epoch,
     earlyStoppingEpoch: earlyStoppingEpoch(epochs, options.patience),
     stoppedEarly: epochs.length < options.epochs,
+    peakGpuBytes: peakGpuBytes(),
   };
 }
 

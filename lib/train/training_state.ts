@@ -27,6 +27,8 @@ export interface TrainingPosition {
   readonly dropouts: Readonly<Record<string, number>>;
   /** What the guards remember. */
   readonly guards: GuardState;
+  /** The most device memory that the training held at a time, in bytes. */
+  readonly peakGpuBytes: number;
   /** The epochs that are done. */
   readonly epochs: readonly EpochMetrics[];
   /** The best of them; epoch 0 if there is none. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { injectLora } from "../../lib/nn/lora.ts";
@@ -54,7 +54,11 @@ async function train(chosen: FitCheckpoints & Partial<FitOptions>): Promise<Outc
   const sam = await build();
   try {
     using model = new SliceModel(sam, { side: 64 });
-    const result = withoutTimes(await fit(model, data(), { ...options, ...chosen }));
+    const { peakGpuBytes, ...result } = withoutTimes(
+      await fit(model, data(), { ...options, ...chosen }),
+    );
+    // Each life holds what it happens to need; those before it count, too.
+    assertGreaterOrEqual(peakGpuBytes, chosen.from?.position.peakGpuBytes ?? 1);
     const weights = await Promise.all(sam.trainableParameters().map(([, t]) => t.data()));
     return { result, weights };
   } finally {

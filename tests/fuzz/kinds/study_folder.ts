@@ -41,6 +41,7 @@ const position = {
     onesEpochs: 0,
     firstOutput: { hash: 7, step: 2 },
   },
+  peakGpuBytes: 2 ** 20,
   epochs: [{
     epoch: 1,
     trainLoss: 1,
