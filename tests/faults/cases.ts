@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { Random } from "../../lib/random.ts";
 import { tinyFile } from "../experiments/tiny_dataset.ts";
 import type { Fault } from "./fault.ts";
 import { exists, filesBelow, pause, type TinyStudy } from "./tiny_study.ts";
@@ -96,6 +97,13 @@ const cacheFull: FaultCase = {
   },
 };
 
+/** Runs a command of the system; whether it succeeded. */
+async function system(command: string, ...args: string[]): Promise<boolean> {
+  return (await new Deno.Command(command, { args, stderr: "null" }).output()).success;
+}
+
+const CANNOT_MOUNT = "not possible here: no file system may be mounted";
+
 /** A file system that really is full, where one may be mounted; then it grows. */
 function fileSystem(kilobytes: number): FaultCase {
   return {
@@ -103,12 +111,9 @@ function fileSystem(kilobytes: number): FaultCase {
     run: async (study, out) => {
       const mount = join(study.folder, `${out}-${kilobytes}`);
       await Deno.mkdir(mount);
-      const system = async (...args: string[]) =>
-        (await new Deno.Command(args[0], { args: args.slice(1), stderr: "null" }).output())
-          .success;
       if (!await system("mount", "-t", "tmpfs", "-o", `size=${kilobytes}k`, "none", mount)) {
         await Deno.remove(mount);
-        return "not possible here: no file system may be mounted";
+        return CANNOT_MOUNT;
       }
       try {
         const within = join(`${out}-${kilobytes}`, "study");
@@ -126,11 +131,28 @@ function fileSystem(kilobytes: number): FaultCase {
   };
 }
 
-const readOnly = failing(
-  "an output folder that becomes read-only",
-  { write: "^[^/]*/.*(000003|000004)", error: "Read-only file system (os error 30)" },
-  /cannot write .*Read-only file system.*--resume \S+ goes on/,
-);
+/** The output folder, mounted over itself, can only be read from then on. */
+const readOnly: FaultCase = {
+  name: "an output folder that becomes read-only",
+  run: async (study, out) => {
+    const running = study.goOn(out);
+    await study.waitForBatch(2, { out, running });
+    const folder = join(study.folder, out);
+    if (!await system("mount", "--bind", folder, folder)) {
+      running.process.kill("SIGKILL");
+      await running.outcome;
+      return CANNOT_MOUNT;
+    }
+    try {
+      await system("mount", "-o", "remount,bind,ro", folder);
+      const said = await study.fail(running);
+      assertMatch(said, /cannot write .*Read-only file system.*--resume \S+ goes on/);
+      return said;
+    } finally {
+      await system("umount", folder);
+    }
+  },
+};
 
 const vanished: FaultCase = {
   name: "an output folder that vanishes",
@@ -200,13 +222,19 @@ function lostDevice(submit: number): FaultCase {
   );
 }
 
+/** A step is about sixty submits; those of each life of the program are counted anew. */
+function randomSubmits(seed: string, count: number): number[] {
+  const random = new Random(seed);
+  return Array.from({ length: count }, () => 2 + random.int(110));
+}
+
 /** The device has memory for so many MiB. */
-function littleMemory(mebibytes: number, use = ""): FaultCase {
+function littleMemory(mebibytes: number, use: string): FaultCase {
   return failing(
     `a GPU with memory for ${mebibytes} MiB`,
     { memory: mebibytes },
     new RegExp(
-      `the GPU has no memory for a tensor \\[[\\d, ]+\\].*${use}.*, [\\d.]+ MiB, .* take a smaller batch \\(--batch-size\\) or side`,
+      `the GPU has no memory for a tensor \\[[\\d, ]+\\] \\(${use}.*\\), [\\d.]+ MiB, .* take a smaller batch \\(--batch-size\\) or side`,
     ),
   );
 }
@@ -400,16 +428,16 @@ export function allFaults({ written }: TinyStudy): FaultChain[] {
     {
       name: "removed",
       cases: [
-        littleMemory(20, "[(]weight image_encoder"),
-        littleMemory(60),
+        littleMemory(20, "weight image_encoder"),
+        littleMemory(60, "true masks"),
         lostDevice(1),
         vanished,
+        littleMemory(66, "kernel"),
       ],
     },
     { name: "changed", cases: [readOnly, dataAndCacheGone, dataGone] },
     { name: "broken", cases: [notANumber, damaged, twoProcesses, staleLock] },
-    // A step is about sixty submits; those of each life are counted anew.
-    { name: "lost", cases: [3, 20, 45, 75, 110, 90, 60, 100, 30].map(lostDevice) },
+    { name: "lost", cases: randomSubmits("lost", 10).map(lostDevice) },
     {
       name: "signalled",
       cases: [

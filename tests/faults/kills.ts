@@ -14,68 +14,70 @@ export type Moment =
   | "in the report"
   | "while the study's folder is tidied up";
 
-/** Kills that a study goes through before it may end. */
-const KILLS_OF_A_STUDY = 8;
-
 /** Ends a program at some moment of its life, if it gets there. */
 type Aim = (killed: { study: TinyStudy; out: string; random: Random }) => Running;
 
+/** What came of one kill. */
+export interface Killed {
+  /** Counted from 1. */
+  readonly number: number;
+  /** What it hit. */
+  readonly moment: Moment;
+  /** Why the study was not whole afterwards; absent if it was. */
+  readonly error?: unknown;
+}
+
 /**
- * Kills tiny studies by SIGKILL, again and again on the way, each from a moment at or after that of the
- * kill before: every one has to be gone on with by the next life. Whatever a kill cost would show in what
- * the study comes to in the end, which is compared with the undisturbed one, bit for bit.
+ * Kills tiny studies by SIGKILL, each once, at moments from all over its life. Each is gone on with
+ * until it ends, and what it came to is compared with the undisturbed study, bit for bit.
  *
- * @param onStudy Is told what the kills of each study hit, once it was found to be whole; or the reason
- * why it was not.
- * @returns how many kills there were.
+ * @param onKill Is told what came of each.
  */
 export async function killMany(
   study: TinyStudy,
-  { kills, onStudy }: {
-    kills: number;
-    onStudy: (moments: readonly Moment[], error?: unknown) => Promise<void> | void;
-  },
+  { kills, onKill }: { kills: number; onKill: (killed: Killed) => Promise<void> | void },
 ): Promise<void> {
-  for (let left = kills, number = 1; left > 0; number++) {
+  for (let number = 1; number <= kills; number++) {
     const out = `killed-${number}`;
     const random = new Random(out);
-    const moments: Moment[] = [];
+    const aim = AIMS[Math.floor((number - 1) * AIMS.length / kills) % AIMS.length];
+    const moment = await kill(aim, { study, out, random });
     try {
-      for (const aim of aims(random).slice(0, left)) {
-        const running = aim({ study, out, random });
-        const { code, stdout, stderr } = await running.outcome;
-        if (code === 0) break; // it ended by itself, before its moment
-        assertEquals(code, 128 + 9, stdout + stderr);
-        moments.push(momentOf(study, out));
-      }
       await study.complete(out);
-      await onStudy(moments);
+      await onKill({ number, moment });
     } catch (error) {
-      await onStudy(moments, error);
+      await onKill({ number, moment, error });
     }
-    left -= moments.length;
   }
 }
 
-/** As many aims as a study is killed, a random choice in the order in which they come in a life. */
-function aims(random: Random): Aim[] {
-  const chosen = new Set(random.shuffle(AIMS.map((_, i) => i)).slice(0, KILLS_OF_A_STUDY));
-  return AIMS.filter((_, i) => chosen.has(i));
+/** Attempts at a kill: a study may end by itself before its moment. */
+const ATTEMPTS = 10;
+
+/** Begins a study and kills it. */
+async function kill(
+  aim: Aim,
+  killed: { study: TinyStudy; out: string; random: Random },
+): Promise<Moment> {
+  const { study, out } = killed;
+  for (let i = 0; i < ATTEMPTS; i++) {
+    const { code, stdout, stderr } = await aim(killed).outcome;
+    if (code === 128 + 9) return momentOf(study, out);
+    assertEquals(code, 0, stdout + stderr);
+    await Deno.remove(join(study.folder, out), { recursive: true });
+  }
+  throw new Error(`${out} ended by itself ${ATTEMPTS} times`);
 }
 
-/** Kills at a random time within `seconds` after a file is in place for the first time in this life. */
-function after(files: readonly string[], seconds: (study: TinyStudy) => number): Aim {
+/** Kills at a random time within `seconds` after a file is in place. */
+function after(file: string, seconds: (study: TinyStudy) => number): Aim {
   return ({ study, out, random }) => {
-    const paths = files.map((file) => join(study.folder, out, file));
-    const there = new Set(paths.filter((path) => exists(path) && !path.includes("safetensors")));
-    const known = new Set(paths.filter((path) => exists(path)));
-    const running = study.goOn(out);
+    const path = join(study.folder, out, file);
+    const running = study.begin(out);
     let ended = false;
     running.outcome.then(() => ended = true);
     const strike = async () => {
-      const begun = () =>
-        paths.some((path) => (there.has(path) || !known.has(path)) && exists(path));
-      while (!ended && !begun()) await pause(0.005);
+      while (!ended && !exists(path)) await pause(0.005);
       await pause(seconds(study) * random.uniform());
       try {
         running.process.kill("SIGKILL");
@@ -92,7 +94,7 @@ function after(files: readonly string[], seconds: (study: TinyStudy) => number):
 function whileWriting(write: string, among: number): Aim {
   return ({ study, out, random }) => {
     const at = (["half", "before its name", "after its name"] as const)[random.int(3)];
-    return study.goOn(out, { fault: { kill: { write, nth: 1 + random.int(among), at } } });
+    return study.begin(out, { fault: { kill: { write, nth: 1 + random.int(among), at } } });
   };
 }
 
@@ -108,28 +110,31 @@ const checkpoint = (number: number) => `lora_2/checkpoint/00000${number}.safeten
 /** Checkpoints after which an epoch's steps are done and its validation comes. */
 const EPOCH_ENDS = [3, 7];
 
-const compiling = after(["lora_2/split.json"], between(/split/, /000001/));
-const training = after([1, 2, 4, 5, 6].map(checkpoint), between(/000001/, /000002/));
-const validating = after(EPOCH_ENDS.map(checkpoint), between(/000003/, /000004/));
-const scoring = after(["lora_2/adapter/adapter_config.json"], between(/adapter_config/, /scores/));
-const reporting = after(["lora_2/checkpoint/finished.json"], between(/finished/, /table.json/));
+const training = [1, 2, 4, 5, 6].map((number) =>
+  after(checkpoint(number), between(/000001/, /000002/))
+);
+const validating = EPOCH_ENDS.map((number) =>
+  after(checkpoint(number), between(/000003/, /000004/))
+);
 
-/** In the order of a life. */
+/** In the order of a life, each for the same share of the kills. */
 const AIMS: readonly Aim[] = [
   whileWriting("^killed", 4), // the study's first files
-  compiling,
-  whileWriting("safetensors$", 2),
-  training,
-  validating,
-  training,
-  whileWriting("safetensors$", 2),
-  validating,
-  scoring,
+  after("lora_2/split.json", between(/split/, /000001/)), // kernels are compiled
+  whileWriting("safetensors$", 7),
+  training[0],
+  training[1],
+  validating[0],
+  training[2],
+  training[3],
+  training[4],
+  validating[1],
+  whileWriting("safetensors$", 7),
+  after("lora_2/adapter/adapter_config.json", between(/adapter_config/, /scores/)),
   whileWriting("^killed.*(scores|cases|masks|summary|finished)[.]json$", 5),
-  reporting,
-  whileWriting("^killed.*(json|png|svg|md|html)$", 4), // the report's files
-  whileWriting("table.json$", 1),
-  after(["table.json"], () => 0.02),
+  after("lora_2/checkpoint/finished.json", between(/finished/, /table.json/)),
+  whileWriting("^killed.*(table|report)[.](json|md|html)$", 4),
+  after("table.json", () => 0.02),
 ];
 
 /** What a kill hit, by the files that it left. */

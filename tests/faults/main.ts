@@ -16,7 +16,7 @@ function reasonOf(error: unknown): string {
 }
 
 await using study = await TinyStudy.make();
-const kills = { studies: 0, killed: 0, resumedBitIdentically: 0, moments: {} as Counts };
+const kills = { killed: 0, resumedBitIdentically: 0, moments: {} as Counts };
 type Counts = Record<string, number>;
 const faults: Record<string, string> = {};
 
@@ -38,13 +38,12 @@ async function summarize(): Promise<void> {
 
 await killMany(study, {
   kills: KILLS,
-  onStudy: async (moments, error) => {
-    kills.studies++;
-    kills.killed += moments.length;
-    for (const moment of moments) kills.moments[moment] = (kills.moments[moment] ?? 0) + 1;
-    if (error === undefined) kills.resumedBitIdentically += moments.length;
-    else failures.push(`killed study ${kills.studies}: ${reasonOf(error)}`);
-    console.log(`killed ${moments.join(", ")}: ${error ? reasonOf(error) : "whole"}`);
+  onKill: async ({ number, moment, error }) => {
+    kills.killed++;
+    kills.moments[moment] = (kills.moments[moment] ?? 0) + 1;
+    if (error === undefined) kills.resumedBitIdentically++;
+    else failures.push(`kill ${number}, ${moment}: ${reasonOf(error)}`);
+    console.log(`kill ${number}, ${moment}: ${error ? reasonOf(error) : "whole"}`);
     await summarize();
   },
 });

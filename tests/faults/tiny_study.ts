@@ -196,16 +196,14 @@ export class TinyStudy implements AsyncDisposable {
     for (const file of filesBelow(path)) {
       const bytes = await Deno.readFile(file);
       const name = relative(path, file);
-      const isText = /\.(jsonl?|md)$/.test(name);
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-      const text = new TextDecoder().decode(bytes).replaceAll(`--out ${basename(out)} `, "")
-        .replaceAll(/\s*"peakGpuBytes": ?\d+,?/g, "")
-        .replaceAll(
-          /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
-          '"$1":0',
-        );
-      // Tables and the report have seconds in their text; the files in JSON have all their numbers.
-      found.set(name, /\.(md|html)$/.test(name) ? "" : isText ? text : digest);
+      const strip = /\.(md|html)$/.test(name)
+        ? stripPage
+        : /\.jsonl?$/.test(name)
+        ? stripJson
+        : null;
+      const text = () => new TextDecoder().decode(bytes).replaceAll(`--out ${basename(out)} `, "");
+      found.set(name, strip ? strip(text()) : digest);
     }
     return found;
   }
@@ -226,6 +224,28 @@ const OPTIONS = [
   "--max-test=1",
   "--checkpoint-minutes=0",
 ];
+
+/** JSON without wall times, dates and device memory. */
+function stripJson(text: string): string {
+  return text.replaceAll(/\s*"peakGpuBytes": ?\d+,?/g, "").replaceAll(
+    /"(seconds|secondsPerStep|trainSeconds|date|\w*[tT]ime\w*)": ?("[^"]*"|[\d.e+-]+)/g,
+    '"$1":0',
+  );
+}
+
+/**
+ * A table or report without dates and without what follows a trained row's number of parameters:
+ * seconds a step, seconds of training and device memory.
+ */
+function stripPage(text: string): string {
+  const between = "(?:</td><td>| \\| )";
+  return text
+    .replaceAll(
+      new RegExp(`(\\d{2},\\d{3}${between})[\\d.]+${between}[\\d.]+${between}\\d+\\b`, "g"),
+      "$1",
+    )
+    .replaceAll(/\d{4}-\d\d-\d\d( \d\d:\d\d)?/g, "");
+}
 
 /** Whether there is a file or folder of that path. */
 export function exists(path: string): boolean {
