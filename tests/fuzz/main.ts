@@ -1,5 +1,6 @@
 // deno task fuzz [--cases N] [--kind A,B] [--seed N] [--keep DIR] [--out FILE]: hostile files of every kind.
 import { parseArgs } from "@std/cli/parse-args";
+import { codeVersion } from "../../experiments/harness/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import { fuzz, type FuzzReport } from "./fuzz.ts";
 import { KIND_NAMES } from "./kinds/mod.ts";
@@ -11,7 +12,7 @@ const kinds = options.kind?.split(",") ?? KIND_NAMES;
 const keep = options.keep ?? await Deno.makeTempDir({ prefix: "samlora-fuzz-kept-" });
 
 /** One kind's counts in the summary. */
-type Counts = Omit<FuzzReport, "failures"> & { failed: number };
+type Counts = Omit<FuzzReport, "failures"> & { failed: number; code: string; date: string };
 
 /** Writes what became of all kinds: those of an earlier run that were not run again stay. */
 async function summarise(path: string, counts: readonly Counts[]): Promise<void> {
@@ -34,10 +35,12 @@ async function summarise(path: string, counts: readonly Counts[]): Promise<void>
 }
 
 console.log(`seed ${seed}, ${cases} cases a kind`);
+const code = await codeVersion();
 const counts: Counts[] = [];
 for (const kind of kinds) {
   const { failures, ...report } = await fuzz(kind, { cases, seed, keep });
-  counts.push({ ...report, failed: failures.length });
+  const date = new Date().toISOString().slice(0, 10);
+  counts.push({ ...report, failed: failures.length, code, date });
   console.log(JSON.stringify(counts.at(-1)));
   for (const { index, detail, folder } of failures) {
     console.log(
