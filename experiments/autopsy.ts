@@ -13,7 +13,14 @@ import { allOnesDice } from "../lib/train/guards.ts";
 import { dice } from "../lib/train/metrics.ts";
 import { saveAdapter } from "../lib/weights/adapter.ts";
 import { collectAdapter } from "../lib/weights/apply_adapter.ts";
-import { COLLAPSE, type Fault, FAULTS, FIXED, FIXED_COLLAPSE } from "./autopsy/faults.ts";
+import {
+  COLLAPSE,
+  type Fault,
+  FAULTS,
+  FIXED,
+  FIXED_COLLAPSE,
+  FIXED_DECODER,
+} from "./autopsy/faults.ts";
 import { autopsyFigure } from "./autopsy/figure.ts";
 import { type FaultRun, runFault, SCORED, trainOtherTask } from "./autopsy/run_fault.ts";
 import { autopsyMarkdown } from "./autopsy/table.ts";
@@ -125,7 +132,7 @@ await runMain(async () => {
   }
 
   const chosen = faults === FAULTS
-    ? [FIXED, ...FAULTS, COLLAPSE, FIXED_COLLAPSE]
+    ? [FIXED, ...FAULTS, COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER]
     : [FIXED, ...faults];
   const runs: FaultRun[] = [];
   const masks: { name: string; mask: Uint8Array }[] = [];
@@ -133,7 +140,7 @@ await runMain(async () => {
   for (const fault of chosen) {
     const progress = new Progress({
       label: fault.title,
-      total: config.epochs * parts.train.length,
+      total: (fault.times ?? 1) * config.epochs * parts.train.length,
     });
     const { run, mask } = await runFault(fault, {
       gpu,
@@ -183,7 +190,7 @@ await runMain(async () => {
     height: sample.height,
     truth: slice.mask,
     predictions: masks
-      .filter((_, i) => [FIXED, COLLAPSE, FIXED_COLLAPSE].includes(chosen[i]))
+      .filter((_, i) => [FIXED, COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER].includes(chosen[i]))
       .map(({ name, mask }) => ({ name, mask, dice: dice(mask, slice.mask) })),
     box: evaluationPrompt(SCORED[0], slice, 0).box,
     caption: `${sample.caseId}, slice ${sample.index}, test split`,

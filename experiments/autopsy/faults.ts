@@ -34,6 +34,10 @@ export interface Fault {
   readonly rank?: number;
   /** LoRA's alpha. Default 16. */
   readonly alpha?: number;
+  /** Whether the mask decoder is trained beside the adapters. Default: as the config has it. */
+  readonly decoder?: boolean;
+  /** How many times the config's epochs it trains. Default 1. */
+  readonly times?: number;
   /** The prompt that is trained, validated and drawn with. Default: the config's. */
   readonly prompt?: "whole-image";
   /** Which parts of the training are faulty. */
@@ -196,4 +200,15 @@ export const FIXED_COLLAPSE: Fault = {
   what: "rank 64 with alpha 16, and the loss of the first row, trained without any hint",
   rank: 64,
   prompt: "whole-image",
+};
+
+/** And what it takes to find a tumour without any hint: adapters alone do not, in so few steps. */
+export const FIXED_DECODER: Fault = {
+  name: "fixed-decoder",
+  title: "None: with the decoder, without a box",
+  what: "the row above with the mask decoder trained beside the adapters, for four times the steps",
+  rank: 64,
+  prompt: "whole-image",
+  decoder: true,
+  times: 4,
 };

@@ -56,7 +56,6 @@ export function autopsyFigure(
   const rows = Math.ceil(runs.length / columns);
   const width = columns * panel.width + 16;
   const height = header + rows * (panel.height + panel.top) + 10;
-  const last = Math.max(...runs.map(({ steps }) => steps));
   const drawn = runs.map((run, i) => {
     const x = 8 + (i % columns) * panel.width;
     const y = header + Math.floor(i / columns) * (panel.height + panel.top);
@@ -78,7 +77,7 @@ export function autopsyFigure(
       marginTop: 8,
       marginBottom: 36,
       x: {
-        domain: [0, last],
+        domain: [0, run.steps],
         label: "Step",
         ticks: 5,
         labelAnchor: "center",

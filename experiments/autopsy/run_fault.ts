@@ -80,6 +80,8 @@ export async function runFault(
   const config = {
     ...context.config,
     alpha: fault.alpha ?? context.config.alpha,
+    epochs: context.config.epochs * (fault.times ?? 1),
+    ...(fault.decoder && { modulesToSave: ["mask_decoder"] }),
     ...(fault.prompt && { prompt: fault.prompt, validationPrompt: fault.prompt }),
   };
   const prompt = config.validationPrompt;

@@ -34,6 +34,7 @@ export function autopsyMarkdown(table: AutopsyTable): string {
       run.title,
       run.what,
       caughtBy(run),
+      String(run.steps),
       percent(run.reported),
       percent(test[primary].dice),
       percent(test[primary].predicted),
@@ -44,7 +45,8 @@ export function autopsyMarkdown(table: AutopsyTable): string {
   const header = [
     "Fault",
     "What goes wrong",
-    "Caught by (steps)",
+    "Caught by (after steps)",
+    "Steps",
     "Reported Dice (%)",
     "Test Dice, tight box (%)",
     "Image on (%)",
@@ -61,7 +63,7 @@ export function autopsyMarkdown(table: AutopsyTable): string {
       table.simulated ? ", on simulated tumours" : ""
     }. In every run guards were watching and not ` +
     `allowed to end it: a row says which would have, after how many optimiser steps (0 is before the ` +
-    `first), and how the training ended all the same after ${runs[0].steps} steps.`,
+    `first), and how the training ended all the same after all its steps.`,
     markdownTable({ header, rows, words: 3 }),
     `Reported is what the faulty program itself would have printed: its last validation Dice. Test ` +
     `Dice and share of the image that is on are scored soundly, on patients that no run has seen; a ` +
@@ -80,9 +82,9 @@ export function autopsyMarkdown(table: AutopsyTable): string {
       Object.entries(splits).map(([name, { patients, slices }]) =>
         `${name} ${patients} patients, ${slices} slices`
       ).join("; "),
-      `- Model: MobileSAM with LoRA-16 on ${config.targets} unless a row says otherwise, side ${config.side} px, ` +
-      `${config.epochs} epochs, learning rate ${config.learningRate}, prompt ${config.prompt}, ` +
-      `seed ${config.seed}`,
+      `- Model: MobileSAM with LoRA-16 on ${config.targets} unless a row says otherwise, side ` +
+      `${config.side} px, ${config.epochs} epochs, learning rate ${config.learningRate}, prompt ` +
+      `${config.prompt}, seed ${config.seed}`,
       `- Adapter: ${environment.adapter.name} (${environment.adapter.type})`,
       `- Command: \`${environment.command}\``,
     ].join("\n"),
