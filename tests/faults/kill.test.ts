@@ -2,7 +2,7 @@ import { killMany } from "./kills.ts";
 import { TinyStudy } from "./tiny_study.ts";
 
 /** Kills; `deno task faults` makes fifty. */
-const KILLS = 5;
+const KILLS = 3;
 
 Deno.test("a study that is killed at a random moment goes on and loses no bit", async () => {
   await using study = await TinyStudy.make();
