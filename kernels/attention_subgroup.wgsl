@@ -7,9 +7,10 @@
 //
 // Tile: 4 LANES queries x 4 keys.
 //
-// With heads of 32 in MobileSAM's windows, on two hyperthreads of an AMD Zen 3 shared with other guests: 12 GFLOP/s, the queries'
-// gradient 12, the keys' and values' 14 (from a profile of the step; before lines were shown one by one).
-// Speed on llvmpipe with AVX2, 2 cores of a Xeon: 46 GFLOP/s with heads of 64 over a grid of 32 x 32, as much as
+// Speed on llvmpipe, on two Zen 3 cores (results/bench): 10 to 16 GFLOP/s with heads of 32 in MobileSAM's windows; with heads
+// of 64 20 in windows of 14 x 14 and 34 over a grid of 32 x 32. In a step the queries' gradient made 12, the keys' and
+// values' 14 (from a profile, before lines were shown one by one).
+// With AVX2 on 2 cores of a Xeon: 46 GFLOP/s with heads of 64 over a grid of 32 x 32, as much as
 // matmul_subgroup.wgsl on linear layers and twice as fast as products with the probabilities between them in
 // memory; both gradients together 41. In windows, whose queries and biases are loaded for few keys: 28 with heads
 // of 64 in 14 x 14, 22 with heads of 32 in 14 x 14, 15 in 7 x 7, where products are as fast.

