@@ -8,7 +8,7 @@ import { adaptLastBlock } from "./adapt_last_block.ts";
 import { countEncoded } from "./count_encoded.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
-import { withoutTimes } from "./without_times.ts";
+import { withoutCosts } from "./without_costs.ts";
 
 const options = {
   batchSize: 2,
@@ -39,7 +39,7 @@ async function train(chosen: Chosen = {}) {
   const result = await fit(model, parts, { ...options, checkpointSeconds: 0, ...fitting });
   const weights = await Promise.all(sam.trainableParameters().map(([, t]) => t.data()));
   sam.dispose();
-  return { outcome: { ...withoutTimes(result), weights }, encoded: encoded.images };
+  return { outcome: { ...withoutCosts(result), weights }, encoded: encoded.images };
 }
 
 Deno.test("augmented training repeats for its seed, and each augmentation changes it", async () => {

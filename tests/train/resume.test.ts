@@ -12,7 +12,7 @@ import { assertSameBits } from "../bits.ts";
 import { breakGradient } from "./broken_gradient.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
-import { withoutTimes } from "./without_times.ts";
+import { withoutCosts } from "./without_costs.ts";
 
 /** Seven slices to train on, in four batches of which the last is short, and two to validate on. */
 function data() {
@@ -54,13 +54,11 @@ async function train(chosen: FitCheckpoints & Partial<FitOptions>): Promise<Outc
   const sam = await build();
   try {
     using model = new SliceModel(sam, { side: 64 });
-    const { peakGpuBytes, ...result } = withoutTimes(
-      await fit(model, data(), { ...options, ...chosen }),
-    );
+    const fitted = await fit(model, data(), { ...options, ...chosen });
     // Each life holds what it happens to need; those before it count, too.
-    assertGreaterOrEqual(peakGpuBytes, chosen.from?.position.peakGpuBytes ?? 1);
+    assertGreaterOrEqual(fitted.peakGpuBytes, chosen.from?.position.peakGpuBytes ?? 1);
     const weights = await Promise.all(sam.trainableParameters().map(([, t]) => t.data()));
-    return { result, weights };
+    return { result: withoutCosts(fitted), weights };
   } finally {
     sam.dispose();
   }

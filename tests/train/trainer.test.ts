@@ -19,7 +19,7 @@ import { gpu } from "../gpu.ts";
 import { countEncoded } from "./count_encoded.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
-import { withoutTimes } from "./without_times.ts";
+import { withoutCosts } from "./without_costs.ts";
 
 /** Four slices to train on and two to validate on. */
 function data(reader = discs("disc", { count: 6 })) {
@@ -37,7 +37,7 @@ async function run(sam: Sam, options: FitOptions & { cacheBytes?: number }) {
     const digest = await crypto.subtle.digest("SHA-256", values as Float32Array<ArrayBuffer>);
     weights.push(new Uint8Array(digest).toHex());
   }
-  return { ...withoutTimes({ epochs, bestEpoch }), weights };
+  return { ...withoutCosts({ epochs, bestEpoch }), weights };
 }
 
 Deno.test("LoRA on MobileSAM learns discs, and the same seed gives the same bits again", async () => {
