@@ -40,7 +40,7 @@ export async function killMany(
   for (let number = 1; number <= kills; number++) {
     const out = `killed-${number}`;
     const random = new Random(out);
-    const aim = AIMS[Math.floor((number - 1) * AIMS.length / kills) % AIMS.length];
+    const aim = AIMS[Math.floor((number - 1) * AIMS.length / kills)];
     const moment = await kill(aim, { study, out, random });
     try {
       await study.complete(out);
