@@ -140,7 +140,11 @@ export class Gpu implements Disposable {
       staging: this.#staging,
       texels: open.texels,
       onError,
-      beforeCompile,
+      beforeCompile: () => {
+        beforeCompile?.();
+        // Compiling holds the host for long: let the device do meanwhile what is encoded.
+        if (this.#pending >= 32) this.flush();
+      },
     });
     if (profile) this.#profiler = new Profiler(open.device);
     open.device.addEventListener("uncapturederror", (event) => {
