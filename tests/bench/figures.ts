@@ -1,3 +1,4 @@
+import { type HostResult, withinWebGpu } from "./host.ts";
 import type { KernelResult } from "./kernels.ts";
 import type { MemoryResult } from "./memory.ts";
 import type { Measurement } from "./model_process.ts";
@@ -19,6 +20,8 @@ export interface Results {
   readonly peerProducts?: PeerProducts;
   /** PyTorch's steps. */
   readonly peerSteps?: readonly PeerStep[];
+  /** What a dispatch costs the host. */
+  readonly host?: readonly HostResult[];
   /** A long run. */
   readonly memory?: readonly MemoryResult[];
 }
@@ -49,7 +52,7 @@ export function figures(results: Results, type: AdapterType): Figure[] {
     ...peerStepFigures(results.peerSteps, cpu),
     ...vitFigures(results, cpu),
     ...overheadFigures(results.models),
-    hostTime(results.models),
+    hostTime(results),
     memoryGrowth(results.memory),
     warmStart(results.models, cpu ? 5 : 3),
   ];
@@ -271,7 +274,7 @@ function overheadFigures(models: readonly ModelResult[] | undefined): Figure[] {
   ];
 }
 
-function hostTime(models: readonly ModelResult[] | undefined): Figure {
+function hostTime({ models, host }: Results): Figure {
   const times = (models ?? []).flatMap(({ model, side, step }) =>
     step ? [{ where: `${model} ${side}`, ratio: step.encodeMicroseconds }] : []
   );
@@ -287,7 +290,13 @@ function hostTime(models: readonly ModelResult[] | undefined): Figure {
       met: (value) => value <= 5,
       text: (value) =>
         (small ? `${rounded(small.encodeMicroseconds)} µs for MobileSAM at 256, ` : "") +
-        `${rounded(value)} µs at worst`,
+        `${rounded(value)} µs at worst` +
+        (host ?? []).map((one) =>
+          `; operands in ${one.operands}, side 64: ${
+            rounded(one.whole)
+          } µs, of which Deno's WebGPU ` +
+          `${rounded(withinWebGpu(one))}`
+        ).join(""),
     },
   );
 }

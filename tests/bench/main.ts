@@ -14,15 +14,16 @@ import {
   readSide,
   unknownOption,
 } from "./command_line.ts";
+import { benchHost } from "./host.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchMemory } from "./memory.ts";
 import { benchModels, MODEL_CASES, type ModelCase } from "./models.ts";
 import { writeRecord } from "./record.ts";
-import { kernelTable, memoryTable, modelTable } from "./tables.ts";
+import { hostTable, kernelTable, memoryTable, modelTable } from "./tables.ts";
 
 const usage = `usage: deno task bench [options]
 
-  --only NAME    one part: kernels, models or memory (minutes; not run unless named)
+  --only NAME    one part: kernels, models, host or memory (these two only if named)
   --model NAME   models: mobile_sam or vit_b alone
   --side N       models: this side alone
   --long         models: the slow ones too (MobileSAM at 1024, ViT-B at 512 and 1024)
@@ -31,7 +32,7 @@ const usage = `usage: deno task bench [options]
   --json FILE    write figures, adapter and versions to FILE
 `;
 
-const PARTS = ["kernels", "models", "memory"] as const;
+const PARTS = ["kernels", "models", "host", "memory"] as const;
 
 /** The models that the options choose. */
 function chosenModels(
@@ -83,6 +84,12 @@ await runMain(async () => {
     await save();
     console.log(modelTable(models) + "\n");
     for (const { errors } of models) errors.forEach((error) => console.log(`failed: ${error}`));
+  }
+  if (only === "host") {
+    const host = await benchHost();
+    results.host = host;
+    await save();
+    console.log(hostTable(host) + "\n");
   }
   if (only === "memory") {
     const memory = await benchMemory();

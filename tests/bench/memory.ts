@@ -45,12 +45,20 @@ export async function benchMemory(): Promise<MemoryResult[]> {
     onEpoch: ({ epoch }) => {
       const step = epoch * EPOCH;
       if (!LOOKS.some((look) => look === step)) return;
+      collect();
       const { rss } = Deno.memoryUsage();
       results.push({ step, residentBytes: rss, gpuBytes: gpu.memory.bytes });
     },
   });
   sam.dispose();
   return results;
+}
+
+/** Collects garbage, so that what merely waits for that does not count as growth. */
+function collect(): void {
+  const { gc } = globalThis as { gc?: () => void };
+  if (!gc) throw new Error("run with --v8-flags=--expose-gc, as deno task bench does");
+  gc();
 }
 
 /** The lines of the table: bytes in MiB, and growth since the first look in percent. */

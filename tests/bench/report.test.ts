@@ -156,6 +156,21 @@ Deno.test("Merged adapters cost nothing only if the same is dispatched", () => {
   assertEquals(seen({ models: more }, "LoRA merged"), ["other dispatches; timed 1.0 %", false]);
 });
 
+Deno.test("Host time names what WebGPU's calls alone take", () => {
+  const host = [{
+    operands: "buffers" as const,
+    counts: { dispatches: 600, passes: 21, copies: 19 },
+    whole: 16,
+    calls: { copies: 0.5, passes: 0.25, dispatches: 2, finish: 4, other: 0.25 },
+  }];
+  const models = [model({ step: measurement(100, { encodeMicroseconds: 40 }) })];
+  assertEquals(seen({ models, host }, "host time"), [
+    "40 µs for MobileSAM at 256, 40 µs at worst; " +
+    "operands in buffers, side 64: 16 µs, of which Deno's WebGPU 7",
+    false,
+  ]);
+});
+
 Deno.test("Memory is steady if neither part grows by more than two percent over 1,000 steps", () => {
   const first = { step: 10, residentBytes: 1000, gpuBytes: 500 };
   const run = (step: number, residentBytes: number, gpuBytes: number) =>

@@ -12,6 +12,7 @@ import { table } from "./measure.ts";
 import type { BenchRecord } from "./record.ts";
 import { roofline } from "./roofline.ts";
 import {
+  hostTable,
   kernelTable,
   memoryTable,
   modelTable,
@@ -134,7 +135,7 @@ export function chapter(name: string, { records, results }: AdapterResults): str
       `\`${command}\``,
     ]),
   ));
-  const { kernels, models, memory, peerProducts, peerSteps } = results;
+  const { kernels, models, host, memory, peerProducts, peerSteps } = results;
   if (models) {
     parts.push("### Models");
     parts.push(modelTable(models));
@@ -152,6 +153,15 @@ export function chapter(name: string, { records, results }: AdapterResults): str
     parts.push("### Kernels");
     parts.push(`![Roofline of ${name}](roofline_${adapterSlug(name)}.svg)`);
     parts.push(kernelTable(kernels.kernels, kernels.library));
+  }
+  if (host) {
+    parts.push("### Host");
+    parts.push(hostTable(host));
+    parts.push(
+      "The dispatches of a step are those of any side; at side 64 a CPU driver leaves the cores to the " +
+        "host. What Deno and wgpu take within their calls is the floor, which no code of ours can go below. " +
+        "On a GPU all operands stay in buffers.",
+    );
   }
   if (memory) {
     parts.push("### Memory");

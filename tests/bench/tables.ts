@@ -1,4 +1,5 @@
 import type { Tally } from "./count.ts";
+import { type HostResult, hostRows } from "./host.ts";
 import type { KernelResult } from "./kernels.ts";
 import { table } from "./measure.ts";
 import { type MemoryResult, memoryRows } from "./memory.ts";
@@ -137,6 +138,12 @@ export function productTable({ products, total }: Tally): string {
   });
   rows.sort((a, b) => Number(b[2]) - Number(a[2]));
   return table(["Product", "times", "GFLOP", "%"], rows);
+}
+
+/** What a dispatch costs the host. */
+export function hostTable(host: readonly HostResult[]): string {
+  const heads = host.map(({ operands }) => `operands in ${operands}`);
+  return table(["MobileSAM, LoRA-16, side 64, b1", ...heads], hostRows(host));
 }
 
 /** What a long run held. */
