@@ -5,6 +5,7 @@ import type { Measurement } from "./model_process.ts";
 import type { ModelResult } from "./models.ts";
 import { OURS, type PeerProducts } from "./peer_products.ts";
 import type { PeerStep } from "./peer_steps.ts";
+import type { ProfileResult } from "./step_profile.ts";
 import type { Model } from "./training.ts";
 
 /** The parts that benchmarks write down. */
@@ -22,6 +23,8 @@ export interface Results {
   readonly peerSteps?: readonly PeerStep[];
   /** What a dispatch costs the host. */
   readonly host?: readonly HostResult[];
+  /** Time by kernel of steps. */
+  readonly profiles?: readonly ProfileResult[];
   /** A long run. */
   readonly memory?: readonly MemoryResult[];
 }

@@ -129,9 +129,9 @@ async function measureStep(task: Task, say: (line: unknown) => void): Promise<vo
 /** Measures forward passes. */
 async function measureForward(task: Task, say: (line: unknown) => void): Promise<void> {
   using gpu = await Gpu.open();
-  const open = (kind: Kind) =>
+  const open = (gpu: Gpu, kind: Kind) =>
     Training.open(gpu, { ...task, kind, weights: task.weights ?? undefined });
-  using frozen = await open("frozen");
+  using frozen = await open(gpu, "frozen");
   const forward = new Counted(gpu, () => frozen.forward());
   frozen.forward();
   await gpu.finish();
@@ -139,16 +139,20 @@ async function measureForward(task: Task, say: (line: unknown) => void): Promise
     say(measurement(gpu, forward, await beside(gpu, task, { own: forward.timed })));
     return;
   }
-  using unmerged = await open("lora");
-  using merged = await open("lora");
+  // On devices of their own: on one, three models would vie for its staging textures.
+  using unmergedGpu = await Gpu.open();
+  using mergedGpu = await Gpu.open();
+  using unmerged = await open(unmergedGpu, "lora");
+  using merged = await open(mergedGpu, "lora");
   for (const [, adapter] of merged.adapters) adapter.merge();
   unmerged.forward();
-  const work = countWork(gpu, () => merged.forward()).total;
-  await gpu.finish();
+  await unmergedGpu.finish();
+  const work = countWork(mergedGpu, () => merged.forward()).total;
+  await mergedGpu.finish();
   const times = await beside(gpu, task, {
     own: forward.timed,
-    unmerged: onDevice(gpu, () => unmerged.forward()),
-    merged: onDevice(gpu, () => merged.forward()),
+    unmerged: onDevice(unmergedGpu, () => unmerged.forward()),
+    merged: onDevice(mergedGpu, () => merged.forward()),
   });
   say({
     ...measurement(gpu, forward, times),

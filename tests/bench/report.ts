@@ -8,9 +8,11 @@ import { writeFileAtomic } from "../../lib/fs.ts";
 import { rasterize } from "../../lib/report/rasterize.ts";
 import { BUSY, unknownOption } from "./command_line.ts";
 import { figures, type Results } from "./figures.ts";
+import type { KernelResult } from "./kernels.ts";
 import { table } from "./measure.ts";
 import type { BenchRecord } from "./record.ts";
 import { roofline } from "./roofline.ts";
+import { type ProfileResult, profileTitle } from "./step_profile.ts";
 import {
   hostTable,
   kernelTable,
@@ -19,6 +21,7 @@ import {
   peerProductTable,
   peerStepTable,
   perSecond,
+  profileTable,
 } from "./tables.ts";
 
 const usage = `usage: deno task bench:report [FOLDER]
@@ -68,6 +71,9 @@ export function combine(records: readonly BenchRecord[]): Map<string, AdapterRes
           ({ model, side }) => `${model} ${side}`,
         ),
       }),
+      ...(newer.profiles && {
+        profiles: merged(before?.results.profiles, newer.profiles, profileTitle),
+      }),
       ...(newer.peerSteps && {
         peerSteps: merged(
           before?.results.peerSteps,
@@ -84,13 +90,31 @@ export function combine(records: readonly BenchRecord[]): Map<string, AdapterRes
   return byAdapter;
 }
 
+/** Speed of the fastest matrix product, in GFLOP/s. */
+function bestProduct(kernels: readonly KernelResult[]): number {
+  return Math.max(
+    ...kernels.filter(({ sort }) => sort === "product")
+      .map(({ flops, milliseconds }) => perSecond(flops, milliseconds)),
+  );
+}
+
+/** What a step would take if all its products were as fast as the fastest, and nothing else took time. */
+function productFloor({ kernels, wallMilliseconds }: ProfileResult, gflops: number): string {
+  const products = kernels.filter(({ flops }) => flops > 0);
+  const sum = (value: (kernel: ProfileResult["kernels"][number]) => number) =>
+    products.reduce((total, kernel) => total + value(kernel), 0);
+  const flops = sum(({ flops }) => flops);
+  return `Kernels that multiply took ${sum(({ milliseconds }) => milliseconds).toFixed(0)} of ` +
+    `${wallMilliseconds.toFixed(0)} ms. At the speed of our fastest product, ` +
+    `${gflops.toPrecision(3)} GFLOP/s, their ${(flops / 1e9).toPrecision(3)} GFLOP alone take ` +
+    `${(flops / gflops / 1e6).toFixed(0)} ms: the floor of this step.`;
+}
+
 /** The picture of an adapter's kernels, if they were measured. */
 export function picture(name: string, { kernels, peerProducts }: Results): string | null {
   if (!kernels) return null;
   const products = kernels.kernels.filter(({ sort }) => sort === "product");
-  const best = Math.max(
-    ...products.map(({ flops, milliseconds }) => perSecond(flops, milliseconds)),
-  );
+  const best = bestProduct(kernels.kernels);
   const library = Math.max(
     ...products.flatMap(({ flops, ceilingMilliseconds }) =>
       ceilingMilliseconds ? [perSecond(flops, ceilingMilliseconds)] : []
@@ -135,7 +159,7 @@ export function chapter(name: string, { records, results }: AdapterResults): str
       `\`${command}\``,
     ]),
   ));
-  const { kernels, models, host, memory, peerProducts, peerSteps } = results;
+  const { kernels, models, host, memory, peerProducts, peerSteps, profiles } = results;
   if (models) {
     parts.push("### Models");
     parts.push(modelTable(models));
@@ -162,6 +186,11 @@ export function chapter(name: string, { records, results }: AdapterResults): str
         "host. What Deno and wgpu take within their calls is the floor, which no code of ours can go below. " +
         "On a GPU all operands stay in buffers.",
     );
+  }
+  for (const profile of profiles ?? []) {
+    parts.push(`### Time by kernel: ${profileTitle(profile)}`);
+    parts.push(profileTable(profile));
+    if (kernels) parts.push(productFloor(profile, bestProduct(kernels.kernels)));
   }
   if (memory) {
     parts.push("### Memory");

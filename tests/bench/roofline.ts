@@ -59,6 +59,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
   const left = Math.min(0.1, ...intensities) / 1.5;
   const right = Math.max(top / roofs.memory.gigabytes, ...intensities) * 3;
   const bottom = Math.min(...drawn.map(({ gflops }) => gflops)) / 2;
+  const ceiling = top * 1.6;
   const { gigabytes } = roofs.memory;
   const slope = [
     { x: Math.max(left, bottom / gigabytes), y: Math.max(bottom, left * gigabytes) },
@@ -85,7 +86,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
     },
     y: {
       type: "log",
-      domain: [bottom, top * 1.6],
+      domain: [bottom, ceiling],
       label: "Speed (GFLOP/s)",
       labelAnchor: "center",
       labelArrow: "none",
@@ -121,7 +122,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
           text: () => `${name}, ${gflops.toPrecision(3)} GFLOP/s`,
           textAnchor: "end",
           dx: -6,
-          dy: -8,
+          dy: i > 0 ? -32 : -8, // clear of the kernels just below it
           fill: ink,
           stroke: "#ffffff",
           strokeWidth: 4,
@@ -137,9 +138,8 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
           stroke: ink,
         })
       ),
-      // Numbers on four sides in turns, so that neighbours hide each other less.
-      ...[[11, 0], [0, -11], [-11, 0], [0, 11]].map(([dx, dy], side) =>
-        Plot.text(drawn.filter(({ number }) => number % 4 === side), {
+      ...besidePoints(drawn, { left, right, bottom, top: ceiling }).map(([dx, dy], i) =>
+        Plot.text([drawn[i]], {
           x: "intensity",
           y: "gflops",
           text: ({ number }: { number: number }) => String(number),
@@ -165,6 +165,42 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
     key(drawn),
     "</svg>\n",
   ].join("\n");
+}
+
+/** Pixels from a point to its number, to either side and above or below. */
+const REACH = 12;
+
+/**
+ * Where the points' numbers go, in pixels from each: on the side of eight that is farthest from other
+ * points and from the numbers before it.
+ */
+function besidePoints(
+  points: readonly { readonly intensity: number; readonly gflops: number }[],
+  domain: { left: number; right: number; bottom: number; top: number },
+): [dx: number, dy: number][] {
+  const across = width - keyWidth - margin.left - margin.right;
+  const down = height - margin.top - margin.bottom;
+  const share = (value: number, low: number, high: number) =>
+    Math.log(value / low) / Math.log(high / low);
+  const places = points.map(({ intensity, gflops }): [number, number] => [
+    across * share(intensity, domain.left, domain.right),
+    -down * share(gflops, domain.bottom, domain.top),
+  ]);
+  const taken = [...places];
+  return places.map(([x, y]) => {
+    const sides = Array.from({ length: 8 }, (_, side): [number, number] => {
+      const angle = side * Math.PI / 4;
+      return [REACH * Math.cos(angle), REACH * Math.sin(angle)];
+    });
+    const room = ([dx, dy]: [number, number]) =>
+      Math.min(...taken.map(([otherX, otherY]) => {
+        const distance = Math.hypot(x + dx - otherX, y + dy - otherY);
+        return otherX === x && otherY === y ? Infinity : distance;
+      }));
+    const [dx, dy] = sides.reduce((best, side) => room(side) > room(best) ? side : best);
+    taken.push([x + dx, y + dy]);
+    return [dx, dy];
+  });
 }
 
 /** What is used here of the element that Plot makes; the DOM's own types are a browser's. */

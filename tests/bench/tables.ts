@@ -7,6 +7,7 @@ import type { Measurement } from "./model_process.ts";
 import type { ModelResult } from "./models.ts";
 import type { PeerProducts } from "./peer_products.ts";
 import type { PeerStep } from "./peer_steps.ts";
+import type { ProfileResult } from "./step_profile.ts";
 import { MODEL_NAMES } from "./training.ts";
 
 /** GFLOP/s or GB/s. */
@@ -138,6 +139,20 @@ export function productTable({ products, total }: Tally): string {
   });
   rows.sort((a, b) => Number(b[2]) - Number(a[2]));
   return table(["Product", "times", "GFLOP", "%"], rows);
+}
+
+/** Time by kernel. */
+export function profileTable({ kernels }: ProfileResult): string {
+  const total = kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const rows = kernels.map(({ kernel, dispatches, milliseconds, flops, bytes }) => [
+    kernel,
+    dispatches,
+    milliseconds,
+    percent(milliseconds, total),
+    flops > 0 ? perSecond(flops, milliseconds) : NaN,
+    perSecond(bytes, milliseconds),
+  ]);
+  return table(["Kernel", "dispatches", "ms", "%", "GFLOP/s", "GB/s"], rows);
 }
 
 /** What a dispatch costs the host. */
