@@ -17,6 +17,12 @@ import { Tuner, type Tuning } from "./tuner.ts";
 /** Dispatches of one submit. Each has a slot of the uniform arena. */
 const DISPATCHES_PER_SUBMIT = 512;
 
+/**
+ * Dispatches that are submitted before a kernel is compiled. A submit waits for the one before it: fewer
+ * dispatches stall the host more often, and with more of them the device idles longer.
+ */
+const DISPATCHES_BEFORE_COMPILING = 32;
+
 /** Idle bytes in the pool beyond which a new size makes room first. */
 const IDLE_LIMIT = 2 ** 30;
 
@@ -70,8 +76,8 @@ export interface GpuOptions {
 
 /**
  * A device that runs kernels. Commands gather in one open compute pass and are submitted when a
- * result is read, when {@linkcode Gpu.flush} is called or when the uniform arena is full; dispatches
- * in a pass see each other's results in order.
+ * result is read, when {@linkcode Gpu.flush} is called, when the uniform arena is full or before a kernel
+ * is compiled; dispatches in a pass see each other's results in order.
  *
  * @example
  * ```ts ignore
@@ -143,7 +149,7 @@ export class Gpu implements Disposable {
       beforeCompile: () => {
         beforeCompile?.();
         // Compiling holds the host for long: let the device do meanwhile what is encoded.
-        if (this.#pending >= 32) this.flush();
+        if (this.#pending >= DISPATCHES_BEFORE_COMPILING) this.flush();
       },
     });
     if (profile) this.#profiler = new Profiler(open.device);
