@@ -294,12 +294,10 @@ function hostTime({ models, host }: Results): Figure {
       text: (value) =>
         (small ? `${rounded(small.encodeMicroseconds)} µs for MobileSAM at 256, ` : "") +
         `${rounded(value)} µs at worst` +
-        (host ?? []).map((one) =>
-          `; operands in ${one.operands}, side 64: ${
-            rounded(one.whole)
-          } µs, of which Deno's WebGPU ` +
-          `${rounded(withinWebGpu(one))}`
-        ).join(""),
+        (host ?? []).map((one) => {
+          const [whole, calls] = [one.whole, withinWebGpu(one)].map(rounded);
+          return `; operands in ${one.operands}, side 64: ${whole} µs, of which Deno's WebGPU ${calls}`;
+        }).join(""),
     },
   );
 }

@@ -1,6 +1,6 @@
 import { Gpu } from "../../lib/gpu/gpu.ts";
-import { withoutTextures } from "../adapter.ts";
-import { median } from "./measure.ts";
+import { withoutTextures } from "../gpu/adapters.ts";
+import { hostTime, median } from "./measure.ts";
 import { Training } from "./training.ts";
 
 /** Where the host's time for a dispatch goes; microseconds a dispatch, medians over steps. */
@@ -19,8 +19,11 @@ export interface HostResult {
   readonly calls: Readonly<Record<Sort, number>>;
 }
 
+/** What calls of WebGPU are for. */
+const SORTS = ["dispatches", "passes", "copies", "finish", "other"] as const;
+
 /** What a call of WebGPU is for. */
-export type Sort = "copies" | "passes" | "dispatches" | "finish" | "other";
+export type Sort = typeof SORTS[number];
 
 /** Steps before measuring: V8 compiles what runs often. */
 const WARM_UP = 60;
@@ -43,7 +46,7 @@ const CALLS: readonly [{ prototype: object }, Readonly<Record<string, Sort>>][] 
     finish: "finish",
   }],
   [GPUDevice, { createCommandEncoder: "other" }],
-  [GPUQueue, { writeBuffer: "other", submit: "other" }],
+  [GPUQueue, { writeBuffer: "other" }],
 ];
 
 /**
@@ -55,23 +58,23 @@ export async function benchHost(): Promise<HostResult[]> {
   for (const operands of ["textures", "buffers"] as const) {
     using gpu = await Gpu.open(operands === "buffers" ? { gpu: withoutTextures } : {});
     using training = await Training.open(gpu, { kind: "lora", side: 64, batch: 1 });
-    const step = () => {
-      training.step().dispose();
-      gpu.flush();
-    };
+    const step = () => training.step().dispose();
     for (let i = 0; i < WARM_UP; i++) await settled(gpu, step);
-    const whole = await perStep(gpu, step);
-    const { names, totals } = await recorded(gpu, step);
-    const named = (pattern: RegExp) => names.filter((name) => pattern.test(name)).length;
-    const dispatches = named(/^dispatch/);
+    const times: number[] = [];
+    for (let i = 0; i < STEPS; i++) {
+      const { milliseconds, submit } = hostTime(gpu, step);
+      times.push(milliseconds - submit);
+      await gpu.finish();
+    }
+    const { names, milliseconds } = await recorded(gpu, step);
+    const count = (pattern: RegExp) => names.filter((name) => pattern.test(name)).length;
+    const dispatches = count(/^dispatch/);
     const each = (milliseconds: number) => 1000 * milliseconds / dispatches;
     results.push({
       operands,
-      counts: { dispatches, passes: named(/^beginComputePass/), copies: named(/^copy/) },
-      whole: each(whole),
-      calls: Object.fromEntries(
-        Object.entries(totals).map(([sort, milliseconds]) => [sort, each(milliseconds)]),
-      ) as Record<Sort, number>,
+      counts: { dispatches, passes: count(/^beginComputePass/), copies: count(/^copy/) },
+      whole: each(median(times)),
+      calls: bySort((sort) => each(milliseconds[sort])),
     });
   }
   return results;
@@ -82,42 +85,17 @@ async function settled(gpu: Gpu, work: () => void): Promise<void> {
   await gpu.finish();
 }
 
-/** Median of the milliseconds that one run keeps the host outside of submit. */
-async function perStep(gpu: Gpu, work: () => void): Promise<number> {
-  const { queue } = gpu.device;
-  const { submit } = queue;
-  let inside = 0;
-  queue.submit = (buffers) => {
-    const start = performance.now();
-    submit.call(queue, buffers);
-    inside += performance.now() - start;
-  };
-  const times: number[] = [];
-  for (let i = 0; i < STEPS; i++) {
-    inside = 0;
-    const start = performance.now();
-    work();
-    times.push(performance.now() - start - inside);
-    await gpu.finish();
-  }
-  queue.submit = submit;
-  return median(times);
+function bySort(value: (sort: Sort) => number): Record<Sort, number> {
+  return Object.fromEntries(SORTS.map((sort) => [sort, value(sort)])) as Record<Sort, number>;
 }
 
 /** The names of one step's calls, and the medians over steps of the milliseconds in each sort of them. */
 async function recorded(
   gpu: Gpu,
   step: () => void,
-): Promise<{ names: string[]; totals: Record<Sort, number> }> {
-  const empty = (): Record<Sort, number> => ({
-    copies: 0,
-    passes: 0,
-    dispatches: 0,
-    finish: 0,
-    other: 0,
-  });
+): Promise<{ names: string[]; milliseconds: Record<Sort, number> }> {
   let names: string[] = [];
-  let totals = empty();
+  let totals = bySort(() => 0);
   const restore: (() => void)[] = [];
   for (const [{ prototype }, sorts] of CALLS) {
     for (const [name, sort] of Object.entries(sorts)) {
@@ -126,7 +104,7 @@ async function recorded(
       Reflect.set(prototype, name, function (this: object, ...args: unknown[]) {
         const start = performance.now();
         const result = original.apply(this, args);
-        if (name !== "submit") totals[sort] += performance.now() - start;
+        totals[sort] += performance.now() - start;
         names.push(name);
         return result;
       });
@@ -135,18 +113,12 @@ async function recorded(
   const steps: Record<Sort, number>[] = [];
   for (let i = 0; i < STEPS; i++) {
     names = [];
-    totals = empty();
+    totals = bySort(() => 0);
     await settled(gpu, step);
     steps.push(totals);
   }
   for (const undo of restore) undo();
-  const middle = (sort: Sort) => median(steps.map((one) => one[sort]));
-  return {
-    names,
-    totals: Object.fromEntries(
-      (Object.keys(totals) as Sort[]).map((sort) => [sort, middle(sort)]),
-    ) as Record<Sort, number>,
-  };
+  return { names, milliseconds: bySort((sort) => median(steps.map((one) => one[sort]))) };
 }
 
 /** Microseconds a dispatch in all calls of WebGPU. */

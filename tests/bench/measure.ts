@@ -29,6 +29,26 @@ export function onDevice(gpu: Gpu, encode: () => void): Timed {
   };
 }
 
+/** Milliseconds that `work` kept the host, and how many of them in queue.submit. */
+export function hostTime(gpu: Gpu, work: () => void): { milliseconds: number; submit: number } {
+  const { queue } = gpu.device;
+  let submit = 0;
+  const original = queue.submit;
+  queue.submit = (buffers) => {
+    const start = performance.now();
+    original.call(queue, buffers);
+    submit += performance.now() - start;
+  };
+  try {
+    const start = performance.now();
+    work();
+    gpu.flush();
+    return { milliseconds: performance.now() - start, submit };
+  } finally {
+    queue.submit = original;
+  }
+}
+
 /** How a contestant is timed. */
 interface Runs {
   /** Repeats of one timed run. */

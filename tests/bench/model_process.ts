@@ -5,7 +5,7 @@ import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Ceiling } from "./ceiling.ts";
 import { countWork, recordDispatches, type RecordedDispatch, Tally, type Work } from "./count.ts";
 import { peakHostBytes } from "./host_memory.ts";
-import { interleaved, median, onDevice, type Timed } from "./measure.ts";
+import { hostTime, interleaved, median, onDevice, type Timed } from "./measure.ts";
 import { type Kind, type Model, Training } from "./training.ts";
 
 /** What a process is asked to measure. */
@@ -85,26 +85,6 @@ class Counted {
       encodeMicroseconds: each(this.#host.map(({ milliseconds, submit }) => milliseconds - submit)),
       submitMicroseconds: each(this.#host.map(({ submit }) => submit)),
     };
-  }
-}
-
-/** Milliseconds that `work` kept the host, and how many of them in queue.submit. */
-function hostTime(gpu: Gpu, work: () => void): { milliseconds: number; submit: number } {
-  const { queue } = gpu.device;
-  let submit = 0;
-  const original = queue.submit;
-  queue.submit = (buffers) => {
-    const start = performance.now();
-    original.call(queue, buffers);
-    submit += performance.now() - start;
-  };
-  try {
-    const start = performance.now();
-    work();
-    gpu.flush();
-    return { milliseconds: performance.now() - start, submit };
-  } finally {
-    queue.submit = original;
   }
 }
 

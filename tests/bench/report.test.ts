@@ -6,7 +6,7 @@ import type { PeerProducts } from "./peer_products.ts";
 import type { PeerStep } from "./peer_steps.ts";
 import type { BenchRecord } from "./record.ts";
 import { adapterSlug, chapter, combine, picture } from "./report.ts";
-import { roofline } from "./roofline.ts";
+import { besidePoints, roofline } from "./roofline.ts";
 
 /** A measurement of `milliseconds` with figures that reach every target. */
 function measurement(milliseconds: number, changes: Partial<Measurement> = {}): Measurement {
@@ -156,13 +156,14 @@ Deno.test("Merged adapters cost nothing only if the same is dispatched", () => {
   assertEquals(seen({ models: more }, "LoRA merged"), ["other dispatches; timed 1.0 %", false]);
 });
 
+const host = [{
+  operands: "buffers" as const,
+  counts: { dispatches: 600, passes: 21, copies: 19 },
+  whole: 16,
+  calls: { copies: 0.5, passes: 0.25, dispatches: 2, finish: 4, other: 0.25 },
+}];
+
 Deno.test("Host time names what WebGPU's calls alone take", () => {
-  const host = [{
-    operands: "buffers" as const,
-    counts: { dispatches: 600, passes: 21, copies: 19 },
-    whole: 16,
-    calls: { copies: 0.5, passes: 0.25, dispatches: 2, finish: 4, other: 0.25 },
-  }];
   const models = [model({ step: measurement(100, { encodeMicroseconds: 40 }) })];
   assertEquals(seen({ models, host }, "host time"), [
     "40 µs for MobileSAM at 256, 40 µs at worst; " +
@@ -208,6 +209,43 @@ Deno.test("Each adapter has a chapter of its own, which says how busy the machin
   assert(text.includes("| warm start to first loss, MobileSAM 256 "));
 });
 
+Deno.test("A profile ends with what its products would take at the speed of the fastest", () => {
+  const profile = {
+    model: "mobile_sam" as const,
+    side: 256,
+    batch: 4,
+    kind: "lora" as const,
+    cached: true,
+    wallMilliseconds: 250,
+    kernels: [
+      { kernel: "matmul", dispatches: 3, milliseconds: 150, flops: 2e9, bytes: 1e7 },
+      { kernel: "attention", dispatches: 2, milliseconds: 30, flops: 1e9, bytes: 1e7 },
+      { kernel: "add", dispatches: 1, milliseconds: 20, flops: 0, bytes: 1e7 },
+    ],
+  };
+  const kernels = {
+    library: null,
+    kernels: points.map((point) => ({ ...point, ceilingMilliseconds: null })),
+  };
+  const older = { ...profile, wallMilliseconds: 999 };
+  const adapters = combine([
+    record({ kernels, host, profiles: [older, { ...older, cached: false }] }),
+    record({ profiles: [profile] }, { date: "2026-01-02T00:00:00.000Z" }),
+  ]);
+  const [[name, results]] = adapters;
+  const text = chapter(name, results);
+  assert(
+    text.includes("### Time by kernel: MobileSAM, lora step, prefix cached, side 256, batch 4"),
+  );
+  assert(text.includes("### Time by kernel: MobileSAM, lora step, side 256, batch 4"));
+  // 20 GFLOP/s is the fastest product's speed.
+  assert(text.includes(
+    "Kernels that multiply took 180 of 250 ms. At the speed of our fastest product, 20.0 GFLOP/s, " +
+      "their 3.00 GFLOP alone take 150 ms",
+  ));
+  assert(/all of WebGPU: the floor +\| +7 \|/.test(text));
+});
+
 const points = [
   { name: "matmul <big>", sort: "product", flops: 1e9, bytes: 1e7, milliseconds: 50 },
   { name: "copy", sort: "memory", flops: 0, bytes: 1e8, milliseconds: 40 },
@@ -228,4 +266,18 @@ Deno.test("A roofline numbers the kernels that compute, and names their ceilings
 
 Deno.test("A report without kernels has no picture", () => {
   assertEquals(picture("llvmpipe", {}), null);
+});
+
+Deno.test("The numbers of points that lie on each other keep apart", () => {
+  const point = { intensity: 10, gflops: 20 };
+  const places = besidePoints([point, point, { intensity: 10, gflops: 21 }], {
+    left: 0.1,
+    right: 1000,
+    bottom: 1,
+    upper: 300,
+  });
+  for (const [i, [x, y]] of places.slice(0, 2).entries()) {
+    const [otherX, otherY] = places[1 - i];
+    assert(Math.hypot(x - otherX, y - otherY) > 12, "farther than a number is high");
+  }
 });

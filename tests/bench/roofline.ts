@@ -59,7 +59,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
   const left = Math.min(0.1, ...intensities) / 1.5;
   const right = Math.max(top / roofs.memory.gigabytes, ...intensities) * 3;
   const bottom = Math.min(...drawn.map(({ gflops }) => gflops)) / 2;
-  const ceiling = top * 1.6;
+  const upper = top * 1.6;
   const { gigabytes } = roofs.memory;
   const slope = [
     { x: Math.max(left, bottom / gigabytes), y: Math.max(bottom, left * gigabytes) },
@@ -86,7 +86,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
     },
     y: {
       type: "log",
-      domain: [bottom, ceiling],
+      domain: [bottom, upper],
       label: "Speed (GFLOP/s)",
       labelAnchor: "center",
       labelArrow: "none",
@@ -138,7 +138,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
           stroke: ink,
         })
       ),
-      ...besidePoints(drawn, { left, right, bottom, top: ceiling }).map(([dx, dy], i) =>
+      ...besidePoints(drawn, { left, right, bottom, upper }).map(([dx, dy], i) =>
         Plot.text([drawn[i]], {
           x: "intensity",
           y: "gflops",
@@ -174,9 +174,9 @@ const REACH = 12;
  * Where the points' numbers go, in pixels from each: on the side of eight that is farthest from other
  * points and from the numbers before it.
  */
-function besidePoints(
+export function besidePoints(
   points: readonly { readonly intensity: number; readonly gflops: number }[],
-  domain: { left: number; right: number; bottom: number; top: number },
+  domain: { left: number; right: number; bottom: number; upper: number },
 ): [dx: number, dy: number][] {
   const across = width - keyWidth - margin.left - margin.right;
   const down = height - margin.top - margin.bottom;
@@ -184,7 +184,7 @@ function besidePoints(
     Math.log(value / low) / Math.log(high / low);
   const places = points.map(({ intensity, gflops }): [number, number] => [
     across * share(intensity, domain.left, domain.right),
-    -down * share(gflops, domain.bottom, domain.top),
+    -down * share(gflops, domain.bottom, domain.upper),
   ]);
   const taken = [...places];
   return places.map(([x, y]) => {
@@ -198,6 +198,7 @@ function besidePoints(
         return otherX === x && otherY === y ? Infinity : distance;
       }));
     const [dx, dy] = sides.reduce((best, side) => room(side) > room(best) ? side : best);
+
     taken.push([x + dx, y + dy]);
     return [dx, dy];
   });

@@ -6,6 +6,7 @@ import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
 import { ones } from "../../lib/tensor/ops/fill.ts";
+import { gelu, relu } from "../../lib/tensor/ops/unary.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { reshape } from "../../lib/tensor/ops/movement.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
@@ -34,6 +35,25 @@ Deno.test("the engine uses the WebGPU object it was given and no other", async (
   assertEquals(recorder.count("GPUAdapter.requestDevice"), 1);
   assertEquals(recorder.count("GPUComputePassEncoder.dispatchWorkgroups"), 2);
   assertEquals(recorder.count("GPUQueue.submit"), 1);
+});
+
+Deno.test("what is encoded is submitted before a kernel is compiled, if it is enough to be worth it", async () => {
+  const recorder = new RecordingGpu();
+  using gpu = await Gpu.open({ gpu: recorder.gpu });
+  using _ = new Scope(gpu);
+  let x = ones(gpu, [5]);
+  x = add(x, x); // compiles what fills and what adds
+  const addTimes = (times: number) => {
+    for (let i = 0; i < times; i++) x = add(x, ones(gpu, [5]));
+  };
+  addTimes(1);
+  relu(x);
+  assertEquals(recorder.count("GPUQueue.submit"), 0);
+  addTimes(32);
+  assertEquals(recorder.count("GPUQueue.submit"), 0);
+  gelu(x); // the same kernel with another constant
+  assertEquals(recorder.count("GPUQueue.submit"), 1);
+  assertEquals([...await x.data()], Array(5).fill(35));
 });
 
 Deno.test("steps of MobileSAM make no buffer and no bind group from the second on, and never wait", async () => {

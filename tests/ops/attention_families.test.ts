@@ -12,7 +12,7 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { sizeOf } from "../../lib/tensor/shape.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { withoutSubgroups } from "../adapter.ts";
+import { withoutSubgroups } from "../gpu/adapters.ts";
 import { assertClose } from "./check.ts";
 
 /** An op and the shapes of its inputs. */
