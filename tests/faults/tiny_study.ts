@@ -42,7 +42,6 @@ export class TinyStudy implements AsyncDisposable {
   /** Runs the study once, undisturbed. */
   static async make(): Promise<TinyStudy> {
     const study = new TinyStudy(await tinyDataset(6));
-    await study.begin("warm-up").outcome; // cuts the slices
     const start = performance.now();
     const log = join(study.folder, "written");
     await study.succeed(study.begin("undisturbed", { fault: { log } }));

@@ -4,10 +4,13 @@ import { createVolume } from "../../lib/data/volume.ts";
 import { writeNifti } from "../../lib/data/nifti.ts";
 import { runScript } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
-import { TinyStudy } from "./tiny_study.ts";
+import type { TinyStudy } from "./tiny_study.ts";
 
-Deno.test("a study goes on with nothing else than what it was begun with, unless forced", async (t) => {
-  await using study = await TinyStudy.make();
+/**
+ * Asserts that a stopped study goes on with nothing else than what it was begun with, unless forced, and
+ * by which commands. Data and cache are afterwards as they were.
+ */
+export async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Promise<void> {
   const out = "stopped";
   const stop = { after: "000003.safetensors$", signal: "SIGTERM" } as const;
   assertEquals((await study.begin(out, { fault: stop }).outcome).code, 143);
@@ -105,4 +108,4 @@ Deno.test("a study goes on with nothing else than what it was begun with, unless
     assertMatch(stdout, /Going on with several\/seed_1/);
     assertMatch(stdout, /LoRA-2: going on after step 2, in epoch 1/);
   });
-});
+}
