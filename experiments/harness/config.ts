@@ -126,6 +126,8 @@ export const configSchema = v.strictObject({
   cacheDisk: v.optional(notNegative, 4096),
   /** The highest learning rate. */
   learningRate: positive,
+  /** The highest learning rate of pretrained weights, where such are trained; null is that of the others. */
+  pretrainedLearningRate: v.optional(v.nullable(positive), null),
   /** Steps of linear warm-up. */
   warmupSteps: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** The learning rate after the warm-up. */

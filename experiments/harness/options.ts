@@ -98,6 +98,13 @@ const configOptions: readonly (readonly [string, keyof Config, Parse, string, st
   ["cache-memory", "cacheMemory", number, "MIB", "device memory for frozen activations"],
   ["cache-disk", "cacheDisk", number, "MIB", "disk for what that memory has no room for"],
   ["lr", "learningRate", number, "X", "highest learning rate"],
+  [
+    "pretrained-lr",
+    "pretrainedLearningRate",
+    number,
+    "X",
+    "that of pretrained weights, where they are trained (default: --lr)",
+  ],
   ["warmup", "warmupSteps", number, "N", "steps of linear warm-up"],
   ["schedule", "schedule", text, "NAME", "cosine or constant"],
   ["optimizer", "optimizer", text, "NAME", "adam or adamw"],

@@ -12,12 +12,12 @@ import {
 /**
  * Where adapters belong: encoder or decoder, which blocks, which layers. They learn at the rate that the
  * sweep `optimisation` found best for few steps; at a third of it those in qkv hardly move. Pretrained
- * weights would not stand it: the decoder alone learns as in `freezing`, beside adapters between the two.
+ * weights, which would not stand it, learn as in `freezing`.
  */
 export const placements: Sweep = {
   asks:
     "Where do adapters of one rank do most: in the encoder or the decoder, in which blocks, layers?",
-  values: { ...SWEEP_VALUES, learningRate: 3e-3 },
+  values: { ...SWEEP_VALUES, learningRate: 3e-3, pretrainedLearningRate: 3e-4 },
   experiments: (config) => {
     const { attention, mlp } = encoderTargets(config);
     const blocks = blocksOf(config);
@@ -27,7 +27,7 @@ export const placements: Sweep = {
     const targets = ["attn.qkv"];
     return [
       baselines.vanilla,
-      { ...baselines.peft, overrides: { learningRate: 3e-4 } },
+      baselines.peft,
       baselines.full,
       lora("decoder", {
         label: "Decoder",
@@ -59,7 +59,6 @@ export const placements: Sweep = {
       lora("encoder_trained_decoder", {
         label: "Encoder, trained decoder",
         targets,
-        learningRate: 1e-3,
         modulesToSave: ["mask_decoder"],
         hypothesis: expect(
           "no worse",

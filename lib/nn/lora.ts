@@ -438,6 +438,11 @@ function blockOf(path: string): string {
   return path.replace(/^(.*\.\d+)\..*$/, "$1");
 }
 
+/** Whether the path of a weight is that of an adapter's, and of none of the pretrained. */
+export function isLoraWeight(path: string): boolean {
+  return /\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(path);
+}
+
 /** The adapted layers of a model, by path. */
 export function loraLayers(model: Module): Map<string, LoraLinear> {
   const layers = new Map<string, LoraLinear>();

@@ -15,6 +15,8 @@ export interface AdamOptions {
   readonly decoupled?: boolean;
   /** Scale the gradients down to this norm over all parameters. Default: no clipping. */
   readonly maxGradNorm?: number;
+  /** Factor of each parameter's learning rate, in their order, as PyTorch's groups have theirs. Default 1. */
+  readonly rateFactors?: readonly number[];
 }
 
 /** What {@linkcode Adam} keeps between steps, in host memory. */
@@ -53,8 +55,8 @@ export class Adam implements Disposable {
    * @returns The norm of all gradients before clipping, where clipping is on.
    */
   step(learningRate: number): Tensor | null {
-    const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupled = false, maxGradNorm } =
-      this.#options;
+    const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupled = false } = this.#options;
+    const { maxGradNorm, rateFactors } = this.#options;
     const gradients = this.#parameters.flatMap(({ grad }) => grad ?? []);
     if (gradients.length === 0) throw new Error("no parameter has a gradient: call backward first");
     const { gpu } = this.#parameters[0];
@@ -70,7 +72,7 @@ export class Adam implements Disposable {
           parameter,
           grad: parameter.grad,
           ...this.#moments[i],
-          lr: learningRate,
+          lr: learningRate * (rateFactors?.[i] ?? 1),
           beta1: betas[0],
           beta2: betas[1],
           eps,

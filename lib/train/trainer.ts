@@ -11,7 +11,7 @@ import {
 } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
-import { LoraLinear } from "../nn/lora.ts";
+import { isLoraWeight, LoraLinear } from "../nn/lora.ts";
 import { Random } from "../random.ts";
 import { fingerprint } from "../tensor/ops/fingerprint.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
@@ -51,6 +51,11 @@ export interface FitOptions {
   readonly gradientAccumulationSteps?: number;
   /** The highest learning rate. Default 1e-3. */
   readonly learningRate?: number;
+  /**
+   * The highest learning rate of pretrained weights, where such are trained: adapters, which start from
+   * nothing, take more. Default null: `learningRate`.
+   */
+  readonly pretrainedLearningRate?: number | null;
   /** Steps of linear warm-up. Default 20. */
   readonly warmupSteps?: number;
   /** The learning rate after the warm-up. Default `cosine`. */
@@ -105,6 +110,7 @@ export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   batchSize: 4,
   gradientAccumulationSteps: 1,
   learningRate: 1e-3,
+  pretrainedLearningRate: null,
   warmupSteps: 20,
   schedule: "cosine",
   optimizer: "adamw",
@@ -136,7 +142,7 @@ export interface EpochMetrics {
   readonly validationLoss: number;
   /** Mean Dice over the validation slices. */
   readonly validationDice: number;
-  /** Learning rate of the epoch's last step. */
+  /** Learning rate of the epoch's last step, of what learns fastest. */
   readonly learningRate: number;
   /** Optimiser steps of the epoch. */
   readonly steps: number;
@@ -254,7 +260,14 @@ export async function fitBy(
   if (parameters.length === 0) {
     throw new Error("nothing is trainable: inject adapters, or unfreeze a part of the model");
   }
+  const rates = parameters.map(([path]) =>
+    isLoraWeight(path)
+      ? options.learningRate
+      : options.pretrainedLearningRate ?? options.learningRate
+  );
+  const learningRate = Math.max(...rates);
   using optimizer = new Adam(parameters.map(([, tensor]) => tensor), {
+    rateFactors: rates.map((rate) => rate / learningRate),
     weightDecay: options.weightDecay,
     decoupled: options.optimizer === "adamw",
     maxGradNorm: options.maxGradNorm,
@@ -269,9 +282,10 @@ export async function fitBy(
     ? new WeightAverage(parameters.map(([, tensor]) => tensor), options.ema)
     : null;
   let bestWeights = from ? restoreState({ sam: model.sam, optimizer, average }, from) : [];
-  const rateAt = (step: number) => learningRateAt(step, { ...options, totalSteps });
+  const rateAt = (step: number) => learningRateAt(step, { ...options, learningRate, totalSteps });
   const guards = new Guards({
     ...options,
+    learningRate,
     batchesPerEpoch: planBatches(data.train, options).length,
     learningRateAt: rateAt,
     state: from?.position.guards,
@@ -314,7 +328,7 @@ export async function fitBy(
     if (begun) order.restore(begun.random);
     let batch = begun?.batch ?? 0;
     let done = plan.slice(0, batch).reduce((sum, slices) => sum + slices.length, 0);
-    let learningRate = begun?.learningRate ?? 0;
+    let rate = begun?.learningRate ?? 0;
     const sums = { loss: 0, dice: 0, ...begun?.sums };
     const start = performance.now() - 1000 * (begun?.seconds ?? 0);
     let seconds = begun?.seconds ?? 0;
@@ -341,7 +355,7 @@ export async function fitBy(
     const here = () => ({
       batch,
       seconds,
-      learningRate,
+      learningRate: rate,
       random: order.state,
       dropouts: dropoutsOf(model.sam),
     });
@@ -372,7 +386,7 @@ export async function fitBy(
             drawPrompt(kind, { mask, width, height, random: order, point: "random" })
           )
         );
-        learningRate = rateAt(step);
+        rate = rateAt(step);
         const first = batch - batch % batchesPerStep;
         const together = plan.slice(first, first + batchesPerStep);
         const slicesOfStep = together.reduce((sum, { length }) => sum + length, 0);
@@ -398,7 +412,7 @@ export async function fitBy(
             if (signal?.aborted) await keep(stepBegin);
             throw error;
           });
-          const norm = lastOfStep ? procedure.step(optimizer, learningRate) : null;
+          const norm = lastOfStep ? procedure.step(optimizer, rate) : null;
           const lossSum = scale(masks.loss.detach(), slicesOfStep);
           const diceSum = sum(masks.dice);
           log.add(step + 1, { lossSum, diceSum, norm }, {
@@ -449,7 +463,7 @@ export async function fitBy(
       trainDice: sums.dice / done,
       validationLoss,
       validationDice: meanDice(validation, options.validationPrompt),
-      learningRate,
+      learningRate: rate,
       steps: stepsPerEpoch,
       seconds,
     };
@@ -466,7 +480,7 @@ export async function fitBy(
       step,
       sums: { loss: 0, dice: 0 },
       seconds: 0,
-      learningRate,
+      learningRate: rate,
       random: random.fork(`epoch ${epoch + 1}`).state,
       dropouts: dropoutsOf(model.sam),
       guards: guards.state,

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import type { AugmentedSlice } from "../../lib/data/augment.ts";
 import type { Prompt } from "../../lib/data/prompts.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -16,6 +16,7 @@ import {
 } from "../../lib/train/trainer.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
+import { adaptLastBlock } from "./adapt_last_block.ts";
 import { countEncoded } from "./count_encoded.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
@@ -262,4 +263,46 @@ Deno.test("what cannot be trained is refused in words", async () => {
     "the loss is not finite",
   );
   sam.dispose();
+});
+
+Deno.test("pretrained weights learn at their own rate, beside adapters and alone", async () => {
+  for (const adapters of [true, false]) {
+    const sam = tinySam();
+    sam.maskDecoder.setTrainable(true);
+    if (adapters) await adaptLastBlock(sam);
+    using model = new SliceModel(sam, { side: 64 });
+    const read = () =>
+      Promise.all(
+        sam.trainableParameters().map(async ([path, tensor]) => ({
+          path,
+          values: await tensor.data(),
+        })),
+      );
+    const before = await read();
+    const data = discs("rates", { count: 4 });
+    const { epochs } = await fit(
+      model,
+      { reader: data, train: data.refs.slice(0, 3), validation: data.refs.slice(3) },
+      {
+        epochs: 1,
+        batchSize: 3,
+        warmupSteps: 0,
+        schedule: "constant",
+        learningRate: 1e-2,
+        pretrainedLearningRate: 1e-3,
+      },
+    );
+    // Adam's first step is of the rate's length wherever there is a gradient.
+    const longest = { adapters: 0, pretrained: 0 };
+    (await read()).forEach(({ path, values }, i) => {
+      const kind = path.includes(".lora_") ? "adapters" : "pretrained";
+      values.forEach((value, j) => {
+        longest[kind] = Math.max(longest[kind], Math.abs(value - before[i].values[j]));
+      });
+    });
+    assertAlmostEquals(longest.adapters, adapters ? 1e-2 : 0, 1e-4);
+    assertAlmostEquals(longest.pretrained, 1e-3, 1e-5);
+    assertEquals(epochs[0].learningRate, adapters ? 1e-2 : 1e-3);
+    sam.dispose();
+  }
 });

@@ -49,9 +49,10 @@ const OPTIMIZERS: Readonly<Record<string, string>> = { adam: "Adam", adamw: "Ada
 /** How models were trained, as far as they share it; in what they differ stands in a table. */
 function trainingText(models: readonly StudyModel[]): string {
   const of = (field: string) => sharedValue(models, field);
-  const [optimizer, rate, batch, warmup] = [
+  const [optimizer, rate, pretrainedRate, batch, warmup] = [
     of("optimizer"),
     of("learningRate"),
+    of("pretrainedLearningRate"),
     of("batchSize"),
     of("warmupSteps"),
   ];
@@ -60,6 +61,7 @@ function trainingText(models: readonly StudyModel[]): string {
     "Loss: binary cross-entropy plus soft Dice",
     ...(optimizer === undefined ? [] : [OPTIMIZERS[String(optimizer)] ?? String(optimizer)]),
     ...(rate === undefined ? [] : [`learning rate ${rate}`]),
+    ...(pretrainedRate ? [`of pretrained weights ${pretrainedRate}`] : []),
     ...(warmup ? [`${warmup} steps of warm-up`] : []),
     ...(schedule === "cosine" ? ["cosine decay"] : []),
     ...(batch === undefined ? [] : [`${batch} slices a batch`]),
