@@ -4,7 +4,7 @@ import { KIND_NAMES } from "./kinds/mod.ts";
 import { FAULT_NAMES } from "./kinds/self_test.ts";
 
 const long = Deno.env.get("SAMLORA_LONG") === "1";
-const cases = Number(Deno.env.get("SAMLORA_FUZZ_CASES") ?? (long ? 20_000 : 500));
+const cases = Number(Deno.env.get("SAMLORA_FUZZ_CASES") ?? (long ? 20_000 : 250));
 const seed = Number(Deno.env.get("SAMLORA_FUZZ_SEED") ?? 1);
 
 for (const kind of KIND_NAMES) {
