@@ -438,10 +438,8 @@ function blockOf(path: string): string {
   return path.replace(/^(.*\.\d+)\..*$/, "$1");
 }
 
-/** Whether the path of a weight is that of an adapter's, and of none of the pretrained. */
-export function isLoraWeight(path: string): boolean {
-  return /\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(path);
-}
+/** What the path of an adapter's weight has after that of the layer it adapts. */
+export const LORA_WEIGHT = /\.(lora_[AB]\.weight|lora_magnitude_vector)$/;
 
 /** The adapted layers of a model, by path. */
 export function loraLayers(model: Module): Map<string, LoraLinear> {

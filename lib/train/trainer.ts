@@ -11,7 +11,7 @@ import {
 } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
-import { isLoraWeight, LoraLinear } from "../nn/lora.ts";
+import { LORA_WEIGHT, LoraLinear } from "../nn/lora.ts";
 import { Random } from "../random.ts";
 import { fingerprint } from "../tensor/ops/fingerprint.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
@@ -261,7 +261,7 @@ export async function fitBy(
     throw new Error("nothing is trainable: inject adapters, or unfreeze a part of the model");
   }
   const rates = parameters.map(([path]) =>
-    isLoraWeight(path)
+    LORA_WEIGHT.test(path)
       ? options.learningRate
       : options.pretrainedLearningRate ?? options.learningRate
   );

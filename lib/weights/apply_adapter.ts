@@ -2,6 +2,7 @@ import { InputError } from "../errors.ts";
 import { Linear } from "../nn/linear.ts";
 import {
   injectLora,
+  LORA_WEIGHT,
   loraLayers,
   type LoraLinear,
   type LoraOptions,
@@ -307,7 +308,7 @@ export function mergedWeights(model: Module): Map<string, LazyTensor> {
   mergeLora(model);
   const weights = new Map<string, LazyTensor>();
   for (const [path, tensor] of model.namedParameters()) {
-    const owner = path.replace(/\.(lora_[AB]\.weight|lora_magnitude_vector)$/, "");
+    const owner = path.replace(LORA_WEIGHT, "");
     if (owner !== path && layers.has(owner)) continue;
     weights.set(path, { shape: tensor.shape, dtype: "F32", read: () => tensor.data() });
   }

@@ -198,7 +198,6 @@ export function besidePoints(
         return otherX === x && otherY === y ? Infinity : distance;
       }));
     const [dx, dy] = sides.reduce((best, side) => room(side) > room(best) ? side : best);
-
     taken.push([x + dx, y + dy]);
     return [dx, dy];
   });
