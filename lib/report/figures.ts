@@ -388,7 +388,8 @@ export function dotsFigure(
         x: {
           domain: domain(ownScales ? own : dots.flat()),
           nice: true,
-          ticks: width < 160 ? 3 : 4,
+          // Up to 1.4 times as many are drawn, each label 26 pixels wide.
+          ticks: width < 240 ? 3 : 4,
           inset: 8,
           label: xLabel,
           labelOffset: 36,

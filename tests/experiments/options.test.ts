@@ -50,3 +50,23 @@ Deno.test("augmentations that are none are refused by name", () => {
     assertThrows(() => parseOptions(args), InputError, message);
   }
 });
+
+Deno.test("--pretrained-lr is kept in the config; without it pretrained weights take --lr", () => {
+  const read = (...args: string[]) => {
+    const { config, given } = parseOptions(args);
+    assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), "config.json"), config);
+    return [config.learningRate, config.pretrainedLearningRate, given.pretrainedLearningRate];
+  };
+  assertEquals(read("--lr", "2e-3"), [2e-3, null, undefined]);
+  assertEquals(read("--lr", "2e-3", "--pretrained-lr", "2e-4"), [2e-3, 2e-4, 2e-4]);
+  const { pretrainedLearningRate: _, ...before } = parseOptions([]).config;
+  assertEquals(parseConfig(before, "config.json"), parseOptions([]).config);
+  for (const value of ["0", "-1e-4"]) {
+    assertThrows(
+      () => parseOptions([`--pretrained-lr=${value}`]),
+      InputError,
+      `--pretrained-lr cannot be ${value}`,
+    );
+  }
+  assertThrows(() => parseOptions(["--pretrained-lr=fast"]), InputError, 'not "fast"');
+});

@@ -186,25 +186,38 @@ Deno.test("the Markdown twin has the tables' text, cell by cell", () => {
   assertEquals(captions(whole.text), captions(whole.html.replaceAll(/aria-label="[^"]*"/g, "")));
 });
 
+/** The report of the tiny study with fields of some models' configurations changed. */
+function reportWith(names: readonly string[], fields: Readonly<Record<string, unknown>>) {
+  return report({
+    change: async (folder) => {
+      for (const name of names) {
+        const path = join(folder, name, "config.json");
+        const value = JSON.parse(await Deno.readTextFile(path));
+        await put(folder, `${name}/config.json`, {
+          ...value,
+          config: { ...value.config, ...fields },
+        });
+      }
+    },
+  });
+}
+
 Deno.test("the epoch whose weights were scored is named, also where it was the last", async () => {
   assertStringIncludes(whole.text, "best validation Dice, whose weights were scored");
-  const keptLast = (names: readonly string[]) =>
-    report({
-      change: async (folder) => {
-        for (const name of names) {
-          const path = join(folder, name, "config.json");
-          const value = JSON.parse(await Deno.readTextFile(path));
-          await put(folder, `${name}/config.json`, {
-            ...value,
-            config: { ...value.config, keep: "last" },
-          });
-        }
-      },
-    });
+  const keptLast = (names: readonly string[]) => reportWith(names, { keep: "last" });
   assertStringIncludes((await keptLast(["lora_8"])).text, "but of LoRA-8 the last epoch's");
   const all = (await keptLast(Object.keys(tinyModels))).text;
   assertStringIncludes(all, "scored were the last epoch's weights");
   assertStringIncludes(all, "The weights of the last epoch are scored");
+});
+
+Deno.test("the learning rate of pretrained weights is told where they had one of their own", async () => {
+  assert(!whole.text.includes("of pretrained weights 0"));
+  const rates = { learningRate: 2e-3, pretrainedLearningRate: 2e-4 };
+  const { html, text } = await reportWith(Object.keys(tinyModels), rates);
+  for (const form of [html, text]) {
+    assertStringIncludes(form, "learning rate 0.002; of pretrained weights 0.0002;");
+  }
 });
 
 Deno.test("bold words of the Markdown end before the space that follows them", () => {
