@@ -1,5 +1,5 @@
 // deno task experiments: every row of the comparison, then the table.
-import { baselines, loraExperiment } from "./harness/experiment.ts";
+import { baselines, loraExperiment, withWiseFt } from "./harness/experiment.ts";
 import { runMain } from "./harness/main.ts";
 import { commandLine, helpText, parseOptions } from "./harness/options.ts";
 import { runStudies } from "./harness/cross_validation.ts";
@@ -21,5 +21,8 @@ await runMain(async () => {
     ...options.baselines.map((name) => baselines[name]),
     ...options.ranks.map(loraExperiment),
   ];
-  await runStudies(experiments, { options, command: commandLine("experiments", Deno.args) });
+  await runStudies(withWiseFt(experiments, options.wiseFt), {
+    options,
+    command: commandLine("experiments", Deno.args),
+  });
 });

@@ -49,6 +49,14 @@ export const experimentSchema = v.pipe(
     rank: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAXIMUM_RANK))),
     /** Paths of the modules that are trained whole (kind `full`). */
     modules: v.optional(v.pipe(v.array(v.pipe(v.string(), v.minLength(1))), v.minLength(1))),
+    /**
+     * Nothing is trained: the weights of another row of the same study, which comes before it, are drawn
+     * back towards the pretrained ones, of which (1 - alpha) comes in.
+     */
+    wiseFt: v.optional(v.strictObject({
+      of: experimentName,
+      alpha: v.pipe(v.number(), v.gtValue(0), v.ltValue(1)),
+    })),
     /** Its name in tables and pictures, if it is not that of its kind. */
     label: v.optional(v.pipe(v.string(), v.minLength(1))),
     /** Values of the config that are its own. */
@@ -111,6 +119,26 @@ export function configOf({ overrides }: Experiment, config: Config): Config {
 /** The experiment for a rank. */
 export function loraExperiment(rank: number): Experiment {
   return { name: `lora_${rank}`, kind: "lora", rank };
+}
+
+/** Each experiment, and after those that train something what WiSE-FT makes of them at each alpha. */
+export function withWiseFt(
+  experiments: readonly Experiment[],
+  alphas: readonly number[],
+): Experiment[] {
+  return experiments.flatMap((experiment) => {
+    if (experiment.kind === "vanilla") return [experiment];
+    const { hypothesis: _, ...trained } = experiment;
+    return [
+      experiment,
+      ...alphas.map((alpha) => ({
+        ...trained,
+        name: `${experiment.name}_wise_${String(alpha).replace(/\W/g, "_")}`,
+        label: `${displayName(experiment)}, WiSE-FT ${alpha}`,
+        wiseFt: { of: experiment.name, alpha },
+      })),
+    ];
+  });
 }
 
 /** Name of an experiment in tables and pictures. */

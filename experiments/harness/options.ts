@@ -19,6 +19,8 @@ export interface Options {
   readonly baselines: readonly Baseline[];
   /** The sweep that is run in place of baselines and ranks; null for none. */
   readonly sweep: Sweep | null;
+  /** Shares of the trained weights at which WiSE-FT scores each trained row once more. */
+  readonly wiseFt: readonly number[];
   /** Folder for results; null for a new one under results/. */
   readonly out: string | null;
   /** Seeds to train with, one after the other; null for the config's alone. */
@@ -157,6 +159,11 @@ const otherOptions = [
   ["ranks", "A,B", "ranks of the LoRA experiments"],
   ["baselines", "A,B", "what they are compared with: vanilla, peft, full (default: vanilla,peft)"],
   ["sweep", "NAME", `in place of these rows a sweep: ${Object.keys(sweeps).join(", ")}`],
+  [
+    "wise-ft",
+    "A,B",
+    "score trained rows also with these shares of their weights, the rest pretrained (such as 0.75)",
+  ],
   ["seeds", "A,B", "train with each of these seeds, on the split of the first"],
   ["out", "DIR", "folder for the results (default: a new one under results/)"],
   ["resume", "DIR", "go on with the study in this folder, with its own options"],
@@ -214,7 +221,7 @@ export function parseOptions(args: readonly string[]): Options {
       `there is no preset "${presetName}": choose ${Object.keys(presets).join(", ")}`,
     );
   }
-  for (const name of ["out", "preset", "sample"]) {
+  for (const name of ["out", "preset", "sample", "wise-ft"]) {
     if (value("resume") !== undefined && value(name) !== undefined) {
       throw new InputError(`--${name} does not go with --resume: a study keeps its own`);
     }
@@ -280,6 +287,19 @@ export function parseOptions(args: readonly string[]): Options {
       }, each once`,
     );
   }
+  const wiseFt = value("wise-ft") === undefined
+    ? []
+    : numbers(value("wise-ft")!, "wise-ft") as number[];
+  if (!wiseFt.every((alpha, i) => alpha > 0 && alpha < 1 && wiseFt.indexOf(alpha) === i)) {
+    throw new InputError(
+      `--wise-ft cannot be ${value("wise-ft")}: give shares between 0 and 1, each once`,
+    );
+  }
+  if (wiseFt.length > 0 && config.init === "pissa") {
+    throw new InputError(
+      "--wise-ft does not go with --init pissa, whose update is not nothing before training",
+    );
+  }
   const seeds = value("seeds") === undefined ? null : numbers(value("seeds")!, "seeds") as number[];
   const isSeed = (seed: number) => Number.isInteger(seed) && seed >= 0;
   if (seeds && !(seeds.every(isSeed) && new Set(seeds).size === seeds.length)) {
@@ -298,6 +318,7 @@ export function parseOptions(args: readonly string[]): Options {
     ranks,
     baselines: compared,
     sweep,
+    wiseFt,
     seeds,
     resume: value("resume") ?? null,
     force: parsed.force as boolean,

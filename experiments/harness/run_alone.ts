@@ -1,5 +1,5 @@
 import { InputError } from "../../lib/errors.ts";
-import type { Experiment } from "./experiment.ts";
+import { type Experiment, withWiseFt } from "./experiment.ts";
 import { runMain } from "./main.ts";
 import { commandLine, helpText, parseOptions } from "./options.ts";
 import { runStudies } from "./cross_validation.ts";
@@ -23,6 +23,9 @@ export async function runAlone(experiment: Experiment, args: readonly string[]):
         `a study goes on with all its runs: ./run experiments --resume ${options.resume}`,
       );
     }
-    await runStudies([experiment], { options, command: commandLine(`experiment ${name}`, args) });
+    await runStudies(withWiseFt([experiment], options.wiseFt), {
+      options,
+      command: commandLine(`experiment ${name}`, args),
+    });
   });
 }

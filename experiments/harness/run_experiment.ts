@@ -3,9 +3,11 @@ import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
 import { encodeRunLengths, type RunLengths } from "../../lib/data/run_length.ts";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
+import type { HostTensor } from "../../lib/nn/host_state.ts";
 import type { PlacedPart } from "../../lib/report/placement_map.ts";
 import { Progress } from "../../lib/report/progress.ts";
 import type { ActivationCache } from "../../lib/sam/activation_cache.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import {
@@ -20,16 +22,17 @@ import { type ProtocolResult, runProtocol } from "../../lib/train/protocol.ts";
 import { type ProtocolSummary, summarizeProtocol } from "../../lib/train/protocol_summary.ts";
 import type { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fit } from "../../lib/train/trainer.ts";
-import { inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
+import { wiseFt } from "../../lib/train/wise_ft.ts";
+import { adapterWeights, inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
 import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
-import { signAdapter } from "./adapter.ts";
+import { openAdapter, signAdapter } from "./adapter.ts";
 import { FINISHED, formatFinished, readFinished } from "./finished_file.ts";
 import { type Config, dataSeed } from "./config.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { Environment } from "./environment.ts";
 import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
-import { buildModel, loraOptions, sliceModel } from "./model.ts";
+import { buildModel, loraOptions, restoreWeights, sliceModel } from "./model.ts";
 import { describePlacement } from "./placement.ts";
 import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
@@ -133,6 +136,9 @@ export async function runExperiment(
   const before = await readGuard(join(folder.path, experiment.name));
   if (before) throw before;
   try {
+    // Weights whose training was ended are scored no more than that.
+    const ended = experiment.wiseFt && await readGuard(join(folder.path, experiment.wiseFt.of));
+    if (ended) throw ended;
     return await trainAndScore(experiment, options);
   } catch (error) {
     if (!(error instanceof GuardError)) throw error;
@@ -210,7 +216,10 @@ async function trainAndScore(
       placement: describePlacement(sam),
     };
 
-    if (trainable.length > 0) {
+    if (experiment.wiseFt) {
+      await drawBack(sam, experiment.wiseFt, context);
+      await saveTrained(sam, { experiment, config, described, data, context });
+    } else if (trainable.length > 0) {
       const start = (epoch: number) =>
         new Progress({
           label: `${name} epoch ${epoch}/${config.epochs}`,
@@ -255,24 +264,7 @@ async function trainAndScore(
         stoppedEarly: result.stoppedEarly,
         earlyStoppingEpoch: result.earlyStoppingEpoch,
       };
-      const adapter = signAdapter(
-        await collectAdapter(sam, loraOptions(experiment, config)),
-        { experiment, config: described },
-        context.environment.weights,
-      );
-      await context.folder.check();
-      await saveAdapter(join(folder, "adapter"), adapter);
-      // Small enough to be committed, and with all that scoring it elsewhere needs to know.
-      const own = join(ADAPTERS, experiment.name);
-      await context.folder.write(
-        join(own, "config.json"),
-        JSON.stringify({ experiment, config: described }, null, 2) + "\n",
-      );
-      await context.folder.write(
-        join(own, "split.json"),
-        JSON.stringify(data.split, null, 2) + "\n",
-      );
-      await saveAdapter(join(context.folder.path, own), inHalfPrecision(adapter));
+      await saveTrained(sam, { experiment, config, described, data, context });
     }
 
     const { test } = data.parts;
@@ -318,6 +310,50 @@ async function trainAndScore(
   } finally {
     sam.dispose();
   }
+}
+
+/** Puts the weights that another row has trained into a model, drawn back towards what it has now. */
+async function drawBack(
+  sam: Sam,
+  { of, alpha }: NonNullable<Experiment["wiseFt"]>,
+  { folder }: StudyContext,
+): Promise<void> {
+  const path = join(folder.path, of);
+  const trained = adapterWeights(await openAdapter(path));
+  const pretrained = new Map<string, HostTensor>();
+  for (const [name, tensor] of sam.trainableParameters()) {
+    pretrained.set(name, { shape: tensor.shape, data: await tensor.data() });
+  }
+  restoreWeights(sam, wiseFt({ pretrained, trained }, alpha), path);
+}
+
+/** Writes what was trained into the run's folder and, in half precision, beside the study's others. */
+async function saveTrained(
+  sam: Sam,
+  { experiment, config, described, data, context }: {
+    experiment: Experiment;
+    config: Config;
+    /** The config without paths of this machine. */
+    described: unknown;
+    data: StudyData;
+    context: StudyContext;
+  },
+): Promise<void> {
+  const { folder, environment } = context;
+  const adapter = signAdapter(
+    await collectAdapter(sam, loraOptions(experiment, config)),
+    { experiment, config: described },
+    environment.weights,
+  );
+  await folder.check();
+  await saveAdapter(join(folder.path, experiment.name, "adapter"), adapter);
+  // Small enough to be committed, and with all that scoring it elsewhere needs to know.
+  const own = join(ADAPTERS, experiment.name);
+  const writeJson = (file: string, value: unknown) =>
+    folder.write(join(own, file), JSON.stringify(value, null, 2) + "\n");
+  await writeJson("config.json", { experiment, config: described });
+  await writeJson("split.json", data.split);
+  await saveAdapter(join(folder.path, own), inHalfPrecision(adapter));
 }
 
 /** The sample's mask under its tight box; null if it is no slice of these data, as it was cut. */

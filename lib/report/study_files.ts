@@ -69,7 +69,12 @@ const placementSchema = v.array(v.object({
 }));
 
 const summarySchema = v.looseObject({
-  experiment: v.looseObject({ name: v.string(), kind: v.string(), rank: v.optional(count) }),
+  experiment: v.looseObject({
+    name: v.string(),
+    kind: v.string(),
+    rank: v.optional(count),
+    wiseFt: v.optional(v.looseObject({ of: v.string(), alpha: v.number() })),
+  }),
   trainableParameters: count,
   stoppedEarly: v.optional(v.boolean()),
   earlyStoppingEpoch: v.optional(v.nullable(count)),
@@ -213,6 +218,8 @@ export interface StudyModel {
   readonly experiment: string;
   /** Rank of its adapters. */
   readonly rank?: number;
+  /** The trained weights' share, where they are another model's, drawn back to the pretrained ones. */
+  readonly wiseFt?: number;
   readonly trainableParameters: number;
   readonly placement?: readonly PlacedPart[];
   readonly protocol?: NonNullable<v.InferOutput<typeof summarySchema>["protocol"]>;
@@ -398,6 +405,7 @@ export async function readStudy(folder: string, { nameOf }: ReadStudyOptions): P
       name: nameOf(summary.experiment, path),
       experiment,
       rank: summary.experiment.rank,
+      wiseFt: summary.experiment.wiseFt?.alpha,
       trainableParameters: summary.trainableParameters,
       placement: summary.placement,
       protocol: summary.protocol,

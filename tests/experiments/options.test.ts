@@ -70,3 +70,20 @@ Deno.test("--pretrained-lr is kept in the config; without it pretrained weights 
   }
   assertThrows(() => parseOptions(["--pretrained-lr=fast"]), InputError, 'not "fast"');
 });
+
+Deno.test("--wise-ft takes shares between none and all, and no start whose update is something", () => {
+  assertEquals(parseOptions([]).wiseFt, []);
+  assertEquals(parseOptions(["--wise-ft", "0.5,0.75"]).wiseFt, [0.5, 0.75]);
+  for (
+    const [args, message] of [
+      [["--wise-ft", "1"], "--wise-ft cannot be 1: give shares between 0 and 1"],
+      [["--wise-ft", "0"], "--wise-ft cannot be 0"],
+      [["--wise-ft", "0.5,0.5"], "each once"],
+      [["--wise-ft", "half"], '--wise-ft takes a number, not "half"'],
+      [["--wise-ft", "0.5", "--init", "pissa"], "does not go with --init pissa"],
+      [["--wise-ft", "0.5", "--resume", "results/x"], "does not go with --resume"],
+    ] as const
+  ) {
+    assertThrows(() => parseOptions(args), InputError, message);
+  }
+});

@@ -9,6 +9,7 @@ import { decode } from "fast-png";
 import { join } from "node:path";
 import { MASK_METRICS } from "../../lib/train/mask_score.ts";
 import { PROTOCOL } from "../../lib/train/protocol.ts";
+import { loadMobileSamWeights } from "../../lib/weights/mobile_sam.ts";
 import { toFloat32 } from "../../lib/weights/raw_tensor.ts";
 import { readSafetensors } from "../../lib/weights/safetensors.ts";
 import { runScript } from "./command_line.ts";
@@ -28,8 +29,8 @@ globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive:
 const read = (...path: string[]) => Deno.readTextFile(join(folder, ...path));
 const readJson = async (...path: string[]) => JSON.parse(await read(...path));
 
-async function study(out: string): Promise<void> {
-  const args = ["--data", "data", "--out", out, ...options];
+async function study(out: string, ...more: string[]): Promise<void> {
+  const args = ["--data", "data", "--out", out, ...options, ...more];
   const { code, stdout, stderr } = await runScript("main.ts", args, { cwd: folder });
   assertEquals(code, 0, stdout + stderr);
   assertMatch(stdout, /^Adapter: .+ \((GPU|CPU)\)/);
@@ -133,7 +134,7 @@ Deno.test("the split keeps patients apart and the metrics hold a line an epoch",
 });
 
 Deno.test("the same seed gives the same adapters, bit for bit, and the same scores", async () => {
-  await study("second");
+  await study("second", "--wise-ft", "0.25");
   for (const run of ["peft", "lora_4"]) {
     const bytes = (out: string) =>
       Deno.readFile(join(folder, out, run, "adapter", "adapter_model.safetensors"));
@@ -142,6 +143,44 @@ Deno.test("the same seed gives the same adapters, bit for bit, and the same scor
   for (const run of ["vanilla", "peft", "lora_4"]) {
     assertEquals(await read("first", run, "scores.json"), await read("second", run, "scores.json"));
   }
+});
+
+Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretrained weights", async () => {
+  const { rows } = await readJson("second", "table.json");
+  assertEquals(rows.map(({ model }: { model: string }) => model).slice(0, 5), [
+    "Vanilla",
+    "PEFT",
+    "PEFT, WiSE-FT 0.25",
+    "LoRA-4",
+    "LoRA-4, WiSE-FT 0.25",
+  ]);
+  const weightsOf = async (run: string) => {
+    const path = join(folder, "second", run, "adapter", "adapter_model.safetensors");
+    const { tensors } = await readSafetensors(path);
+    return new Map([...tensors].map(([name, raw]) => [name, toFloat32(raw)]));
+  };
+  const adapters = await weightsOf("lora_4");
+  for (const [name, drawn] of await weightsOf("lora_4_wise_0_25")) {
+    const share = name.includes("lora_B") ? 0.25 : 1;
+    assertEquals(drawn, adapters.get(name)!.map((value) => share * value), name);
+  }
+  const [pretrained, decoder] = [await loadMobileSamWeights(), await weightsOf("peft")];
+  let moved = 0;
+  for (const [name, drawn] of await weightsOf("peft_wise_0_25")) {
+    const before = pretrained.get(name.replace("base_model.model.", ""))!.data;
+    const after = decoder.get(name)!;
+    drawn.forEach((value, i) => {
+      assertAlmostEquals(value, before[i] + 0.25 * (after[i] - before[i]), 1e-6, name);
+      moved = Math.max(moved, Math.abs(value - before[i]));
+    });
+  }
+  assert(moved > 1e-5, `${moved}`);
+  const { trainableParameters, trainSeconds } = await readJson(
+    "second",
+    "lora_4_wise_0_25",
+    "summary.json",
+  );
+  assertEquals([trainableParameters, trainSeconds], [29_696, undefined]);
 });
 
 Deno.test("options that save memory change no number, and are written down", async () => {

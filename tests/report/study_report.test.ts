@@ -220,6 +220,18 @@ Deno.test("the learning rate of pretrained weights is told where they had one of
   }
 });
 
+Deno.test("models that were drawn back towards the pretrained weights are explained", async () => {
+  assert(!whole.text.includes("WiSE-FT"));
+  const { html, text } = await report({
+    change: async (folder) => {
+      const summary = JSON.parse(await Deno.readTextFile(join(folder, "lora_8", "summary.json")));
+      summary.experiment.wiseFt = { of: "lora_4", alpha: 0.75 };
+      await put(folder, "lora_8/summary.json", summary);
+    },
+  });
+  for (const form of [html, text]) assertStringIncludes(form, "1 − a of the pretrained");
+});
+
 Deno.test("bold words of the Markdown end before the space that follows them", () => {
   assertStringIncludes(whole.text, "- **Data.** ");
   assert(!whole.text.includes(". **"), "closing marks after a space close nothing");

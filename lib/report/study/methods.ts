@@ -114,6 +114,14 @@ export function methodsSection(subject: Subject): Block[] {
       }, ${context.pooled ?? `seed ${context.seed}`}. ${sentence(kinds)}`,
     ],
     ...(trained.length > 0 ? [[{ strong: "Training. " }, trainingText(trained)]] : []),
+    ...(models.some(({ wiseFt }) => wiseFt !== undefined)
+      ? [[
+        { strong: "WiSE-FT. " },
+        `Models with this name and a share a have the weights of the model they are named after, drawn back towards ` +
+        `the pretrained ones without further training: 1 − a of the pretrained, a of the trained weights, and a ` +
+        `times an adapter's update (Wortsman et al. 2022, “Robust fine-tuning of zero-shot models”).`,
+      ]]
+      : []),
     [
       { strong: "Prompts. " },
       `Every model is scored under all prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +
