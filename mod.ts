@@ -173,6 +173,7 @@ export {
 } from "./lib/train/trainer.ts";
 export type { TrainingPosition, TrainingState } from "./lib/train/training_state.ts";
 export * from "./lib/train/trivial_predictors.ts";
+export { wiseFt } from "./lib/train/wise_ft.ts";
 
 export { promptName } from "./lib/report/format.ts";
 export * from "./lib/report/mask_pictures.ts";
