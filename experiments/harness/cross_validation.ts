@@ -69,7 +69,8 @@ export async function runStudies(
     const out = join(folder, name);
     try {
       if (await exists(join(out, RECORD))) {
-        await resumeStudy({ ...options, resume: out, given: config });
+        // Which rows there are has been compared above.
+        await resumeStudy({ ...options, resume: out, given: config, givenRanks: null });
       } else if (await exists(join(out, "table.json"))) {
         console.log(`${out} is whole.`);
       } else {

@@ -18,7 +18,13 @@ import type { ProtocolResult } from "../../lib/train/protocol.ts";
 import { scoreTrivialPredictors } from "../../lib/train/trivial_predictors.ts";
 import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed } from "./config.ts";
-import { configOf, displayName, type Experiment, loraExperiment } from "./experiment.ts";
+import {
+  configOf,
+  displayName,
+  type Experiment,
+  loraExperiment,
+  withWiseFt,
+} from "./experiment.ts";
 import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
 import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
@@ -200,7 +206,9 @@ function withRanks(
   experiments: readonly Experiment[],
   ranks: readonly number[],
 ): StudyRecord["experiments"] {
-  return [...experiments.filter(({ kind }) => kind !== "lora"), ...ranks.map(loraExperiment)];
+  const others = experiments.filter(({ kind, wiseFt }) => kind !== "lora" && !wiseFt);
+  const alphas = new Set(experiments.flatMap(({ wiseFt }) => wiseFt?.alpha ?? []));
+  return withWiseFt([...others, ...ranks.map(loraExperiment)], [...alphas]);
 }
 
 /** Options that change no number: paths, of which the content is compared, and budgets. */
