@@ -335,6 +335,37 @@ Deno.test("results are not overwritten", async () => {
   assertMatch(stderr, /first already holds results/);
 });
 
+Deno.test("weights of a training that a guard has ended are not scored by --wise-ft either, fold by fold", async () => {
+  const args = ["peft", "--data", "data", "--out", "diverged_folds", "--lr", "1e30"];
+  const { code, stderr } = await runScript("experiment.ts", [
+    ...args,
+    "--side",
+    "64",
+    "--folds",
+    "2",
+    "--wise-ft",
+    "0.5",
+  ], { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /^error: the validation loss is not finite .*PEFT, WiSE-FT 0\.5 ended likewise\)$/m,
+  );
+  for (const fold of [1, 2]) {
+    const ended = await Promise.all(
+      ["peft", "peft_wise_0_5"].map((run) =>
+        readJson("diverged_folds", `seed_0-fold_${fold}`, run, "guard.json")
+      ),
+    );
+    assertEquals(ended[0], ended[1]);
+  }
+  const { rows } = await readJson("diverged_folds", "table.json");
+  assertEquals(
+    rows.map(({ model }: { model: string }) => model),
+    ["All ones", "Filled box", "Inscribed ellipse"],
+  );
+});
+
 Deno.test("a training that a guard ends leaves its reason, and no number in any table", async () => {
   const args = [
     "--data",
