@@ -12,7 +12,7 @@ import { PROTOCOL } from "../../lib/train/protocol.ts";
 import { loadMobileSamWeights } from "../../lib/weights/mobile_sam.ts";
 import { toFloat32 } from "../../lib/weights/raw_tensor.ts";
 import { readSafetensors } from "../../lib/weights/safetensors.ts";
-import { runScript } from "./command_line.ts";
+import { killScript, runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 /** What is read of a table's row. */
@@ -333,6 +333,22 @@ Deno.test("results are not overwritten", async () => {
   const { code, stderr } = await runScript("main.ts", args, { cwd: folder });
   assertEquals(code, 1);
   assertMatch(stderr, /first already holds results/);
+});
+
+Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-ft", async () => {
+  const args = ["--data", "data", "--out", "stopped", "--baselines", "vanilla", ...options];
+  const once = join("stopped", "vanilla", "checkpoint", "finished.json");
+  await killScript("main.ts", [...args, "--wise-ft", "0.5"], { cwd: folder, once });
+  const again = ["--resume", "stopped", "--ranks", "4"];
+  const { code, stdout, stderr } = await runScript("main.ts", again, { cwd: folder });
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stdout, "Vanilla: finished before");
+  const { rows } = await readJson("stopped", "table.json");
+  assertEquals(rows.map(({ model }: { model: string }) => model).slice(0, 3), [
+    "Vanilla",
+    "LoRA-4",
+    "LoRA-4, WiSE-FT 0.5",
+  ]);
 });
 
 Deno.test("weights of a training that a guard has ended are not scored by --wise-ft either, fold by fold", async () => {
