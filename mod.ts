@@ -73,37 +73,37 @@ export * from "./lib/nn/embedding.ts";
 export * from "./lib/nn/host_state.ts";
 export * from "./lib/nn/layer_norm.ts";
 export * from "./lib/nn/linear.ts";
-export * from "./lib/nn/lora.ts";
-export type { LoraInit } from "./lib/nn/lora_init.ts";
-export type { LoraTargets } from "./lib/nn/lora_targets.ts";
+export * from "./lib/adapters/lora.ts";
+export type { LoraInit } from "./lib/adapters/lora_init.ts";
+export type { LoraTargets } from "./lib/adapters/lora_targets.ts";
 export * from "./lib/nn/module.ts";
 export * from "./lib/nn/qkv_linear.ts";
 export * from "./lib/nn/weight_source.ts";
 
-export * from "./lib/weights/adapter.ts";
-export * from "./lib/weights/adapter_config.ts";
-export * from "./lib/weights/apply_adapter.ts";
-export { bytesOf, type ByteSource, openBytes } from "./lib/weights/byte_source.ts";
-export * from "./lib/weights/download.ts";
-export * from "./lib/weights/legacy_lora.ts";
-export * from "./lib/weights/mobile_sam.ts";
-export * from "./lib/weights/names.ts";
-export * from "./lib/weights/onnx.ts";
-export * from "./lib/weights/open_weights.ts";
-export * from "./lib/weights/raw_safetensors.ts";
-export * from "./lib/weights/raw_tensor.ts";
-export * from "./lib/weights/rename_adapter.ts";
-export * from "./lib/weights/safetensors.ts";
-export * from "./lib/weights/state_dict.ts";
-export * from "./lib/weights/torch.ts";
-export * from "./lib/weights/transformers_names.ts";
-export * from "./lib/weights/weighted_adapter.ts";
+export * from "./lib/adapters/adapter.ts";
+export * from "./lib/adapters/adapter_config.ts";
+export * from "./lib/adapters/apply_adapter.ts";
+export { bytesOf, type ByteSource, openBytes } from "./lib/formats/byte_source.ts";
+export * from "./lib/sam/download.ts";
+export * from "./lib/adapters/legacy_lora.ts";
+export * from "./lib/sam/mobile_sam.ts";
+export * from "./lib/sam/names.ts";
+export * from "./lib/formats/onnx.ts";
+export * from "./lib/sam/open_weights.ts";
+export * from "./lib/formats/raw_safetensors.ts";
+export * from "./lib/formats/raw_tensor.ts";
+export * from "./lib/adapters/rename_adapter.ts";
+export * from "./lib/formats/safetensors.ts";
+export * from "./lib/formats/state_dict.ts";
+export * from "./lib/formats/torch.ts";
+export * from "./lib/sam/transformers_names.ts";
+export * from "./lib/adapters/weighted_adapter.ts";
 
 export * from "./lib/data/augment.ts";
 export * from "./lib/data/augment_options.ts";
-export * from "./lib/data/dataset.ts";
+export * from "./lib/data/sources/brats.ts";
 export * from "./lib/data/loader.ts";
-export * from "./lib/data/nifti.ts";
+export * from "./lib/formats/nifti.ts";
 export * from "./lib/data/phantom.ts";
 export type { Axis } from "./lib/data/plane.ts";
 export {
@@ -122,12 +122,12 @@ export {
   toModelInput,
 } from "./lib/data/preprocess.ts";
 export * from "./lib/data/prompts.ts";
-export * from "./lib/data/run_length.ts";
+export * from "./lib/formats/run_length.ts";
 export * from "./lib/data/slices.ts";
 export type { SlicePixels } from "./lib/data/slice_file.ts";
 export * from "./lib/data/split.ts";
 export * from "./lib/data/target.ts";
-export * from "./lib/data/volume.ts";
+export * from "./lib/formats/volume.ts";
 export * from "./lib/data/warp.ts";
 
 export * from "./lib/sam/build_sam.ts";
@@ -147,8 +147,8 @@ export * from "./lib/sam/transformer.ts";
 export * from "./lib/train/checkpoint_file.ts";
 export * from "./lib/train/evaluate.ts";
 export * from "./lib/train/guards.ts";
-export * from "./lib/train/mask_score.ts";
-export { dice, iou, type Score, summarize } from "./lib/train/metrics.ts";
+export * from "./lib/metrics/mask_score.ts";
+export { dice, iou, type Score, summarize } from "./lib/metrics/metrics.ts";
 export * from "./lib/train/optimizer.ts";
 export {
   type PromptedLoss,
@@ -159,7 +159,7 @@ export * from "./lib/train/protocol.ts";
 export * from "./lib/train/protocol_summary.ts";
 export * from "./lib/train/schedule.ts";
 export * from "./lib/train/slice_model.ts";
-export * from "./lib/train/surface_distance.ts";
+export * from "./lib/metrics/surface_distance.ts";
 export {
   type EpochMetrics,
   fit,

@@ -1,6 +1,6 @@
 // deno task autopsy: what each fault of published code does to a training, and which guard sees it.
 import { join } from "node:path";
-import { readNifti } from "../lib/data/nifti.ts";
+import { readNifti } from "../lib/formats/nifti.ts";
 import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
@@ -10,9 +10,9 @@ import { Progress } from "../lib/report/progress.ts";
 import { rasterize } from "../lib/report/rasterize.ts";
 import { evaluationPrompt } from "../lib/train/evaluate.ts";
 import { allOnesDice } from "../lib/train/guards.ts";
-import { dice } from "../lib/train/metrics.ts";
-import { saveAdapter } from "../lib/weights/adapter.ts";
-import { collectAdapter } from "../lib/weights/apply_adapter.ts";
+import { dice } from "../lib/metrics/metrics.ts";
+import { saveAdapter } from "../lib/adapters/adapter.ts";
+import { collectAdapter } from "../lib/adapters/apply_adapter.ts";
 import {
   COLLAPSE,
   type Fault,
@@ -24,16 +24,16 @@ import {
 import { autopsyFigure } from "./autopsy/figure.ts";
 import { type FaultRun, runFault, SCORED, trainOtherTask } from "./autopsy/run_fault.ts";
 import { autopsyMarkdown } from "./autopsy/table.ts";
-import { signAdapter } from "./harness/adapter.ts";
-import type { Config } from "./harness/config.ts";
-import { loraExperiment } from "./harness/experiment.ts";
-import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
-import { runMain } from "./harness/main.ts";
-import { loraOptions, weightsFile } from "./harness/model.ts";
-import { commandLine, parseOptions } from "./harness/options.ts";
-import { requireEmpty } from "./harness/study_folder.ts";
-import { describeParts, openStudyData, type StudyData } from "./harness/study_data.ts";
-import { openGpu } from "./harness/webgpu.ts";
+import { signAdapter } from "../lib/study/adapter.ts";
+import type { Config } from "../lib/study/config.ts";
+import { loraExperiment } from "../lib/study/experiment.ts";
+import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
+import { runMain } from "../lib/study/main.ts";
+import { loraOptions, weightsFile } from "../lib/study/model.ts";
+import { commandLine, parseOptions } from "../lib/study/options.ts";
+import { requireEmpty } from "../lib/study/study_folder.ts";
+import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
+import { openGpu } from "../lib/study/webgpu.ts";
 
 const usage = `usage: ./run autopsy [options]
 

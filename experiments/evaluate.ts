@@ -1,6 +1,6 @@
 // deno task evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
 import { basename, join } from "node:path";
-import { openDataset } from "../lib/data/dataset.ts";
+import { openDataset } from "../lib/data/sources/brats.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
@@ -9,25 +9,25 @@ import { Progress } from "../lib/report/progress.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
 import { runProtocol } from "../lib/train/protocol.ts";
-import { adapterWeights } from "../lib/weights/adapter.ts";
-import { applyAdapter } from "../lib/weights/apply_adapter.ts";
-import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
-import { type Config, dataSeed, presets } from "./harness/config.ts";
-import { displayName, type Experiment } from "./harness/experiment.ts";
-import { describeAdapter, describeEnvironment } from "./harness/environment.ts";
-import { runMain } from "./harness/main.ts";
+import { adapterWeights } from "../lib/adapters/adapter.ts";
+import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
+import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
+import { type Config, dataSeed, presets } from "../lib/study/config.ts";
+import { displayName, type Experiment } from "../lib/study/experiment.ts";
+import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
+import { runMain } from "../lib/study/main.ts";
 import {
   buildModel,
   buildPretrained,
   restoreWeights,
   sliceModel,
   weightsFile,
-} from "./harness/model.ts";
-import { commandLine, parseEvaluateOptions } from "./harness/options.ts";
-import { listJson, summarizeScores } from "./harness/run_experiment.ts";
-import { readRun, readSplit } from "./harness/run_folder.ts";
-import { limit, openSlicesWithProgress } from "./harness/study_data.ts";
-import { openGpu } from "./harness/webgpu.ts";
+} from "../lib/study/model.ts";
+import { commandLine, parseEvaluateOptions } from "../lib/study/options.ts";
+import { listJson, summarizeScores } from "../lib/study/run_experiment.ts";
+import { readRun, readSplit } from "../lib/study/run_folder.ts";
+import { limit, openSlicesWithProgress } from "../lib/study/study_data.ts";
+import { openGpu } from "../lib/study/webgpu.ts";
 
 const usage = `usage: ./run evaluate RUN --data DIR [options]
 

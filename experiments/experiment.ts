@@ -1,8 +1,13 @@
 // deno task experiment NAME: one row by itself.
 import { InputError } from "../lib/errors.ts";
-import { type Baseline, baselines, type Experiment, loraExperiment } from "./harness/experiment.ts";
-import { runMain } from "./harness/main.ts";
-import { runAlone } from "./harness/run_alone.ts";
+import {
+  type Baseline,
+  baselines,
+  type Experiment,
+  loraExperiment,
+} from "../lib/study/experiment.ts";
+import { runMain } from "../lib/study/main.ts";
+import { runAlone } from "../lib/study/run_alone.ts";
 
 /** The experiment of a name: vanilla, peft, full or lora_<rank>. */
 function byName(name: string | undefined): Experiment {

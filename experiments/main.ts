@@ -1,9 +1,9 @@
 // deno task experiments: every row of the comparison, then the table.
-import { baselines, loraExperiment, withWiseFt } from "./harness/experiment.ts";
-import { runMain } from "./harness/main.ts";
-import { commandLine, helpText, parseOptions } from "./harness/options.ts";
-import { runStudies } from "./harness/cross_validation.ts";
-import { resumeStudy } from "./harness/study.ts";
+import { baselines, loraExperiment, withWiseFt } from "../lib/study/experiment.ts";
+import { runMain } from "../lib/study/main.ts";
+import { commandLine, helpText, parseOptions } from "../lib/study/options.ts";
+import { runStudies } from "../lib/study/cross_validation.ts";
+import { resumeStudy } from "../lib/study/study.ts";
 import { InputError } from "../lib/errors.ts";
 
 await runMain(async () => {

@@ -3,15 +3,15 @@ import { parseArgs } from "@std/cli/parse-args";
 import { extname } from "node:path";
 import { InputError } from "../lib/errors.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
-import { unmergeResidual } from "../lib/nn/lora.ts";
+import { unmergeResidual } from "../lib/adapters/lora.ts";
 import { readWeights } from "../lib/nn/weight_source.ts";
-import { adapterParts } from "../lib/weights/adapter.ts";
-import { applyAdapter, mergedWeights } from "../lib/weights/apply_adapter.ts";
-import { writeSafetensors } from "../lib/weights/safetensors.ts";
-import { writeTorch } from "../lib/weights/torch_writer.ts";
-import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
-import { runMain } from "./harness/main.ts";
-import { buildPretrained, readModelName, weightsFile } from "./harness/model.ts";
+import { adapterParts } from "../lib/adapters/adapter.ts";
+import { applyAdapter, mergedWeights } from "../lib/adapters/apply_adapter.ts";
+import { writeSafetensors } from "../lib/formats/safetensors.ts";
+import { writeTorch } from "../lib/formats/torch_writer.ts";
+import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
+import { runMain } from "../lib/study/main.ts";
+import { buildPretrained, readModelName, weightsFile } from "../lib/study/model.ts";
 
 const usage =
   "usage: ./run merge ADAPTER [--model NAME] [--weights FILE] --out FILE.safetensors|FILE.pth";

@@ -1,22 +1,22 @@
 // deno task predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
 import { parseArgs } from "@std/cli/parse-args";
-import { readNifti, writeNifti } from "../lib/data/nifti.ts";
+import { readNifti, writeNifti } from "../lib/formats/nifti.ts";
 import { type Axis, cut, paste, planeOf, whole } from "../lib/data/plane.ts";
 import { rescale } from "../lib/data/preprocess.ts";
 import { type Box, tightBox } from "../lib/data/prompts.ts";
 import { binarise } from "../lib/data/target.ts";
-import { requireSameGrid } from "../lib/data/volume.ts";
+import { requireSameGrid } from "../lib/formats/volume.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
 import { maskPicture } from "../lib/report/mask_pictures.ts";
 import { Progress } from "../lib/report/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
-import { dice } from "../lib/train/metrics.ts";
-import { applyAdapter } from "../lib/weights/apply_adapter.ts";
-import { openAdapter, ownWeights, requireBase, runOf } from "./harness/adapter.ts";
-import { runMain } from "./harness/main.ts";
-import { buildPretrained, readModelName, weightsFile } from "./harness/model.ts";
+import { dice } from "../lib/metrics/metrics.ts";
+import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
+import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
+import { runMain } from "../lib/study/main.ts";
+import { buildPretrained, readModelName, weightsFile } from "../lib/study/model.ts";
 
 const usage = `usage: ./run predict --image FILE.nii.gz --out MASK.nii.gz [options]
 

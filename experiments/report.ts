@@ -1,8 +1,8 @@
 // deno task report results/<study>: the study as one HTML page, and as Markdown with pictures.
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../lib/errors.ts";
-import { runMain } from "./harness/main.ts";
-import { writeReport } from "./harness/report.ts";
+import { runMain } from "../lib/study/main.ts";
+import { writeReport } from "../lib/study/report.ts";
 
 const usage = `usage: ./run report STUDY [--pictures DIR]
 

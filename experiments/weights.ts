@@ -2,8 +2,8 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../lib/errors.ts";
 import { Progress } from "../lib/report/progress.ts";
-import { CHECKPOINTS, downloadCheckpoint } from "../lib/weights/download.ts";
-import { runMain } from "./harness/main.ts";
+import { CHECKPOINTS, downloadCheckpoint } from "../lib/sam/download.ts";
+import { runMain } from "../lib/study/main.ts";
 
 const names = Object.keys(CHECKPOINTS);
 const usage = `usage: ./run weights ${names.join("|")} [--folder DIR] [--base-url URL]`;

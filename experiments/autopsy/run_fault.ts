@@ -12,11 +12,11 @@ import { checkScores, GuardError } from "../../lib/train/guards.ts";
 import { SOUND } from "../../lib/train/procedure.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { type EpochMetrics, fitBy } from "../../lib/train/trainer.ts";
-import { adapterWeights, loadAdapter } from "../../lib/weights/adapter.ts";
-import { openAdapter } from "../harness/adapter.ts";
-import type { Config } from "../harness/config.ts";
-import { loraExperiment } from "../harness/experiment.ts";
-import { buildModel, restoreWeights } from "../harness/model.ts";
+import { adapterWeights, loadAdapter } from "../../lib/adapters/adapter.ts";
+import { openAdapter } from "../../lib/study/adapter.ts";
+import type { Config } from "../../lib/study/config.ts";
+import { loraExperiment } from "../../lib/study/experiment.ts";
+import { buildModel, restoreWeights } from "../../lib/study/model.ts";
 import type { Fault, RawLabels } from "./faults.ts";
 
 /** The prompts that a run is scored under at its end. */

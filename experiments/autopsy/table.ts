@@ -1,5 +1,5 @@
 import { markdownTable } from "../../lib/report/markdown_table.ts";
-import type { Environment } from "../harness/environment.ts";
+import type { Environment } from "../../lib/study/environment.ts";
 import { type FaultRun, SCORED } from "./run_fault.ts";
 
 /** What all rows share. */

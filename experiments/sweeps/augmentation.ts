@@ -1,6 +1,6 @@
 import { AUGMENT_DEFAULTS, AUGMENTATIONS } from "../../lib/data/augment_options.ts";
-import { baselines } from "../harness/experiment.ts";
-import { expect, lora, type Sweep, SWEEP_VALUES } from "../harness/sweep.ts";
+import { baselines } from "../../lib/study/experiment.ts";
+import { expect, lora, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
 /** Each augmentation alone, and all together. */
 export const augmentation: Sweep = {

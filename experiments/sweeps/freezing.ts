@@ -1,5 +1,5 @@
-import { baselines, type Experiment } from "../harness/experiment.ts";
-import { blocksOf, expect, type Sweep, SWEEP_VALUES } from "../harness/sweep.ts";
+import { baselines, type Experiment } from "../../lib/study/experiment.ts";
+import { blocksOf, expect, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
 /** How much of the model is trained whole, from the decoder back to the first layer. */
 export const freezing: Sweep = {

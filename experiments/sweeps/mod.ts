@@ -1,5 +1,5 @@
 import { InputError } from "../../lib/errors.ts";
-import type { Sweep } from "../harness/sweep.ts";
+import type { Sweep } from "../../lib/study/sweep.ts";
 import { augmentation } from "./augmentation.ts";
 import { freezing } from "./freezing.ts";
 import { optimisation } from "./optimisation.ts";

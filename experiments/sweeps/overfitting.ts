@@ -1,6 +1,6 @@
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
-import { baselines } from "../harness/experiment.ts";
-import { expect, lora, type Sweep, SWEEP_VALUES } from "../harness/sweep.ts";
+import { baselines } from "../../lib/study/experiment.ts";
+import { expect, lora, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
 /** The original study's long training, scored at its end as the study did, and what may cure it. */
 export const overfitting: Sweep = {

@@ -1,4 +1,4 @@
-import { baselines } from "../harness/experiment.ts";
+import { baselines } from "../../lib/study/experiment.ts";
 import {
   blocksOf,
   DECODER_ATTENTION,
@@ -7,7 +7,7 @@ import {
   lora,
   type Sweep,
   SWEEP_VALUES,
-} from "../harness/sweep.ts";
+} from "../../lib/study/sweep.ts";
 
 /**
  * Where adapters belong: encoder or decoder, which blocks, which layers. They learn at the rate that the

@@ -1,5 +1,5 @@
-import { baselines } from "../harness/experiment.ts";
-import { expect, lora, type Sweep, SWEEP_VALUES } from "../harness/sweep.ts";
+import { baselines } from "../../lib/study/experiment.ts";
+import { expect, lora, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
 /** Crop, intensities and input side. Crops are compared on slices whose tumour they leave whole. */
 export const preprocessing: Sweep = {

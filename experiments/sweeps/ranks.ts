@@ -1,5 +1,5 @@
-import { expect, lora, type Sweep, SWEEP_VALUES } from "../harness/sweep.ts";
-import { baselines, type Experiment, type Hypothesis } from "../harness/experiment.ts";
+import { expect, lora, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
+import { baselines, type Experiment, type Hypothesis } from "../../lib/study/experiment.ts";
 
 /** The rank of the original study's question, under three rules for the scale of the update. */
 export const ranks: Sweep = {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
 import { Random } from "../random.ts";
-import { writeNifti } from "./nifti.ts";
+import { writeNifti } from "../formats/nifti.ts";
 import { readAnatomy } from "./phantom/anatomy.ts";
 import { simulatePatient } from "./phantom/patient.ts";
 

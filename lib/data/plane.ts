@@ -1,4 +1,4 @@
-import type { Volume } from "./volume.ts";
+import type { Volume } from "../formats/volume.ts";
 
 /** The voxel axis that slices are perpendicular to. */
 export type Axis = 0 | 1 | 2;

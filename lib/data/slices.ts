@@ -9,8 +9,8 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
-import type { Case, Dataset } from "./dataset.ts";
-import { readNifti } from "./nifti.ts";
+import type { Case, Dataset } from "./sources/brats.ts";
+import { readNifti } from "../formats/nifti.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
 import {
@@ -24,7 +24,7 @@ import {
   writeSliceFile,
 } from "./slice_file.ts";
 import { binarise, type Target, TARGETS } from "./target.ts";
-import { requireSameGrid } from "./volume.ts";
+import { requireSameGrid } from "../formats/volume.ts";
 
 /** How slices are chosen and prepared. Every option is part of the cache's key. */
 export interface SliceOptions {

@@ -1,5 +1,5 @@
 import { InputError } from "../errors.ts";
-import type { Volume } from "./volume.ts";
+import type { Volume } from "../formats/volume.ts";
 
 /**
  * What counts as tumour. `auto` is any label above 0 and suits every data set; the others are BraTS'

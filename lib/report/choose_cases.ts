@@ -1,8 +1,8 @@
-import { decodeRunLengths } from "../data/run_length.ts";
+import { decodeRunLengths } from "../formats/run_length.ts";
 import type { SliceSet } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import { mean } from "../stats/summary.ts";
-import { dice } from "../train/metrics.ts";
+import { dice } from "../metrics/metrics.ts";
 import type { SheetCase } from "./contact_sheet.ts";
 import type { Study, StudyModel } from "./study_files.ts";
 import type { Sheet } from "./study_report.ts";

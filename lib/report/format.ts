@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Score } from "../train/metrics.ts";
+import type { Score } from "../metrics/metrics.ts";
 
 /** What stands for a figure that there is not. */
 export const absent = "–";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { MaskMetric } from "../train/mask_score.ts";
-import type { Score } from "../train/metrics.ts";
+import type { MaskMetric } from "../metrics/mask_score.ts";
+import type { Score } from "../metrics/metrics.ts";
 import type { ProtocolSummary } from "../train/protocol_summary.ts";
 import { absent, promptName } from "./format.ts";
 import { gridText } from "./table.ts";

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import type { RunLengths } from "../data/run_length.ts";
+import type { RunLengths } from "../formats/run_length.ts";
 import { excerpt, InputError } from "../errors.ts";
 import type { EpochMetrics } from "../train/trainer.ts";
 import type { PlacedPart } from "./placement_map.ts";

@@ -8,8 +8,8 @@
 import { join } from "node:path";
 import { writeFileAtomic } from "../fs.ts";
 import type { Expectation, Verdict } from "../stats/verdict.ts";
-import type { MaskMetric } from "../train/mask_score.ts";
-import type { Score } from "../train/metrics.ts";
+import type { MaskMetric } from "../metrics/mask_score.ts";
+import type { Score } from "../metrics/metrics.ts";
 import {
   absent,
   count,

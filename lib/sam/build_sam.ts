@@ -1,8 +1,8 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { HostState } from "../nn/host_state.ts";
 import { hostWeights, type WeightSource } from "../nn/weight_source.ts";
-import { loadMobileSamWeights } from "../weights/mobile_sam.ts";
-import { openSamWeights } from "../weights/open_weights.ts";
+import { loadMobileSamWeights } from "./mobile_sam.ts";
+import { openSamWeights } from "./open_weights.ts";
 import { ImageEncoderViT, type ImageEncoderViTOptions } from "./image_encoder_vit.ts";
 import { MaskDecoder } from "./mask_decoder.ts";
 import { PromptEncoder } from "./prompt_encoder.ts";

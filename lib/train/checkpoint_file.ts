@@ -10,7 +10,7 @@ import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import type { HostTensor } from "../nn/host_state.ts";
-import { encodeSafetensors, readSafetensors, toStateDict } from "../weights/safetensors.ts";
+import { encodeSafetensors, readSafetensors, toStateDict } from "../formats/safetensors.ts";
 import type { TrainingPosition, TrainingState } from "./training_state.ts";
 
 /** Counts up whenever a checkpoint's numbers or tensors change their meaning. */

@@ -22,8 +22,8 @@ import { Scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { evaluationPrompt } from "./evaluate.ts";
 import { checkAutomaticPrompts, checkOutputs } from "./guards.ts";
-import { type MaskScore, scoreMask } from "./mask_score.ts";
-import { dice } from "./metrics.ts";
+import { type MaskScore, scoreMask } from "../metrics/mask_score.ts";
+import { dice } from "../metrics/metrics.ts";
 import type { SliceModel } from "./slice_model.ts";
 
 /** A kind of prompt, or a number of interactive clicks; one click is the kind `point`. */

@@ -1,8 +1,8 @@
 import { bootstrapInterval } from "../stats/bootstrap.ts";
 import { SIZE_STRATA, type SizeStratum, stratumOf, tertiles } from "../stats/strata.ts";
 import type { Observation } from "../stats/summary.ts";
-import { MASK_METRICS, type MaskMetric, type MaskScore } from "./mask_score.ts";
-import { type Score, summarize } from "./metrics.ts";
+import { MASK_METRICS, type MaskMetric, type MaskScore } from "../metrics/mask_score.ts";
+import { type Score, summarize } from "../metrics/metrics.ts";
 import { PROTOCOL, type ProtocolResult, type ScoredPrompt } from "./protocol.ts";
 
 /** Each metric over slices or cases; one that no slice has (an error without tumour) is left out. */

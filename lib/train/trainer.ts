@@ -11,7 +11,7 @@ import {
 } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
-import { LORA_WEIGHT, LoraLinear } from "../nn/lora.ts";
+import { LORA_WEIGHT, LoraLinear } from "../adapters/lora.ts";
 import { Random } from "../random.ts";
 import { fingerprint } from "../tensor/ops/fingerprint.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";

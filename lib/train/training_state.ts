@@ -1,5 +1,5 @@
 import { checkHostState, type HostTensor } from "../nn/host_state.ts";
-import { loraLayers } from "../nn/lora.ts";
+import { loraLayers } from "../adapters/lora.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Sam } from "../sam/sam.ts";
 import { areFinite, GuardError, type GuardState } from "./guards.ts";

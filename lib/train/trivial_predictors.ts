@@ -8,7 +8,7 @@ import type { SliceReader } from "../data/loader.ts";
 import { type Box, PROMPT_KINDS } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { evaluationPrompt } from "./evaluate.ts";
-import { scoreMask } from "./mask_score.ts";
+import { scoreMask } from "../metrics/mask_score.ts";
 import type { ProtocolResult, ProtocolSlice } from "./protocol.ts";
 
 /** The pixel grid that a mask is drawn on. */

@@ -1,4 +1,4 @@
-import type { StateDict } from "../weights/state_dict.ts";
+import type { StateDict } from "../formats/state_dict.ts";
 
 /**
  * Draws trained weights back towards the pretrained ones, (1 - alpha) pretrained + alpha trained: what

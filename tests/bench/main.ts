@@ -1,6 +1,6 @@
 // deno task bench: kernels, forward passes and training steps with their costs, beside the ceiling.
 import { parseArgs } from "@std/cli/parse-args";
-import { runMain } from "../../experiments/harness/main.ts";
+import { runMain } from "../../lib/study/main.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Ceiling } from "./ceiling.ts";

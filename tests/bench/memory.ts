@@ -1,5 +1,5 @@
 import { Gpu } from "../../lib/gpu/gpu.ts";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";

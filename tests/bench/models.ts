@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Gpu } from "../../lib/gpu/gpu.ts";
-import { writeSafetensors } from "../../lib/weights/safetensors.ts";
+import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import type { Measurement, Task } from "./model_process.ts";
 import { Peer } from "./peers/process.ts";
 import { batchOf, type Kind, type Model, MODEL_NAMES, seededVitB } from "./training.ts";

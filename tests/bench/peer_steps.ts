@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import type { HostState } from "../../lib/nn/host_state.ts";
-import { loadMobileSamWeights } from "../../lib/weights/mobile_sam.ts";
-import { writeSafetensors } from "../../lib/weights/safetensors.ts";
+import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
+import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import { threads } from "./ceiling.ts";
 import { interleaved, type Timed } from "./measure.ts";
 import { Peer } from "./peers/process.ts";

@@ -1,6 +1,6 @@
 // deno task bench:peers: matrix products by other libraries and PyTorch's training step, in turns with ours.
 import { parseArgs } from "@std/cli/parse-args";
-import { runMain } from "../../experiments/harness/main.ts";
+import { runMain } from "../../lib/study/main.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import {

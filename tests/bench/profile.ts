@@ -1,6 +1,6 @@
 // deno task profile: time by kernel, from timestamps, of one training step or forward pass.
 import { parseArgs } from "@std/cli/parse-args";
-import { runMain } from "../../experiments/harness/main.ts";
+import { runMain } from "../../lib/study/main.ts";
 import {
   commandText,
   loadAtStart,

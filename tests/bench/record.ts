@@ -1,4 +1,4 @@
-import { describeEnvironment, type Environment } from "../../experiments/harness/environment.ts";
+import { describeEnvironment, type Environment } from "../../lib/study/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import type { AdapterInfo } from "../../lib/gpu/adapter.ts";
 

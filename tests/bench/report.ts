@@ -1,8 +1,8 @@
 // deno task bench:report: figures, tables and roofline pictures from what the benchmarks wrote down.
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
-import { describeAdapter } from "../../experiments/harness/environment.ts";
-import { runMain } from "../../experiments/harness/main.ts";
+import { describeAdapter } from "../../lib/study/environment.ts";
+import { runMain } from "../../lib/study/main.ts";
 import { InputError } from "../../lib/errors.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import { rasterize } from "../../lib/report/rasterize.ts";

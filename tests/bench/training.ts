@@ -1,5 +1,5 @@
 import type { Gpu } from "../../lib/gpu/gpu.ts";
-import { injectLora, LoraLinear } from "../../lib/nn/lora.ts";
+import { injectLora, LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam, buildSamVitB, SAM_VIT, type SamWeights } from "../../lib/sam/build_sam.ts";
 import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { openDataset, patientOf } from "../../lib/data/dataset.ts";
+import { openDataset, patientOf } from "../../lib/data/sources/brats.ts";
 import { binarise } from "../../lib/data/target.ts";
-import { createVolume } from "../../lib/data/volume.ts";
+import { createVolume } from "../../lib/formats/volume.ts";
 import { InputError } from "../../lib/errors.ts";
 import { inTemporaryFolder } from "./temporary.ts";
 

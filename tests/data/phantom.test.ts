@@ -8,15 +8,15 @@ import {
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
-import { openDataset } from "../../lib/data/dataset.ts";
-import { readNifti } from "../../lib/data/nifti.ts";
+import { openDataset } from "../../lib/data/sources/brats.ts";
+import { readNifti } from "../../lib/formats/nifti.ts";
 import { PHANTOM_SET, phantomDataset } from "../../lib/data/phantom.ts";
 import { falxAt, readAnatomy } from "../../lib/data/phantom/anatomy.ts";
 import { distanceTo } from "../../lib/data/distance.ts";
 import { sample } from "../../lib/data/phantom/grid.ts";
 import { simulatePatient } from "../../lib/data/phantom/patient.ts";
 import { Tumour } from "../../lib/data/phantom/tumour.ts";
-import type { Volume } from "../../lib/data/volume.ts";
+import type { Volume } from "../../lib/formats/volume.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Random } from "../../lib/random.ts";
 

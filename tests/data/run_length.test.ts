@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { decodeRunLengths, encodeRunLengths } from "../../lib/data/run_length.ts";
+import { decodeRunLengths, encodeRunLengths } from "../../lib/formats/run_length.ts";
 import { Random } from "../../lib/random.ts";
 
 Deno.test("runs go down the columns and begin with zeros, as COCO's", () => {

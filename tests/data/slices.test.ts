@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { openDataset } from "../../lib/data/dataset.ts";
-import { readNifti, writeNifti } from "../../lib/data/nifti.ts";
+import { openDataset } from "../../lib/data/sources/brats.ts";
+import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { openSlices, type OpenSlicesOptions, type SliceProgress } from "../../lib/data/slices.ts";
-import { createVolume } from "../../lib/data/volume.ts";
+import { createVolume } from "../../lib/formats/volume.ts";
 import { InputError } from "../../lib/errors.ts";
 import { inTemporaryFolder, writeCase } from "./temporary.ts";
 

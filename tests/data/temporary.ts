@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { writeNifti } from "../../lib/data/nifti.ts";
-import { createVolume } from "../../lib/data/volume.ts";
+import { writeNifti } from "../../lib/formats/nifti.ts";
+import { createVolume } from "../../lib/formats/volume.ts";
 
 /** Runs `body` with a folder of its own, which goes when it ends. */
 export async function inTemporaryFolder(body: (folder: string) => Promise<void>): Promise<void> {

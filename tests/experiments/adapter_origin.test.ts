@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { openAdapter, requireBase, signAdapter } from "../../experiments/harness/adapter.ts";
+import { openAdapter, requireBase, signAdapter } from "../../lib/study/adapter.ts";
 import { GuardError } from "../../lib/train/guards.ts";
-import { createAdapter, saveAdapter } from "../../lib/weights/adapter.ts";
+import { createAdapter, saveAdapter } from "../../lib/adapters/adapter.ts";
 
 const weights = new Map([["mask_decoder.x.weight", { shape: [2], data: Float32Array.of(1, 2) }]]);
 const adapter = createAdapter(null, weights, { source: "test" });

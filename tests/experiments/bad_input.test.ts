@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { writeNifti } from "../../lib/data/nifti.ts";
-import { createVolume } from "../../lib/data/volume.ts";
-import { writeSafetensors } from "../../lib/weights/safetensors.ts";
+import { writeNifti } from "../../lib/formats/nifti.ts";
+import { createVolume } from "../../lib/formats/volume.ts";
+import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import { runScript } from "./command_line.ts";
 import { tinyCase, tinyDataset, tinyFile, tinyShape as shape } from "./tiny_dataset.ts";
 

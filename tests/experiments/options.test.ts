@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseConfig } from "../../experiments/harness/config.ts";
-import { parseOptions } from "../../experiments/harness/options.ts";
+import { parseConfig } from "../../lib/study/config.ts";
+import { parseOptions } from "../../lib/study/options.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
 import { InputError } from "../../lib/errors.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
-import { CHECKPOINTS } from "../../lib/weights/download.ts";
+import { CHECKPOINTS } from "../../lib/sam/download.ts";
 import { runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 

@@ -1,13 +1,13 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
-import { readNifti, writeNifti } from "../../lib/data/nifti.ts";
-import { createVolume } from "../../lib/data/volume.ts";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
+import { createVolume } from "../../lib/formats/volume.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
-import { saveAdapter } from "../../lib/weights/adapter.ts";
-import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
+import { saveAdapter } from "../../lib/adapters/adapter.ts";
+import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { gpu } from "../gpu.ts";
 import { runScript } from "./command_line.ts";
 import { tinyCase } from "./tiny_dataset.ts";

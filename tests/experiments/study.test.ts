@@ -7,11 +7,11 @@ import {
 } from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
-import { MASK_METRICS } from "../../lib/train/mask_score.ts";
+import { MASK_METRICS } from "../../lib/metrics/mask_score.ts";
 import { PROTOCOL } from "../../lib/train/protocol.ts";
-import { loadMobileSamWeights } from "../../lib/weights/mobile_sam.ts";
-import { toFloat32 } from "../../lib/weights/raw_tensor.ts";
-import { readSafetensors } from "../../lib/weights/safetensors.ts";
+import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
+import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
+import { readSafetensors } from "../../lib/formats/safetensors.ts";
 import { killScript, runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 

@@ -1,18 +1,18 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Config, presets } from "../../experiments/harness/config.ts";
+import { type Config, presets } from "../../lib/study/config.ts";
 import {
   configOf,
   displayName,
   type Experiment,
   parseExperiment,
-} from "../../experiments/harness/experiment.ts";
-import { buildModel } from "../../experiments/harness/model.ts";
-import { parseOptions } from "../../experiments/harness/options.ts";
-import { judgeStudy } from "../../experiments/harness/verdicts.ts";
+} from "../../lib/study/experiment.ts";
+import { buildModel } from "../../lib/study/model.ts";
+import { parseOptions } from "../../lib/study/options.ts";
+import { judgeStudy } from "../../lib/study/verdicts.ts";
 import { sweeps } from "../../experiments/sweeps/mod.ts";
 import { InputError } from "../../lib/errors.ts";
-import { loraLayers } from "../../lib/nn/lora.ts";
-import type { MaskScore } from "../../lib/train/mask_score.ts";
+import { loraLayers } from "../../lib/adapters/lora.ts";
+import type { MaskScore } from "../../lib/metrics/mask_score.ts";
 import type { ProtocolSlice } from "../../lib/train/protocol.ts";
 import { gpu } from "../gpu.ts";
 

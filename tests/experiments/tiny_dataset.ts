@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { writeNifti } from "../../lib/data/nifti.ts";
-import { createVolume } from "../../lib/data/volume.ts";
+import { writeNifti } from "../../lib/formats/nifti.ts";
+import { createVolume } from "../../lib/formats/volume.ts";
 import { Random } from "../../lib/random.ts";
 
 /** Voxels of a tiny case: two slices of 32 x 32. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { parseEvaluateOptions, parseOptions } from "../../experiments/harness/options.ts";
-import { openGpu } from "../../experiments/harness/webgpu.ts";
+import { parseEvaluateOptions, parseOptions } from "../../lib/study/options.ts";
+import { openGpu } from "../../lib/study/webgpu.ts";
 import { InputError } from "../../lib/errors.ts";
 
 Deno.test("--webgpu names an implementation, by default Deno's", async () => {

@@ -1,7 +1,7 @@
 // deno task faults [KILLS]: every fault, and fifty kills, of a tiny study; what came of them is written
 // to results/faults.json.
 import { join } from "node:path";
-import { codeVersion } from "../../experiments/harness/environment.ts";
+import { codeVersion } from "../../lib/study/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import { allFaults, runChain } from "./cases.ts";
 import { killMany } from "./kills.ts";

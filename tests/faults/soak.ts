@@ -2,9 +2,9 @@
 // checkpoint every epoch, and watches what it holds. The summary is written to results/soak.json; it
 // fails if anything grows.
 import { join } from "node:path";
-import { codeVersion } from "../../experiments/harness/environment.ts";
+import { codeVersion } from "../../lib/study/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";

@@ -1,6 +1,6 @@
 // deno task fuzz [--cases N] [--kind A,B] [--seed N] [--keep DIR] [--out FILE]: hostile files of every kind.
 import { parseArgs } from "@std/cli/parse-args";
-import { codeVersion } from "../../experiments/harness/environment.ts";
+import { codeVersion } from "../../lib/study/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import { fuzz, type FuzzReport } from "./fuzz.ts";
 import { KIND_NAMES } from "./kinds/mod.ts";

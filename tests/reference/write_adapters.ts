@@ -2,16 +2,16 @@
 //
 // deno run --allow-all tests/reference/write_adapters.ts FOLDER
 import { join } from "node:path";
-import { injectLora, type LoraOptions } from "../../lib/nn/lora.ts";
+import { injectLora, type LoraOptions } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { adapterWeights, inHalfPrecision, saveAdapter } from "../../lib/weights/adapter.ts";
-import { collectAdapter } from "../../lib/weights/apply_adapter.ts";
-import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
-import { writeSafetensors } from "../../lib/weights/safetensors.ts";
-import type { StateDict } from "../../lib/weights/state_dict.ts";
-import { transformersName } from "../../lib/weights/transformers_names.ts";
+import { adapterWeights, inHalfPrecision, saveAdapter } from "../../lib/adapters/adapter.ts";
+import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
+import { renameAdapter } from "../../lib/adapters/rename_adapter.ts";
+import { writeSafetensors } from "../../lib/formats/safetensors.ts";
+import type { StateDict } from "../../lib/formats/state_dict.ts";
+import { transformersName } from "../../lib/sam/transformers_names.ts";
 import { gpu } from "../gpu.ts";
 import { tinySam, wave } from "../weights/tiny_model.ts";
 

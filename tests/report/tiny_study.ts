@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { presets } from "../../experiments/harness/config.ts";
-import { encodeRunLengths } from "../../lib/data/run_length.ts";
+import { presets } from "../../lib/study/config.ts";
+import { encodeRunLengths } from "../../lib/formats/run_length.ts";
 import type { Slice, SliceRef, SliceSet } from "../../lib/data/slices.ts";
-import { dice } from "../../lib/train/metrics.ts";
+import { dice } from "../../lib/metrics/metrics.ts";
 
 /** Prompts that the tiny study was scored under. */
 const PROMPTS = [

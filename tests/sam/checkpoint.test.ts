@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
 import type { ImageEncoder } from "../../lib/sam/image_encoder.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
-import { injectLora, type LoraLinear } from "../../lib/nn/lora.ts";
+import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";

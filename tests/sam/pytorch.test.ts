@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals } from "@std/assert";
-import { injectLora, type LoraLinear } from "../../lib/nn/lora.ts";
+import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
@@ -9,7 +9,7 @@ import { reshape, slice } from "../../lib/tensor/ops/movement.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { readSafetensors, toStateDict } from "../../lib/weights/safetensors.ts";
+import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "./images.ts";
 import { disc, sampled, wave } from "./seeded.ts";

@@ -3,7 +3,7 @@ import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { loadMobileSamWeights } from "../../lib/weights/mobile_sam.ts";
+import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testImage } from "./images.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
-import { injectLora, type LoraLinear } from "../../lib/nn/lora.ts";
+import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildSamVit, buildSamVitB } from "../../lib/sam/build_sam.ts";
 import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
@@ -16,7 +16,7 @@ import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { readSafetensors, toStateDict } from "../../lib/weights/safetensors.ts";
+import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "./images.ts";
 import { disc, hashed, sampled, seededState, seededWeight, wave } from "./seeded.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";

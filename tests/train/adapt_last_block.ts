@@ -1,4 +1,4 @@
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { ActivationCache } from "../../lib/sam/activation_cache.ts";
 import {

@@ -4,7 +4,7 @@ import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { evaluate, evaluationPrompt, meanDice } from "../../lib/train/evaluate.ts";
-import { dice, iou } from "../../lib/train/metrics.ts";
+import { dice, iou } from "../../lib/metrics/metrics.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { PoolStatistics } from "../../lib/gpu/buffer_pool.ts";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";

@@ -1,6 +1,6 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { mean, standardDeviation } from "../../lib/stats/summary.ts";
-import { dice, iou, summarize } from "../../lib/train/metrics.ts";
+import { dice, iou, summarize } from "../../lib/metrics/metrics.ts";
 
 const truth = new Uint8Array([1, 1, 1, 0, 0, 0]);
 

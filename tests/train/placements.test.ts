@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { drawPrompt } from "../../lib/data/prompts.ts";
-import { injectLora, loraLayers } from "../../lib/nn/lora.ts";
+import { injectLora, loraLayers } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
@@ -8,8 +8,8 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { fit } from "../../lib/train/trainer.ts";
-import { loadAdapter, saveAdapter } from "../../lib/weights/adapter.ts";
-import { applyAdapter, collectAdapter } from "../../lib/weights/apply_adapter.ts";
+import { loadAdapter, saveAdapter } from "../../lib/adapters/adapter.ts";
+import { applyAdapter, collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";

@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { injectLora } from "../../lib/nn/lora.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { ActivationStorage } from "../../lib/tensor/half.ts";

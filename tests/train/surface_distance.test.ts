@@ -1,8 +1,8 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { Random } from "../../lib/random.ts";
 import { squaredDistanceTo } from "../../lib/data/distance.ts";
-import { scoreMask } from "../../lib/train/mask_score.ts";
-import { type MaskGrid, surfaceDistances } from "../../lib/train/surface_distance.ts";
+import { scoreMask } from "../../lib/metrics/mask_score.ts";
+import { type MaskGrid, surfaceDistances } from "../../lib/metrics/surface_distance.ts";
 import fixtures from "./fixtures/surface_distance.json" with { type: "json" };
 
 type Triple = readonly [number, number, number];

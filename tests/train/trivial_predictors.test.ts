@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
-import { dice } from "../../lib/train/metrics.ts";
+import { dice } from "../../lib/metrics/metrics.ts";
 import {
   allOnes,
   filledBox,

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { wiseFt } from "../../lib/train/wise_ft.ts";
-import type { StateDict } from "../../lib/weights/state_dict.ts";
+import type { StateDict } from "../../lib/formats/state_dict.ts";
 
 const state = (weights: Record<string, number[]>): StateDict =>
   new Map(

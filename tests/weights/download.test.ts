@@ -6,7 +6,7 @@ import {
   CHECKPOINTS,
   downloadCheckpoint,
   type DownloadOptions,
-} from "../../lib/weights/download.ts";
+} from "../../lib/sam/download.ts";
 import { runScript } from "../experiments/command_line.ts";
 
 const content = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 2654435761) >>> 24);

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
 import { Random } from "../../lib/random.ts";
-import { type Adapter, adapterWeights, createAdapter } from "../../lib/weights/adapter.ts";
-import { newAdapterConfig } from "../../lib/weights/adapter_config.ts";
-import { encodeLegacyLora, readLegacyLora } from "../../lib/weights/legacy_lora.ts";
-import { encodeRawSafetensors, float32Tensor } from "../../lib/weights/raw_safetensors.ts";
-import { renameAdapter } from "../../lib/weights/rename_adapter.ts";
-import type { StateDict } from "../../lib/weights/state_dict.ts";
-import { parseSafetensors } from "../../lib/weights/safetensors.ts";
+import { type Adapter, adapterWeights, createAdapter } from "../../lib/adapters/adapter.ts";
+import { newAdapterConfig } from "../../lib/adapters/adapter_config.ts";
+import { encodeLegacyLora, readLegacyLora } from "../../lib/adapters/legacy_lora.ts";
+import { encodeRawSafetensors, float32Tensor } from "../../lib/formats/raw_safetensors.ts";
+import { renameAdapter } from "../../lib/adapters/rename_adapter.ts";
+import type { StateDict } from "../../lib/formats/state_dict.ts";
+import { parseSafetensors } from "../../lib/formats/safetensors.ts";
 import { dict, storageId, tensor, text, torchLegacy, torchZip } from "./torch_file.ts";
 
 /** Two blocks of width 4 and rank 2, as Sam_LoRA would save them. */

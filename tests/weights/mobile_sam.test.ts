@@ -8,9 +8,9 @@ import {
 } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
 import { checkHostState } from "../../lib/nn/host_state.ts";
-import { loadMobileSamWeights, mobileSamShapes } from "../../lib/weights/mobile_sam.ts";
-import { encodeSafetensors } from "../../lib/weights/safetensors.ts";
-import type { StateDict } from "../../lib/weights/state_dict.ts";
+import { loadMobileSamWeights, mobileSamShapes } from "../../lib/sam/mobile_sam.ts";
+import { encodeSafetensors } from "../../lib/formats/safetensors.ts";
+import type { StateDict } from "../../lib/formats/state_dict.ts";
 
 Deno.test("the architecture has 190 encoder and 137 prompt encoder and mask decoder tensors", () => {
   const names = [...mobileSamShapes().keys()];

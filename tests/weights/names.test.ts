@@ -4,9 +4,9 @@ import { InputError } from "../../lib/errors.ts";
 import { LayerNorm } from "../../lib/nn/layer_norm.ts";
 import { Module } from "../../lib/nn/module.ts";
 import { type LazyTensor, readWeights, type WeightSource } from "../../lib/nn/weight_source.ts";
-import { loadMobileSamWeights, mobileSamShapes } from "../../lib/weights/mobile_sam.ts";
-import { officialWeights } from "../../lib/weights/names.ts";
-import { openSamWeights } from "../../lib/weights/open_weights.ts";
+import { loadMobileSamWeights, mobileSamShapes } from "../../lib/sam/mobile_sam.ts";
+import { officialWeights } from "../../lib/sam/names.ts";
+import { openSamWeights } from "../../lib/sam/open_weights.ts";
 import { gpu } from "../gpu.ts";
 import names from "./fixtures/names.json" with { type: "json" };
 

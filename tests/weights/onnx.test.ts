@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
-import { parseOnnx } from "../../lib/weights/onnx.ts";
-import { toFloat32 } from "../../lib/weights/raw_tensor.ts";
+import { parseOnnx } from "../../lib/formats/onnx.ts";
+import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
 
 /** A protobuf writer, so that the fixtures can be read here. */
 function varint(value: number): number[] {

@@ -2,9 +2,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { readWeights, type WeightSource } from "../../lib/nn/weight_source.ts";
-import { openSamWeights, openWeights } from "../../lib/weights/open_weights.ts";
-import { encodeSafetensors, writeSafetensors } from "../../lib/weights/safetensors.ts";
-import type { StateDict } from "../../lib/weights/state_dict.ts";
+import { openSamWeights, openWeights } from "../../lib/sam/open_weights.ts";
+import { encodeSafetensors, writeSafetensors } from "../../lib/formats/safetensors.ts";
+import type { StateDict } from "../../lib/formats/state_dict.ts";
 import { dict, storageId, tensor, text, zipParts } from "./torch_file.ts";
 
 const fixture = (name: string): string => join(import.meta.dirname!, "fixtures", name);

@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
-import { type Dtype, ITEM_SIZE, toFloat32 } from "../../lib/weights/raw_tensor.ts";
+import { type Dtype, ITEM_SIZE, toFloat32 } from "../../lib/formats/raw_tensor.ts";
 import {
   encodeSafetensors,
   parseSafetensors,
   readSafetensors,
   toStateDict,
   writeSafetensors,
-} from "../../lib/weights/safetensors.ts";
-import type { StateDict } from "../../lib/weights/state_dict.ts";
+} from "../../lib/formats/safetensors.ts";
+import type { StateDict } from "../../lib/formats/state_dict.ts";
 
 const state = (): StateDict =>
   new Map([

@@ -10,8 +10,8 @@ import { crc32, deflateRawSync } from "node:zlib";
 import fc from "fast-check";
 import { InputError } from "../../lib/errors.ts";
 import type { WeightSource } from "../../lib/nn/weight_source.ts";
-import { bytesOf, openBytes } from "../../lib/weights/byte_source.ts";
-import { openTorch } from "../../lib/weights/torch.ts";
+import { bytesOf, openBytes } from "../../lib/formats/byte_source.ts";
+import { openTorch } from "../../lib/formats/torch.ts";
 import {
   dict,
   int,

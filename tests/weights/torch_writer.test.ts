@@ -2,10 +2,10 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { readWeights } from "../../lib/nn/weight_source.ts";
-import { bytesOf } from "../../lib/weights/byte_source.ts";
-import { openTorch } from "../../lib/weights/torch.ts";
-import { type TorchTensor, writeTorch } from "../../lib/weights/torch_writer.ts";
-import { ZipFile } from "../../lib/weights/zip.ts";
+import { bytesOf } from "../../lib/formats/byte_source.ts";
+import { openTorch } from "../../lib/formats/torch.ts";
+import { type TorchTensor, writeTorch } from "../../lib/formats/torch_writer.ts";
+import { ZipFile } from "../../lib/formats/zip.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { InputError } from "../../errors.ts";
-import { readNifti } from "../nifti.ts";
+import { readNifti } from "../../formats/nifti.ts";
 import { distanceTo } from "../distance.ts";
 import { type Grid, sample } from "./grid.ts";
 

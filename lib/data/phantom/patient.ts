@@ -1,5 +1,5 @@
 import type { Random } from "../../random.ts";
-import { createVolume, type Volume } from "../volume.ts";
+import { createVolume, type Volume } from "../../formats/volume.ts";
 import type { Anatomy } from "./anatomy.ts";
 import { enhance, OUTER_LIMIT } from "./contrast_agent.ts";
 import { Deformation } from "./deformation.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { MaskMetric } from "../../train/mask_score.ts";
+import type { MaskMetric } from "../../metrics/mask_score.ts";
 import type { Block, Cell } from "../document.ts";
 import { dotsFigure, type Line, LINES_IN_ONE, linesFigure } from "../figures.ts";
 import {

@@ -2,11 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { dirname, join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
-import { openDataset } from "../../../lib/data/dataset.ts";
-import { writeNifti } from "../../../lib/data/nifti.ts";
+import { openDataset } from "../../../lib/data/sources/brats.ts";
+import { writeNifti } from "../../../lib/formats/nifti.ts";
 import { phantomDataset } from "../../../lib/data/phantom.ts";
 import { openSlices, type Slice, type SliceSet } from "../../../lib/data/slices.ts";
-import { createVolume } from "../../../lib/data/volume.ts";
+import { createVolume } from "../../../lib/formats/volume.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, byteEdit, type Edit, jsonEdit, labels, some } from "../mutations.ts";
 

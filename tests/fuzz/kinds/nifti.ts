@@ -2,8 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { readNifti, writeNifti } from "../../../lib/data/nifti.ts";
-import type { Volume } from "../../../lib/data/volume.ts";
+import { readNifti, writeNifti } from "../../../lib/formats/nifti.ts";
+import type { Volume } from "../../../lib/formats/volume.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import {
   applyAll,

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { parseOnnx } from "../../../lib/weights/onnx.ts";
-import { openWeights } from "../../../lib/weights/open_weights.ts";
-import { ITEM_SIZE, type RawTensor, toFloat32 } from "../../../lib/weights/raw_tensor.ts";
+import { parseOnnx } from "../../../lib/formats/onnx.ts";
+import { openWeights } from "../../../lib/sam/open_weights.ts";
+import { ITEM_SIZE, type RawTensor, toFloat32 } from "../../../lib/formats/raw_tensor.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, byteEdit, type Edit, labels, some } from "../mutations.ts";
 import { rawTensor } from "./safetensors.ts";

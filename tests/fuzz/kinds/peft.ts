@@ -1,20 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { openAdapter } from "../../../experiments/harness/adapter.ts";
+import { openAdapter } from "../../../lib/study/adapter.ts";
 import { InputError } from "../../../lib/errors.ts";
-import { isLoraTarget, isSavedModule, patternValue } from "../../../lib/nn/lora_targets.ts";
+import { isLoraTarget, isSavedModule, patternValue } from "../../../lib/adapters/lora_targets.ts";
 import {
   type Adapter,
   adapterParts,
   adapterWeights,
   loadAdapter,
   saveAdapter,
-} from "../../../lib/weights/adapter.ts";
-import { encodeLegacyLora, readLegacyLora } from "../../../lib/weights/legacy_lora.ts";
-import { encodeRawSafetensors, float32Tensor } from "../../../lib/weights/raw_safetensors.ts";
-import { renameAdapter } from "../../../lib/weights/rename_adapter.ts";
-import { addWeightedAdapter } from "../../../lib/weights/weighted_adapter.ts";
+} from "../../../lib/adapters/adapter.ts";
+import { encodeLegacyLora, readLegacyLora } from "../../../lib/adapters/legacy_lora.ts";
+import { encodeRawSafetensors, float32Tensor } from "../../../lib/formats/raw_safetensors.ts";
+import { renameAdapter } from "../../../lib/adapters/rename_adapter.ts";
+import { addWeightedAdapter } from "../../../lib/adapters/weighted_adapter.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, jsonText, labels, some } from "../mutations.ts";
 import { safetensorsEdit } from "./safetensors.ts";

@@ -1,15 +1,15 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { openBytes } from "../../../lib/weights/byte_source.ts";
-import { encodeRawSafetensors } from "../../../lib/weights/raw_safetensors.ts";
-import { type Dtype, ITEM_SIZE, type RawTensor } from "../../../lib/weights/raw_tensor.ts";
+import { openBytes } from "../../../lib/formats/byte_source.ts";
+import { encodeRawSafetensors } from "../../../lib/formats/raw_safetensors.ts";
+import { type Dtype, ITEM_SIZE, type RawTensor } from "../../../lib/formats/raw_tensor.ts";
 import {
   openSafetensors,
   parseSafetensors,
   readSafetensors,
   toStateDict,
-} from "../../../lib/weights/safetensors.ts";
+} from "../../../lib/formats/safetensors.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import {
   applyAll,

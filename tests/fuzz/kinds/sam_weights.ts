@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { weightsFile } from "../../../experiments/harness/model.ts";
-import { openSamWeights } from "../../../lib/weights/open_weights.ts";
-import { encodeRawSafetensors } from "../../../lib/weights/raw_safetensors.ts";
-import { ITEM_SIZE, type RawTensor } from "../../../lib/weights/raw_tensor.ts";
+import { weightsFile } from "../../../lib/study/model.ts";
+import { openSamWeights } from "../../../lib/sam/open_weights.ts";
+import { encodeRawSafetensors } from "../../../lib/formats/raw_safetensors.ts";
+import { ITEM_SIZE, type RawTensor } from "../../../lib/formats/raw_tensor.ts";
 import type { Kind } from "../kind.ts";
 import { applyAll, byteEdit, labels, some } from "../mutations.ts";
 import { rawTensor, safetensorsEdit } from "./safetensors.ts";

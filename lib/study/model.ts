@@ -1,0 +1,151 @@
+import { InputError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { checkHostState } from "../nn/host_state.ts";
+import { injectLora, type LoraOptions } from "../adapters/lora.ts";
+import { Random } from "../random.ts";
+import { buildMobileSam, buildSamVitB, buildSamVitH, buildSamVitL } from "../sam/build_sam.ts";
+import { ActivationCache } from "../sam/activation_cache.ts";
+import type { Sam } from "../sam/sam.ts";
+import { SliceModel } from "../train/slice_model.ts";
+import { checkpointPath, CHECKPOINTS } from "../sam/download.ts";
+import type { StateDict } from "../formats/state_dict.ts";
+import type { Config } from "./config.ts";
+import { type Experiment, FULL_MODULES } from "./experiment.ts";
+
+/** What the models are called in tables. */
+export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
+  mobile_sam: "MobileSAM",
+  vit_b: "SAM ViT-B",
+  vit_l: "SAM ViT-L",
+  vit_h: "SAM ViT-H",
+};
+
+/**
+ * The name of a model from the command line.
+ *
+ * @throws {InputError} if there is no such model.
+ */
+export function readModelName(name: string): Config["model"] {
+  if (Object.hasOwn(MODEL_NAMES, name)) return name as Config["model"];
+  throw new InputError(
+    `there is no model ${name}: choose ${Object.keys(MODEL_NAMES).join(", ")}`,
+  );
+}
+
+/** Which pretrained model: its name, its file if it is not the published one, its input's side. */
+export type Pretrained = Pick<Config, "model" | "weights" | "side">;
+
+/**
+ * The file of a model's pretrained weights: the one that the config names, else the one that
+ * `./run weights` fetched; null for MobileSAM's, which come with the package.
+ *
+ * @throws {InputError} if there is none.
+ */
+export async function weightsFile({ model, weights }: Pretrained): Promise<string | null> {
+  if (weights !== null || model === "mobile_sam") return weights;
+  const cached = checkpointPath(CHECKPOINTS[model]);
+  try {
+    await Deno.stat(cached);
+    return cached;
+  } catch {
+    throw new InputError(
+      `--model ${model} needs its weights: ./run weights ${model} fetches them, or name a file with --weights`,
+    );
+  }
+}
+
+/**
+ * The pretrained model that is chosen, frozen.
+ *
+ * @throws {InputError} if its weights are not named, cannot be read or are another model's.
+ */
+export async function buildPretrained(gpu: Gpu, chosen: Pretrained): Promise<Sam> {
+  const { model, side } = chosen;
+  const weights = await weightsFile(chosen);
+  if (model === "mobile_sam") return await buildMobileSam(gpu, { weights: weights ?? undefined });
+  const build = { vit_b: buildSamVitB, vit_l: buildSamVitL, vit_h: buildSamVitH }[model];
+  return await build(gpu, { weights: weights!, side });
+}
+
+/**
+ * The pretrained model with what the experiment trains unfrozen: nothing, whole modules or adapters.
+ *
+ * @throws {InputError} if a module or target is none of the model's.
+ */
+export async function buildModel(
+  gpu: Gpu,
+  { experiment, config }: { experiment: Experiment; config: Config },
+): Promise<Sam> {
+  const sam = await buildPretrained(gpu, config);
+  sam.imageEncoder.checkpointActivations = config.checkpointActivations;
+  if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
+  if (experiment.kind === "full") unfreeze(sam, experiment.modules ?? FULL_MODULES);
+  if (experiment.kind === "lora") {
+    const random = new Random(config.seed).fork("adapters");
+    await injectLora(sam, { ...loraOptions(experiment, config), random });
+  }
+  return sam;
+}
+
+/** Unfreezes modules, or lists of them such as a `neck`, by their paths. */
+function unfreeze(sam: Sam, paths: readonly string[]): void {
+  const modules = [...sam.namedModules()];
+  for (const path of paths) {
+    const chosen = modules.filter(([name]) => name === path || name.startsWith(`${path}.`));
+    if (chosen.length === 0) throw new InputError(`the model has no module ${path}: name another`);
+    for (const [, module] of chosen) module.setTrainable(true);
+  }
+}
+
+/** An empty cache of frozen activations, of the config's size. */
+export function activationCache({ cacheMemory, cacheDisk }: Config): ActivationCache {
+  return new ActivationCache({ budget: cacheMemory * 2 ** 20, diskBudget: cacheDisk * 2 ** 20 });
+}
+
+/**
+ * The model applied to slices, with the config's side and memory.
+ *
+ * @param cache A cache that the rows of a study share, in place of one of its own. What it holds is
+ * dropped unless the pretrained weights, the slices and what of the model is frozen are the same.
+ */
+export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): SliceModel {
+  const { model, weights, modality, target, axis, crop, rescale, seed } = config;
+  const { augment, augmentVariants } = config;
+  const slices = { model, weights, modality, target, axis, crop, rescale };
+  const variants = { augment, augmentVariants, seed: augmentVariants > 0 ? seed : null };
+  return new SliceModel(sam, {
+    sharedActivations: cache && { cache, content: JSON.stringify({ ...slices, ...variants }) },
+    side: config.side,
+    cacheBytes: config.cacheMemory * 2 ** 20,
+    cacheDiskBytes: config.cacheDisk * 2 ** 20,
+    storage: config.storage,
+  });
+}
+
+/** An experiment's values by PEFT's names. */
+export function loraOptions(experiment: Experiment, config: Config): LoraOptions {
+  return {
+    r: experiment.rank,
+    lora_alpha: config.alpha,
+    lora_dropout: config.dropout,
+    target_modules: config.targets,
+    blocks: config.blocks ?? undefined,
+    qkv_parts: config.qkvParts ?? undefined,
+    modules_to_save: config.modulesToSave,
+    use_rslora: config.variants.includes("rslora"),
+    use_dora: config.variants.includes("dora"),
+    init_lora_weights: config.init === "default" ? true : config.init,
+  };
+}
+
+/**
+ * Puts trained weights into a model built for the same experiment.
+ *
+ * @throws {InputError} naming a weight that one of the two lacks or has in another shape.
+ */
+export function restoreWeights(sam: Sam, weights: StateDict, source: string): void {
+  const parameters = new Map(sam.trainableParameters());
+  const shapes = new Map([...parameters].map(([path, { shape }]) => [path, shape]));
+  checkHostState(weights, shapes, { source });
+  for (const [path, tensor] of parameters) tensor.write(weights.get(path)!.data);
+}

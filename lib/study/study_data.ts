@@ -1,0 +1,201 @@
+import { type Dataset, openDataset } from "../data/sources/brats.ts";
+import { PHANTOM_SET, phantomDataset } from "../data/phantom.ts";
+import type { Axis } from "../data/plane.ts";
+import { type CropReport, openSlices, type SliceRef, type SliceSet } from "../data/slices.ts";
+import {
+  DEFAULT_FRACTIONS,
+  foldPatients,
+  type Partition,
+  partition,
+  type Split,
+  type SplitFractions,
+  splitPatients,
+} from "../data/split.ts";
+import { InputError } from "../errors.ts";
+import { Random } from "../random.ts";
+import { Progress } from "../report/progress.ts";
+import { checkPatients } from "../train/guards.ts";
+import { type Config, dataSeed } from "./config.ts";
+
+/** The slices of a study and who is in which part of its split. */
+export interface StudyData {
+  /** Name of the data set, without its path. */
+  readonly name: string;
+  /** Whether its tumours are simulated. */
+  readonly simulated: boolean;
+  /** Reads slices. */
+  readonly slices: SliceSet;
+  /** Patients of each part. */
+  readonly split: Split;
+  /** Slices of each part. */
+  readonly parts: Partition<SliceRef>;
+}
+
+/**
+ * Opens the data set of a config, the phantom if it names none, and splits it by patient.
+ *
+ * @param log Is told, line by line, what is found and what was left out.
+ * @throws {InputError} if the data cannot be used.
+ * @throws {GuardError} if a patient is in two parts.
+ */
+export async function openStudyData(
+  config: Config,
+  log: (line: string) => void,
+): Promise<StudyData> {
+  const root = config.data ?? await openPhantom(log);
+  const dataset = await openDataset(root, { modality: config.modality });
+  const slices = await openSlicesWithProgress(dataset, config);
+  const simulated = dataset.cases.some(({ id }) => id.startsWith(PHANTOM_SET));
+  tellCrop(slices, config, log);
+  const patients = slices.refs.map(({ patient }) => patient);
+  const seed = dataSeed(config);
+  const { folds, fold } = config;
+  const split = folds === null
+    ? splitPatients(patients, { seed, fractions: fractionsOf(config) })
+    : foldPatients(patients, { seed, folds, fold: fold ?? 1 });
+  const all = partition(slices.refs, split);
+  const parts = {
+    train: limit(all.train, config.maxTrain, seed),
+    validation: limit(all.validation, config.maxValidation, seed),
+    test: limit(all.test, config.maxTest, seed),
+  };
+  checkPatients({ ...parts }, {
+    shared: split.validationSharesTrainingPatients ? ["train", "validation"] : [],
+  });
+  log(
+    `${dataset.name}: ${dataset.cases.length} cases, ${slices.refs.length} slices` +
+      (simulated ? ", simulated tumours" : "") +
+      `; using ${parts.train.length} slices to train, ${parts.validation.length} to validate, ${parts.test.length} to test.`,
+  );
+  if (split.validationSharesTrainingPatients) {
+    log(
+      "Two patients are too few for a validation patient: validation slices are held out from the training patient.",
+    );
+  }
+  return { name: dataset.name, simulated, slices, split, parts };
+}
+
+/**
+ * Cuts a data set's slices, saying how far it is: a large one takes minutes the first time.
+ *
+ * @param options.wholeVolumes Every slice of a volume, with tumour or not.
+ */
+export async function openSlicesWithProgress(
+  dataset: Dataset,
+  config: Config,
+  { wholeVolumes = false }: { wholeVolumes?: boolean } = {},
+): Promise<SliceSet> {
+  const progress = new Progress({
+    label: `Cutting slices of ${dataset.name}`,
+    total: dataset.cases.length,
+    unit: "cases",
+  });
+  let cut = false;
+  const slices = await openSlices(dataset, {
+    ...sliceOptions(config),
+    ...(wholeVolumes && { minTumourVoxels: 0, maxPerCase: undefined }),
+    onProgress: ({ done, cached }) => {
+      cut ||= !cached;
+      if (cut) progress.update({ done });
+    },
+  });
+  progress.finish();
+  return slices;
+}
+
+/**
+ * The data of a row whose values differ from its study's: the same patients in the same parts, and of
+ * the study's slices those that the row's preparation leaves.
+ *
+ * @returns the study's own data where the preparation is the same.
+ * @throws {InputError} if nothing is left of a part.
+ */
+export async function openRowData(
+  study: StudyData,
+  { config, row, log }: { config: Config; row: Config; log: (line: string) => void },
+): Promise<StudyData> {
+  const isSame = JSON.stringify(sliceOptions(config)) === JSON.stringify(sliceOptions(row));
+  if (isSame) return study;
+  const slices = await openSlicesWithProgress(study.slices.dataset, row);
+  tellCrop(slices, row, log);
+  const found = new Map(slices.refs.map((ref) => [ref.id, ref]));
+  const kept = (part: keyof Partition<SliceRef>) => {
+    const refs = study.parts[part].flatMap(({ id }) => found.get(id) ?? []);
+    if (refs.length > 0) return refs;
+    throw new InputError(
+      `crop ${row.crop} and axis ${row.axis} leave no slice of the ${part} part: choose others`,
+    );
+  };
+  const parts = { train: kept("train"), validation: kept("validation"), test: kept("test") };
+  return { ...study, slices, parts };
+}
+
+function tellCrop(slices: SliceSet, config: Config, log: (line: string) => void): void {
+  if (slices.crop.lostVoxels > 0) log(describeCrop(slices.crop, config.crop!));
+}
+
+/** Says what a crop loses of a data set's tumours. */
+export function describeCrop(
+  { lostVoxels, tumourVoxels, lostSlices }: CropReport,
+  crop: number,
+): string {
+  const share = (100 * lostVoxels / tumourVoxels).toFixed(1);
+  return `The crop to ${crop} loses ${lostVoxels} of ${tumourVoxels} tumour voxels (${share} %) and ${lostSlices} slices.`;
+}
+
+/** The shares that a config asks for. */
+function fractionsOf({ split }: Config): SplitFractions {
+  if (split === null) return DEFAULT_FRACTIONS;
+  const [train, validation, test] = split;
+  return { train, validation, test };
+}
+
+/** How many patients and slices each part of a study holds. */
+export function describeParts(
+  { parts }: StudyData,
+): Record<keyof Partition<SliceRef>, { patients: number; slices: number }> {
+  const describe = (refs: readonly SliceRef[]) => ({
+    patients: new Set(refs.map(({ patient }) => patient)).size,
+    slices: refs.length,
+  });
+  return {
+    train: describe(parts.train),
+    validation: describe(parts.validation),
+    test: describe(parts.test),
+  };
+}
+
+/** The slice options of a config. */
+export function sliceOptions(config: Config): Parameters<typeof openSlices>[1] {
+  return {
+    axis: config.axis as Axis,
+    target: config.target,
+    minTumourVoxels: config.minTumourVoxels,
+    maxPerCase: config.maxSlicesPerCase ?? undefined,
+    crop: config.crop ?? undefined,
+    rescale: config.rescale,
+  };
+}
+
+/** The folder of the phantom, which is made on first use. */
+export async function openPhantom(log: (line: string) => void): Promise<string> {
+  let announced = false;
+  return await phantomDataset({
+    onProgress: (done, patients) => {
+      if (!announced) log(`Simulating ${patients} patients; they are kept for later runs.`);
+      announced = true;
+      if (done === patients) log(`${patients} patients simulated.`);
+    },
+  });
+}
+
+/** A seeded choice of at most `count` slices, in their own order. */
+export function limit(
+  refs: readonly SliceRef[],
+  count: number | null,
+  seed: number,
+): SliceRef[] {
+  if (count === null || refs.length <= count) return [...refs];
+  const chosen = new Set(new Random(`${seed}/limit`).shuffle(refs).slice(0, count));
+  return refs.filter((ref) => chosen.has(ref));
+}
