@@ -1,6 +1,6 @@
 import { defineKernel, type Kernel } from "./spec.ts";
-import scalarElement from "./element_scalar.wgsl" with { type: "text" };
-import vec4Element from "./element_vec4.wgsl" with { type: "text" };
+import scalarElement from "./library/element_scalar.wgsl" with { type: "text" };
+import vec4Element from "./library/element_vec4.wgsl" with { type: "text" };
 
 /** A kernel that takes neighbouring elements (channels, a row) one at a time or, faster, by fours. */
 export interface ElementKernels<Buffers extends string, Parameters extends string> {

@@ -1,5 +1,5 @@
 import type { Kernel } from "../../kernels/spec.ts";
-import { matmulKernels } from "../../kernels/matmul.ts";
+import { matmulKernels } from "../../kernels/matmul/mod.ts";
 import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
 import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";

@@ -1,4 +1,4 @@
-import { packHalfKernel, unpackHalfKernel } from "../../kernels/half.ts";
+import { packHalfKernel, unpackHalfKernel } from "../../kernels/elementwise/mod.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { type Application, keepAsIs, packSaved, type SavedTensor } from "./autograd.ts";
 import type { Shape } from "./shape.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { fillKernel } from "../../kernels/elementwise.ts";
-import { repeatKernel } from "../../kernels/movement.ts";
+import { fillKernel } from "../../kernels/elementwise/mod.ts";
+import { repeatKernel } from "../../kernels/movement/mod.ts";
 import { defineKernel } from "../../kernels/spec.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";

@@ -10,9 +10,9 @@ function* kernelsOf(value: unknown): Generator<Kernel> {
 
 const kernels: Kernel[] = [];
 const folder = new URL("../../kernels/", import.meta.url);
-for (const { name } of Deno.readDirSync(folder)) {
-  if (!name.endsWith(".ts")) continue;
-  for (const value of Object.values(await import(new URL(name, folder).href))) {
+for (const { name: family, isDirectory } of Deno.readDirSync(folder)) {
+  if (!isDirectory || family === "library") continue;
+  for (const value of Object.values(await import(new URL(`${family}/mod.ts`, folder).href))) {
     kernels.push(...kernelsOf(value));
   }
 }

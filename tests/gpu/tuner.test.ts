@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { matmulTiles } from "../../kernels/matmul.ts";
+import { matmulTiles } from "../../kernels/matmul/mod.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Tuner, type Variant } from "../../lib/gpu/tuner.ts";
 import { matmul } from "../../lib/tensor/ops/matmul.ts";

@@ -4,7 +4,7 @@ import {
   type MatmulProblem,
   matmulTiles,
   planMatmul,
-} from "../../kernels/matmul.ts";
+} from "../../kernels/matmul/mod.ts";
 import { Random } from "../../lib/random.ts";
 import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
 import { perceptron } from "../../lib/tensor/ops/perceptron.ts";

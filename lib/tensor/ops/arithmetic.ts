@@ -3,7 +3,7 @@ import {
   binaryBroadcastKernel,
   binaryKernel,
   binaryOps,
-} from "../../../kernels/elementwise.ts";
+} from "../../../kernels/elementwise/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { broadcastShapes, isTail, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";

@@ -1,4 +1,4 @@
-import { augmentKernel, modelInputKernel } from "../../../kernels/augment.ts";
+import { augmentKernel, modelInputKernel } from "../../../kernels/augment/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";

@@ -1,4 +1,4 @@
-import { col2imKernels, im2colKernels } from "../../../kernels/conv.ts";
+import { col2imKernels, im2colKernels } from "../../../kernels/convolution/mod.ts";
 import { inElements } from "../../../kernels/element.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Tensor } from "../tensor.ts";

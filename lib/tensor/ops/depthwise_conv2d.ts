@@ -5,7 +5,7 @@ import {
   depthwiseKernels,
   depthwiseWeightKernels,
   TILE_COLUMNS,
-} from "../../../kernels/conv.ts";
+} from "../../../kernels/convolution/mod.ts";
 import { inElements } from "../../../kernels/element.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";

@@ -1,4 +1,4 @@
-import { dropoutKernel } from "../../../kernels/dropout.ts";
+import { dropoutKernel } from "../../../kernels/elementwise/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { Tensor } from "../tensor.ts";

@@ -1,4 +1,4 @@
-import { fillKernel } from "../../../kernels/elementwise.ts";
+import { fillKernel } from "../../../kernels/elementwise/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import type { Shape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";

@@ -1,4 +1,4 @@
-import { fingerprintKernel } from "../../../kernels/fingerprint.ts";
+import { fingerprintKernel } from "../../../kernels/reduction/mod.ts";
 import { Tensor } from "../tensor.ts";
 
 /**

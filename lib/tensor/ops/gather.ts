@@ -1,4 +1,4 @@
-import { gatherBackwardKernel, gatherKernel } from "../../../kernels/gather.ts";
+import { gatherBackwardKernel, gatherKernel } from "../../../kernels/movement/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";

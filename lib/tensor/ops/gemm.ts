@@ -4,7 +4,7 @@ import {
   type MatmulProblem,
   matmulTiles,
   planMatmul,
-} from "../../../kernels/matmul.ts";
+} from "../../../kernels/matmul/mod.ts";
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Tuner } from "../../gpu/tuner.ts";

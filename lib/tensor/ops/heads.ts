@@ -2,7 +2,7 @@ import {
   type AttentionKernels,
   attentionKernels,
   type AttentionParameters,
-} from "../../../kernels/attention.ts";
+} from "../../../kernels/attention/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Memo } from "../memo.ts";
 import { sameShape } from "../shape.ts";

@@ -3,7 +3,7 @@ import {
   layerNormBackwardKernels,
   layerNormKernels,
   layerNormParametersKernels,
-} from "../../../kernels/layer_norm.ts";
+} from "../../../kernels/normalisation/mod.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";

@@ -3,7 +3,7 @@ import {
   maskLossBackwardKernels,
   maskLossKernel,
   maskSumsKernels,
-} from "../../../kernels/mask_loss.ts";
+} from "../../../kernels/loss/mod.ts";
 import { record } from "../autograd.ts";
 import { sameShape, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";

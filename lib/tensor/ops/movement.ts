@@ -1,4 +1,4 @@
-import { insertKernel, permuteKernel, repeatKernel } from "../../../kernels/movement.ts";
+import { insertKernel, permuteKernel, repeatKernel } from "../../../kernels/movement/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { isTail, normaliseAxes, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";

@@ -1,4 +1,4 @@
-import { adamKernel, clipScaleKernel, squareSumKernel } from "../../../kernels/optimizer.ts";
+import { adamKernel, clipScaleKernel, squareSumKernel } from "../../../kernels/optimizer/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { noGrad } from "../autograd.ts";
 import { shapeText } from "../shape.ts";

@@ -1,5 +1,8 @@
 import { inElements } from "../../../kernels/element.ts";
-import { resizeBilinearBackwardKernels, resizeBilinearKernels } from "../../../kernels/resize.ts";
+import {
+  resizeBilinearBackwardKernels,
+  resizeBilinearKernels,
+} from "../../../kernels/movement/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";

@@ -1,5 +1,5 @@
 import { inElements } from "../../../kernels/element.ts";
-import { softmaxBackwardKernels, softmaxKernels } from "../../../kernels/softmax.ts";
+import { softmaxBackwardKernels, softmaxKernels } from "../../../kernels/normalisation/mod.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";

@@ -1,4 +1,4 @@
-import { sumKernel } from "../../../kernels/reduction.ts";
+import { sumKernel } from "../../../kernels/reduction/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { normaliseAxes, sameShape, type Shape, sizeOf } from "../shape.ts";

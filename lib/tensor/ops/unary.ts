@@ -1,4 +1,4 @@
-import { unaryBackwardKernel, unaryKernel, unaryOps } from "../../../kernels/elementwise.ts";
+import { unaryBackwardKernel, unaryKernel, unaryOps } from "../../../kernels/elementwise/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { Tensor } from "../tensor.ts";

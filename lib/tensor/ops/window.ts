@@ -1,6 +1,5 @@
 import { inElements } from "../../../kernels/element.ts";
-import { insertKernel } from "../../../kernels/movement.ts";
-import { placeKernels } from "../../../kernels/place.ts";
+import { insertKernel, placeKernels } from "../../../kernels/movement/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";

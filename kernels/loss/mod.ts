@@ -1,5 +1,5 @@
-import { byElement } from "./element.ts";
-import { defineKernel } from "./spec.ts";
+import { byElement } from "../element.ts";
+import { defineKernel } from "../spec.ts";
 import backwardSource from "./mask_loss_backward.wgsl" with { type: "text" };
 import lossSource from "./mask_loss.wgsl" with { type: "text" };
 import sumsSource from "./mask_sums.wgsl" with { type: "text" };

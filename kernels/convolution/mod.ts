@@ -1,4 +1,4 @@
-import { byElement, type ElementKernels } from "./element.ts";
+import { byElement, type ElementKernels } from "../element.ts";
 import col2imSource from "./col2im.wgsl" with { type: "text" };
 import depthwise3x3Source from "./depthwise3x3.wgsl" with { type: "text" };
 import depthwise3x3WeightSource from "./depthwise3x3_weight.wgsl" with { type: "text" };

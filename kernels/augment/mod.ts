@@ -1,7 +1,7 @@
+import { defineKernel } from "../spec.ts";
 import augmentSource from "./augment.wgsl" with { type: "text" };
 import modelInputSource from "./model_input.wgsl" with { type: "text" };
-import pcgSource from "./pcg.wgsl" with { type: "text" };
-import { defineKernel } from "./spec.ts";
+import pcgSource from "../library/pcg.wgsl" with { type: "text" };
 
 /** out = an image that was warped, then changed in its intensities. */
 export const augmentKernel = defineKernel({

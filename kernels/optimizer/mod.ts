@@ -1,4 +1,4 @@
-import { defineKernel } from "./spec.ts";
+import { defineKernel } from "../spec.ts";
 import adamSource from "./adam.wgsl" with { type: "text" };
 import clipScaleSource from "./clip_scale.wgsl" with { type: "text" };
 import squareSumSource from "./square_sum.wgsl" with { type: "text" };

@@ -1,15 +1,15 @@
-import { type Access, defineKernel, type Kernel } from "./spec.ts";
-import common from "./matmul_common.wgsl" with { type: "text" };
-import epilogueGeluBackward from "./matmul_epilogue_gelu_backward.wgsl" with { type: "text" };
-import epilogueKeep from "./matmul_epilogue_keep.wgsl" with { type: "text" };
-import epilogueNone from "./matmul_epilogue_none.wgsl" with { type: "text" };
-import epilogueResidual from "./matmul_epilogue_residual.wgsl" with { type: "text" };
-import noUpdate from "./matmul_no_update.wgsl" with { type: "text" };
-import scalarAccess from "./matmul_scalar.wgsl" with { type: "text" };
-import subgroupProduct from "./matmul_subgroup.wgsl" with { type: "text" };
-import tiledProduct from "./matmul_tiled.wgsl" with { type: "text" };
-import update from "./matmul_update.wgsl" with { type: "text" };
-import vec4Access from "./matmul_vec4.wgsl" with { type: "text" };
+import { type Access, defineKernel, type Kernel } from "../spec.ts";
+import common from "./common.wgsl" with { type: "text" };
+import epilogueGeluBackward from "./epilogue_gelu_backward.wgsl" with { type: "text" };
+import epilogueKeep from "./epilogue_keep.wgsl" with { type: "text" };
+import epilogueNone from "./epilogue_none.wgsl" with { type: "text" };
+import epilogueResidual from "./epilogue_residual.wgsl" with { type: "text" };
+import noUpdate from "./no_update.wgsl" with { type: "text" };
+import scalarAccess from "./scalar.wgsl" with { type: "text" };
+import subgroupProduct from "./subgroup.wgsl" with { type: "text" };
+import tiledProduct from "./tiled.wgsl" with { type: "text" };
+import update from "./update.wgsl" with { type: "text" };
+import vec4Access from "./vec4.wgsl" with { type: "text" };
 
 /**
  * What a product does beside adding a bias and an activation, each with buffers of its own:

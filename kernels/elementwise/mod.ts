@@ -1,10 +1,14 @@
-import { defineKernel } from "./spec.ts";
+import { defineKernel } from "../spec.ts";
 import addInPlaceSource from "./add_in_place.wgsl" with { type: "text" };
 import binaryBroadcastSource from "./binary_broadcast.wgsl" with { type: "text" };
 import binarySource from "./binary.wgsl" with { type: "text" };
 import fillSource from "./fill.wgsl" with { type: "text" };
 import unaryBackwardSource from "./unary_backward.wgsl" with { type: "text" };
 import unarySource from "./unary.wgsl" with { type: "text" };
+import dropoutSource from "./dropout.wgsl" with { type: "text" };
+import pcgSource from "../library/pcg.wgsl" with { type: "text" };
+import packHalfSource from "./pack_half.wgsl" with { type: "text" };
+import unpackHalfSource from "./unpack_half.wgsl" with { type: "text" };
 
 /** Values of `OP` in the binary kernels. */
 export const binaryOps = { add: 0, subtract: 1, multiply: 2, divide: 3 } as const;
@@ -80,4 +84,28 @@ export const unaryBackwardKernel = defineKernel({
   source: unaryBackwardSource,
   buffers: { x: "texel", dy: "texel", dx: "read_write" },
   params: { count4: "u32", p: "f32" },
+});
+
+/** out = x with random elements set to 0 and the others scaled. */
+export const dropoutKernel = defineKernel({
+  name: "dropout",
+  source: pcgSource + dropoutSource,
+  buffers: { x: "read", out: "read_write" },
+  params: { count4: "u32", seed: "u32", threshold: "u32", factor: "f32" },
+});
+
+/** out = x as 16-bit floats, two in a word. */
+export const packHalfKernel = defineKernel({
+  name: "pack_half",
+  source: packHalfSource,
+  buffers: { x: "read", out: "read_write" },
+  params: { count4: "u32" },
+});
+
+/** out = the 32-bit floats of `x`, which holds two 16-bit floats in a word. */
+export const unpackHalfKernel = defineKernel({
+  name: "unpack_half",
+  source: unpackHalfSource,
+  buffers: { x: "read", out: "read_write" },
+  params: { count4: "u32" },
 });
