@@ -104,7 +104,6 @@ export * from "./lib/data/augment_options.ts";
 export * from "./lib/data/sources/brats.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/formats/nifti.ts";
-export * from "./lib/data/phantom.ts";
 export type { Axis } from "./lib/data/plane.ts";
 export {
   centreCrop,

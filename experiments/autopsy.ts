@@ -39,7 +39,7 @@ const usage = `usage: ./run autopsy [options]
 
   --out DIR        folder for the results (default: a new one under results/)
   --faults A,B     these alone: ${FAULTS.map(({ name }) => name).join(", ")}
-  --data DIR       data set in BraTS layout (default: the phantom)
+  --data DIR       data set in BraTS layout (default: the embedded sample)
   --side, --epochs, --lr, --batch-size, --max-train, --max-validation, --max-test, --seed and all that
   says how slices are cut: as of experiments
 `;

@@ -6,8 +6,8 @@ import { writeReport } from "../lib/study/report.ts";
 
 const usage = `usage: ./run report STUDY [--pictures DIR]
 
-  STUDY            the folder of a study, such as results/phantom
-  --pictures DIR   the study's data set, slices of which are then shown in the report (a phantom's always are)
+  STUDY            the folder of a study, such as results/default
+  --pictures DIR   the study's data set, slices of which are then shown in the report (those of the embedded sample always are)
 `;
 
 await runMain(async () => {

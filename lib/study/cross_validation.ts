@@ -14,6 +14,7 @@ import type { Options } from "./options.ts";
 import { listJson, PRIMARY_PROMPT, type RunSummary, summarizeScores } from "./run_experiment.ts";
 import { writeReport } from "./report.ts";
 import { named, resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
+import { SAMPLE } from "./study_data.ts";
 import { PARTS, RECORD } from "./study_folder.ts";
 import { judgeStudy } from "./verdicts.ts";
 
@@ -57,7 +58,7 @@ export async function runStudies(
     return await runStudy(experiments, { options, command });
   }
   const date = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-  const dataset = options.config.data === null ? "phantom" : basename(options.config.data);
+  const dataset = basename(options.config.data ?? SAMPLE);
   const folder = options.out ?? join("results", `${dataset}-${date}`);
   await claim(folder, { experiments, parts: parts.map(({ name }) => name), command });
   for (const { name, config } of parts) {

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { openDataset } from "../data/sources/brats.ts";
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
@@ -8,7 +8,7 @@ import { readStudy, type Study } from "../report/study_files.ts";
 import { type Sheet, studyReport } from "../report/study_report.ts";
 import { displayName, parseExperiment } from "./experiment.ts";
 import { readRun } from "./run_folder.ts";
-import { openPhantom, openSlicesWithProgress } from "./study_data.ts";
+import { openSlicesWithProgress, SAMPLE } from "./study_data.ts";
 
 /** The page, beside the study's table. */
 export const REPORT = "report";
@@ -16,8 +16,8 @@ export const REPORT = "report";
 /**
  * Writes `report.html`, and `report.md` with its pictures in `report/`, into a study's folder.
  *
- * @param options.pictures Folder of the data set, where slices of it may be shown; null shows none, but
- * of a phantom.
+ * @param options.pictures Folder of the data set, where slices of it may be shown; null shows those of
+ * the embedded sample alone.
  * @throws {InputError} if a file of the study is missing or damaged, or the data are not the study's.
  */
 export async function writeReport(
@@ -49,7 +49,7 @@ async function openSheet(
   study: Study,
   { pictures, log }: { pictures: string | null; log: (line: string) => void },
 ): Promise<Sheet | null> {
-  if (pictures === null && !study.table.context.simulated) return null;
+  if (pictures === null && study.table.context.dataset !== basename(SAMPLE)) return null;
   const [kept] = study.models.filter(({ masks }) => masks.size > 0);
   if (!kept) {
     if (pictures !== null) {
@@ -58,12 +58,12 @@ async function openSheet(
     return null;
   }
   const { config } = await readRun(join(study.folder, study.parts[0] ?? "", kept.experiment));
-  const root = pictures ?? await openPhantom(log);
+  const root = pictures ?? SAMPLE;
   const dataset = await openDataset(root, { modality: config.modality });
   try {
     return await chooseCases(study, await openSlicesWithProgress(dataset, config));
   } catch (error) {
-    // A phantom that is not today's can no longer be shown; the figures hold all the same.
+    // Of another sample than today's nothing can be shown; the figures hold all the same.
     if (pictures !== null || !(error instanceof InputError)) throw error;
     log(`No cases are shown: ${error.message}`);
     return null;

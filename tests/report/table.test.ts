@@ -10,7 +10,7 @@ import {
 } from "../../lib/report/table.ts";
 
 const context: ComparisonContext = {
-  dataset: "phantom",
+  dataset: "sample",
   simulated: true,
   baseModel: "MobileSAM",
   side: 256,
