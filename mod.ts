@@ -101,7 +101,8 @@ export * from "./lib/adapters/weighted_adapter.ts";
 
 export * from "./lib/data/augment.ts";
 export * from "./lib/data/augment_options.ts";
-export * from "./lib/data/sources/brats.ts";
+export * from "./lib/data/dataset.ts";
+export * from "./lib/data/sources/source.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/formats/nifti.ts";
 export type { Axis } from "./lib/data/plane.ts";

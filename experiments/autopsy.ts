@@ -1,6 +1,5 @@
 // deno task autopsy: what each fault of published code does to a training, and which guard sees it.
 import { join } from "node:path";
-import { readNifti } from "../lib/formats/nifti.ts";
 import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
@@ -81,8 +80,8 @@ async function readLabels(
 ): Promise<Map<string, Uint8Array>> {
   const labels = new Map<string, Uint8Array>();
   for (const [caseId, own] of Map.groupBy(refs, (ref) => ref.caseId)) {
-    const { seg } = slices.dataset.cases.find(({ id }) => id === caseId)!;
-    const volume = await readNifti(seg);
+    const source = slices.dataset.cases.find(({ id }) => id === caseId)!;
+    const { seg: volume } = await source.load();
     const plane = planeOf(volume, own[0].axis as Axis);
     for (const ref of own) {
       const slice = cut(volume.data, plane, { ...whole(plane), index: ref.index });

@@ -1,6 +1,6 @@
 // deno task evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
 import { basename, join } from "node:path";
-import { openDataset } from "../lib/data/sources/brats.ts";
+import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";

@@ -9,8 +9,8 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
-import type { Case, Dataset } from "./sources/brats.ts";
-import { readNifti } from "../formats/nifti.ts";
+import type { Dataset } from "./dataset.ts";
+import type { Case } from "./sources/source.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
 import {
@@ -319,8 +319,7 @@ const EXTRACTION_VERSION = 3;
 
 async function extract(source: Case, settings: Settings, path: string): Promise<void> {
   const { axis, minTumourVoxels } = settings;
-  const seg = await readNifti(source.seg);
-  const image = await readNifti(source.image);
+  const { image, seg } = await source.load();
   requireSameGrid({ volume: image, name: source.image }, { volume: seg, name: source.seg });
   const mask = binarise(seg, { target: settings.target, name: source.seg });
   const plane = planeOf(image, axis);

@@ -1,5 +1,5 @@
 import { basename, join } from "node:path";
-import { openDataset } from "../data/sources/brats.ts";
+import { openDataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import { chooseCases } from "../report/choose_cases.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Dataset, openDataset } from "../data/sources/brats.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Axis } from "../data/plane.ts";
 import { type CropReport, openSlices, type SliceRef, type SliceSet } from "../data/slices.ts";
 import {

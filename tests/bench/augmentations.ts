@@ -7,7 +7,7 @@ import {
   AUGMENTATIONS,
   type AugmentOptions,
 } from "../../lib/data/augment_options.ts";
-import { openDataset } from "../../lib/data/sources/brats.ts";
+import { openDataset } from "../../lib/data/dataset.ts";
 import { openSlices, type Slice } from "../../lib/data/slices.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Random } from "../../lib/random.ts";

@@ -3,7 +3,7 @@
 // Rule: of each scan the slice along the last axis with the most tumour voxels, the first of equal ones.
 // Image and mask keep their voxels and spacing; the affine's origin moves to the slice.
 import { join } from "node:path";
-import { openDataset } from "../../lib/data/sources/brats.ts";
+import { openDataset } from "../../lib/data/dataset.ts";
 import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume, type Volume } from "../../lib/formats/volume.ts";
 
