@@ -5,7 +5,7 @@ import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { maskPicture } from "../lib/report/mask_pictures.ts";
-import { Progress } from "../lib/report/progress.ts";
+import { Progress } from "../lib/study/progress.ts";
 import { rasterize } from "../lib/report/rasterize.ts";
 import { evaluationPrompt } from "../lib/train/evaluate.ts";
 import { allOnesDice } from "../lib/train/guards.ts";

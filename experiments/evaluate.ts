@@ -5,7 +5,7 @@ import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import type { Gpu } from "../lib/gpu/gpu.ts";
-import { Progress } from "../lib/report/progress.ts";
+import { Progress } from "../lib/study/progress.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
 import { runProtocol } from "../lib/train/protocol.ts";

@@ -2,7 +2,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../lib/errors.ts";
 import { runMain } from "../lib/study/main.ts";
-import { writeReport } from "../lib/study/report.ts";
+import { writeReport } from "../lib/report/publish.ts";
 
 const usage = `usage: ./run report STUDY [--pictures DIR]
 

@@ -13,7 +13,7 @@ import {
 } from "../data/split.ts";
 import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
-import { Progress } from "../report/progress.ts";
+import { Progress } from "./progress.ts";
 import { checkPatients } from "../train/guards.ts";
 import { type Config, dataSeed } from "./config.ts";
 

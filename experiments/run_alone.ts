@@ -1,8 +1,9 @@
-import { InputError } from "../errors.ts";
-import { type Experiment, withWiseFt } from "./experiment.ts";
-import { runMain } from "./main.ts";
-import { commandLine, helpText, parseOptions } from "./options.ts";
-import { runStudies } from "./cross_validation.ts";
+import { InputError } from "../lib/errors.ts";
+import { publishStudy } from "../lib/report/publish.ts";
+import { type Experiment, withWiseFt } from "../lib/study/experiment.ts";
+import { runMain } from "../lib/study/main.ts";
+import { commandLine, helpText, parseOptions } from "../lib/study/options.ts";
+import { runStudies } from "../lib/study/cross_validation.ts";
 
 /** Runs one experiment by itself, with the options of the command line. */
 export async function runAlone(experiment: Experiment, args: readonly string[]): Promise<void> {
@@ -26,6 +27,7 @@ export async function runAlone(experiment: Experiment, args: readonly string[]):
     await runStudies(withWiseFt([experiment], options.wiseFt), {
       options,
       command: commandLine(`experiment ${name}`, args),
+      publish: publishStudy,
     });
   });
 }

@@ -8,7 +8,7 @@ import * as v from "valibot";
 import type { RunLengths } from "../formats/run_length.ts";
 import { excerpt, InputError } from "../errors.ts";
 import type { EpochMetrics } from "../train/trainer.ts";
-import type { PlacedPart } from "./placement_map.ts";
+import type { PlacedPart } from "./placement.ts";
 
 const number = v.pipe(v.number(), v.finite());
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Progress } from "../../lib/report/progress.ts";
+import { Progress } from "../../lib/study/progress.ts";
 
 /** A stream that keeps what is written, and a clock that is set by hand. */
 function recorder(terminal: boolean) {

@@ -2,16 +2,38 @@ import { basename, join } from "node:path";
 import { openDataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
-import { chooseCases } from "../report/choose_cases.ts";
-import { documentHtml, documentMarkdown } from "../report/document.ts";
-import { readStudy, type Study } from "../report/study_files.ts";
-import { type Sheet, studyReport } from "../report/study_report.ts";
-import { displayName, parseExperiment } from "./experiment.ts";
-import { readRun } from "./run_folder.ts";
-import { openSlicesWithProgress, SAMPLE } from "./study_data.ts";
+import { displayName, parseExperiment } from "../study/experiment.ts";
+import type { StudyResults } from "../study/publish.ts";
+import { readStudy, type Study } from "../study/read_study.ts";
+import { readRun } from "../study/run_folder.ts";
+import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
+import { chooseCases } from "./choose_cases.ts";
+import { documentHtml, documentMarkdown } from "./document.ts";
+import { maskPicture } from "./mask_pictures.ts";
+import { lossCurves } from "./plots.ts";
+import { type Sheet, studyReport } from "./study_report.ts";
+import { tableMarkdown, tableText } from "./table.ts";
 
 /** The page, beside the study's table. */
 export const REPORT = "report";
+
+/** Writes curves, the sample's masks, `table.md` and the report, and shows the table. */
+export async function publishStudy(results: StudyResults): Promise<void> {
+  const { folder, table, runs, sample, write, log } = results;
+  const { simulated } = table.context;
+  const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
+    name: displayName(run.summary.experiment),
+    metrics: [...run.metrics],
+    earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
+  }));
+  if (curves.length > 0) await write("loss_curves.svg", lossCurves(curves, { simulated }));
+  if (sample) await write("masks.png", await maskPicture({ ...sample, simulated }));
+  await write("table.md", tableMarkdown(table));
+  log(tableText(table));
+  if (table.rows.some(({ kind }) => kind !== "trivial")) {
+    await writeReport(folder, { pictures: null, log });
+  }
+}
 
 /**
  * Writes `report.html`, and `report.md` with its pictures in `report/`, into a study's folder.
