@@ -28,36 +28,36 @@ export interface Fault {
   readonly name: string;
   /** Names it in table and figure. */
   readonly title: string;
-  /** The fault in a sentence. */
+  /** What goes wrong, in a sentence. */
   readonly what: string;
   /** Rank of the adapters. Default 16. */
   readonly rank?: number;
   /** LoRA's alpha. Default 16. */
   readonly alpha?: number;
-  /** True if the mask decoder is trained beside the adapters. Default: as the config has it. */
+  /** Whether the mask decoder is trained beside the adapters. Default: as the config has it. */
   readonly decoder?: boolean;
-  /** Factor of the config's epochs. Default 1. */
+  /** How many times the config's epochs it trains. Default 1. */
   readonly times?: number;
   /** The prompt that is trained, validated and drawn with. Default: the config's. */
   readonly prompt?: "whole-image";
-  /** The faulty parts of the training. */
+  /** Which parts of the training are faulty. */
   readonly procedure?: (sam: Sam) => Partial<Procedure>;
   /** A faulty way from slices to logits and targets. */
   readonly model?: (sam: Sam, options: SliceModelOptions & { labels: RawLabels }) => SliceModel;
   /** A faulty choice of slices. */
   readonly parts?: (parts: Partition<SliceRef>) => Partition<SliceRef>;
-  /** True if the adapter of another task is loaded before scoring. */
+  /** Whether the adapter of another task is loaded before scoring. */
   readonly foreignAdapter?: boolean;
 }
 
 /** Encodes and decodes as if nothing were to be learnt. */
 class NoGradModel extends SliceModel {
   override encode(slices: readonly AugmentedSlice[]): Tensor {
-    return noGrad(() => super.encode(slices));
+    return noGrad(this.sam.gpu, () => super.encode(slices));
   }
 
   override decodeStep(...args: Parameters<SliceModel["decodeStep"]>) {
-    return noGrad(() => super.decodeStep(...args));
+    return noGrad(this.sam.gpu, () => super.decodeStep(...args));
   }
 }
 
@@ -91,7 +91,7 @@ const withoutStep = (sam: Sam): Partial<Procedure> => ({
   },
 });
 
-/** Remainder of Dice + cross-entropy where the softmax of a single channel is always 1. */
+/** What is left of Dice + cross-entropy where the softmax of a single channel is always 1. */
 const diceAlone: Procedure["criterion"] = (logits, target, { bceWeight = 1 }) =>
   scale(diceLoss(logits, target), bceWeight);
 

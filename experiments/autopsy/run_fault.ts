@@ -33,14 +33,14 @@ export interface CurvePoint {
   readonly predicted: number;
 }
 
-/** Result of a training with a fault. */
+/** What became of a fault. */
 export interface FaultRun {
   readonly name: string;
   readonly title: string;
   readonly what: string;
   /** The prompt that it is validated under. */
   readonly prompt: PromptKind;
-  /** First sight of each guard, in that order; empty for a sound run. */
+  /** What each guard saw first, in that order; empty for a sound run. */
   readonly caught: readonly {
     readonly guard: string;
     readonly step: number;
@@ -56,7 +56,7 @@ export interface FaultRun {
   readonly epochs: readonly EpochMetrics[];
 }
 
-/** Device, data and settings that all runs share. */
+/** What all runs share. */
 export interface AutopsyContext {
   readonly gpu: Gpu;
   readonly config: Config;
@@ -172,7 +172,7 @@ async function predict(
 ): Promise<Uint8Array> {
   const slice = await reader.read(sample);
   using _ = new Scope(model.sam.gpu);
-  const logits = await noGrad(() => {
+  const logits = await noGrad(model.sam.gpu, () => {
     const samples = [{ slice, variant: "" }];
     const prompts = [evaluationPrompt(prompt, slice, 0)];
     return model.decode(model.encode(samples), samples, prompts);

@@ -2,7 +2,7 @@ import { markdownTable } from "../../lib/report/markdown_table.ts";
 import type { Environment } from "../../lib/study/environment.ts";
 import { type FaultRun, SCORED } from "./run_fault.ts";
 
-/** The autopsy's table: rows with what they share. */
+/** What all rows share. */
 export interface AutopsyTable {
   readonly dataset: string;
   readonly simulated: boolean;
@@ -18,7 +18,7 @@ export interface AutopsyTable {
 
 const percent = (share: number) => (100 * share).toFixed(1);
 
-/** The guards that saw a fault, each with its step. */
+/** Which guards saw it, and after how many steps each. */
 function caughtBy({ caught }: FaultRun): string {
   if (caught.length === 0) return "–";
   return caught.map(({ guard, step }) => `${guard} (${step})`).join(", ");

@@ -160,7 +160,7 @@ export class LoraLinear extends Linear {
       const y = mul(loraLinear(x, { weight, bias: null, loraA, loraB, scaling }), factor);
       return bias ? add(y, bias) : y;
     }
-    const seed = drawOnce(() => (this.#seed + 7919 * this.#dropouts++) >>> 0);
+    const seed = drawOnce(this.gpu, () => (this.#seed + 7919 * this.#dropouts++) >>> 0);
     const dropped = dropout(x, { p: this.dropout, seed });
     const plain = linear(x, weight, bias);
     if (!factor) {
@@ -188,7 +188,7 @@ export class LoraLinear extends Linear {
   /** Folds the update into the weight, W + s B A: inference costs nothing extra. */
   merge(): void {
     if (this.#merged) return;
-    this.#mergedFactor = noGrad(() => this.#rowFactor())?.keep() ?? null;
+    this.#mergedFactor = noGrad(this.gpu, () => this.#rowFactor())?.keep() ?? null;
     if (this.#mergedFactor) {
       const factor = this.#mergedFactor;
       this.#replaceWeight(() => mul(this.#updatedWeight(1), reshape(factor, [-1, 1])));
@@ -227,12 +227,11 @@ export class LoraLinear extends Linear {
 
   /** The lengths of the rows of W + s B A: [out], without history. */
   #rowLengths(): Tensor {
-    return noGrad(() =>
+    return noGrad(this.gpu, () =>
       tidy(this.gpu, () => {
         const updated = this.#updatedWeight(1);
         return sqrt(sum(mul(updated, updated), { axes: [1] }));
-      })
-    );
+      }));
   }
 
   /** Magnitudes that change nothing. */
@@ -260,7 +259,7 @@ export class LoraLinear extends Linear {
 
   #replaceWeight(compute: () => Tensor): void {
     tidy(this.gpu, () => {
-      const weight = noGrad(compute);
+      const weight = noGrad(this.gpu, compute);
       this.gpu.copy(weight.buffer, this.weight.buffer, 4 * weight.size);
       return [];
     });

@@ -19,7 +19,7 @@ export interface SlicePixels {
   mask: Uint8Array;
 }
 
-/** Place of one slice in its file. */
+/** Where one slice lies in its file. */
 export interface SliceLocation {
   /** The file. */
   path: string;

@@ -89,9 +89,9 @@ export function splitPatients(patients: Iterable<string>, options: SplitPatients
 export interface FoldPatientsOptions {
   /** Equal seeds give equal folds of equal patients, in whatever order these are listed. */
   seed: number | string;
-  /** Number of folds. */
+  /** How many folds. */
   folds: number;
-  /** The fold that is tested, counted from 1. */
+  /** Which of them is tested, counted from 1. */
   fold: number;
 }
 

@@ -95,12 +95,11 @@ export class SamPredictor implements Disposable {
     }
     this.resetImage();
     const { side, sam } = this;
-    const embedding = noGrad(() =>
+    const embedding = noGrad(sam.gpu, () =>
       tidy(sam.gpu, () => {
         const pixels = toModelInput(image, { side }).data;
         return sam.imageEncoder.forward(Tensor.from(sam.gpu, pixels, [1, side, side, 3], "image"));
-      })
-    );
+      }));
     this.#image = {
       embedding: embedding.keep(),
       geometry: inputGeometry(image, side),
@@ -178,7 +177,7 @@ export class SamPredictor implements Disposable {
    */
   #start(compute: () => readonly Tensor[]): Promise<Float32Array>[] {
     using _ = new Scope(this.sam.gpu);
-    return noGrad(compute).map((tensor) => tensor.data());
+    return noGrad(this.sam.gpu, compute).map((tensor) => tensor.data());
   }
 
   /** [1, S/4, S/4, 1], or none. */

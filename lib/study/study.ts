@@ -3,11 +3,19 @@ import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import { maskPicture } from "../report/mask_pictures.ts";
+import { lossCurves } from "../report/plots.ts";
+import {
+  compareRows,
+  type ComparisonRow,
+  tableText,
+  type TableVerdict,
+  writeTable,
+} from "../report/table.ts";
 import { evaluationPrompt } from "../train/evaluate.ts";
 import { GuardError } from "../train/guards.ts";
 import type { ProtocolResult } from "../train/protocol.ts";
 import { scoreTrivialPredictors } from "../train/trivial_predictors.ts";
-import { compareRows, type ComparisonRow, type TableVerdict } from "./comparison.ts";
 import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed } from "./config.ts";
 import {
@@ -22,7 +30,7 @@ import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
 import { activationCache, buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import { optionOf, type Options } from "./options.ts";
-import type { Publish, SampleMasks } from "./publish.ts";
+import { writeReport } from "./report.ts";
 import {
   type FinishedRun,
   listJson,
@@ -54,7 +62,7 @@ import { openGpu, type WebgpuName } from "./webgpu.ts";
  */
 export async function runStudy(
   experiments: readonly Experiment[],
-  { options, command, publish }: { options: Options; command: string; publish: Publish },
+  { options, command }: { options: Options; command: string },
 ): Promise<string> {
   const { config } = options;
   if (options.out !== null) await requireNew(options.out);
@@ -81,7 +89,7 @@ export async function runStudy(
     await folder.writeRecord(record);
     interruption.hint = goOn(path);
     log(`Results: ${path}\n`);
-    await finishStudy(record, { folder, gpu, data, interruption, publish, kept: false });
+    await finishStudy(record, { folder, gpu, data, interruption, kept: false });
     return path;
   });
 }
@@ -94,7 +102,7 @@ export async function runStudy(
  * @throws {InputError} if the folder is not that of a study or is in use, or, without `--force`, if
  * options, code, weights or data are not those it began with.
  */
-export async function resumeStudy(options: Options, publish: Publish): Promise<string> {
+export async function resumeStudy(options: Options): Promise<string> {
   const path = options.resume!;
   using interruption = await Interruption.start();
   using folder = await StudyFolder.open(path);
@@ -134,7 +142,7 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
     };
     await folder.writeRecord(record);
     log(`Going on with ${path}\n`);
-    await finishStudy(record, { folder, gpu, data, interruption, publish, kept: true });
+    await finishStudy(record, { folder, gpu, data, interruption, kept: true });
     return path;
   });
 }
@@ -265,7 +273,6 @@ interface StudyTools {
   readonly gpu: Gpu;
   readonly data: StudyData;
   readonly interruption: Interruption;
-  readonly publish: Publish;
   /** Whether the folder holds something to go on with. */
   kept: boolean;
 }
@@ -345,7 +352,7 @@ async function hasState(run: string): Promise<boolean> {
   return await Deno.stat(join(run, CHECKPOINT_FOLDER)).then(() => true, () => false);
 }
 
-/** Writes the table, and lets it be published with curves and masks. */
+/** Writes table, curves and masks. */
 async function writeComparison(
   runs: readonly FinishedRun[],
   { record, tools, sample, caught }: {
@@ -391,15 +398,18 @@ async function writeComparison(
     ...(notes.length > 0 && { notes }),
   });
   if (verdicts.length > 0) table.verdicts = named(verdicts, record.experiments);
-  await folder.write("table.json", JSON.stringify(table, null, 2) + "\n");
-  await tools.publish({
-    folder: folder.path,
-    table,
-    runs,
-    sample: await sampleMasks(runs, data, sample),
-    write: (file, content) => folder.write(file, content),
-    log,
-  });
+  const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
+    name: displayName(run.summary.experiment),
+    metrics: [...run.metrics],
+    earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
+  }));
+  if (curves.length > 0) {
+    await folder.write("loss_curves.svg", lossCurves(curves, { simulated: data.simulated }));
+  }
+  await folder.write("masks.png", await drawSample(runs, data, sample));
+  await writeTable(folder.path, table);
+  log(tableText(table));
+  if (runs.length > 0) await writeReport(folder.path, { pictures: null, log });
 }
 
 /** Verdicts with the experiments' names as tables call them. */
@@ -479,16 +489,16 @@ function chooseSample(data: StudyData, name: string | null): SliceRef {
   return byArea(matching).at(-1)!;
 }
 
-async function sampleMasks(
+async function drawSample(
   runs: readonly FinishedRun[],
   data: StudyData,
   sample: SliceRef,
-): Promise<SampleMasks> {
+): Promise<Uint8Array> {
   const slice = await data.slices.read(sample);
   const part = (["train", "validation", "test"] as const).find((name) =>
     data.parts[name].some(({ id }) => id === sample.id)
   );
-  return {
+  return await maskPicture({
     image: slice.image,
     width: sample.width,
     height: sample.height,
@@ -498,7 +508,8 @@ async function sampleMasks(
     ),
     box: evaluationPrompt("tight-box" satisfies PromptKind, slice, 0).box,
     caption: `${sample.caseId}, slice ${sample.index}${part ? `, ${part} split` : ""}`,
-  };
+    simulated: data.simulated,
+  });
 }
 
 /** Refuses a results folder that holds something, or that cannot be made; makes nothing. */

@@ -1,5 +1,7 @@
+import type { Gpu } from "../gpu/gpu.ts";
 import { currentScope, Scope } from "./scope.ts";
 import { shapeText } from "./shape.ts";
+import { Tape } from "./tape.ts";
 import { add, addInPlace } from "./ops/arithmetic.ts";
 import { fill } from "./ops/fill.ts";
 import type { Tensor } from "./tensor.ts";
@@ -51,10 +53,6 @@ export type Pack = (tensor: Tensor, application: Application<readonly Tensor[]>)
 /** Where a gradient goes: a parameter, the node that computed the input, or nowhere. */
 export type GradientTarget = Tensor | Node | null;
 
-let nodes = 0;
-let recording = true;
-let packing: Pack = keepAsIs;
-
 /** A saved tensor kept by a handle of its own. */
 class Handle implements SavedTensor {
   readonly #alias: Tensor;
@@ -80,7 +78,7 @@ export function keepAsIs(tensor: Tensor): SavedTensor {
 /** A recorded application: what backward needs, and nothing of the forward's other memory. */
 export class Node {
   /** Grows along every path from the parameters to the loss. */
-  readonly order = nodes++;
+  readonly order: number;
   /** Name of the op, in error messages. */
   readonly op: string;
   /** For each input of the op where its gradient goes. */
@@ -92,9 +90,12 @@ export class Node {
 
   /** Saves what backward reads. */
   constructor(application: Application<readonly Tensor[]>) {
+    const tape = Tape.of(application.output.gpu);
+    const pack = tape.settings.pack ?? keepAsIs;
+    this.order = tape.nodes++;
     this.op = application.op;
     this.targets = application.inputs.map((input) => input.isParameter ? input : input.node);
-    this.#saved = application.saved.map((tensor) => packing(tensor, application));
+    this.#saved = application.saved.map((tensor) => pack(tensor, application));
     this.#backward = application.backward;
   }
 
@@ -120,8 +121,7 @@ export class Node {
 
 /** Whether an op on these inputs would be put on the tape. */
 export function records(inputs: readonly Tensor[]): boolean {
-  if (!recording) return false;
-  for (const input of inputs) if (input.requiresGrad) return true;
+  for (const input of inputs) if (input.requiresGrad) return Tape.of(input.gpu).settings.recording;
   return false;
 }
 
@@ -141,35 +141,22 @@ export function record<const Saved extends readonly Tensor[]>(
   return output;
 }
 
-/** Runs `compute` without recording: for validation and inference. */
-export function noGrad<T>(compute: () => T): T {
-  return withRecording(false, compute);
+/**
+ * Runs `compute` without recording on the device's tape: for validation and inference.
+ *
+ * @throws {Error} if `compute` returns a promise.
+ */
+export function noGrad<T>(gpu: Gpu, compute: () => T): T {
+  return Tape.of(gpu).during("noGrad", { field: "recording", value: false }, compute);
 }
 
-/** Runs `compute` with recording, as within `noGrad` it would not be. */
-export function enableGrad<T>(compute: () => T): T {
-  return withRecording(true, compute);
-}
-
-function withRecording<T>(on: boolean, compute: () => T): T {
-  const before = recording;
-  recording = on;
-  try {
-    return compute();
-  } finally {
-    recording = before;
-  }
-}
-
-/** Runs `compute`; what its ops save is kept in the form that `pack` gives it. */
-export function packSaved<T>(pack: Pack, compute: () => T): T {
-  const before = packing;
-  packing = pack;
-  try {
-    return compute();
-  } finally {
-    packing = before;
-  }
+/**
+ * Runs `compute` with recording, as within `noGrad` it would not be.
+ *
+ * @throws {Error} if `compute` returns a promise.
+ */
+export function enableGrad<T>(gpu: Gpu, compute: () => T): T {
+  return Tape.of(gpu).during("enableGrad", { field: "recording", value: true }, compute);
 }
 
 /**
@@ -187,7 +174,7 @@ export function backward(output: Tensor, grad?: Tensor): void {
   }
   const { gpu, node: last } = output;
   if (!last) throw new Error("backward: no parameter lies upstream of this tensor");
-  noGrad(() => {
+  noGrad(gpu, () => {
     using _ = new Scope(gpu);
     const grads = new Map<Node, Tensor>([
       [last, grad?.detach() ?? fill(gpu, output.shape, 1)],

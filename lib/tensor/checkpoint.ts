@@ -1,9 +1,11 @@
+import type { Gpu } from "../gpu/gpu.ts";
 import { backward, enableGrad, noGrad, record } from "./autograd.ts";
 import { currentScope, tidy } from "./scope.ts";
+import { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Values that a checkpointed run drew at random, for the run again in backward. */
-interface Draws {
+export interface Draws {
   readonly values: unknown[];
   /** The next one to hand out in the run again; null in the first run, which adds to them. */
   next: number | null;
@@ -11,14 +13,12 @@ interface Draws {
   readonly outer: Draws | null;
 }
 
-let draws: Draws | null = null;
-
 /**
  * A value that the host draws at random, such as dropout's seed: where {@linkcode checkpoint} runs a
  * function again, it gets the value of the first run. Outside of it, this is `draw()`.
  */
-export function drawOnce<T>(draw: () => T): T {
-  return drawFor(draws, draw);
+export function drawOnce<T>(gpu: Gpu, draw: () => T): T {
+  return drawFor(Tape.of(gpu).settings.draws, draw);
 }
 
 function drawFor<T>(draws: Draws | null, draw: () => T): T {
@@ -27,16 +27,6 @@ function drawFor<T>(draws: Draws | null, draw: () => T): T {
   const value = drawFor(draws.outer, draw);
   draws.values.push(value);
   return value;
-}
-
-function withDraws<T>(own: Draws, compute: () => T): T {
-  const before = draws;
-  draws = own;
-  try {
-    return compute();
-  } finally {
-    draws = before;
-  }
 }
 
 /** Options of {@linkcode checkpoint}. */
@@ -58,11 +48,12 @@ export interface CheckpointOptions {
  */
 export function checkpoint(x: Tensor, { run, parameters }: CheckpointOptions): Tensor {
   const { gpu } = x;
+  const tape = Tape.of(gpu);
   const values: unknown[] = [];
-  const output = withDraws(
-    { values, next: null, outer: draws },
-    () => noGrad(() => tidy(gpu, () => run(x))),
-  );
+  const runWith = (draws: Draws, x: Tensor) =>
+    tape.during("checkpoint", { field: "draws", value: draws }, () => tidy(gpu, () => run(x)));
+  const first: Draws = { values, next: null, outer: tape.settings.draws };
+  const output = noGrad(gpu, () => runWith(first, x));
   return record({
     op: "checkpoint",
     inputs: [x],
@@ -72,10 +63,7 @@ export function checkpoint(x: Tensor, { run, parameters }: CheckpointOptions): T
     backward: (dy, [saved], [toX]) => {
       // A leaf of its own ends the tape of the run again, and gathers the gradient of x.
       using input = saved.detach().setParameter(toX);
-      const again = withDraws(
-        { values, next: 0, outer: null },
-        () => enableGrad(() => tidy(gpu, () => run(input))),
-      );
+      const again = enableGrad(gpu, () => runWith({ values, next: 0, outer: null }, input));
       backward(again, dy);
       const dx = input.grad;
       if (dx) currentScope(gpu)?.adopt(dx);

@@ -1,7 +1,8 @@
 import { packHalfKernel, unpackHalfKernel } from "../../kernels/elementwise/mod.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { type Application, keepAsIs, packSaved, type SavedTensor } from "./autograd.ts";
+import { type Application, keepAsIs, type SavedTensor } from "./autograd.ts";
 import type { Shape } from "./shape.ts";
+import { Tape } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
 /** How activations are stored; they are always computed with as f32. */
@@ -9,9 +10,6 @@ export type ActivationStorage = "f32" | "f16";
 
 /** Elements below which halving a tensor is not worth a dispatch. */
 const SMALLEST = 4096;
-
-/** For memory that the tape holds in halves, a handle of those. */
-const halves = new WeakMap<object, Tensor>();
 
 /**
  * The elements as 16-bit floats (IEEE 754 binary16), two in a word: for storage, not to compute with.
@@ -51,8 +49,9 @@ export function unpackHalf(packed: Tensor, shape: Shape): Tensor {
  * would free: weights are kept anyway, and what else an op computed for its backward alone, such as
  * the statistics of a normalisation, stays exact.
  */
-export function withStorage<T>(storage: ActivationStorage, compute: () => T): T {
-  return storage === "f16" ? packSaved(keepHalf, compute) : compute();
+export function withStorage<T>(gpu: Gpu, storage: ActivationStorage, compute: () => T): T {
+  const pack = storage === "f16" ? keepHalf : null;
+  return Tape.of(gpu).during("withStorage", { field: "pack", value: pack }, compute);
 }
 
 function keepHalf(
@@ -65,6 +64,7 @@ function keepHalf(
     return keepAsIs(tensor);
   }
   // Several ops may save the same activation: they share its halves.
+  const { halves } = Tape.of(tensor.gpu);
   const known = halves.get(memory);
   const packed = known && !known.disposed ? known.alias() : packHalf(tensor).keep();
   halves.set(memory, packed);

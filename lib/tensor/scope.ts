@@ -1,13 +1,12 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Node } from "./autograd.ts";
+import { refusePromise, Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
-
-const open = new WeakMap<Gpu, Scope[]>();
 
 /** The innermost open scope of a device, which owns the tensors made now. */
 export function currentScope(gpu: Gpu): Scope | undefined {
-  const stack = open.get(gpu);
-  return stack && stack[stack.length - 1];
+  const { scopes } = Tape.of(gpu);
+  return scopes[scopes.length - 1];
 }
 
 /**
@@ -32,10 +31,8 @@ export class Scope implements Disposable {
 
   /** Opens a scope within the one that is open. */
   constructor(gpu: Gpu) {
-    let stack = open.get(gpu);
-    if (!stack) open.set(gpu, stack = []);
-    this.#stack = stack;
-    stack.push(this);
+    this.#stack = Tape.of(gpu).scopes;
+    this.#stack.push(this);
   }
 
   /** Takes ownership of a tensor. */
@@ -90,7 +87,7 @@ export class Scope implements Disposable {
  */
 export function tidy<T extends Tensor | readonly Tensor[]>(gpu: Gpu, compute: () => T): T {
   using scope = new Scope(gpu);
-  const result = compute();
+  const result = refusePromise("tidy", compute());
   for (const tensor of Array.isArray(result) ? result as Tensor[] : [result as Tensor]) {
     scope.handOver(tensor);
   }

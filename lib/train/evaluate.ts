@@ -81,7 +81,7 @@ export async function evaluate(
   for await (const slices of loadBatches(data.reader, planBatches(data.refs, { batchSize }))) {
     using _ = new Scope(model.sam.gpu);
     const samples = slices.map((slice) => ({ slice, variant: "" }));
-    const results = noGrad(() => {
+    const results = noGrad(model.sam.gpu, () => {
       const target = model.target(samples);
       const embeddings = model.encode(samples);
       return concat(

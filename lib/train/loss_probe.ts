@@ -1,6 +1,5 @@
 import type { AugmentedSlice } from "../data/augment.ts";
 import { Random } from "../random.ts";
-import { noGrad } from "../tensor/autograd.ts";
 import { fill } from "../tensor/ops/fill.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -43,7 +42,7 @@ export async function probeLoss(
   ];
   const losses: Tensor[] = [];
   for (const [x, t] of pairs) {
-    losses.push(reshape((await noGrad(() => criterion(x, t, {}))).detach(), [1]));
+    losses.push(reshape((await criterion(x, t, {})).detach(), [1]));
   }
   const figures = concat(losses, 0).keep();
   return async () => {

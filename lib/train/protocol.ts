@@ -206,14 +206,14 @@ async function predict(
   if (prompts.length === 0) return { masks, clicks: [], outputs };
   using _ = new Scope(model.sam.gpu);
   const samples = batch.map((slice) => ({ slice, variant: "" }));
-  const embeddings = noGrad(() => model.encode(samples));
+  const embeddings = noGrad(model.sam.gpu, () => model.encode(samples));
   const interactive = prompts.includes("clicks-3") || prompts.includes("clicks-5");
   // The first click is the prompt `point`, which need not be decoded twice.
   const kinds = PROMPT_KINDS.filter((kind) =>
     prompts.includes(kind) && !(interactive && kind === "point")
   );
   if (kinds.length > 0) {
-    const logits = noGrad(() =>
+    const logits = noGrad(model.sam.gpu, () =>
       concat(
         kinds.map((kind) =>
           model.decode(
@@ -223,8 +223,7 @@ async function predict(
           )
         ),
         0,
-      )
-    );
+      ));
     const all = await threshold(logits, kinds.length * batch.length);
     kinds.forEach((kind, k) => {
       const own = all.slice(k * batch.length, (k + 1) * batch.length);
@@ -253,11 +252,13 @@ async function interact(
   const steps: Uint8Array[][] = [];
   let mask: Tensor | undefined;
   for (let click = 1; click <= CLICKS; click++) {
-    const { logits, lowResMasks } = noGrad(() =>
-      model.decodeStep(embeddings, samples, {
-        prompts: points.map((list) => ({ points: [...list] })),
-        mask,
-      })
+    const { logits, lowResMasks } = noGrad(
+      model.sam.gpu,
+      () =>
+        model.decodeStep(embeddings, samples, {
+          prompts: points.map((list) => ({ points: [...list] })),
+          mask,
+        }),
     );
     mask = lowResMasks;
     const found = await threshold(logits, batch.length);

@@ -54,7 +54,7 @@ export class SliceModel implements Disposable {
       key: augmented.variant === null ? null : augmented.slice.ref.id + augmented.variant,
       pixels: () => this.#pixels(augmented),
     }));
-    return withStorage(this.#storage, () => this.#encoder.encode(inputs));
+    return withStorage(this.sam.gpu, this.#storage, () => this.#encoder.encode(inputs));
   }
 
   /** The encoder's input: what the device does not change is prepared on the host, to the same bits. */
@@ -104,7 +104,7 @@ export class SliceModel implements Disposable {
     const { width, height } = slices[0].slice.ref;
     const input = inputGeometry({ width, height }, this.side);
     const scaled = step.prompts.map((prompt) => scalePrompt(prompt, input));
-    const { masks, logits } = withStorage(this.#storage, () => {
+    const { masks, logits } = withStorage(this.sam.gpu, this.#storage, () => {
       const { masks } = this.sam.decode(embeddings, scaled, { mask: step.mask });
       const logits = this.sam.postprocessMasks(masks, {
         input: [input.height, input.width],

@@ -16,8 +16,8 @@ Deno.test("A batch of matrix products counts 2 m n k for each, and every operand
   using _ = new Scope(gpu);
   const [a, b, shared] = [any(3, 8, 20), any(3, 20, 12), any(20, 12)];
   const tally = countWork(gpu, () => {
-    noGrad(() => matmul(a, b));
-    noGrad(() => matmul(a, shared));
+    noGrad(gpu, () => matmul(a, b));
+    noGrad(gpu, () => matmul(a, shared));
   });
   const { dispatches, flops, bytes } = tally.total;
   assertEquals(dispatches, 2);
@@ -29,7 +29,7 @@ Deno.test("A transposed product is listed by its shape with how often it was dis
   using _ = new Scope(gpu);
   const [a, b] = [any(16, 32), any(24, 32)];
   const tally = countWork(gpu, () => {
-    for (let i = 0; i < 3; i++) noGrad(() => matmul(a, b, { transposeB: true }));
+    for (let i = 0; i < 3; i++) noGrad(gpu, () => matmul(a, b, { transposeB: true }));
   });
   const [[name, product]] = tally.products;
   assertEquals(name, "16 x 24 x 32 NT");
@@ -39,7 +39,7 @@ Deno.test("A transposed product is listed by its shape with how often it was dis
 Deno.test("A sum moves bytes and multiplies nothing", () => {
   using _ = new Scope(gpu);
   const [a, b] = [any(64, 64), any(64, 64)];
-  const { flops, bytes } = countWork(gpu, () => noGrad(() => add(a, b))).total;
+  const { flops, bytes } = countWork(gpu, () => noGrad(gpu, () => add(a, b))).total;
   assertEquals(flops, 0);
   assertEquals(bytes, 3 * 4 * 64 * 64);
 });
@@ -79,7 +79,7 @@ Deno.test("What is counted ends with the code that is counted", () => {
   using _ = new Scope(gpu);
   const [a, b] = [any(8, 8), any(8, 8)];
   const tally = countWork(gpu, () => {});
-  noGrad(() => matmul(a, b));
+  noGrad(gpu, () => matmul(a, b));
   assertEquals(tally.total.dispatches, 0);
 });
 
@@ -111,7 +111,8 @@ Deno.test("The operations of MobileSAM's encoder are those of its layers, counte
 
   using _ = new Scope(gpu);
   const encoder = new TinyViT(gpu);
-  const { flops } = countWork(gpu, () => noGrad(() => encoder.forward(any(1, 224, 224, 3)))).total;
+  const { flops } =
+    countWork(gpu, () => noGrad(gpu, () => encoder.forward(any(1, 224, 224, 3)))).total;
   encoder.dispose();
   // Rows of scores are filled up to a multiple of four keys: up to two percent more is dispatched.
   assert(flops >= byHand && flops <= 1.02 * byHand, `${flops} dispatched, ${byHand} by hand`);

@@ -208,7 +208,7 @@ export async function benchKernels(
     });
     const encode = () => {
       using _ = new Scope(gpu);
-      noGrad(() => run(...tensors));
+      noGrad(gpu, () => run(...tensors));
     };
     encoders.set(name, encode);
     contestants[name] = onDevice(gpu, encode);

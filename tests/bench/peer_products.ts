@@ -108,7 +108,7 @@ export async function benchPeerProducts(
     using _ = new Scope(gpu);
     const a = Tensor.from(gpu, operand(m * k, 1), [m, k]);
     const b = Tensor.from(gpu, operand(k * n, 2), transposeB ? [n, k] : [k, n]);
-    const multiply = () => noGrad(() => matmul(a, b, { transposeB }));
+    const multiply = () => noGrad(gpu, () => matmul(a, b, { transposeB }));
     const last = (await multiply().data())[m * n - 1];
     const contestants: Record<string, Timed> = {
       [OURS]: onDevice(gpu, () => multiply().dispose()),

@@ -140,7 +140,7 @@ export class Training implements Disposable {
   /** Encodes a forward pass up to the loss, without a tape. */
   forward(): void {
     using _ = new Scope(this.sam.gpu);
-    noGrad(() => this.#loss(this.sam.imageEncoder.forward(this.#input)));
+    noGrad(this.sam.gpu, () => this.#loss(this.sam.imageEncoder.forward(this.#input)));
   }
 
   /**

@@ -20,7 +20,7 @@ function picture(side: number): Tensor {
 
 function embed(sam: Sam, side: number): Promise<Float32Array> {
   using _ = new Scope(gpu);
-  return noGrad(() => sam.imageEncoder.forward(picture(side))).data();
+  return noGrad(gpu, () => sam.imageEncoder.forward(picture(side))).data();
 }
 
 function fillB(adapters: Map<string, LoraLinear>): void {

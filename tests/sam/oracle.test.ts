@@ -89,7 +89,7 @@ Deno.test("at side 1024 embedding, logits and IoU are ONNX Runtime's", async () 
 
   const sam = await buildMobileSam(gpu);
   using input = Tensor.from(gpu, pixels, [1, SIDE, SIDE, 3]);
-  using embedding = noGrad(() => sam.imageEncoder.forward(input));
+  using embedding = noGrad(gpu, () => sam.imageEncoder.forward(input));
   assertEquals([...embedding.shape], [1, GRID, GRID, 256]);
   const error = largestDifference(channelsFirst(await embedding.data(), 256), expected);
   console.log(`embedding: largest difference ${error.toExponential(1)}`);
@@ -110,8 +110,9 @@ Deno.test("at side 1024 embedding, logits and IoU are ONNX Runtime's", async () 
     };
     const results = await decoder.run(feeds);
     using ownMask = withMask ? Tensor.from(gpu, mask, [1, side, side, 1]) : null;
-    const own = noGrad(() =>
-      sam.decode(embedding, [prompt], { multimaskOutput: multimask, mask: ownMask })
+    const own = noGrad(
+      gpu,
+      () => sam.decode(embedding, [prompt], { multimaskOutput: multimask, mask: ownMask }),
     );
     const logits = await own.masks.data();
     const iou = await own.iouPredictions.data();

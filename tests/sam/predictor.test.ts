@@ -43,7 +43,7 @@ Deno.test("an image set once and prompted many times gives what decoding anew gi
       const { data } = toModelInput(picture, { side: 128 });
       const [x, y] = [inputWidth / width, inputHeight / height];
       assert(Math.abs(x - scale) < 1e-9 && Math.abs(y - scale) < 3e-3);
-      const expected = noGrad(() => {
+      const expected = noGrad(gpu, () => {
         const embedding = sam.imageEncoder.forward(Tensor.from(gpu, data, [1, 128, 128, 3]));
         const decoded = sam.decode(embedding, [{
           points: prompt.pointCoords?.map(([px, py], i) => ({

@@ -68,7 +68,7 @@ for (const side of [256, 320]) {
     const sam = await buildMobileSam(gpu);
     {
       using _ = new Scope(gpu);
-      const results = noGrad(() => {
+      const results = noGrad(gpu, () => {
         const embedding = sam.imageEncoder.forward(inputs(1, side));
         const prompts = [{
           box: [0.4 * side, 0.15 * side, 0.8 * side, 0.65 * side] as const,

@@ -16,7 +16,10 @@ function embed(side: number, batch = 1): Tensor {
   for (let i = 0; i < batch; i++) {
     data.set(pixels.map((value) => value * (1 - 0.3 * i)), i * pixels.length);
   }
-  return noGrad(() => sam.imageEncoder.forward(Tensor.from(gpu, data, [batch, side, side, 3])));
+  return noGrad(
+    gpu,
+    () => sam.imageEncoder.forward(Tensor.from(gpu, data, [batch, side, side, 3])),
+  );
 }
 
 Deno.test("sides that are multiples of 64 give grids of a sixteenth", () => {
@@ -24,8 +27,9 @@ Deno.test("sides that are multiples of 64 give grids of a sixteenth", () => {
     using _ = new Scope(gpu);
     const embedding = embed(side);
     assertEquals([...embedding.shape], [1, side / 16, side / 16, 256]);
-    const { masks, iouPredictions } = noGrad(() =>
-      sam.decode(embedding, [{ box: [1, 2, 30, 40] }])
+    const { masks, iouPredictions } = noGrad(
+      gpu,
+      () => sam.decode(embedding, [{ box: [1, 2, 30, 40] }]),
     );
     assertEquals([...masks.shape], [1, 1, side / 4, side / 4]);
     assertEquals([...iouPredictions.shape], [1, 1]);
@@ -108,7 +112,7 @@ Deno.test("a batch of images and several prompts on one image give what single o
   const boxes = [[20, 10, 80, 90], [50, 60, 120, 100]] as const;
   const prompts = boxes.map((box) => ({ box }));
   const read = (embedding: Tensor, which: typeof prompts) =>
-    noGrad(() => sam.decode(embedding, which, { multimaskOutput: true })).masks.data();
+    noGrad(gpu, () => sam.decode(embedding, which, { multimaskOutput: true })).masks.data();
   const data = await pair.data();
   const singles = [0, 1].map((i) =>
     Tensor.from(gpu, data.slice(i * data.length / 2, (i + 1) * data.length / 2), [1, 8, 8, 256])
@@ -184,7 +188,7 @@ Deno.test("a disposed model leaves nothing on the device", async () => {
   {
     using _ = new Scope(gpu);
     const input = Tensor.from(gpu, new Float32Array(64 * 64 * 3), [1, 64, 64, 3]);
-    noGrad(() => own.decode(own.imageEncoder.forward(input), [{ box: [1, 2, 30, 40] }]));
+    noGrad(gpu, () => own.decode(own.imageEncoder.forward(input), [{ box: [1, 2, 30, 40] }]));
   }
   assert(gpu.memory.live > before);
   own.dispose();

@@ -78,7 +78,7 @@ function objective(sam: Sam, pixels: Tensor, target: Tensor): Tensor {
 async function forwardResults(sam: Sam, side: number) {
   using _ = new Scope(gpu);
   const pixels = Tensor.from(gpu, wave(1, side), [1, side, side, 3]);
-  const results = noGrad(() => {
+  const results = noGrad(gpu, () => {
     const embedding = sam.imageEncoder.forward(pixels);
     const box = [0.4 * side, 0.15 * side, 0.8 * side, 0.65 * side] as const;
     const single = sam.decode(embedding, [{ box }]);

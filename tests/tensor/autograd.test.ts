@@ -103,18 +103,18 @@ Deno.test("backward starts at a scalar that depends on a parameter", () => {
 Deno.test("noGrad records nothing, also when it ends by an exception", () => {
   using _ = new Scope(gpu);
   const x = parameter(1, 2);
-  assertEquals(noGrad(() => mul(x, x)).requiresGrad, false);
+  assertEquals(noGrad(gpu, () => mul(x, x)).requiresGrad, false);
   assertThrows(
     () =>
-      noGrad(() => {
+      noGrad(gpu, () => {
         throw new Error("inside");
       }),
     Error,
     "inside",
   );
   assert(mul(x, x).requiresGrad);
-  noGrad(() => {
-    noGrad(() => {});
+  noGrad(gpu, () => {
+    noGrad(gpu, () => {});
     assert(!mul(x, x).requiresGrad, "the outer noGrad still holds");
   });
 });

@@ -30,7 +30,7 @@ async function twoBlocks(around: Around, { trainX }: { trainX: boolean }): Promi
   const x = wave(0).setParameter(trainX);
   const weights = [wave(1), wave(2)].map((weight) => weight.setParameter(true));
   const block = (weight: Tensor) => (x: Tensor) =>
-    add(x, dropout(gelu(matmul(x, weight)), { p: 0.3, seed: drawOnce(() => ++seed) }));
+    add(x, dropout(gelu(matmul(x, weight)), { p: 0.3, seed: drawOnce(gpu, () => ++seed) }));
   const y = weights.reduce((x, weight) => around(x, block(weight), [weight]), x);
   sum(mul(y, wave(3))).backward();
   assertEquals(seed, 2, "a run again draws nothing anew");
@@ -62,7 +62,7 @@ Deno.test("checkpoints within a checkpoint give the same output and gradients", 
     let seed = 0;
     const weight = wave(1).setParameter(true);
     const run = (x: Tensor) =>
-      dropout(gelu(matmul(x, weight)), { p: 0.3, seed: drawOnce(() => ++seed) });
+      dropout(gelu(matmul(x, weight)), { p: 0.3, seed: drawOnce(gpu, () => ++seed) });
     const y = around(wave(0), run, [weight]);
     sum(mul(y, wave(3))).backward();
     assertEquals(seed, 2);
@@ -102,8 +102,9 @@ Deno.test("where nothing is recorded a checkpoint is a call", () => {
   const run = (x: Tensor) => gelu(matmul(x, frozen));
   assert(!checkpoint(wave(0), { run, parameters: [frozen] }).requiresGrad);
   const trained = wave(2).setParameter(true);
-  const quiet = noGrad(() =>
-    checkpoint(wave(0), { run: (x) => matmul(x, trained), parameters: [trained] })
+  const quiet = noGrad(
+    gpu,
+    () => checkpoint(wave(0), { run: (x) => matmul(x, trained), parameters: [trained] }),
   );
   assert(!quiet.requiresGrad);
   assertThrows(() => sum(quiet).backward(), Error, "no parameter lies upstream");

@@ -66,7 +66,7 @@ async function block(storage: ActivationStorage) {
   let y: Tensor;
   {
     using inner = new Scope(gpu);
-    y = withStorage(storage, () => {
+    y = withStorage(gpu, storage, () => {
       const h = layerNorm(mul(x, x), ones, zeros); // layerNorm saves x²; linear h, for up
       const g = gelu(linear(h, up)); // gelu saves its input
       return add(x, linear(mul(g, h), down)); // mul saves g, and h once more

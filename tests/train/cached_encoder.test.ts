@@ -42,7 +42,7 @@ Deno.test("embeddings are the encoder's, with a cache and without one, bit for b
     using uncached = new CachedEncoder(sam.imageEncoder, { side: SIDE, budget: 0 });
     const encode = (encoder: CachedEncoder, ...keys: string[]) => {
       using _ = new Scope(gpu);
-      return noGrad(() => encoder.encode(inputs(...keys))).data();
+      return noGrad(gpu, () => encoder.encode(inputs(...keys))).data();
     };
     for (const keys of [["a", "b"], ["a"], ["b", "c"], ["c", "a", "b"], ["d", "d"]]) {
       const expected = await encode(uncached, ...keys);
@@ -81,10 +81,10 @@ Deno.test("what has no key is made each time and takes no room, and tensors are 
   using _ = new Scope(gpu);
   const [a, b] = inputs("a", "b");
   const fresh = (input: EncoderInput) => ({ ...input, key: null });
-  const expected = await noGrad(() => encoder.encode([a, b])).data();
+  const expected = await noGrad(gpu, () => encoder.encode([a, b])).data();
   const { bytes } = encoder;
   for (let i = 0; i < 2; i++) {
-    const actual = await noGrad(() => encoder.encode([fresh(a), fresh(b)])).data();
+    const actual = await noGrad(gpu, () => encoder.encode([fresh(a), fresh(b)])).data();
     assertSameBits(actual, expected, "made anew");
   }
   assertEquals(made.join(""), "ababab");
@@ -93,7 +93,7 @@ Deno.test("what has no key is made each time and takes no room, and tensors are 
     key: "b on the device",
     pixels: () => Tensor.from(gpu, b.pixels(), [1, SIDE, SIDE, 3]),
   };
-  const mixed = await noGrad(() => encoder.encode([fresh(a), onDevice])).data();
+  const mixed = await noGrad(gpu, () => encoder.encode([fresh(a), onDevice])).data();
   assertSameBits(mixed, expected, "a tensor");
   assert(encoder.bytes > bytes);
   sam.dispose();
@@ -231,7 +231,7 @@ Deno.test("a cache of halves takes half, and its budgets change no number", asyn
     const embeddings = [];
     for (const keys of [["a", "b"], ["b", "a"], ["a"]]) {
       using _ = new Scope(gpu);
-      embeddings.push(await noGrad(() => encoder.encode(inputs(...keys))).data());
+      embeddings.push(await noGrad(gpu, () => encoder.encode(inputs(...keys))).data());
       await encoder.settle();
     }
     return { embeddings, bytes: encoder.bytes + encoder.diskBytes };
@@ -297,7 +297,7 @@ Deno.test("models one after the other share what lies before their adapters, and
         ...(shared ? { shared: { cache, content } } : { budget: 0 }),
       });
       using _ = new Scope(gpu);
-      const values = await noGrad(() => encoder.encode(inputs("a", "b", "c", "d"))).data();
+      const values = await noGrad(gpu, () => encoder.encode(inputs("a", "b", "c", "d"))).data();
       await encoder.settle();
       sam.dispose();
       return values;

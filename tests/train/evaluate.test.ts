@@ -37,7 +37,7 @@ Deno.test("scores and losses are those of the masks, read back and compared pixe
         using _ = new Scope(gpu);
         const samples = [{ slice, variant: "" }];
         const prompts = [evaluationPrompt(kind, slice, 3)];
-        return noGrad(() => model.decode(model.encode(samples), samples, prompts)).data();
+        return noGrad(gpu, () => model.decode(model.encode(samples), samples, prompts)).data();
       })();
       const prediction = Uint8Array.from(logits, (logit) => Number(logit > 0));
       assertAlmostEquals(scores[kind]!.dice, dice(prediction, slice.mask), 1e-6);

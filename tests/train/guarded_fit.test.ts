@@ -68,10 +68,10 @@ async function caught(
 Deno.test("a forward pass under no-grad is caught", async () => {
   class Frozen extends SliceModel {
     override encode(...args: Parameters<SliceModel["encode"]>) {
-      return noGrad(() => super.encode(...args));
+      return noGrad(this.sam.gpu, () => super.encode(...args));
     }
     override decodeStep(...args: Parameters<SliceModel["decodeStep"]>) {
-      return noGrad(() => super.decodeStep(...args));
+      return noGrad(this.sam.gpu, () => super.decodeStep(...args));
     }
   }
   const found = await caught(

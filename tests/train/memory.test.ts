@@ -43,7 +43,7 @@ Deno.test("200 steps of a perceptron allocate nothing after the second", async (
   };
   const current = (): Promise<number> => {
     using _ = new Scope(gpu);
-    return noGrad(objective).item();
+    return noGrad(gpu, objective).item();
   };
   const first = await current();
   await assertSteady(() => {

@@ -73,7 +73,7 @@ async function slopes(
       if (gradient) tensor.write(values[i].map((value, j) => value + step * gradient[j] / norm));
     });
     using _ = new Scope(gpu);
-    return (await (await noGrad(() => lossOf(model))).loss.data())[0];
+    return (await (await lossOf(model)).loss.data())[0];
   };
   const step = 1e-3;
   const differences = (await at(step) - await at(-step)) / (2 * step);
@@ -128,7 +128,8 @@ Deno.test("adapters in the decoder train, are saved as a PEFT folder and come ba
   }
   const logits = async (model: SliceModel) => {
     using _ = new Scope(gpu);
-    return await noGrad(() => model.decode(model.encode(samples), samples, prompts)).data();
+    return await noGrad(model.sam.gpu, () => model.decode(model.encode(samples), samples, prompts))
+      .data();
   };
   const trained = await logits(model);
   const folder = await Deno.makeTempDir();

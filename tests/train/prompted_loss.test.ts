@@ -106,7 +106,7 @@ Deno.test("loss and gradients are the mean of those of each mask by itself", asy
       const embeddings = alone.encode(samples);
       let mask: Tensor | undefined;
       for (let i = 0; i < step; i++) {
-        mask = noGrad(() => alone.decodeStep(embeddings, samples, { prompts: asked[i], mask }))
+        mask = noGrad(gpu, () => alone.decodeStep(embeddings, samples, { prompts: asked[i], mask }))
           .lowResMasks;
       }
       const { logits } = alone.decodeStep(embeddings, samples, { prompts: asked[step], mask });

@@ -1,13 +1,14 @@
+import type { Gpu } from "../../lib/gpu/gpu.ts";
 import type { Module } from "../../lib/nn/module.ts";
 import { Random } from "../../lib/random.ts";
 import { MaskDecoder } from "../../lib/sam/mask_decoder.ts";
 import { PromptEncoder } from "../../lib/sam/prompt_encoder.ts";
 import { Sam } from "../../lib/sam/sam.ts";
 import { TinyViT } from "../../lib/sam/tiny_vit.ts";
-import { gpu } from "../gpu.ts";
+import { gpu as shared } from "../gpu.ts";
 
 /** A SAM of MobileSAM's parts, a few channels wide, with random weights, frozen. */
-export function tinySam(seed: string = "tiny"): Sam {
+export function tinySam(seed: string = "tiny", gpu: Gpu = shared): Sam {
   const dim = 32;
   const sam = new Sam(gpu, {
     imageEncoder: new TinyViT(gpu, {

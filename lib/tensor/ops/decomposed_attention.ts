@@ -51,16 +51,16 @@ class RelativePositions {
 
   /** [rows, depth] from [2 height - 1, depth] and [2 width - 1, depth]. */
   join(tables: readonly Tensor[]): Tensor {
-    return noGrad(() =>
-      tidy(tables[0].gpu, () =>
+    const { gpu } = tables[0];
+    return noGrad(gpu, () =>
+      tidy(gpu, () =>
         concat(
           tables.flatMap((table, i) => {
             const { length, filled } = this.axes[i];
             return [table.detach(), zeros(table.gpu, [filled - length, table.shape[1]])];
           }),
           0,
-        ))
-    );
+        )));
   }
 
   /** The two parts of the table's gradient. */

@@ -114,7 +114,7 @@ export function globalNormClip(
     });
     offset += lanes[i];
   }
-  using squares = noGrad(() => sum(partial));
+  using squares = noGrad(gpu, () => sum(partial));
   const norm = Tensor.empty(gpu, []);
   const scale = Tensor.empty(gpu, []);
   gpu.run(clipScaleKernel, {
