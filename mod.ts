@@ -101,10 +101,10 @@ export * from "./lib/adapters/weighted_adapter.ts";
 
 export * from "./lib/data/augment.ts";
 export * from "./lib/data/augment_options.ts";
-export * from "./lib/data/sources/brats.ts";
+export * from "./lib/data/dataset.ts";
+export * from "./lib/data/sources/source.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/formats/nifti.ts";
-export * from "./lib/data/phantom.ts";
 export type { Axis } from "./lib/data/plane.ts";
 export {
   centreCrop,
@@ -179,7 +179,8 @@ export { promptName } from "./lib/report/format.ts";
 export * from "./lib/report/mask_pictures.ts";
 export type { Palette } from "./lib/report/palette.ts";
 export * from "./lib/report/plots.ts";
-export * from "./lib/report/progress.ts";
 export * from "./lib/report/protocol_table.ts";
 export * from "./lib/report/rasterize.ts";
 export * from "./lib/report/table.ts";
+export * from "./lib/study/comparison.ts";
+export * from "./lib/study/progress.ts";

@@ -1,12 +1,11 @@
 // deno task autopsy: what each fault of published code does to a training, and which guard sees it.
 import { join } from "node:path";
-import { readNifti } from "../lib/formats/nifti.ts";
 import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { maskPicture } from "../lib/report/mask_pictures.ts";
-import { Progress } from "../lib/report/progress.ts";
+import { Progress } from "../lib/study/progress.ts";
 import { rasterize } from "../lib/report/rasterize.ts";
 import { evaluationPrompt } from "../lib/train/evaluate.ts";
 import { allOnesDice } from "../lib/train/guards.ts";
@@ -39,7 +38,7 @@ const usage = `usage: ./run autopsy [options]
 
   --out DIR        folder for the results (default: a new one under results/)
   --faults A,B     these alone: ${FAULTS.map(({ name }) => name).join(", ")}
-  --data DIR       data set in BraTS layout (default: the phantom)
+  --data DIR       data set in BraTS layout (default: the embedded sample)
   --side, --epochs, --lr, --batch-size, --max-train, --max-validation, --max-test, --seed and all that
   says how slices are cut: as of experiments
 `;
@@ -81,8 +80,8 @@ async function readLabels(
 ): Promise<Map<string, Uint8Array>> {
   const labels = new Map<string, Uint8Array>();
   for (const [caseId, own] of Map.groupBy(refs, (ref) => ref.caseId)) {
-    const { seg } = slices.dataset.cases.find(({ id }) => id === caseId)!;
-    const volume = await readNifti(seg);
+    const source = slices.dataset.cases.find(({ id }) => id === caseId)!;
+    const { seg: volume } = await source.load();
     const plane = planeOf(volume, own[0].axis as Axis);
     for (const ref of own) {
       const slice = cut(volume.data, plane, { ...whole(plane), index: ref.index });

@@ -1,11 +1,11 @@
 // deno task evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
 import { basename, join } from "node:path";
-import { openDataset } from "../lib/data/sources/brats.ts";
+import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import type { Gpu } from "../lib/gpu/gpu.ts";
-import { Progress } from "../lib/report/progress.ts";
+import { Progress } from "../lib/study/progress.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
 import { runProtocol } from "../lib/train/protocol.ts";

@@ -7,7 +7,7 @@ import {
   loraExperiment,
 } from "../lib/study/experiment.ts";
 import { runMain } from "../lib/study/main.ts";
-import { runAlone } from "../lib/study/run_alone.ts";
+import { runAlone } from "./run_alone.ts";
 
 /** The experiment of a name: vanilla, peft, full or lora_<rank>. */
 function byName(name: string | undefined): Experiment {

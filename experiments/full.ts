@@ -1,5 +1,5 @@
 import { baselines, type Experiment } from "../lib/study/experiment.ts";
-import { runAlone } from "../lib/study/run_alone.ts";
+import { runAlone } from "./run_alone.ts";
 
 /** Image encoder and mask decoder trained whole. */
 export const experiment: Experiment = baselines.full;

@@ -1,5 +1,5 @@
 import { type Experiment, loraExperiment } from "../lib/study/experiment.ts";
-import { runAlone } from "../lib/study/run_alone.ts";
+import { runAlone } from "./run_alone.ts";
 
 /** LoRA of rank 128 in every `attn.qkv` of the image encoder, everything else frozen. */
 export const experiment: Experiment = loraExperiment(128);

@@ -1,4 +1,5 @@
 // deno task experiments: every row of the comparison, then the table.
+import { publishStudy } from "../lib/report/publish.ts";
 import { baselines, loraExperiment, withWiseFt } from "../lib/study/experiment.ts";
 import { runMain } from "../lib/study/main.ts";
 import { commandLine, helpText, parseOptions } from "../lib/study/options.ts";
@@ -13,7 +14,7 @@ await runMain(async () => {
     throw new InputError(`unexpected argument ${options.positional[0]}: --help lists the options`);
   }
   if (options.resume !== null) {
-    await resumeStudy(options);
+    await resumeStudy(options, publishStudy);
     return;
   }
   const { sweep, config } = options;
@@ -24,5 +25,6 @@ await runMain(async () => {
   await runStudies(withWiseFt(experiments, options.wiseFt), {
     options,
     command: commandLine("experiments", Deno.args),
+    publish: publishStudy,
   });
 });

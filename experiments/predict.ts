@@ -10,7 +10,7 @@ import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
 import { maskPicture } from "../lib/report/mask_pictures.ts";
-import { Progress } from "../lib/report/progress.ts";
+import { Progress } from "../lib/study/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/metrics/metrics.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";

@@ -2,12 +2,12 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../lib/errors.ts";
 import { runMain } from "../lib/study/main.ts";
-import { writeReport } from "../lib/study/report.ts";
+import { writeReport } from "../lib/report/publish.ts";
 
 const usage = `usage: ./run report STUDY [--pictures DIR]
 
-  STUDY            the folder of a study, such as results/phantom
-  --pictures DIR   the study's data set, slices of which are then shown in the report (a phantom's always are)
+  STUDY            the folder of a study, such as results/default
+  --pictures DIR   the study's data set, slices of which are then shown in the report (those of the embedded sample always are)
 `;
 
 await runMain(async () => {

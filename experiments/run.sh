@@ -79,8 +79,10 @@ case $task in
     [ -n "$out" ] || may_write results
     ;;
   evaluate) may_read "$root/.git" ;;
+  report) may_read "$root/experiments/sample" ;;
   autopsy)
     may_read "$root/.git"
+    may_read "$root/experiments/sample"
     [ -n "$out" ] || may_write results
     ;;
 esac

@@ -1,5 +1,5 @@
 import { baselines, type Experiment } from "../lib/study/experiment.ts";
-import { runAlone } from "../lib/study/run_alone.ts";
+import { runAlone } from "./run_alone.ts";
 
 /** SAM as it comes, nothing trained. */
 export const experiment: Experiment = baselines.vanilla;

@@ -1,7 +1,7 @@
 // deno task weights vit_b|vit_l|vit_h|mobile_sam: downloads published weights to the cache.
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../lib/errors.ts";
-import { Progress } from "../lib/report/progress.ts";
+import { Progress } from "../lib/study/progress.ts";
 import { CHECKPOINTS, downloadCheckpoint } from "../lib/sam/download.ts";
 import { runMain } from "../lib/study/main.ts";
 

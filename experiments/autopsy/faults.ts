@@ -28,25 +28,25 @@ export interface Fault {
   readonly name: string;
   /** Names it in table and figure. */
   readonly title: string;
-  /** What goes wrong, in a sentence. */
+  /** The fault in a sentence. */
   readonly what: string;
   /** Rank of the adapters. Default 16. */
   readonly rank?: number;
   /** LoRA's alpha. Default 16. */
   readonly alpha?: number;
-  /** Whether the mask decoder is trained beside the adapters. Default: as the config has it. */
+  /** True if the mask decoder is trained beside the adapters. Default: as the config has it. */
   readonly decoder?: boolean;
-  /** How many times the config's epochs it trains. Default 1. */
+  /** Factor of the config's epochs. Default 1. */
   readonly times?: number;
   /** The prompt that is trained, validated and drawn with. Default: the config's. */
   readonly prompt?: "whole-image";
-  /** Which parts of the training are faulty. */
+  /** The faulty parts of the training. */
   readonly procedure?: (sam: Sam) => Partial<Procedure>;
   /** A faulty way from slices to logits and targets. */
   readonly model?: (sam: Sam, options: SliceModelOptions & { labels: RawLabels }) => SliceModel;
   /** A faulty choice of slices. */
   readonly parts?: (parts: Partition<SliceRef>) => Partition<SliceRef>;
-  /** Whether the adapter of another task is loaded before scoring. */
+  /** True if the adapter of another task is loaded before scoring. */
   readonly foreignAdapter?: boolean;
 }
 
@@ -91,7 +91,7 @@ const withoutStep = (sam: Sam): Partial<Procedure> => ({
   },
 });
 
-/** What is left of Dice + cross-entropy where the softmax of a single channel is always 1. */
+/** Remainder of Dice + cross-entropy where the softmax of a single channel is always 1. */
 const diceAlone: Procedure["criterion"] = (logits, target, { bceWeight = 1 }) =>
   scale(diceLoss(logits, target), bceWeight);
 

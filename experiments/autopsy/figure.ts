@@ -4,7 +4,7 @@ import { rasterFont } from "../../lib/report/rasterize.ts";
 import { escapeXml } from "../../lib/report/xml.ts";
 import type { CurvePoint, FaultRun } from "./run_fault.ts";
 
-/** How a line of every panel looks, and what the legend calls it. */
+/** Style of a line in every panel, and its name in the legend. */
 interface LineStyle {
   readonly name: string;
   readonly stroke: string;
@@ -23,7 +23,7 @@ const columns = 3;
 const panel = { width: 292, height: 196, top: 44 };
 const header = 64;
 
-/** What a panel says below its title: which guard ended the run, and when. */
+/** Line below a panel's title: the guard that ended the run, and its step. */
 function verdict({ caught: [first] }: FaultRun): string {
   if (!first) return "no guard objects";
   return first.step === 0

@@ -33,14 +33,14 @@ export interface CurvePoint {
   readonly predicted: number;
 }
 
-/** What became of a fault. */
+/** Result of a training with a fault. */
 export interface FaultRun {
   readonly name: string;
   readonly title: string;
   readonly what: string;
   /** The prompt that it is validated under. */
   readonly prompt: PromptKind;
-  /** What each guard saw first, in that order; empty for a sound run. */
+  /** First sight of each guard, in that order; empty for a sound run. */
   readonly caught: readonly {
     readonly guard: string;
     readonly step: number;
@@ -56,7 +56,7 @@ export interface FaultRun {
   readonly epochs: readonly EpochMetrics[];
 }
 
-/** What all runs share. */
+/** Device, data and settings that all runs share. */
 export interface AutopsyContext {
   readonly gpu: Gpu;
   readonly config: Config;

@@ -2,7 +2,7 @@ import { markdownTable } from "../../lib/report/markdown_table.ts";
 import type { Environment } from "../../lib/study/environment.ts";
 import { type FaultRun, SCORED } from "./run_fault.ts";
 
-/** What all rows share. */
+/** The autopsy's table: rows with what they share. */
 export interface AutopsyTable {
   readonly dataset: string;
   readonly simulated: boolean;
@@ -18,7 +18,7 @@ export interface AutopsyTable {
 
 const percent = (share: number) => (100 * share).toFixed(1);
 
-/** Which guards saw it, and after how many steps each. */
+/** The guards that saw a fault, each with its step. */
 function caughtBy({ caught }: FaultRun): string {
   if (caught.length === 0) return "–";
   return caught.map(({ guard, step }) => `${guard} (${step})`).join(", ");

@@ -1,5 +1,5 @@
 /**
- * What is done to a slice before it is trained on. Here the numbers are drawn and the mask is warped,
+ * Augmentation of a slice before it is trained on. Here the numbers are drawn and the mask is warped,
  * on which prompts and loss are made; what they do to the image is done on the device
  * (`lib/tensor/ops/augment.ts`). Only flips are done to both here: there are few of them, so that what
  * the encoder makes of them can be kept.
@@ -11,7 +11,7 @@ import type { AugmentOptions } from "./augment_options.ts";
 import type { Slice } from "./slices.ts";
 import { affineMatrix, type Displacement, type Warp, warpMask } from "./warp.ts";
 
-/** Which way a slice is mirrored. */
+/** Axes along which a slice is mirrored. */
 export type FlipDirection = "horizontal" | "vertical";
 
 /** Mirrors image and mask together; the slice given is left alone. */
@@ -40,7 +40,7 @@ export interface FlipOptions {
   vertical?: number;
 }
 
-/** What the device does to an image of intensities 0..255, in the order of the fields. */
+/** Changes of an image of intensities 0..255 that the device computes, in the order of the fields. */
 export interface ImageChange {
   /** Moves the pixels; null to leave them where they are. */
   readonly warp: Warp | null;
@@ -48,7 +48,7 @@ export interface ImageChange {
   readonly gamma: number;
   /** The field that they are multiplied by; null for none. */
   readonly bias: BiasField | null;
-  /** What is added to them before they are clipped to 0..255; null for nothing. */
+  /** Noise added to them before they are clipped to 0..255; null for none. */
   readonly noise: { readonly deviation: number; readonly seed: number } | null;
 }
 
@@ -68,11 +68,11 @@ export interface AugmentedSlice {
   /** The slice, with another mask, and an image that has yet to undergo `change`. */
   readonly slice: Slice;
   /**
-   * What was done to it: with the slice's id it says which pixels these are. Empty for nothing; null
+   * Key of what was done to it: with the slice's id it says which pixels these are. Empty for nothing; null
    * if they are not expected to come again.
    */
   readonly variant: string | null;
-  /** What the device is to do to the image; by default nothing. */
+  /** Changes that the device is to compute; by default none. */
   readonly change?: ImageChange | null;
 }
 
@@ -140,7 +140,7 @@ export function augment(
   };
 }
 
-/** What a training makes of its slices. */
+/** Augmentation of a training. */
 export interface TrainingAugmentation {
   /** Chance of a left-right flip. */
   readonly flip: number;

@@ -1,12 +1,12 @@
 import { InputError } from "../errors.ts";
 
-/** How often an augmentation happens. */
+/** Chance of an augmentation. */
 export interface AugmentChance {
   /** Share of the slices, in [0, 1]. */
   readonly chance: number;
 }
 
-/** What is drawn uniformly between two ends. */
+/** A range that a value is drawn from uniformly. */
 export interface AugmentRange extends AugmentChance {
   /** The least. */
   readonly low: number;
@@ -15,7 +15,7 @@ export interface AugmentRange extends AugmentChance {
 }
 
 /**
- * What may be done to a slice beside flips; what is not named is not done. The ranges where none is
+ * Augmentations of a slice beside flips; one that is not named is not done. The ranges where none is
  * given are those of the tools that are known for them, halved where these are meant for whole scans of
  * any body part: nnU-Net v2 (Isensee et al. 2021) with its batchgenerators, and TorchIO (Pérez-García et
  * al. 2021).
@@ -70,7 +70,7 @@ export const MAXIMUM_BIAS_ORDER = 5;
 /** Names of the augmentations beside flips. */
 export const AUGMENTATIONS = Object.keys(AUGMENT_DEFAULTS) as (keyof AugmentOptions)[];
 
-/** What a number or a range behind a name's equals sign sets. */
+/** Sets the strength from the number or range behind a name's equals sign. */
 const strengths: Record<keyof AugmentOptions, readonly string[]> = {
   rotation: ["degrees"],
   scaling: ["low", "high"],

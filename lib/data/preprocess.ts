@@ -5,7 +5,7 @@
  * @module
  */
 
-/** How {@linkcode rescale} maps intensities to 0..255. */
+/** Rule by which {@linkcode rescale} maps intensities to 0..255. */
 export type RescaleMethod = "percentile" | "zscore" | "minmax";
 
 /** All methods, for messages and option parsers. */
@@ -133,7 +133,7 @@ export function centreCrop(
   return { x: Math.floor((width - w) / 2), y: Math.floor((height - h) / 2), width: w, height: h };
 }
 
-/** Where a slice lands in the model's square input. */
+/** Place of a slice in the model's square input. */
 export interface InputGeometry {
   /** Pixels along the model's square. */
   side: number;

@@ -20,7 +20,7 @@ export interface PromptPoint {
   label: 0 | 1;
 }
 
-/** What SAM is shown beside the image. */
+/** Prompt of SAM beside the image: a box, points or both. */
 export interface Prompt {
   /** The object's box. */
   box?: Box;
@@ -152,7 +152,7 @@ export interface JitterOptions {
   width: number;
   /** Rows of the image. */
   height: number;
-  /** How far a side moves at most, as a share of the box; default 0.2. */
+  /** Largest move of a side, as a share of the box; default 0.2. */
   fraction?: number;
 }
 
@@ -234,7 +234,7 @@ export function centrePoint(mask: Mask): PromptPoint {
   return { x: found.x, y: found.y, label: 1 };
 }
 
-/** Where a prediction is wrong: missed pixels of the truth, and pixels that are none of it. */
+/** Errors of a prediction: missed pixels of the truth, and pixels that are none of it. */
 function errorsOf(
   prediction: Uint8Array,
   { mask: truth, width, height }: Mask,

@@ -19,7 +19,7 @@ export interface SlicePixels {
   mask: Uint8Array;
 }
 
-/** Where one slice lies in its file. */
+/** Place of one slice in its file. */
 export interface SliceLocation {
   /** The file. */
   path: string;

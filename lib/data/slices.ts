@@ -9,8 +9,8 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
-import type { Case, Dataset } from "./sources/brats.ts";
-import { readNifti } from "../formats/nifti.ts";
+import type { Dataset } from "./dataset.ts";
+import type { Case } from "./sources/source.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
 import {
@@ -26,11 +26,11 @@ import {
 import { binarise, type Target, TARGETS } from "./target.ts";
 import { requireSameGrid } from "../formats/volume.ts";
 
-/** How slices are chosen and prepared. Every option is part of the cache's key. */
+/** Choice and preparation of slices. Every option is part of the cache's key. */
 export interface SliceOptions {
   /** The axis to slice along; default 2 (axial in BraTS). */
   axis?: Axis;
-  /** What counts as tumour; default `auto`, any label above 0. */
+  /** Labels that count as tumour; default `auto`, any above 0. */
   target?: Target;
   /**
    * Slices with fewer tumour pixels, counted after cropping, are left out. Default 20: at 1 mm the
@@ -41,11 +41,11 @@ export interface SliceOptions {
   maxPerCase?: number;
   /** Keep the centred square of so many pixels; a side that is shorter stays whole. */
   crop?: number;
-  /** How intensities become 0..255, slice by slice; default `percentile`. */
+  /** Rule by which intensities become 0..255, slice by slice; default `percentile`. */
   rescale?: RescaleMethod;
 }
 
-/** Says which slice, and what is known of it without reading it. */
+/** A slice by its place, with what is known of it without reading it. */
 export interface SliceRef {
   /** `<case>:<axis>:<index>`, unique in a data set. */
   readonly id: string;
@@ -74,21 +74,21 @@ export interface SliceRef {
  * axis 2 that is `volume[..., index].T` in numpy.
  */
 export interface Slice extends SlicePixels {
-  /** Which slice it is. */
+  /** Its place and what is known of it. */
   readonly ref: SliceRef;
 }
 
-/** What cropping cost the data set. */
+/** Tumour that cropping lost of a data set. */
 export interface CropReport {
   /** Tumour voxels in the slices that have enough of them before cropping. */
   readonly tumourVoxels: number;
-  /** How many of those lie outside the crop. */
+  /** Those of them that lie outside the crop. */
   readonly lostVoxels: number;
   /** Slices that had enough tumour before cropping and have not after. */
   readonly lostSlices: number;
 }
 
-/** Where {@linkcode openSlices} stands. */
+/** Progress of {@linkcode openSlices}. */
 export interface SliceProgress {
   /** Cases finished. */
   done: number;
@@ -96,13 +96,13 @@ export interface SliceProgress {
   total: number;
   /** The case just finished. */
   caseId: string;
-  /** Whether it came from the cache. */
+  /** True if it came from the cache. */
   cached: boolean;
 }
 
 /** Options of {@linkcode openSlices}. */
 export interface OpenSlicesOptions extends SliceOptions {
-  /** Where slice files are kept; default the user's cache. */
+  /** Folder of the slice files; default the user's cache. */
   cache?: string;
   /** Called after each case. */
   onProgress?: (progress: SliceProgress) => void;
@@ -113,7 +113,7 @@ type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop">> & {
   crop: number | null;
 };
 
-/** What a slice file says of its case. */
+/** Facts of a case that its slice file keeps beside the pixels. */
 interface CaseFacts {
   slices: Omit<SliceRef, "id" | "caseId" | "patient" | "axis">[];
   crop: CropReport;
@@ -127,7 +127,7 @@ export interface SliceSet {
   readonly refs: readonly SliceRef[];
   /** For each case a hash of its chosen slices: their pixels, masks, sizes and places. */
   readonly fingerprints: ReadonlyMap<string, string>;
-  /** What cropping lost; nothing if no crop was asked for. */
+  /** Tumour that cropping lost; nothing if no crop was asked for. */
   readonly crop: CropReport;
   /**
    * Reads one slice from the cache; if its file was damaged or removed meanwhile, the case is
@@ -230,7 +230,7 @@ async function readOrRepair(
   return await readSlice(locations[n]).catch(refuseCache);
 }
 
-/** What was just written cannot be read. */
+/** Refuses a cache that cannot be read right after it was written. */
 function refuseCache(error: unknown): never {
   if (!(error instanceof DamagedSliceFile)) throw error;
   throw new InputError(`${error.message}: choose another folder for the cache by SAMLORA_CACHE`);
@@ -319,8 +319,7 @@ const EXTRACTION_VERSION = 3;
 
 async function extract(source: Case, settings: Settings, path: string): Promise<void> {
   const { axis, minTumourVoxels } = settings;
-  const seg = await readNifti(source.seg);
-  const image = await readNifti(source.image);
+  const { image, seg } = await source.load();
   requireSameGrid({ volume: image, name: source.image }, { volume: seg, name: source.seg });
   const mask = binarise(seg, { target: settings.target, name: source.seg });
   const plane = planeOf(image, axis);

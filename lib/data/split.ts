@@ -89,9 +89,9 @@ export function splitPatients(patients: Iterable<string>, options: SplitPatients
 export interface FoldPatientsOptions {
   /** Equal seeds give equal folds of equal patients, in whatever order these are listed. */
   seed: number | string;
-  /** How many folds. */
+  /** Number of folds. */
   folds: number;
-  /** Which of them is tested, counted from 1. */
+  /** The fold that is tested, counted from 1. */
   fold: number;
 }
 

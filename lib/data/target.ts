@@ -2,7 +2,7 @@ import { InputError } from "../errors.ts";
 import type { Volume } from "../formats/volume.ts";
 
 /**
- * What counts as tumour. `auto` is any label above 0 and suits every data set; the others are BraTS'
+ * Labels that count as tumour. `auto` is any label above 0 and suits every data set; the others are BraTS'
  * regions: whole tumour, tumour core, enhancing tumour.
  */
 export type Target = "auto" | "wt" | "tc" | "et";

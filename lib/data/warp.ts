@@ -18,7 +18,7 @@ export interface Displacement {
 }
 
 /**
- * Where the pixels of a warped image come from. A pixel at (x, y), whole numbers being the centres of
+ * Sampling positions of a warped image. A pixel at (x, y), whole numbers being the centres of
  * pixels, is shifted by the displacement to (u, v) and taken from the source at
  * (m[0] u + m[1] v + m[2], m[3] u + m[4] v + m[5]), bilinearly; beyond the source everything is 0.
  */
@@ -37,9 +37,9 @@ export interface AffineOptions {
   height: number;
   /** Pixel size in mm, between columns and between rows: the anatomy is turned, not its pixels. */
   spacing: readonly [number, number];
-  /** How far the image turns about its centre, clockwise as it is shown. */
+  /** Angle by which the image turns about its centre, clockwise as it is shown. */
   degrees: number;
-  /** How much larger it becomes. */
+  /** Factor by which it grows. */
   scale: number;
 }
 

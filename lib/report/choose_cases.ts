@@ -4,7 +4,7 @@ import { InputError } from "../errors.ts";
 import { mean } from "../stats/summary.ts";
 import { dice } from "../metrics/metrics.ts";
 import type { SheetCase } from "./contact_sheet.ts";
-import type { Study, StudyModel } from "./study_files.ts";
+import type { Study, StudyModel } from "../study/read_study.ts";
 import type { Sheet } from "./study_report.ts";
 
 /** Models beside each other: vanilla and PEFT, then those of the highest Dice. */

@@ -1,18 +1,7 @@
 import { FIGURE_WIDTH, textWidth } from "./figures.ts";
+import type { PlacedPart } from "../study/placement.ts";
 import type { Palette } from "./palette.ts";
 import { escapeXml } from "./xml.ts";
-
-/** A part of a model and what of it was trained. */
-export interface PlacedPart {
-  /** A block by its path, or what lies beside the blocks: `image_encoder.neck`, `mask_decoder`. */
-  readonly part: string;
-  /** Pretrained parameters. */
-  readonly parameters: number;
-  /** How many of them were trained. */
-  readonly trained: number;
-  /** Parameters of the adapters by the layer that they adapt, such as `attn.qkv`. */
-  readonly adapters: Readonly<Record<string, number>>;
-}
 
 /** Models that were trained at the same places. */
 export interface PlacementRow {

@@ -11,7 +11,7 @@ import { methodsSection, reproductionSection } from "./study/methods.ts";
 import { boundarySection, comparisonSection, promptsSection, sizeSection } from "./study/scores.ts";
 import { Subject } from "./study/subject.ts";
 import { casesSection, guardSection, type Sheet, trainingSection } from "./study/training.ts";
-import type { Study } from "./study_files.ts";
+import type { Study } from "../study/read_study.ts";
 
 export type { Sheet } from "./study/training.ts";
 

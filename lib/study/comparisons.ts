@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
-import type { RowTests } from "../report/table.ts";
+import type { RowTests } from "./comparison.ts";
 import { compareModels, type Comparison, type ModelObservations } from "../stats/compare.ts";
 import type { MaskMetric } from "../metrics/mask_score.ts";
 import { PROTOCOL, type ProtocolSlice, type ScoredPrompt } from "../train/protocol.ts";

@@ -12,7 +12,7 @@ const promptKind = v.picklist(PROMPT_KINDS);
 
 /** Which slices a study is made on and how they are prepared. */
 const dataSchema = v.strictObject({
-  /** Folder in BraTS layout; null for the phantom. */
+  /** Folder in BraTS layout; null for the embedded sample. */
   data: v.nullable(v.string()),
   /** t1c, t1n, t2f or t2w. */
   modality: v.string(),

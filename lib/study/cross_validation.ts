@@ -1,19 +1,20 @@
 import { basename, join } from "node:path";
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
-import { compareRows, type ComparisonTable, tableText, writeTable } from "../report/table.ts";
 import { mean } from "../stats/summary.ts";
 import { GuardError } from "../train/guards.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
 import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../train/protocol.ts";
+import { compareRows, type ComparisonTable } from "./comparison.ts";
 import { compareScores, readScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed } from "./config.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import { type CaughtRun, guardNotes, readGuard, requireNoneCaught } from "./guard_file.ts";
 import type { Options } from "./options.ts";
 import { listJson, PRIMARY_PROMPT, type RunSummary, summarizeScores } from "./run_experiment.ts";
-import { writeReport } from "./report.ts";
+import type { Publish } from "./publish.ts";
 import { named, resumeStudy, rowScores, runStudy, trivialRow } from "./study.ts";
+import { SAMPLE } from "./study_data.ts";
 import { PARTS, RECORD } from "./study_folder.ts";
 import { judgeStudy } from "./verdicts.ts";
 
@@ -50,14 +51,14 @@ function partsOf({ config, seeds }: Options): Part[] {
  */
 export async function runStudies(
   experiments: readonly Experiment[],
-  { options, command }: { options: Options; command: string },
+  { options, command, publish }: { options: Options; command: string; publish: Publish },
 ): Promise<string> {
   const parts = partsOf(options);
   if (parts.length === 1 && options.seeds === null) {
-    return await runStudy(experiments, { options, command });
+    return await runStudy(experiments, { options, command, publish });
   }
   const date = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-  const dataset = options.config.data === null ? "phantom" : basename(options.config.data);
+  const dataset = basename(options.config.data ?? SAMPLE);
   const folder = options.out ?? join("results", `${dataset}-${date}`);
   await claim(folder, { experiments, parts: parts.map(({ name }) => name), command });
   for (const { name, config } of parts) {
@@ -65,11 +66,14 @@ export async function runStudies(
     try {
       if (await exists(join(out, RECORD))) {
         // Which rows there are has been compared above.
-        await resumeStudy({ ...options, resume: out, given: config, givenRanks: null });
+        await resumeStudy(
+          { ...options, resume: out, given: config, givenRanks: null },
+          publish,
+        );
       } else if (await exists(join(out, "table.json"))) {
         console.log(`${out} is whole.`);
       } else {
-        await runStudy(experiments, { options: { ...options, config, out }, command });
+        await runStudy(experiments, { options: { ...options, config, out }, command, publish });
       }
     } catch (error) {
       // A part whose table is written goes on without the runs that a guard has ended.
@@ -80,7 +84,7 @@ export async function runStudies(
   const left = experiments.filter((experiment) =>
     !caught.some(({ name }) => name === displayName(experiment))
   );
-  await pool(folder, { experiments: left, parts, command, caught });
+  await pool(folder, { experiments: left, parts, command, caught, publish });
   requireNoneCaught(caught);
   return folder;
 }
@@ -132,11 +136,12 @@ async function readJson<T>(path: string): Promise<T> {
 /** Writes what all parts come to together. */
 async function pool(
   folder: string,
-  { experiments, parts, command, caught }: {
+  { experiments, parts, command, caught, publish }: {
     experiments: readonly Experiment[];
     parts: readonly Part[];
     command: string;
     caught: readonly CaughtRun[];
+    publish: Publish;
   },
 ): Promise<void> {
   const tables = await Promise.all(
@@ -234,9 +239,10 @@ async function pool(
     scoredOn: "test",
   });
   if (verdicts.length > 0) table.verdicts = named(verdicts, experiments);
-  await writeTable(folder, table);
-  console.log(tableText(table));
-  if (rows.length > 0) await writeReport(folder, { pictures: null, log: console.log });
+  const write = (file: string, content: Uint8Array | string) =>
+    writeFileAtomic(join(folder, file), content);
+  await write("table.json", JSON.stringify(table, null, 2) + "\n");
+  await publish({ folder, table, runs: [], sample: null, write, log: console.log });
 }
 
 /** The mean of scores of one slice or case under one prompt, metric by metric. */

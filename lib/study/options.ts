@@ -69,7 +69,7 @@ const texts: Parse = (value) => value.split(",").map((item) => item.trim());
 
 /** Options that set a value of the config: [name, field, parser, argument, what it means]. */
 const configOptions: readonly (readonly [string, keyof Config, Parse, string, string])[] = [
-  ["data", "data", text, "DIR", "data set in BraTS layout (default: the phantom)"],
+  ["data", "data", text, "DIR", "data set in BraTS layout (default: the embedded sample)"],
   ["modality", "modality", text, "NAME", "t1c, t1n, t2f or t2w"],
   ["target", "target", text, "NAME", "auto (any label), wt, tc or et"],
   ["axis", "axis", number, "N", "slice along this voxel axis: 0, 1 or 2"],

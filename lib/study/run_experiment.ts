@@ -4,8 +4,7 @@ import type { SliceRef } from "../data/slices.ts";
 import { encodeRunLengths, type RunLengths } from "../formats/run_length.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { HostTensor } from "../nn/host_state.ts";
-import type { PlacedPart } from "../report/placement_map.ts";
-import { Progress } from "../report/progress.ts";
+import { Progress } from "./progress.ts";
 import type { ActivationCache } from "../sam/activation_cache.ts";
 import type { Sam } from "../sam/sam.ts";
 import { noGrad } from "../tensor/autograd.ts";
@@ -29,7 +28,7 @@ import type { Environment } from "./environment.ts";
 import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
 import { buildModel, loraOptions, restoreWeights, sliceModel } from "./model.ts";
-import { describePlacement } from "./placement.ts";
+import { describePlacement, type PlacedPart } from "./placement.ts";
 import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
 

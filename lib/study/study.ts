@@ -3,19 +3,11 @@ import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { maskPicture } from "../report/mask_pictures.ts";
-import { lossCurves } from "../report/plots.ts";
-import {
-  compareRows,
-  type ComparisonRow,
-  tableText,
-  type TableVerdict,
-  writeTable,
-} from "../report/table.ts";
 import { evaluationPrompt } from "../train/evaluate.ts";
 import { GuardError } from "../train/guards.ts";
 import type { ProtocolResult } from "../train/protocol.ts";
 import { scoreTrivialPredictors } from "../train/trivial_predictors.ts";
+import { compareRows, type ComparisonRow, type TableVerdict } from "./comparison.ts";
 import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
 import { type Config, dataSeed } from "./config.ts";
 import {
@@ -30,7 +22,7 @@ import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
 import { activationCache, buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
 import { optionOf, type Options } from "./options.ts";
-import { writeReport } from "./report.ts";
+import type { Publish, SampleMasks } from "./publish.ts";
 import {
   type FinishedRun,
   listJson,
@@ -62,7 +54,7 @@ import { openGpu, type WebgpuName } from "./webgpu.ts";
  */
 export async function runStudy(
   experiments: readonly Experiment[],
-  { options, command }: { options: Options; command: string },
+  { options, command, publish }: { options: Options; command: string; publish: Publish },
 ): Promise<string> {
   const { config } = options;
   if (options.out !== null) await requireNew(options.out);
@@ -89,7 +81,7 @@ export async function runStudy(
     await folder.writeRecord(record);
     interruption.hint = goOn(path);
     log(`Results: ${path}\n`);
-    await finishStudy(record, { folder, gpu, data, interruption, kept: false });
+    await finishStudy(record, { folder, gpu, data, interruption, publish, kept: false });
     return path;
   });
 }
@@ -102,7 +94,7 @@ export async function runStudy(
  * @throws {InputError} if the folder is not that of a study or is in use, or, without `--force`, if
  * options, code, weights or data are not those it began with.
  */
-export async function resumeStudy(options: Options): Promise<string> {
+export async function resumeStudy(options: Options, publish: Publish): Promise<string> {
   const path = options.resume!;
   using interruption = await Interruption.start();
   using folder = await StudyFolder.open(path);
@@ -142,7 +134,7 @@ export async function resumeStudy(options: Options): Promise<string> {
     };
     await folder.writeRecord(record);
     log(`Going on with ${path}\n`);
-    await finishStudy(record, { folder, gpu, data, interruption, kept: true });
+    await finishStudy(record, { folder, gpu, data, interruption, publish, kept: true });
     return path;
   });
 }
@@ -273,6 +265,7 @@ interface StudyTools {
   readonly gpu: Gpu;
   readonly data: StudyData;
   readonly interruption: Interruption;
+  readonly publish: Publish;
   /** Whether the folder holds something to go on with. */
   kept: boolean;
 }
@@ -352,7 +345,7 @@ async function hasState(run: string): Promise<boolean> {
   return await Deno.stat(join(run, CHECKPOINT_FOLDER)).then(() => true, () => false);
 }
 
-/** Writes table, curves and masks. */
+/** Writes the table, and lets it be published with curves and masks. */
 async function writeComparison(
   runs: readonly FinishedRun[],
   { record, tools, sample, caught }: {
@@ -398,18 +391,15 @@ async function writeComparison(
     ...(notes.length > 0 && { notes }),
   });
   if (verdicts.length > 0) table.verdicts = named(verdicts, record.experiments);
-  const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
-    name: displayName(run.summary.experiment),
-    metrics: [...run.metrics],
-    earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
-  }));
-  if (curves.length > 0) {
-    await folder.write("loss_curves.svg", lossCurves(curves, { simulated: data.simulated }));
-  }
-  await folder.write("masks.png", await drawSample(runs, data, sample));
-  await writeTable(folder.path, table);
-  log(tableText(table));
-  if (runs.length > 0) await writeReport(folder.path, { pictures: null, log });
+  await folder.write("table.json", JSON.stringify(table, null, 2) + "\n");
+  await tools.publish({
+    folder: folder.path,
+    table,
+    runs,
+    sample: await sampleMasks(runs, data, sample),
+    write: (file, content) => folder.write(file, content),
+    log,
+  });
 }
 
 /** Verdicts with the experiments' names as tables call them. */
@@ -489,16 +479,16 @@ function chooseSample(data: StudyData, name: string | null): SliceRef {
   return byArea(matching).at(-1)!;
 }
 
-async function drawSample(
+async function sampleMasks(
   runs: readonly FinishedRun[],
   data: StudyData,
   sample: SliceRef,
-): Promise<Uint8Array> {
+): Promise<SampleMasks> {
   const slice = await data.slices.read(sample);
   const part = (["train", "validation", "test"] as const).find((name) =>
     data.parts[name].some(({ id }) => id === sample.id)
   );
-  return await maskPicture({
+  return {
     image: slice.image,
     width: sample.width,
     height: sample.height,
@@ -508,8 +498,7 @@ async function drawSample(
     ),
     box: evaluationPrompt("tight-box" satisfies PromptKind, slice, 0).box,
     caption: `${sample.caseId}, slice ${sample.index}${part ? `, ${part} split` : ""}`,
-    simulated: data.simulated,
-  });
+  };
 }
 
 /** Refuses a results folder that holds something, or that cannot be made; makes nothing. */

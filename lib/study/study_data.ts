@@ -1,5 +1,5 @@
-import { type Dataset, openDataset } from "../data/sources/brats.ts";
-import { PHANTOM_SET, phantomDataset } from "../data/phantom.ts";
+import { join } from "node:path";
+import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Axis } from "../data/plane.ts";
 import { type CropReport, openSlices, type SliceRef, type SliceSet } from "../data/slices.ts";
 import {
@@ -13,9 +13,12 @@ import {
 } from "../data/split.ts";
 import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
-import { Progress } from "../report/progress.ts";
+import { Progress } from "./progress.ts";
 import { checkPatients } from "../train/guards.ts";
 import { type Config, dataSeed } from "./config.ts";
+
+/** Folder of the embedded sample: real meningiomas in BraTS layout, a slice a scan. */
+export const SAMPLE = join(import.meta.dirname!, "..", "..", "experiments", "sample");
 
 /** The slices of a study and who is in which part of its split. */
 export interface StudyData {
@@ -32,7 +35,7 @@ export interface StudyData {
 }
 
 /**
- * Opens the data set of a config, the phantom if it names none, and splits it by patient.
+ * Opens the data set of a config, the embedded sample if it names none, and splits it by patient.
  *
  * @param log Is told, line by line, what is found and what was left out.
  * @throws {InputError} if the data cannot be used.
@@ -42,10 +45,10 @@ export async function openStudyData(
   config: Config,
   log: (line: string) => void,
 ): Promise<StudyData> {
-  const root = config.data ?? await openPhantom(log);
+  const root = config.data ?? SAMPLE;
   const dataset = await openDataset(root, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config);
-  const simulated = dataset.cases.some(({ id }) => id.startsWith(PHANTOM_SET));
+  const simulated = false;
   tellCrop(slices, config, log);
   const patients = slices.refs.map(({ patient }) => patient);
   const seed = dataSeed(config);
@@ -64,7 +67,6 @@ export async function openStudyData(
   });
   log(
     `${dataset.name}: ${dataset.cases.length} cases, ${slices.refs.length} slices` +
-      (simulated ? ", simulated tumours" : "") +
       `; using ${parts.train.length} slices to train, ${parts.validation.length} to validate, ${parts.test.length} to test.`,
   );
   if (split.validationSharesTrainingPatients) {
@@ -175,18 +177,6 @@ export function sliceOptions(config: Config): Parameters<typeof openSlices>[1] {
     crop: config.crop ?? undefined,
     rescale: config.rescale,
   };
-}
-
-/** The folder of the phantom, which is made on first use. */
-export async function openPhantom(log: (line: string) => void): Promise<string> {
-  let announced = false;
-  return await phantomDataset({
-    onProgress: (done, patients) => {
-      if (!announced) log(`Simulating ${patients} patients; they are kept for later runs.`);
-      announced = true;
-      if (done === patients) log(`${patients} patients simulated.`);
-    },
-  });
 }
 
 /** A seeded choice of at most `count` slices, in their own order. */

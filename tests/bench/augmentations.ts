@@ -7,8 +7,7 @@ import {
   AUGMENTATIONS,
   type AugmentOptions,
 } from "../../lib/data/augment_options.ts";
-import { openDataset } from "../../lib/data/sources/brats.ts";
-import { phantomDataset } from "../../lib/data/phantom.ts";
+import { openDataset } from "../../lib/data/dataset.ts";
 import { openSlices, type Slice } from "../../lib/data/slices.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Random } from "../../lib/random.ts";
@@ -46,17 +45,15 @@ function picture(image: Float32Array, { mask, ref: { width, height } }: Slice): 
   return encode({ width, height, data, channels: 3, depth: 8 });
 }
 
-const [out, folder = await phantomDataset()] = Deno.args;
-const slices = await openSlices(await openDataset(folder), { maxPerCase: 3 });
+const [out, folder = "experiments/sample"] = Deno.args;
+const slices = await openSlices(await openDataset(folder));
 const patients = [...new Set(slices.refs.map(({ patient }) => patient))];
 using gpu = await Gpu.open();
 const panels: string[] = [];
 const rows = [0, 1, 2, 3, 4];
 for (const row of rows) {
   const patient = patients[row * 3 % patients.length];
-  const slice = await slices.read(
-    slices.refs.filter((ref) => ref.patient === patient)[row % 3],
-  );
+  const slice = await slices.read(slices.refs.find((ref) => ref.patient === patient)!);
   const { width, height } = slice.ref;
   const scale = PANEL / Math.max(width, height);
   for (const [column, [name, options]] of columns.entries()) {

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { openDataset } from "../../lib/data/sources/brats.ts";
+import { openDataset } from "../../lib/data/dataset.ts";
 import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { openSlices, type OpenSlicesOptions, type SliceProgress } from "../../lib/data/slices.ts";
 import { createVolume } from "../../lib/formats/volume.ts";

@@ -12,7 +12,7 @@ import { loraExperiment } from "../../lib/study/experiment.ts";
 import { readFinished } from "../../lib/study/finished_file.ts";
 import { readGuard } from "../../lib/study/guard_file.ts";
 import { readRun } from "../../lib/study/run_folder.ts";
-import { openDataset } from "../../lib/data/sources/brats.ts";
+import { openDataset } from "../../lib/data/dataset.ts";
 import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { openSlices } from "../../lib/data/slices.ts";
 import { parseSplit } from "../../lib/data/split.ts";

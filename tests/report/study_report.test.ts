@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { chooseCases } from "../../lib/report/choose_cases.ts";
 import { documentHtml, documentMarkdown } from "../../lib/report/document.ts";
-import { readStudy } from "../../lib/report/study_files.ts";
+import { readStudy } from "../../lib/study/read_study.ts";
 import { studyReport } from "../../lib/report/study_report.ts";
 import { tinyModels, tinySlices, tinyStudy, type TinyStudyOptions } from "./tiny_study.ts";
 

@@ -4,13 +4,11 @@ import {
   compareRows,
   type ComparisonContext,
   type ComparisonRow,
-  tableMarkdown,
-  tableText,
-  writeTable,
-} from "../../lib/report/table.ts";
+} from "../../lib/study/comparison.ts";
+import { tableMarkdown, tableText } from "../../lib/report/table.ts";
 
 const context: ComparisonContext = {
-  dataset: "phantom",
+  dataset: "sample",
   simulated: true,
   baseModel: "MobileSAM",
   side: 256,
@@ -171,16 +169,4 @@ Deno.test("the terminal's columns are aligned", () => {
   const lines = tableText(compareRows([trivial, lora, peft, vanilla], context)).split("\n\n")[1]
     .split("\n");
   assertEquals(new Set(lines.map((line) => line.length)).size, 1);
-});
-
-Deno.test("table.md and table.json are written, and the JSON holds the rows and the context", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const table = compareRows([vanilla, peft, lora], context);
-    await writeTable(folder, table);
-    assertEquals(JSON.parse(await Deno.readTextFile(`${folder}/table.json`)), table);
-    assertEquals(await Deno.readTextFile(`${folder}/table.md`), tableMarkdown(table));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 });

@@ -5,7 +5,7 @@
  */
 import type { Text } from "../document.ts";
 import { intervalText, plural, promptName, signed } from "../format.ts";
-import type { StudyRow } from "../study_files.ts";
+import type { StudyRow } from "../../study/read_study.ts";
 import { ALPHA, smallestP, type Subject } from "./subject.ts";
 
 /** Says in a few sentences on whom the models were scored, and what came out. */

@@ -7,7 +7,7 @@ import type { Block } from "../document.ts";
 import { rankFigure, type RankSeries } from "../figures.ts";
 import { absent, count, meanText, plural, probability, promptName, signed } from "../format.ts";
 import { placementMap, type PlacementRow } from "../placement_map.ts";
-import type { StudyModel } from "../study_files.ts";
+import type { StudyModel } from "../../study/read_study.ts";
 import { configFields, type Subject, valueText } from "./subject.ts";
 
 /** Dice against rank, where models differ in nothing else. */

@@ -5,7 +5,7 @@
  */
 import type { Block, Text } from "../document.ts";
 import { count, plural, promptName } from "../format.ts";
-import type { StudyModel } from "../study_files.ts";
+import type { StudyModel } from "../../study/read_study.ts";
 import { configFields, type Subject, valueText } from "./subject.ts";
 
 /** What each kind of model is, and what several of it are called. */

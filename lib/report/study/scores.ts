@@ -15,7 +15,7 @@ import {
   promptName,
   signed,
 } from "../format.ts";
-import type { StudyModel } from "../study_files.ts";
+import type { StudyModel } from "../../study/read_study.ts";
 import {
   ALPHA,
   best,

@@ -6,7 +6,7 @@
 import type { Score } from "../../metrics/metrics.ts";
 import type { Cell } from "../document.ts";
 import { absent, intervalText, meanText, signed } from "../format.ts";
-import type { Study, StudyModel, StudyRow } from "../study_files.ts";
+import type { Study, StudyModel, StudyRow } from "../../study/read_study.ts";
 
 /** The prompts that the text and the first figures are about, where they were scored. */
 const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];

@@ -2,9 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { dirname, join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
-import { openDataset } from "../../../lib/data/sources/brats.ts";
+import { openDataset } from "../../../lib/data/dataset.ts";
 import { writeNifti } from "../../../lib/formats/nifti.ts";
-import { phantomDataset } from "../../../lib/data/phantom.ts";
 import { openSlices, type Slice, type SliceSet } from "../../../lib/data/slices.ts";
 import { createVolume } from "../../../lib/formats/volume.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
@@ -117,10 +116,10 @@ export const sliceCache: Kind = {
   },
 };
 
-const PHANTOM = "phantom-v1-1-patients-seed-0-4mm";
-const ID = "PHANTOM-MEN-00001-000";
+const DATA = "data";
+const ID = "TINY-MEN-00001-000";
 
-/** A NIfTI file, as the phantom keeps it. */
+/** A NIfTI file, of a data set. */
 function volume(data: Float32Array): Uint8Array {
   const file = new Uint8Array(352 + data.length);
   const view = new DataView(file.buffer);
@@ -137,7 +136,7 @@ function volume(data: Float32Array): Uint8Array {
 
 type Files = Readonly<Record<string, Uint8Array>>;
 
-const soundPhantom: Files = {
+const soundFolder: Files = {
   [`${ID}/${ID}-t1c.nii.gz`]: volume(image),
   [`${ID}/${ID}-seg.nii.gz`]: volume(mask),
 };
@@ -208,23 +207,21 @@ const folderEdit: fc.Arbitrary<Edit<Files>> = fc.oneof(
   },
 );
 
-/** The cache of the phantom, which is a data set like any other. */
-export const phantomCache: Kind = {
-  name: "phantom_cache",
+/** A folder in BraTS layout. */
+export const bratsFolder: Kind = {
+  name: "brats_folder",
   cases: some(folderEdit, 2).map((edits) => ({
     edits: labels(edits),
     files: Object.fromEntries([
-      [`${PHANTOM}/.kept`, new Uint8Array(0)],
-      ...Object.entries(applyAll(soundPhantom, edits)).map(([path, content]) =>
-        [`${PHANTOM}/${path}`, content] as const
+      [`${DATA}/.kept`, new Uint8Array(0)],
+      ...Object.entries(applyAll(soundFolder, edits)).map(([path, content]) =>
+        [`${DATA}/${path}`, content] as const
       ),
     ]),
   })),
   read: async (folder, { edits }) => {
-    const root = await phantomDataset({ folder, patients: 1, spacing: 4 });
-    assertEquals(root, join(folder, PHANTOM));
     const slices = await readAll(
-      await openSlices(await openDataset(root), { cache: join(folder, "slices") }),
+      await openSlices(await openDataset(join(folder, DATA)), { cache: join(folder, "slices") }),
     );
     if (edits.length === 0) assertEquals(slices.length, 2);
   },

@@ -1,5 +1,5 @@
 import type { Kind } from "../kind.ts";
-import { phantomCache, sliceCache } from "./caches.ts";
+import { bratsFolder, sliceCache } from "./caches.ts";
 import { nifti, niftiGz } from "./nifti.ts";
 import { onnx } from "./onnx.ts";
 import { legacyLora, peft } from "./peft.ts";
@@ -22,7 +22,7 @@ const KINDS: readonly Kind[] = [
   runFolder,
   studyFolder,
   sliceCache,
-  phantomCache,
+  bratsFolder,
   weightsCache,
 ];
 

@@ -1,0 +1,35 @@
+import type { ComparisonTable } from "./comparison.ts";
+import type { FinishedRun } from "./run_experiment.ts";
+
+/** The slice whose masks a study draws, with its truth and the models' predictions under its box. */
+export interface SampleMasks {
+  /** height * width grey values from 0 to 255. */
+  readonly image: Float32Array;
+  readonly width: number;
+  readonly height: number;
+  /** height * width bytes. */
+  readonly truth: Uint8Array;
+  /** Each model's mask and Dice, by the model's name in tables. */
+  readonly predictions: readonly { name: string; mask: Uint8Array; dice: number }[];
+  /** The box prompt in pixels. */
+  readonly box?: readonly [x0: number, y0: number, x1: number, y1: number];
+  /** Case, slice and part of the split. */
+  readonly caption: string;
+}
+
+/** A study whose rows are scored and compared; `table.json` stands in its folder. */
+export interface StudyResults {
+  /** Its folder. */
+  readonly folder: string;
+  readonly table: ComparisonTable;
+  /** Rows in the order of their training; none for a cross-validation, which has them in its parts. */
+  readonly runs: readonly FinishedRun[];
+  /** Null for a cross-validation. */
+  readonly sample: SampleMasks | null;
+  /** Writes a file of the folder by its path within. */
+  readonly write: (file: string, content: Uint8Array | string) => Promise<void>;
+  readonly log: (line: string) => void;
+}
+
+/** Renders a study for its readers: tables, curves, masks, report. Called before its folder is closed. */
+export type Publish = (results: StudyResults) => Promise<void>;
