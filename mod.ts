@@ -29,7 +29,7 @@ export * from "./lib/stats/bootstrap.ts";
 export * from "./lib/stats/compare.ts";
 export * from "./lib/stats/holm.ts";
 export * from "./lib/stats/strata.ts";
-export type { Observation } from "./lib/stats/summary.ts";
+export { type Observation, type Score, summarize } from "./lib/stats/summary.ts";
 export * from "./lib/stats/verdict.ts";
 export * from "./lib/stats/wilcoxon.ts";
 
@@ -147,8 +147,9 @@ export * from "./lib/sam/transformer.ts";
 export * from "./lib/train/checkpoint_file.ts";
 export * from "./lib/train/evaluate.ts";
 export * from "./lib/train/guards.ts";
+export * from "./lib/metrics/mask_pair.ts";
 export * from "./lib/metrics/mask_score.ts";
-export { dice, iou, type Score, summarize } from "./lib/metrics/metrics.ts";
+export * from "./lib/metrics/metrics.ts";
 export * from "./lib/train/optimizer.ts";
 export {
   type PromptedLoss,

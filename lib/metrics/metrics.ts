@@ -1,64 +1,194 @@
-import { mean, standardDeviation } from "../stats/summary.ts";
+/**
+ * The table of metrics: all that scoring, statistics, files and reports know of a metric is its row
+ * here. A metric is added by one row and the function that computes it.
+ *
+ * Empty masks are scored as in the BraTS challenges: both empty is a perfect score, one empty the worst.
+ *
+ * @module
+ */
+import { MaskPair } from "./mask_pair.ts";
+import { diagonal, hausdorff95, surfaceDice } from "./surface_distance.ts";
 
-/** Mean, sample standard deviation and count of a set of scores. */
-export interface Score {
-  /** Arithmetic mean. */
-  mean: number;
-  /** Sample standard deviation. */
-  sd: number;
-  /** How many scores (slices, unless said otherwise). */
-  n: number;
-  /** 95 % interval of the mean, patients resampled; absent or null where none was found. */
-  interval?: readonly [low: number, high: number] | null;
+/** Extent of the masks that one value of a metric describes: a 2D slice, a case's volume, or all of a patient. */
+export type Level = "slice" | "case" | "patient";
+
+/** Value of a metric where a mask is empty; null: it has none there and is left out of means. */
+export type EmptyValue = number | null | ((pair: MaskPair) => number);
+
+/** A row of {@linkcode METRICS}. */
+export interface Metric {
+  /** Name in tables and reports; by level where they differ. */
+  readonly label: string | Readonly<Record<Level, string>>;
+  /** Name in a column's header where the column before it says the rest. */
+  readonly header?: string;
+  /** Definition as captions print it, for all metrics that share it; absent if readers know the metric. */
+  readonly definition?: string;
+  /** Unit of the printed figure; "size" is mm² of a slice and mm³ of a volume. */
+  readonly unit: "%" | "mm" | "size";
+  /** Factor from the value to the printed figure: 100 for per cent. */
+  readonly scale: number;
+  /** Decimals of the printed figure: of a mean alone, and of a mean above its interval. */
+  readonly decimals: readonly [alone: number, withInterval: number];
+  /** The better values; "zero" is a signed error. */
+  readonly direction: "higher" | "lower" | "zero";
+  /** Levels at which it is computed. */
+  readonly levels: readonly Level[];
+  /** Levels at which tables list it beside Dice, which has tables of its own for slices. */
+  readonly columns: readonly Level[];
+  /** True if differences between models are tested by it. */
+  readonly tested?: boolean;
+  /** Values where both masks, the truth or the prediction are empty; one left out is computed. */
+  readonly empty: {
+    readonly both?: EmptyValue;
+    readonly truth?: EmptyValue;
+    readonly prediction?: EmptyValue;
+  };
+  /** The value for masks of which none is empty, but for those that `empty` leaves out. */
+  readonly compute: (pair: MaskPair) => number;
 }
 
-/** Set pixels of each mask and of both; the masks must be on one grid. */
-function overlap(prediction: Uint8Array, truth: Uint8Array): { sum: number; both: number } {
-  if (prediction.length !== truth.length) {
-    throw new RangeError(
-      `masks of ${prediction.length} and ${truth.length} pixels cannot be compared: resize the ` +
-        `prediction to the truth's grid first`,
-    );
-  }
-  let sum = 0;
-  let both = 0;
-  for (let i = 0; i < truth.length; i++) {
-    const p = prediction[i] !== 0;
-    const t = truth[i] !== 0;
-    sum += Number(p) + Number(t);
-    both += Number(p && t);
-  }
-  return { sum, both };
+/** Name of a metric, as code and files call it. */
+export type MaskMetric =
+  | "dice"
+  | "iou"
+  | "hd95"
+  | "surfaceDice1mm"
+  | "surfaceDice2mm"
+  | "falsePositive"
+  | "volumeError";
+
+const shareOfMasks = {
+  unit: "%",
+  scale: 100,
+  decimals: [1, 1],
+  direction: "higher",
+  levels: ["slice", "case"],
+  empty: { both: 1, truth: 0, prediction: 0 },
+} as const;
+
+/** All metrics by name, in the order of tables. */
+export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
+  /** 2 |P ∩ T| / (|P| + |T|). */
+  dice: {
+    ...shareOfMasks,
+    label: "Dice",
+    columns: ["case"],
+    tested: true,
+    compute: ({ counts: { predicted, truth, both } }) => (2 * both) / (predicted + truth),
+  },
+  /** Intersection over union (Jaccard index) |P ∩ T| / |P ∪ T|. */
+  iou: {
+    ...shareOfMasks,
+    label: "IoU",
+    columns: [],
+    compute: ({ counts: { predicted, truth, both } }) => both / (predicted + truth - both),
+  },
+  /** 95 % Hausdorff distance in mm; the grid's diagonal if one mask is empty. */
+  hd95: {
+    label: "HD95",
+    definition: "HD95: 95 % Hausdorff distance",
+    unit: "mm",
+    scale: 1,
+    decimals: [2, 1],
+    direction: "lower",
+    levels: ["slice", "case"],
+    columns: ["slice", "case"],
+    tested: true,
+    empty: {
+      both: 0,
+      truth: ({ grid }) => diagonal(grid),
+      prediction: ({ grid }) => diagonal(grid),
+    },
+    compute: ({ surfaces }) => hausdorff95(surfaces),
+  },
+  /** Share of the surfaces within 1 mm of each other. */
+  surfaceDice1mm: {
+    ...shareOfMasks,
+    label: "Surface Dice 1 mm",
+    definition: "surface Dice: share of both outlines that lies within 1 or 2 mm of the other",
+    columns: ["slice", "case"],
+    tested: true,
+    compute: ({ surfaces }) => surfaceDice(surfaces, 1),
+  },
+  /** Share of the surfaces within 2 mm of each other. */
+  surfaceDice2mm: {
+    ...shareOfMasks,
+    label: "Surface Dice 2 mm",
+    header: "2 mm",
+    columns: ["slice", "case"],
+    tested: true,
+    compute: ({ surfaces }) => surfaceDice(surfaces, 2),
+  },
+  /** Size of what was predicted and is no tumour. */
+  falsePositive: {
+    label: "False positive",
+    definition: "false positive: predicted area outside the tumour",
+    unit: "size",
+    scale: 1,
+    decimals: [0, 0],
+    direction: "lower",
+    levels: ["slice", "case"],
+    columns: ["slice"],
+    empty: { both: 0, prediction: 0 },
+    compute: ({ counts: { predicted, both }, element }) => (predicted - both) * element,
+  },
+  /** (predicted - truth) / truth. */
+  volumeError: {
+    label: { slice: "Area error", case: "Volume error", patient: "Volume error" },
+    definition: "area and volume error: (predicted − true) / true, averaged with its sign",
+    unit: "%",
+    scale: 100,
+    decimals: [1, 0],
+    direction: "zero",
+    levels: ["slice", "case"],
+    columns: ["slice", "case"],
+    empty: { both: null, truth: null, prediction: -1 },
+    compute: ({ counts: { predicted, truth } }) => (predicted - truth) / truth,
+  },
+};
+
+/** Names of all metrics, in the order of tables. */
+export const MASK_METRICS: readonly MaskMetric[] = Object.keys(METRICS) as MaskMetric[];
+
+/** Names of the metrics of a level, in the order of tables. */
+export function metricsAt(level: Level): MaskMetric[] {
+  return MASK_METRICS.filter((name) => METRICS[name].levels.includes(level));
+}
+
+/** Names of the metrics that tables list beside Dice at a level, in their order. */
+export function columnsAt(level: Level): MaskMetric[] {
+  return MASK_METRICS.filter((name) => METRICS[name].columns.includes(level));
+}
+
+/** A metric's name and unit ("mm²") as tables print them at a level. */
+export function labelOf(name: MaskMetric, level: Level): { label: string; unit: string } {
+  const { label, unit } = METRICS[name];
+  const size = level === "slice" ? "mm²" : "mm³";
+  return {
+    label: typeof label === "string" ? label : label[level],
+    unit: unit === "size" ? size : unit,
+  };
+}
+
+/** A metric's value for a pair of masks; null where it has none. */
+export function measure(name: MaskMetric, pair: MaskPair): number | null {
+  const { empty, compute } = METRICS[name];
+  const { predicted, truth } = pair.counts;
+  const state = truth > 0 ? predicted > 0 ? null : "prediction" : predicted > 0 ? "truth" : "both";
+  const fixed = state === null ? undefined : empty[state];
+  if (fixed === undefined) return compute(pair);
+  return typeof fixed === "function" ? fixed(pair) : fixed;
 }
 
 /**
- * Dice coefficient 2 |P ∩ T| / (|P| + |T|) of two binary masks (any value but 0 is tumour).
- *
- * As the BraTS challenges score it: both masks empty is 1 (the absence was found), one empty is 0.
+ * Dice coefficient 2 |P ∩ T| / (|P| + |T|) of two binary masks (any value but 0 is tumour): 1 if both
+ * are empty, 0 if one is.
  *
  * @param prediction One byte a pixel.
  * @param truth The same grid.
  * @throws {RangeError} if the masks differ in length.
  */
 export function dice(prediction: Uint8Array, truth: Uint8Array): number {
-  const { sum, both } = overlap(prediction, truth);
-  return sum === 0 ? 1 : (2 * both) / sum;
-}
-
-/**
- * Intersection over union (Jaccard index) |P ∩ T| / |P ∪ T| of two binary masks, with the same
- * convention for empty masks as {@link dice}.
- *
- * @param prediction One byte a pixel.
- * @param truth The same grid.
- * @throws {RangeError} if the masks differ in length.
- */
-export function iou(prediction: Uint8Array, truth: Uint8Array): number {
-  const { sum, both } = overlap(prediction, truth);
-  return sum === 0 ? 1 : both / (sum - both);
-}
-
-/** Mean, sample standard deviation and count of `values`, as the tables take them. */
-export function summarize(values: readonly number[]): Score {
-  return { mean: mean(values), sd: standardDeviation(values), n: values.length };
+  const row = { shape: [truth.length, 1, 1], spacing: [1, 1, 1] } as const;
+  return measure("dice", new MaskPair(prediction, truth, row))!;
 }

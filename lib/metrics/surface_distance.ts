@@ -12,7 +12,7 @@
 import { squaredDistanceTo } from "../data/distance.ts";
 import { quantile } from "../stats/summary.ts";
 
-/** Where a mask's elements lie: a volume, or a slice with one element along the last axis. */
+/** Shape and spacing of a mask: a volume, or a slice with one element along the last axis. */
 export interface MaskGrid {
   /** Elements along x (fastest), y and z. */
   readonly shape: readonly [nx: number, ny: number, nz: number];
@@ -102,13 +102,10 @@ export function diagonal({ shape, spacing }: MaskGrid): number {
 }
 
 /**
- * The 95 % Hausdorff distance in mm: the larger of the two directions' 95th percentiles
- * (interpolated linearly). As the BraTS challenges score it, both masks empty is 0 and one empty the
- * longest distance there can be, {@link diagonal} of the grid.
+ * 95 % Hausdorff distance in mm of two masks that are not empty: the larger of the two directions' 95th
+ * percentiles (interpolated linearly).
  */
-export function hausdorff95({ toTruth, toPrediction }: SurfaceDistances, grid: MaskGrid): number {
-  if (toTruth.length === 0 && toPrediction.length === 0) return 0;
-  if (toTruth.length === 0 || toPrediction.length === 0) return diagonal(grid);
+export function hausdorff95({ toTruth, toPrediction }: SurfaceDistances): number {
   return Math.max(quantile(toTruth, 0.95), quantile(toPrediction, 0.95));
 }
 
@@ -116,8 +113,8 @@ export function hausdorff95({ toTruth, toPrediction }: SurfaceDistances, grid: M
 const ROUNDING_MM = 1e-6;
 
 /**
- * Surface Dice (Nikolov et al. 2018): the share of both surfaces that lies within a tolerance of the
- * other. Both masks empty is 1, one empty is 0.
+ * Surface Dice (Nikolov et al. 2018) of two masks that are not empty: the share of both surfaces that
+ * lies within a tolerance of the other.
  *
  * @param tolerance In mm; a distance of exactly it still counts as within.
  */
@@ -125,10 +122,8 @@ export function surfaceDice(
   { toTruth, toPrediction }: SurfaceDistances,
   tolerance: number,
 ): number {
-  const all = toTruth.length + toPrediction.length;
-  if (all === 0) return 1;
   let within = 0;
   for (const distance of toTruth) within += Number(distance <= tolerance + ROUNDING_MM);
   for (const distance of toPrediction) within += Number(distance <= tolerance + ROUNDING_MM);
-  return within / all;
+  return within / (toTruth.length + toPrediction.length);
 }

@@ -5,7 +5,7 @@
  * @module
  */
 import * as Plot from "@observablehq/plot";
-import type { Score } from "../metrics/metrics.ts";
+import type { Score } from "../stats/summary.ts";
 import { type Palette, type SeriesStyle, seriesStyle } from "./palette.ts";
 import { lineSample, plotContent } from "./plot_content.ts";
 import { escapeXml } from "./xml.ts";

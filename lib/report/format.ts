@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Score } from "../metrics/metrics.ts";
+import { labelOf, type Level, type MaskMetric, METRICS } from "../metrics/metrics.ts";
+import type { Score } from "../stats/summary.ts";
 
 /** What stands for a figure that there is not. */
 export const absent = "–";
@@ -24,6 +25,20 @@ export function percent(score?: Score): string {
 /** The mean times `scale`. */
 export function meanText(score: Score | undefined, scale = 100, digits = 1): string {
   return score === undefined ? absent : minus((scale * score.mean).toFixed(digits));
+}
+
+/** A metric's mean in its printed unit, without an interval; a signed error with its sign. */
+export function metricText(name: MaskMetric, score?: Score): string {
+  if (score === undefined) return absent;
+  const { scale, decimals: [digits], direction } = METRICS[name];
+  const points = scale * score.mean;
+  return direction === "zero" ? signed(points, digits) : points.toFixed(digits);
+}
+
+/** "HD95 (mm)": a column's header for a metric. */
+export function metricHeader(name: MaskMetric, level: Level): string {
+  const { label, unit } = labelOf(name, level);
+  return `${METRICS[name].header ?? label} (${unit})`;
 }
 
 /** The interval of a mean, times `scale`; by default in per cent. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { MaskMetric } from "../metrics/mask_score.ts";
-import type { Score } from "../metrics/metrics.ts";
-import type { ProtocolSummary } from "../train/protocol_summary.ts";
-import { absent, promptName } from "./format.ts";
+import { metricsAt } from "../metrics/metrics.ts";
+import type { Score } from "../stats/summary.ts";
+import type { MetricSummary, ProtocolSummary } from "../train/protocol_summary.ts";
+import { absent, metricHeader, metricText, promptName } from "./format.ts";
 import { gridText } from "./table.ts";
 
 /** "79.1 [74.0, 83.2]" in per cent; no brackets where there is no interval. */
@@ -17,45 +17,32 @@ function withInterval(score?: Score): string {
   return `${mean} [${score.interval.map((bound) => (100 * bound).toFixed(1)).join(", ")}]`;
 }
 
-function figure(score: Score | undefined, scale: number, digits: number): string {
-  return score === undefined ? absent : (scale * score.mean).toFixed(digits);
-}
-
-/** The columns of the metrics beside Dice, of slices or of cases. */
-function others(scores: Readonly<Partial<Record<MaskMetric, Score>>>): string[] {
-  return [
-    figure(scores.iou, 100, 1),
-    figure(scores.hd95, 1, 2),
-    figure(scores.surfaceDice1mm, 100, 1),
-    figure(scores.surfaceDice2mm, 100, 1),
-    figure(scores.falsePositive, 1, 0),
-    figure(scores.volumeError, 100, 1),
-  ];
+/** Means of every metric of a level by prompt, Dice with its interval. */
+function metricGrid(
+  level: "slice" | "case",
+  entries: readonly (readonly [prompt: string, scores: MetricSummary])[],
+): string {
+  const others = metricsAt(level).filter((name) => name !== "dice");
+  return gridText({
+    header: [
+      level === "slice" ? "Slices" : "Volumes",
+      "Dice (%) [95 %]",
+      ...others.map((name) => metricHeader(name, level)),
+    ],
+    rows: entries.map(([prompt, scores]) => [
+      promptName(prompt),
+      withInterval(scores.dice),
+      ...others.map((name) => metricText(name, scores[name])),
+    ]),
+  });
 }
 
 /** Every prompt's means over slices and over volumes, then clicks and strata by tumour size. */
 export function protocolText({ prompts, clicks, strataEdges }: ProtocolSummary): string {
   const entries = Object.entries(prompts);
-  const overlap = ["Dice (%) [95 %]", "IoU (%)", "HD95 (mm)", "SDice 1 mm (%)", "2 mm (%)"];
-  const parts = [
-    gridText({
-      header: ["Slices", ...overlap, "FP (mm²)", "Area error (%)"],
-      rows: entries.map(([prompt, { slices }]) => [
-        promptName(prompt),
-        withInterval(slices.dice),
-        ...others(slices),
-      ]),
-    }),
-  ];
+  const parts = [metricGrid("slice", entries.map(([prompt, { slices }]) => [prompt, slices]))];
   if (entries.some(([, { cases }]) => cases.dice)) {
-    parts.push(gridText({
-      header: ["Volumes", ...overlap, "FP (mm³)", "Volume error (%)"],
-      rows: entries.map(([prompt, { cases }]) => [
-        promptName(prompt),
-        withInterval(cases.dice),
-        ...others(cases),
-      ]),
-    }));
+    parts.push(metricGrid("case", entries.map(([prompt, { cases }]) => [prompt, cases])));
   }
   if (strataEdges) {
     const [low, high] = strataEdges.map((edge) => edge.toFixed(0));

@@ -5,14 +5,16 @@
  *
  * @module
  */
-import type { MaskMetric } from "../metrics/mask_score.ts";
-import type { Score } from "../metrics/metrics.ts";
+import { columnsAt, METRICS } from "../metrics/metrics.ts";
+import type { Score } from "../stats/summary.ts";
 import type { ComparedRow, ComparisonTable, TableVerdict } from "../study/comparison.ts";
 import {
   absent,
   count,
   intervalText,
   mebibytes,
+  metricHeader,
+  metricText,
   percent,
   plural,
   probability,
@@ -68,24 +70,13 @@ function promptGrid({ context, rows }: ComparisonTable): TextGrid | null {
 
 /** The other metrics under the primary prompt, and the cost. */
 function detailGrid({ context, rows }: ComparisonTable): TextGrid {
-  const hasMetrics = rows.some((row) => row.metrics);
+  const metrics = rows.some((row) => row.metrics) ? columnsAt("slice") : [];
   const hasMemory = rows.some((row) => row.peakGpuBytes);
-  const figure = (score: Score | undefined, scale: number, digits: number) =>
-    score === undefined ? absent : (scale * score.mean).toFixed(digits);
-  const error = (score?: Score) => score === undefined ? absent : signed(100 * score.mean);
   return {
     header: [
       "Model",
       `IoU, ${promptName(context.primaryPrompt)} (%)`,
-      ...(hasMetrics
-        ? [
-          "HD95 (mm)",
-          "Surface Dice 1 mm (%)",
-          "2 mm (%)",
-          "False positive (mm²)",
-          "Area error (%)",
-        ]
-        : []),
+      ...metrics.map((name) => metricHeader(name, "slice")),
       "Trainable parameters",
       "s/step",
       "Training (s)",
@@ -95,15 +86,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
     rows: rows.map((row) => [
       row.model,
       percent(row.iou?.[context.primaryPrompt]),
-      ...(hasMetrics
-        ? [
-          figure(row.metrics?.hd95, 1, 2),
-          figure(row.metrics?.surfaceDice1mm, 100, 1),
-          figure(row.metrics?.surfaceDice2mm, 100, 1),
-          figure(row.metrics?.falsePositive, 1, 0),
-          error(row.metrics?.volumeError),
-        ]
-        : []),
+      ...metrics.map((name) => metricText(name, row.metrics?.[name])),
       count(row.trainableParameters),
       seconds(row.secondsPerStep),
       seconds(row.trainSeconds),
@@ -116,15 +99,15 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
 /** The hypotheses and what became of each. */
 function verdictGrid({ verdicts }: ComparisonTable): TextGrid | null {
   if (!verdicts) return null;
-  // Shares of one read as per cent, distances in their own unit.
-  const scale = (metric: MaskMetric) => metric === "hd95" || metric === "falsePositive" ? 1 : 100;
   const expected = ({ expected, margin, metric }: TableVerdict) =>
-    margin === 0 ? expected : `${expected} by ${Number((scale(metric) * margin).toPrecision(3))}`;
+    margin === 0
+      ? expected
+      : `${expected} by ${Number((METRICS[metric].scale * margin).toPrecision(3))}`;
   return {
     header: ["Hypothesis", "Compared", "Prompt", "Expected", "Difference", "95 %", "p", "Verdict"],
     rows: verdicts.map((verdict) => {
       const { hypothesis, model, reference, prompt, metric, difference, interval } = verdict;
-      const points = (value: number) => signed(scale(metric) * value);
+      const points = (value: number) => signed(METRICS[metric].scale * value);
       return [
         hypothesis,
         `${model} − ${reference}`,

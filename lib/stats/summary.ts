@@ -11,6 +11,23 @@ export function standardDeviation(values: readonly number[]): number {
   return Math.sqrt(squares / (values.length - 1));
 }
 
+/** Mean, sample standard deviation and count of a set of scores. */
+export interface Score {
+  /** Arithmetic mean. */
+  mean: number;
+  /** Sample standard deviation. */
+  sd: number;
+  /** Number of scores (slices, unless said otherwise). */
+  n: number;
+  /** 95 % interval of the mean, patients resampled; absent or null where none was found. */
+  interval?: readonly [low: number, high: number] | null;
+}
+
+/** Mean, sample standard deviation and count of `values`. */
+export function summarize(values: readonly number[]): Score {
+  return { mean: mean(values), sd: standardDeviation(values), n: values.length };
+}
+
 /** The value below which a share of the values lies, interpolated linearly as numpy does. */
 export function quantile(values: Float64Array | readonly number[], share: number): number {
   const sorted = Float64Array.from(values).sort();

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { MaskMetric } from "../metrics/mask_score.ts";
-import type { Score } from "../metrics/metrics.ts";
+import type { MaskMetric } from "../metrics/metrics.ts";
+import type { Score } from "../stats/summary.ts";
 import type { Expectation, Verdict } from "../stats/verdict.ts";
 
 /** What a row stands for; tables list the kinds in this order. */

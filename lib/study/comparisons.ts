@@ -2,13 +2,10 @@ import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import type { RowTests } from "./comparison.ts";
 import { compareModels, type Comparison, type ModelObservations } from "../stats/compare.ts";
-import type { MaskMetric } from "../metrics/mask_score.ts";
+import { type MaskMetric, METRICS, metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL, type ProtocolSlice, type ScoredPrompt } from "../train/protocol.ts";
 import { baselines, displayName, type Experiment } from "./experiment.ts";
 import { observations } from "./verdicts.ts";
-
-/** The metrics whose differences are tested. */
-const TESTED_METRICS: readonly MaskMetric[] = ["dice", "hd95", "surfaceDice1mm", "surfaceDice2mm"];
 
 /** What the others are compared with, as tables call them. */
 const VANILLA = displayName(baselines.vanilla);
@@ -40,7 +37,7 @@ export function compareScores(
   models: ReadonlyMap<string, readonly ProtocolSlice[]>,
 ): ComparisonFamily[] {
   return PROTOCOL.flatMap((prompt) =>
-    TESTED_METRICS.flatMap((metric) => {
+    metricsAt("slice").filter((name) => METRICS[name].tested).flatMap((metric) => {
       const observed = new Map<string, ModelObservations>();
       for (const [model, slices] of models) {
         observed.set(model, observations(slices, { prompt, metric }));

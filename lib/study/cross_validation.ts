@@ -247,18 +247,11 @@ async function pool(
 
 /** The mean of scores of one slice or case under one prompt, metric by metric. */
 function averageScores(scores: readonly MaskScore[]): MaskScore {
-  const of = (metric: keyof MaskScore) => mean(scores.map((score) => score[metric]!));
-  return {
-    dice: of("dice"),
-    iou: of("iou"),
-    hd95: of("hd95"),
-    surfaceDice1mm: of("surfaceDice1mm"),
-    surfaceDice2mm: of("surfaceDice2mm"),
-    truth: of("truth"),
-    predicted: of("predicted"),
-    falsePositive: of("falsePositive"),
-    volumeError: scores[0].volumeError === null ? null : of("volumeError"),
-  };
+  const averages = Object.keys(scores[0]).map((name) => {
+    const values = scores.map((score) => score[name as keyof MaskScore] ?? null);
+    return [name, values.includes(null) ? null : mean(values as number[])];
+  });
+  return Object.fromEntries(averages);
 }
 
 function averagePrompts<T extends ProtocolResult["slices"][number] | ProtocolCase>(

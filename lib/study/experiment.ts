@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { InputError } from "../errors.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
-import { MASK_METRICS } from "../metrics/mask_score.ts";
+import { metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL } from "../train/protocol.ts";
 import { type Config, configSchema, type Overrides } from "./config.ts";
 
@@ -25,7 +25,7 @@ const hypothesisSchema = v.pipe(
     /** Under which prompt. */
     prompt: v.picklist(PROTOCOL),
     /** By which metric of the test slices. */
-    metric: v.picklist(MASK_METRICS),
+    metric: v.picklist(metricsAt("slice")),
     /** How the metric's value differs from the other's; "no worse" knows which way is better. */
     expected: v.picklist(EXPECTATIONS),
     /** By how much it must differ at least, or may be worse at most; in the metric's own unit. */

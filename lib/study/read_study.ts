@@ -7,6 +7,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { RunLengths } from "../formats/run_length.ts";
 import { excerpt, InputError } from "../errors.ts";
+import { MASK_METRICS, type MaskMetric } from "../metrics/metrics.ts";
 import type { EpochMetrics } from "../train/trainer.ts";
 import type { PlacedPart } from "./placement.ts";
 
@@ -15,15 +16,9 @@ const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const interval = v.optional(v.nullable(v.tuple([number, number])));
 const score = v.object({ mean: number, sd: number, n: count, interval });
 const byPrompt = v.record(v.string(), score);
-const metrics = v.object({
-  dice: v.optional(score),
-  iou: v.optional(score),
-  hd95: v.optional(score),
-  surfaceDice1mm: v.optional(score),
-  surfaceDice2mm: v.optional(score),
-  falsePositive: v.optional(score),
-  volumeError: v.optional(score),
-});
+const metrics = v.partial(v.object(
+  Object.fromEntries(MASK_METRICS.map((name) => [name, score])) as Record<MaskMetric, typeof score>,
+));
 const test = v.object({
   p: number,
   pHolm: number,
@@ -108,7 +103,7 @@ const verdictsSchema = v.array(v.object({
   hypothesis: v.string(),
   than: v.string(),
   prompt: v.string(),
-  metric: v.string(),
+  metric: v.picklist(MASK_METRICS),
   expected: v.string(),
   margin: v.optional(number, 0),
   difference: v.nullable(number),

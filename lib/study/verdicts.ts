@@ -1,7 +1,7 @@
 import type { BootstrapOptions } from "../stats/bootstrap.ts";
 import type { ModelObservations } from "../stats/compare.ts";
 import { judge, type Verdict } from "../stats/verdict.ts";
-import type { MaskMetric } from "../metrics/mask_score.ts";
+import { type MaskMetric, METRICS } from "../metrics/metrics.ts";
 import type { ProtocolSlice, ScoredPrompt } from "../train/protocol.ts";
 import { displayName, type Experiment, type Hypothesis } from "./experiment.ts";
 
@@ -18,9 +18,6 @@ export interface StudyVerdict extends Verdict {
   readonly expected: Hypothesis["expected"];
   readonly margin: number;
 }
-
-/** Metrics of which less is better. */
-const LOWER_IS_BETTER: readonly MaskMetric[] = ["hd95", "falsePositive", "volumeError"];
 
 /**
  * One metric of slices under one prompt, by what can be paired with another model's: the same slice
@@ -57,7 +54,7 @@ export function judgeStudy(
     stated.map(({ name, hypothesis }) => ({
       expected: hypothesis.expected,
       margin: hypothesis.margin ?? 0,
-      lowerIsBetter: LOWER_IS_BETTER.includes(hypothesis.metric),
+      lowerIsBetter: METRICS[hypothesis.metric].direction !== "higher",
       own: observe(name, hypothesis),
       other: observe(hypothesis.than, hypothesis),
     })),

@@ -294,7 +294,11 @@ function truthOf({ mask, ref: { width, height } }: Slice): Mask {
 /** A prediction's score on the slice's own grid. */
 function scoreOf(prediction: Uint8Array, { mask, ref }: Slice): MaskScore {
   const { width, height, spacing: [dx, dy] } = ref;
-  return scoreMask(prediction, mask, { shape: [width, height, 1], spacing: [dx, dy, 1] });
+  return scoreMask(prediction, mask, {
+    level: "slice",
+    shape: [width, height, 1],
+    spacing: [dx, dy, 1],
+  });
 }
 
 function scoreSlice(
@@ -352,6 +356,7 @@ class CaseMasks {
     };
     const truth = stack(this.#truths);
     const grid = {
+      level: "case",
       shape: [width, height, depth],
       spacing: [dx, dy, sliceSpacing],
     } as const;

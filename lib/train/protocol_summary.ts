@@ -1,8 +1,8 @@
 import { bootstrapInterval } from "../stats/bootstrap.ts";
 import { SIZE_STRATA, type SizeStratum, stratumOf, tertiles } from "../stats/strata.ts";
-import type { Observation } from "../stats/summary.ts";
-import { MASK_METRICS, type MaskMetric, type MaskScore } from "../metrics/mask_score.ts";
-import { type Score, summarize } from "../metrics/metrics.ts";
+import { type Observation, type Score, summarize } from "../stats/summary.ts";
+import type { MaskScore } from "../metrics/mask_score.ts";
+import { type Level, type MaskMetric, metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL, type ProtocolResult, type ScoredPrompt } from "./protocol.ts";
 
 /** Each metric over slices or cases; one that no slice has (an error without tumour) is left out. */
@@ -57,11 +57,13 @@ export function observe(
 
 /** Summarises what `runProtocol` found: means, intervals over patients, strata by tumour area. */
 export function summarizeProtocol({ slices, cases }: ProtocolResult): ProtocolSummary {
-  const metrics = (scored: readonly PatientScores[], prompt: ScoredPrompt) =>
-    Object.fromEntries(MASK_METRICS.flatMap((metric) => {
-      const observations = observe(scored, { prompt, metric });
-      return observations.length === 0 ? [] : [[metric, summarizeByPatient(observations)]];
-    }));
+  const metrics = (level: Level, scored: readonly PatientScores[], prompt: ScoredPrompt) =>
+    Object.fromEntries(
+      metricsAt(level).flatMap((metric) => {
+        const observations = observe(scored, { prompt, metric });
+        return observations.length === 0 ? [] : [[metric, summarizeByPatient(observations)]];
+      }),
+    );
   // The truth's area is the same under every prompt that scored a slice.
   const area = (slice: PatientScores) => Object.values(slice.scores)[0]?.truth ?? 0;
   const withTumour = slices.filter((slice) => area(slice) > 0);
@@ -78,8 +80,8 @@ export function summarizeProtocol({ slices, cases }: ProtocolResult): ProtocolSu
   const clicked = slices.filter(({ clicks }) => clicks !== undefined);
   return {
     prompts: Object.fromEntries(scored.map((prompt) => [prompt, {
-      slices: metrics(slices, prompt),
-      cases: metrics(cases, prompt),
+      slices: metrics("slice", slices, prompt),
+      cases: metrics("case", cases, prompt),
       strata: strata(prompt),
     }])),
     clicks: (clicked[0]?.clicks ?? []).map((_, click) =>

@@ -75,7 +75,7 @@ export async function scoreTrivialPredictors(
   for (const ref of data.refs) {
     const slice = await data.reader.read(ref);
     const { id, caseId, patient, width, height, spacing: [dx, dy] } = ref;
-    const grid = { shape: [width, height, 1], spacing: [dx, dy, 1] } as const;
+    const grid = { level: "slice", shape: [width, height, 1], spacing: [dx, dy, 1] } as const;
     names.forEach((name, i) => {
       const scores = Object.fromEntries(boxes.map((kind) => {
         const { box } = evaluationPrompt(kind, slice, seed);

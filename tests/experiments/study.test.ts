@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
-import { MASK_METRICS } from "../../lib/metrics/mask_score.ts";
+import { metricsAt } from "../../lib/metrics/metrics.ts";
 import { PROTOCOL } from "../../lib/train/protocol.ts";
 import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
 import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
@@ -99,7 +99,7 @@ Deno.test("every slice and case is scored under the whole protocol, and every pr
   const [slice] = await readJson("first", "lora_4", "scores.json");
   assertEquals(Object.keys(slice.scores), [...PROTOCOL]);
   assertEquals(slice.clicks.length, 5);
-  const metrics = [...MASK_METRICS, "truth", "predicted"].sort();
+  const metrics = [...metricsAt("slice"), "truth", "predicted"].sort();
   assertEquals(Object.keys(slice.scores["clicks-5"]).sort(), metrics);
   const kept = await readJson("first", "lora_4", "masks.json");
   assertEquals(kept.map(({ id }: { id: string }) => id).includes(slice.id), true);

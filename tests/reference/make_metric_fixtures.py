@@ -1,4 +1,4 @@
-"""Writes tests/train/fixtures/surface_distance.json (HD95 and surface Dice of random masks by MONAI, and
+"""Writes tests/metrics/fixtures/surface_distance.json (HD95 and surface Dice of random masks by MONAI, and
 again by scipy's erosion and distance transform) and tests/stats/fixtures/statistics.json (Wilcoxon's
 test by scipy, Holm's adjustment by its definition).
 
@@ -106,6 +106,6 @@ def write(path, value):
     Path(path).write_text(json.dumps(value) + "\n")
 
 
-write("tests/train/fixtures/surface_distance.json", surfaces())
+write("tests/metrics/fixtures/surface_distance.json", surfaces())
 write("tests/stats/fixtures/statistics.json",
       {"wilcoxon": wilcoxon(), "holm": holm(), "normal": normal()})

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { presets } from "../../lib/study/config.ts";
 import { encodeRunLengths } from "../../lib/formats/run_length.ts";
 import type { Slice, SliceRef, SliceSet } from "../../lib/data/slices.ts";
-import { dice } from "../../lib/metrics/metrics.ts";
+import { columnsAt, dice } from "../../lib/metrics/metrics.ts";
 
 /** Prompts that the tiny study was scored under. */
 const PROMPTS = [
@@ -108,11 +108,9 @@ export async function tinyStudy(options: TinyStudyOptions = {}): Promise<string>
     }));
     const metrics = {
       dice: score(0.81 + 0.01 * i),
-      hd95: score(4.3 - 0.2 * i),
-      surfaceDice1mm: score(0.7 + 0.02 * i),
-      surfaceDice2mm: score(0.8 + 0.02 * i),
-      falsePositive: score(31 + i),
-      volumeError: score(-0.04 + 0.03 * i),
+      ...Object.fromEntries(
+        columnsAt("slice").map((name, m) => [name, score(0.7 + 0.02 * i - 0.1 * m)]),
+      ),
     };
     await write(`${name}/summary.json`, {
       experiment: { name, kind, ...(rank && { rank }) },

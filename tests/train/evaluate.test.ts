@@ -4,7 +4,7 @@ import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { evaluate, evaluationPrompt, meanDice } from "../../lib/train/evaluate.ts";
-import { dice, iou } from "../../lib/metrics/metrics.ts";
+import { scoreMask } from "../../lib/metrics/mask_score.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
@@ -40,8 +40,13 @@ Deno.test("scores and losses are those of the masks, read back and compared pixe
         return noGrad(gpu, () => model.decode(model.encode(samples), samples, prompts)).data();
       })();
       const prediction = Uint8Array.from(logits, (logit) => Number(logit > 0));
-      assertAlmostEquals(scores[kind]!.dice, dice(prediction, slice.mask), 1e-6);
-      assertAlmostEquals(scores[kind]!.iou, iou(prediction, slice.mask), 1e-6);
+      const expected = scoreMask(prediction, slice.mask, {
+        level: "slice",
+        shape: [ref.width, ref.height, 1],
+        spacing: [1, 1, 1],
+      });
+      assertAlmostEquals(scores[kind]!.dice, expected.dice, 1e-6);
+      assertAlmostEquals(scores[kind]!.iou, expected.iou!, 1e-6);
 
       let [cross, both, total] = [0, 0, 0];
       logits.forEach((x, j) => {

@@ -92,12 +92,13 @@ Deno.test("every prompt's mask is the one that the predictor gives, and every sc
     assertEquals(Object.keys(scores).sort(), [...PROTOCOL].sort());
     for (const prompt of PROTOCOL) {
       const expected = scoreMask(masks[prompt], slice.mask, {
+        level: "slice",
         shape: [64, 64, 1],
         spacing: [0.5, 0.75, 1],
       });
       // Batches round otherwise: a pixel at the threshold may fall to the other side.
       assertAlmostEquals(scores[prompt]!.dice, expected.dice, 5e-3, `${slice.ref.id} ${prompt}`);
-      assertAlmostEquals(scores[prompt]!.hd95, expected.hd95, 0.6, `${slice.ref.id} ${prompt}`);
+      assertAlmostEquals(scores[prompt]!.hd95!, expected.hd95!, 0.6, `${slice.ref.id} ${prompt}`);
       assertEquals(scores[prompt]!.truth, expected.truth);
     }
     assertEquals(clicks!.length, 5);
@@ -128,7 +129,7 @@ Deno.test("cases are scored as the volumes that their slices make, in mm³", () 
         3 * parts.reduce((total, part) => total + (part?.[value] ?? 0), 0);
       const score = volume.scores[prompt]!;
       for (const size of ["truth", "predicted", "falsePositive"] as const) {
-        assertAlmostEquals(score[size], sum(size), 1e-9);
+        assertAlmostEquals(score[size]!, sum(size), 1e-9);
       }
       const shared = sum("predicted") - sum("falsePositive");
       const total = sum("predicted") + sum("truth");
@@ -166,7 +167,7 @@ Deno.test("the summary holds means over slices and over cases, intervals and str
   const tight = result.slices.slice(0, 4).map(({ scores }) => scores["tight-box"]!);
   const { slices, cases, strata } = prompts["tight-box"]!;
   assertAlmostEquals(slices.dice!.mean, mean(tight.map(({ dice }) => dice)), 1e-12);
-  assertAlmostEquals(slices.hd95!.mean, mean(tight.map(({ hd95 }) => hd95)), 1e-12);
+  assertAlmostEquals(slices.hd95!.mean, mean(tight.map(({ hd95 }) => hd95!)), 1e-12);
   assertEquals([slices.dice!.n, cases.dice!.n, slices.dice!.interval!.length], [4, 2, 2]);
   assert(slices.dice!.interval![0] <= slices.dice!.mean);
   assert(slices.dice!.interval![1] >= slices.dice!.mean);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { labelOf, METRICS } from "../../metrics/metrics.ts";
 import type { Block } from "../document.ts";
 import { rankFigure, type RankSeries } from "../figures.ts";
 import { absent, count, meanText, plural, probability, promptName, signed } from "../format.ts";
@@ -84,16 +85,6 @@ export function placementSection(subject: Subject): Block[] {
   }];
 }
 
-const METRIC_NAMES: Readonly<Record<string, readonly [name: string, scale: number]>> = {
-  dice: ["Dice", 100],
-  iou: ["IoU", 100],
-  hd95: ["HD95, mm", 1],
-  surfaceDice1mm: ["surface Dice 1 mm", 100],
-  surfaceDice2mm: ["surface Dice 2 mm", 100],
-  falsePositive: ["false positive, mm²", 1],
-  volumeError: ["area error", 100],
-};
-
 /** The hypotheses, and what became of each. */
 export function verdictSection(subject: Subject): Block[] {
   const { verdicts } = subject.study;
@@ -113,7 +104,9 @@ export function verdictSection(subject: Subject): Block[] {
     header: ["Hypothesis", "Compared", "Measure", "Expected", "Difference", "p", "n", "Verdict"],
     words: 4,
     rows: verdicts.map((one) => {
-      const [metric, scale] = METRIC_NAMES[one.metric] ?? [one.metric, 1];
+      const { scale } = METRICS[one.metric];
+      const { label, unit } = labelOf(one.metric, "slice");
+      const metric = unit === "%" ? label : `${label}, ${unit}`;
       const points = (value: number | null) => value === null ? absent : signed(scale * value);
       return [
         one.hypothesis,

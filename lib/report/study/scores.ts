@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { MaskMetric } from "../../metrics/mask_score.ts";
+import { columnsAt, labelOf, METRICS } from "../../metrics/metrics.ts";
 import type { Block, Cell } from "../document.ts";
 import { dotsFigure, type Line, LINES_IN_ONE, linesFigure } from "../figures.ts";
 import {
@@ -224,47 +224,14 @@ export function promptsSection(subject: Subject): Block[] {
 }
 
 /** The columns of the tables of boundaries: of slices, then of volumes. */
-const BOUNDARIES: readonly {
-  header: string;
-  of: "slices" | "cases";
-  metric: MaskMetric;
-  scale: number;
-  digits: number;
-  lower?: boolean;
-  signed?: boolean;
-}[] = [
-  { header: "Slices: HD95, mm", of: "slices", metric: "hd95", scale: 1, digits: 1, lower: true },
-  { header: "Surface Dice 1 mm, %", of: "slices", metric: "surfaceDice1mm", scale: 100, digits: 1 },
-  { header: "2 mm, %", of: "slices", metric: "surfaceDice2mm", scale: 100, digits: 1 },
-  {
-    header: "False positive, mm²",
-    of: "slices",
-    metric: "falsePositive",
-    scale: 1,
-    digits: 0,
-    lower: true,
-  },
-  {
-    header: "Area error, %",
-    of: "slices",
-    metric: "volumeError",
-    scale: 100,
-    digits: 0,
-    signed: true,
-  },
-  { header: "Volumes: Dice, %", of: "cases", metric: "dice", scale: 100, digits: 1 },
-  { header: "HD95, mm", of: "cases", metric: "hd95", scale: 1, digits: 1, lower: true },
-  { header: "Surface Dice 1 mm, %", of: "cases", metric: "surfaceDice1mm", scale: 100, digits: 1 },
-  { header: "2 mm, %", of: "cases", metric: "surfaceDice2mm", scale: 100, digits: 1 },
-  {
-    header: "Volume error, %",
-    of: "cases",
-    metric: "volumeError",
-    scale: 100,
-    digits: 0,
-    signed: true,
-  },
-];
+const BOUNDARIES = (["slice", "case"] as const).flatMap((level) =>
+  columnsAt(level).map((metric, i) => {
+    const { label, unit } = labelOf(metric, level);
+    const of = level === "slice" ? "slices" : "cases";
+    const first = i > 0 ? "" : level === "slice" ? "Slices: " : "Volumes: ";
+    return { of, metric, header: `${first}${METRICS[metric].header ?? label}, ${unit}` } as const;
+  })
+);
 
 /** Distances, surfaces and sizes, a table for each prompt. */
 export function boundarySection(subject: Subject): Block[] {
@@ -278,7 +245,7 @@ export function boundarySection(subject: Subject): Block[] {
     if (columns.length === 0) return [];
     const [first] = scored;
     const cases = first.protocol!.prompts[prompt].cases.dice?.n;
-    const of = cases ? `area and volume error` : `area error`;
+    const definitions = new Set(columns.map(({ metric }) => METRICS[metric].definition));
     return [{
       kind: "table",
       caption:
@@ -287,21 +254,22 @@ export function boundarySection(subject: Subject): Block[] {
         } prompt: means, with 95 % intervals over patients, ` +
         `over ${plural(first.protocol!.prompts[prompt].slices.dice?.n ?? 0, "slice")}` +
         (cases ? ` and over ${plural(cases, "volume")} stacked from them` : "") +
-        `. HD95: 95 % Hausdorff distance; surface Dice: share of both outlines that lies within 1 or 2 mm of the ` +
-        `other; false positive: predicted area outside the tumour; ${of}: (predicted − true) / true, averaged ` +
-        `with its sign. Bold: the best of the column, but for signed errors.`,
+        `. ${[...definitions].filter((text) => text).join("; ")}. ` +
+        `Bold: the best of the column, but for signed errors.`,
       header: ["Model", ...columns.map(({ header }) => header)],
       rows: scored.map(({ name, protocol }) => [
         name,
-        ...columns.map(({ of, metric, scale, digits, lower, signed: isSigned }): Cell => {
+        ...columns.map(({ of, metric }): Cell => {
+          const { scale, decimals: [, digits], direction } = METRICS[metric];
           const score = protocol!.prompts[prompt][of][metric];
           const all = scored.map(({ protocol }) => protocol!.prompts[prompt][of][metric]);
-          if (isSigned) {
+          if (direction === "zero") {
             return {
               text: score ? signed(scale * score.mean, digits) : absent,
               sub: score?.interval?.map((bound) => signed(scale * bound, digits)).join(" to "),
             };
           }
+          const lower = direction === "lower";
           return scoreCell(score, {
             scale,
             digits,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Score } from "../../metrics/metrics.ts";
+import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
 import { absent, intervalText, meanText, signed } from "../format.ts";
 import type { Study, StudyModel, StudyRow } from "../../study/read_study.ts";

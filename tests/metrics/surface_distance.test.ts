@@ -34,10 +34,13 @@ const nearest = (from: readonly Triple[], to: readonly Triple[]) =>
 
 Deno.test("HD95 and surface Dice are MONAI's, in slices and volumes of any spacing", () => {
   for (const { shape, spacing, prediction, truth, ...expected } of fixtures) {
-    const grid = { shape: shape as unknown as Triple, spacing: spacing as unknown as Triple };
-    const score = scoreMask(bits(prediction), bits(truth), grid);
+    const score = scoreMask(bits(prediction), bits(truth), {
+      level: shape[2] === 1 ? "slice" : "case",
+      shape: shape as unknown as Triple,
+      spacing: spacing as unknown as Triple,
+    });
     for (const metric of ["hd95", "surfaceDice1mm", "surfaceDice2mm"] as const) {
-      assertAlmostEquals(score[metric], expected[metric], 1e-5, `${shape}: ${metric}`);
+      assertAlmostEquals(score[metric]!, expected[metric], 1e-5, `${shape}: ${metric}`);
     }
   }
 });
@@ -91,7 +94,7 @@ Deno.test("the distance transform with a spacing is the nearest of all set voxel
 });
 
 /** A slice of 6 x 4 pixels of 2 mm by 0.5 mm. */
-const grid: MaskGrid = { shape: [6, 4, 1], spacing: [2, 0.5, 1] };
+const grid = { level: "slice", shape: [6, 4, 1], spacing: [2, 0.5, 1] } as const;
 const truth = bits("000000" + "011000" + "011000" + "000000");
 const shifted = bits("000000" + "001100" + "001100" + "000000");
 const empty = new Uint8Array(24);

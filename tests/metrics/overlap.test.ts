@@ -1,8 +1,12 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { mean, standardDeviation } from "../../lib/stats/summary.ts";
-import { dice, iou, summarize } from "../../lib/metrics/metrics.ts";
+import { mean, standardDeviation, summarize } from "../../lib/stats/summary.ts";
+import { MaskPair } from "../../lib/metrics/mask_pair.ts";
+import { dice, measure } from "../../lib/metrics/metrics.ts";
 
 const truth = new Uint8Array([1, 1, 1, 0, 0, 0]);
+const grid = { shape: [6, 1, 1], spacing: [1, 1, 1] } as const;
+const iou = (prediction: Uint8Array, truth: Uint8Array) =>
+  measure("iou", new MaskPair(prediction, truth, grid))!;
 
 Deno.test("dice and iou of hand-made masks are what counting gives", () => {
   const prediction = new Uint8Array([0, 1, 1, 1, 1, 0]); // 2 shared, 3 + 4 set, 5 in the union
