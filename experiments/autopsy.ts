@@ -73,7 +73,13 @@ function takeFaults(args: readonly string[]): { faults: readonly Fault[]; rest: 
   return { faults, rest };
 }
 
-/** The labels of slices as their segmentations hold them. */
+/** BraTS-MEN's label of the enhancing tumour, which stands for a tumour that is labelled 1 alone. */
+const ENHANCING = 3;
+
+/**
+ * Labels of slices as the files of BraTS-MEN hold them: 0 to 3. Of a binary segmentation 1 becomes
+ * {@linkcode ENHANCING}, so that the fault of raw labels as target is one on any data set.
+ */
 async function readLabels(
   { slices }: StudyData,
   refs: readonly SliceRef[],
@@ -83,9 +89,10 @@ async function readLabels(
     const source = slices.dataset.cases.find(({ id }) => id === caseId)!;
     const { seg: volume } = await source.load();
     const plane = planeOf(volume, own[0].axis as Axis);
+    const isBinary = volume.data.every((label) => label <= 1);
     for (const ref of own) {
       const slice = cut(volume.data, plane, { ...whole(plane), index: ref.index });
-      labels.set(ref.id, Uint8Array.from(slice));
+      labels.set(ref.id, Uint8Array.from(slice, (label) => isBinary ? ENHANCING * label : label));
     }
   }
   return labels;
@@ -168,7 +175,6 @@ await runMain(async () => {
   );
   const table = {
     dataset: data.name,
-    simulated: data.simulated,
     config: { ...config, data: data.name, weights: null },
     splits: describeParts(data),
     allOnes: ones.reduce((a, b) => a + b) / ones.length,
@@ -179,7 +185,7 @@ await runMain(async () => {
     typeof value === "number" ? Number(value.toPrecision(6)) : value;
   await writeFileAtomic(join(out, "table.json"), JSON.stringify(table, round, 1) + "\n");
   await writeFileAtomic(join(out, "table.md"), autopsyMarkdown(table));
-  const figure = autopsyFigure(runs, { simulated: data.simulated });
+  const figure = autopsyFigure(runs);
   await writeFileAtomic(join(out, "figure.svg"), figure);
   await writeFileAtomic(join(out, "figure.png"), await rasterize(figure));
   const slice = await reader.read(sample);
@@ -193,7 +199,6 @@ await runMain(async () => {
       .map(({ name, mask }) => ({ name, mask, dice: dice(mask, slice.mask) })),
     box: evaluationPrompt(SCORED[0], slice, 0).box,
     caption: `${sample.caseId}, slice ${sample.index}, test split`,
-    simulated: data.simulated,
   });
   await writeFileAtomic(join(out, "masks.png"), picture);
   console.log(`\n${autopsyMarkdown(table)}\nWritten: ${out}`);

@@ -51,7 +51,6 @@ function smooth(points: readonly CurvePoint[]): CurvePoint[] {
  */
 export function autopsyFigure(
   runs: readonly FaultRun[],
-  { simulated }: { simulated: boolean },
 ): string {
   const rows = Math.ceil(runs.length / columns);
   const width = columns * panel.width + 16;
@@ -101,9 +100,7 @@ export function autopsyFigure(
       } %, ${(100 * share).toFixed(1)} % of the image</text>` +
       `<g transform="translate(0,${panel.top})" font-size="10">${content}</g></g>`;
   });
-  const title = `What each fault does, and which guard sees it${
-    simulated ? ", simulated tumours" : ""
-  }`;
+  const title = "Course of a training under each fault, and the guard that sees it";
   const sample = (at: number, style: LineStyle) =>
     lineSample({ x: at, y: 46, length: 30 }, style) +
     `<text x="${at + 36}" y="50" fill="${ink}">${style.name}</text>`;

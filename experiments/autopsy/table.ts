@@ -5,7 +5,6 @@ import { type FaultRun, SCORED } from "./run_fault.ts";
 /** The autopsy's table: rows with what they share. */
 export interface AutopsyTable {
   readonly dataset: string;
-  readonly simulated: boolean;
   /** The config of every run, but for what its fault changes. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly splits: Readonly<Record<string, { readonly patients: number; readonly slices: number }>>;
@@ -58,10 +57,8 @@ export function autopsyMarkdown(table: AutopsyTable): string {
   ).map(({ title }) => title);
   const [first] = runs.flatMap(({ caught }) => caught.slice(0, 1));
   return [
-    `Faults of published code, each put into the place of a sound part of one and the same training` +
-    `${
-      table.simulated ? ", on simulated tumours" : ""
-    }. In every run guards were watching and not ` +
+    `Faults of published code, each put into the place of a sound part of one and the same training. ` +
+    `In every run guards were watching and not ` +
     `allowed to end it: a row says which would have, after how many optimiser steps (0 is before the ` +
     `first), and how the training ended all the same after all its steps.`,
     markdownTable({ header, rows, words: 3 }),
@@ -78,7 +75,7 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     `not show them.`,
     ...(first ? [`What a guard says, for example: "${first.message}"`] : []),
     [
-      `- Data: ${table.dataset}${table.simulated ? " (simulated tumours)" : ""}; ` +
+      `- Data: ${table.dataset}; ` +
       Object.entries(splits).map(([name, { patients, slices }]) =>
         `${name} ${patients} patients, ${slices} slices`
       ).join("; "),
