@@ -25,8 +25,7 @@ Deno.test("an autopsy of a tiny data set names the guard of each fault and write
       runs.map(({ caught: [first] }: { caught: { guard: string; step: number }[] }) =>
         first ? `${first.guard} ${first.step}` : null
       ),
-      // The labels of this data set are 0 and 1: taken raw they are a mask, and no guard objects.
-      [null, "no-gradient 3", null, "patient-overlap 0", "foreign-adapter 4"],
+      [null, "no-gradient 3", "target-not-binary 1", "patient-overlap 0", "foreign-adapter 4"],
     );
     assert(runs[4].caught[0].message.startsWith("other_task/adapter holds"));
     assert(!environment.command.includes(folder));
