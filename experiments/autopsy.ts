@@ -10,7 +10,7 @@ import { rasterize } from "../lib/report/rasterize.ts";
 import { evaluationPrompt } from "../lib/train/evaluate.ts";
 import { allOnesDice } from "../lib/train/guards.ts";
 import { dice } from "../lib/metrics/metrics.ts";
-import { saveAdapter } from "../lib/adapters/adapter.ts";
+import { saveAdapter } from "../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../lib/adapters/apply_adapter.ts";
 import {
   COLLAPSE,
@@ -28,7 +28,7 @@ import type { Config } from "../lib/study/config.ts";
 import { loraExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runMain } from "../lib/study/main.ts";
-import { loraOptions, weightsFile } from "../lib/study/model.ts";
+import { adapterOptions, weightsFile } from "../lib/study/model.ts";
 import { commandLine, parseOptions } from "../lib/study/options.ts";
 import { requireEmpty } from "../lib/study/study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
@@ -126,7 +126,7 @@ await runMain(async () => {
     console.log("Training an adapter for another task: the whole head.");
     await trainOtherTask({ gpu, config, reader, parts }, async (sam) => {
       const experiment = loraExperiment(16);
-      const adapter = await collectAdapter(sam, loraOptions(experiment, config));
+      const adapter = await collectAdapter(sam, adapterOptions(experiment, config));
       const other = { experiment, config: { ...config, data: "heads" } };
       await saveAdapter(
         join(foreign, "adapter"),

@@ -3,7 +3,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { extname } from "node:path";
 import { InputError } from "../lib/errors.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
-import { unmergeResidual } from "../lib/adapters/lora.ts";
+import { unmergeResidual } from "../lib/adapters/adapter_layer.ts";
 import { readWeights } from "../lib/nn/weight_source.ts";
 import { adapterParts } from "../lib/adapters/adapter.ts";
 import { applyAdapter, mergedWeights } from "../lib/adapters/apply_adapter.ts";

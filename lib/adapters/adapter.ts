@@ -1,27 +1,27 @@
-import { join } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
-import { writeFileAtomic } from "../fs.ts";
-import { type AdapterConfig, formatAdapterConfig, parseAdapterConfig } from "./adapter_config.ts";
 import { encodeRawSafetensors, float16Tensor, float32Tensor } from "../formats/raw_safetensors.ts";
 import { type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
-import { readSafetensors } from "../formats/safetensors.ts";
+import { parseSafetensors } from "../formats/safetensors.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import { areTransformersNames, officialName, transformersName } from "../sam/transformers_names.ts";
+import { formatAdapterConfig, parseAdapterConfig } from "./config.ts";
+import type { AdapterConfig, AdapterMethod, LayerTensors } from "./method.ts";
+import { METHODS, parseTensorName } from "./methods.ts";
 
 /** Prefix that PEFT puts before the paths of a wrapped model. */
 const PREFIX = "base_model.model.";
 
 /** A trained adapter, as a PEFT folder holds it. */
 export interface Adapter {
-  /** What kind of adapter it is; null if whole modules were trained and nothing adapted. */
+  /** PEFT's config; null if whole modules were trained and nothing adapted. */
   readonly config: AdapterConfig | null;
-  /** The config's own text, where it was read from a file. */
+  /** Text of the config, if it was read from a file. */
   readonly configText?: string;
   /** The trained tensors as they are stored, by their names without PEFT's prefix. */
   readonly tensors: ReadonlyMap<string, RawTensor>;
   /** The free text of the safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Where it came from, for messages. */
+  /** Its origin, for messages. */
   readonly source: string;
 }
 
@@ -41,33 +41,38 @@ export function createAdapter(
   return { config, tensors, metadata: METADATA, source };
 }
 
-/**
- * Writes an adapter as a PEFT folder: `adapter_model.safetensors`, and `adapter_config.json` where
- * there is a config. What {@linkcode loadAdapter} read comes out bit for bit.
- *
- * @throws {InputError} if the folder cannot be written to.
- */
-export async function saveAdapter(folder: string, adapter: Adapter): Promise<void> {
-  const { config, configText, tensors, metadata } = adapter;
+/** Names of the files of a PEFT folder. */
+export const ADAPTER_FILES = {
+  weights: "adapter_model.safetensors",
+  config: "adapter_config.json",
+} as const;
+
+/** Contents of the files of a PEFT folder. */
+export interface AdapterFiles {
+  /** Of `adapter_model.safetensors`. */
+  readonly weights: Uint8Array;
+  /** Of `adapter_config.json`; null if there is none, because nothing is adapted. */
+  readonly config: string | null;
+}
+
+/** The files of a PEFT folder. What {@linkcode parseAdapter} read comes out bit for bit. */
+export function encodeAdapter({ config, configText, tensors, metadata }: Adapter): AdapterFiles {
   const prefixed = new Map([...tensors].map(([name, tensor]) => [PREFIX + name, tensor]));
-  await writeFileAtomic(
-    join(folder, "adapter_model.safetensors"),
-    encodeRawSafetensors(prefixed, { metadata }),
-  );
-  if (config) {
-    const text = configText ?? formatAdapterConfig(config);
-    await writeFileAtomic(join(folder, "adapter_config.json"), text);
-  }
+  return {
+    weights: encodeRawSafetensors(prefixed, { metadata }),
+    config: config && (configText ?? formatAdapterConfig(config)),
+  };
 }
 
 /**
- * Reads a PEFT folder. Nothing is checked against a model: `applyAdapter` does that.
+ * Reads the files of a PEFT folder. Nothing is checked against a model: `applyAdapter` does that.
  *
- * @throws {InputError} if a file is missing, damaged or not of a LoRA adapter.
+ * @param options.source The folder's name, for messages.
+ * @throws {InputError} if a file is missing, damaged or not of an adapter.
  */
-export async function loadAdapter(folder: string): Promise<Adapter> {
-  const path = join(folder, "adapter_model.safetensors");
-  const { tensors: prefixed, metadata } = await readSafetensors(path);
+export function parseAdapter(files: AdapterFiles, { source }: { source: string }): Adapter {
+  const path = `${source}/${ADAPTER_FILES.weights}`;
+  const { tensors: prefixed, metadata } = parseSafetensors(files.weights, { source: path });
   const tensors = new Map<string, RawTensor>();
   for (const [name, tensor] of prefixed) {
     if (!name.startsWith(PREFIX)) {
@@ -79,20 +84,18 @@ export async function loadAdapter(folder: string): Promise<Adapter> {
     }
     tensors.set(name.slice(PREFIX.length), tensor);
   }
-  const configPath = join(folder, "adapter_config.json");
-  const adapted = [...tensors.keys()].find((name) => LORA_NAME.test(name));
-  let configText: string;
-  try {
-    configText = await Deno.readTextFile(configPath);
-  } catch (error) {
-    if (adapted === undefined && error instanceof Deno.errors.NotFound) {
-      return { config: null, tensors, metadata, source: folder };
-    }
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${configPath} (${reason}): get the adapter's folder again`);
+  const { config: configText } = files;
+  if (configText === null) {
+    if ([...tensors.keys()].some(parseTensorName)) throw missingConfig(source);
+    return { config: null, tensors, metadata, source };
   }
-  const config = parseAdapterConfig(configText, { source: configPath });
-  return { config, configText, tensors, metadata, source: folder };
+  const config = parseAdapterConfig(configText, { source: `${source}/${ADAPTER_FILES.config}` });
+  return { config, configText, tensors, metadata, source };
+}
+
+/** The error of adapted layers without a config. */
+export function missingConfig(source: string): InputError {
+  return new InputError(`${source} has no ${ADAPTER_FILES.config}: get the folder again`);
 }
 
 /**
@@ -106,20 +109,7 @@ export function inHalfPrecision(adapter: Adapter): Adapter {
   return { ...adapter, tensors };
 }
 
-/** The end of the name of a tensor of an adapted layer. */
-const LORA_NAME = /^(.*)\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector)$/;
-
-/** The tensors of one adapted layer. */
-export interface LayerTensors {
-  /** [r, in] */
-  readonly loraA: RawTensor;
-  /** [out, r] */
-  readonly loraB: RawTensor;
-  /** [out], with DoRA. */
-  readonly magnitude: RawTensor | null;
-}
-
-/** What an adapter holds, sorted out. */
+/** The tensors of an adapter, sorted by layer. */
 export interface AdapterParts {
   /** The adapted layers by their paths in the adapter's file. */
   readonly layers: ReadonlyMap<string, LayerTensors>;
@@ -134,53 +124,42 @@ export interface AdapterParts {
 /**
  * Sorts an adapter's tensors by layer.
  *
- * @throws {InputError} naming a layer of which a tensor is missing or misshapen.
+ * @throws {InputError} naming a layer of which a tensor is missing or misshapen, or a tensor that is
+ *   not of the config's method.
  */
 export function adapterParts({ config, tensors, source }: Adapter): AdapterParts {
-  const found = new Map<string, Map<string, RawTensor>>();
+  const found = new Map<string, { method: AdapterMethod; tensors: Map<string, RawTensor> }>();
   const saved = new Map<string, RawTensor>();
-  for (const [name, tensor] of tensors) {
-    const [, path, part] = LORA_NAME.exec(name) ?? [];
-    if (path === undefined) {
-      if (/\.lora_|^lora_/.test(name)) {
+  for (const [name, raw] of tensors) {
+    const parsed = parseTensorName(name);
+    if (!parsed) {
+      if (METHODS.some(({ prefix }) => name.startsWith(prefix) || name.includes(`.${prefix}`))) {
         throw new InputError(
           `${source} holds ${
             excerpt(name)
           }, which is not of an adapted Linear: give an adapter of Linears`,
         );
       }
-      saved.set(name, tensor);
+      saved.set(name, raw);
       continue;
     }
-    if (!found.has(path)) found.set(path, new Map());
-    found.get(path)!.set(part, tensor);
+    const { layer, tensor, method } = parsed;
+    const known = found.get(layer)?.method.peftType ?? config?.peft_type ?? method.peftType;
+    if (method.peftType !== known) {
+      throw new InputError(
+        `${source} holds ${excerpt(name)}, which is no tensor of a ${known} adapter: ` +
+          `use config and weights of one adapter`,
+      );
+    }
+    if (!found.has(layer)) found.set(layer, { method, tensors: new Map() });
+    found.get(layer)!.tensors.set(tensor.name, raw);
   }
-  const layers = new Map<string, LayerTensors>();
-  for (const [path, parts] of found) {
-    const loraA = parts.get("lora_A.weight");
-    const loraB = parts.get("lora_B.weight");
-    if (!loraA || !loraB) {
-      throw new InputError(
-        `${source} lacks ${excerpt(path)}.lora_${loraA ? "B" : "A"}.weight: get the adapter again`,
-      );
-    }
-    const [a, b] = [loraA.shape, loraB.shape];
-    if (a.length !== 2 || b.length !== 2 || [...a, ...b].includes(0)) {
-      throw new InputError(
-        `${source} adapts ${excerpt(path)}, which is no Linear (A has shape [${
-          excerpt(String(a))
-        }]): give an adapter of Linears`,
-      );
-    }
-    if (a[0] !== b[1]) {
-      throw new InputError(
-        `${source}: A [${a}] and B [${b}] of ${
-          excerpt(path)
-        } do not fit together: get the adapter again`,
-      );
-    }
-    layers.set(path, { loraA, loraB, magnitude: parts.get("lora_magnitude_vector") ?? null });
-  }
+  const layers = new Map(
+    [...found].map(([path, { method, tensors }]) => [
+      path,
+      layerTensors(method, tensors, `${source}: ${excerpt(path)}`),
+    ]),
+  );
   // The config first: layers.0 of a perceptron of the mask decoder is another layer in each library.
   const transformers = savedOnTransformers(config) ||
     areTransformersNames([...layers.keys(), ...saved.keys()]);
@@ -190,7 +169,41 @@ export function adapterParts({ config, tensors, source }: Adapter): AdapterParts
     : { layers, saved, official: same, inFile: same };
 }
 
-/** Whether PEFT noted that the model it wrapped was transformers'. */
+/** Reads the sizes of a layer off the shapes of its tensors, which must agree. */
+function layerTensors(
+  method: AdapterMethod,
+  tensors: ReadonlyMap<string, RawTensor>,
+  subject: string,
+): LayerTensors {
+  const sizes = new Map<"r" | "in" | "out", number>();
+  for (const { name, shape, when } of method.tensors) {
+    const raw = tensors.get(name);
+    if (!raw && when) continue;
+    if (!raw) throw new InputError(`${subject} lacks its ${name}: get the adapter again`);
+    if (raw.shape.length !== shape.length || raw.shape.includes(0)) {
+      throw new InputError(
+        `${subject} is no Linear, as its ${name} has shape [${
+          excerpt(String(raw.shape))
+        }]: give an adapter of Linears`,
+      );
+    }
+    for (const [i, axis] of shape.entries()) {
+      const size = sizes.get(axis) ?? raw.shape[i];
+      sizes.set(axis, size);
+      if (size === raw.shape[i]) continue;
+      throw new InputError(
+        `${subject} has a ${name} of shape [${raw.shape}], which does not fit its other tensors: ` +
+          `get the adapter again`,
+      );
+    }
+  }
+  const [rank, inFeatures, outFeatures] = (["r", "in", "out"] as const).map((axis) =>
+    sizes.get(axis)!
+  );
+  return { rank, inFeatures, outFeatures, tensors };
+}
+
+/** True if PEFT noted that the model it wrapped was transformers'. */
 function savedOnTransformers(config: AdapterConfig | null): boolean {
   const wrapped = config?.auto_mapping as { parent_library?: unknown } | null | undefined;
   const library = wrapped?.parent_library;
@@ -202,8 +215,8 @@ export function adapterWeights(adapter: Adapter): StateDict {
   const { official } = adapterParts(adapter);
   return new Map(
     [...adapter.tensors].map(([name, raw]) => {
-      const [, path, part] = LORA_NAME.exec(name) ?? [];
-      const own = path === undefined ? official(name) : `${official(path)}.${part}`;
+      const parsed = parseTensorName(name);
+      const own = parsed ? `${official(parsed.layer)}.${parsed.tensor.name}` : official(name);
       return [own, { shape: raw.shape, data: toFloat32(raw) }];
     }),
   );

@@ -1,14 +1,7 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
+import { toFloat32 } from "../formats/raw_tensor.ts";
+import type { StateDict } from "../formats/state_dict.ts";
 import { Linear } from "../nn/linear.ts";
-import {
-  injectLora,
-  LORA_WEIGHT,
-  loraLayers,
-  type LoraLinear,
-  type LoraOptions,
-  mergeLora,
-} from "./lora.ts";
-import { isLoraTarget, isSavedModule, patternValue } from "./lora_targets.ts";
 import type { Module } from "../nn/module.ts";
 import type { LazyTensor } from "../nn/weight_source.ts";
 import { Random } from "../random.ts";
@@ -19,21 +12,19 @@ import {
   type AdapterParts,
   adapterParts,
   createAdapter,
-  type LayerTensors,
+  missingConfig,
 } from "./adapter.ts";
-import { type AdapterConfig, newAdapterConfig } from "./adapter_config.ts";
-import { toFloat32 } from "../formats/raw_tensor.ts";
-import type { StateDict } from "../formats/state_dict.ts";
+import { type AdapterLayer, adapterLayers, mergeAdapters } from "./adapter_layer.ts";
+import { newAdapterConfig } from "./config.ts";
+import { DEFAULT_TARGETS, injectAdapter } from "./inject.ts";
+import type { AdapterConfig, AdapterMethod, AdapterOptions, LayerTensors } from "./method.ts";
+import { methodOf, parseTensorName } from "./methods.ts";
+import { isSavedModule, isTarget, sizesOf } from "./targets.ts";
 
 /** A few names and how many more there are. */
 function list(names: readonly string[]): string {
   const shown = names.slice(0, 4).join(", ");
   return names.length > 4 ? `${shown} and ${names.length - 4} more` : shown || "none";
-}
-
-/** The beginning of a text that may be long. */
-function excerpt(text: string): string {
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
 /**
@@ -48,7 +39,7 @@ function excerpt(text: string): string {
 export async function applyAdapter(
   model: Module,
   adapter: Adapter,
-): Promise<Map<string, LoraLinear>> {
+): Promise<Map<string, AdapterLayer>> {
   const { config, source } = adapter;
   const parts = adapterParts(adapter);
   const { layers, official, inFile } = parts;
@@ -56,8 +47,7 @@ export async function applyAdapter(
   for (const [path, module] of model.namedModules()) {
     if (module instanceof Linear) linears.set(path, module);
   }
-  const parameters = new Map(model.namedParameters());
-
+  const method = config && methodOf(config.peft_type);
   const ranks: Record<string, number> = {};
   const alphas: Record<string, number> = {};
   for (const [path, tensors] of layers) {
@@ -69,52 +59,39 @@ export async function applyAdapter(
         }`,
       );
     }
-    const { rank, alpha } = checkLayer(path, { layer, tensors, config, source });
+    if (!config || !method) throw missingConfig(source);
+    const { rank, alpha } = checkLayer(path, { layer, tensors, config, method, source });
     ranks[exactly(official(path))] = rank;
     alphas[exactly(official(path))] = alpha;
   }
   if (config) checkTargets([...layers.keys()], [...linears.keys()].map(inFile), { config, source });
-  for (const path of linears.keys()) {
-    const named = inFile(path);
-    if (config && isLoraTarget(named, config) && !layers.has(named)) {
-      throw new InputError(
-        `${source} lacks ${named}, a Linear of the model that its config adapts: ` +
-          `use the model that it was trained on`,
-      );
-    }
-  }
-  const whole = checkSaved(model, adapter, { ...parts, parameters });
+  const whole = checkSaved(model, adapter, parts);
 
-  if (layers.size > 0 && config) {
-    const adapted = await injectLora(model, {
+  if (layers.size > 0 && config && method) {
+    const adapted = await injectAdapter(model, method, {
+      ...method.trainedOptions(config),
       target_modules: [...layers.keys()].map(official),
       rank_pattern: ranks,
       alpha_pattern: alphas,
-      lora_dropout: config.lora_dropout,
-      use_rslora: config.use_rslora,
-      use_dora: config.use_dora,
-      // Loading overwrites A and B, but PiSSA's base is what its start leaves of the weight.
-      init_lora_weights: startOf(config),
       random: new Random(0),
     });
-    for (const [path, { loraA, loraB, magnitude }] of layers) {
-      const layer = adapted.get(official(path))!;
-      layer.lora_A.weight.write(toFloat32(loraA));
-      layer.lora_B.weight.write(toFloat32(loraB));
-      if (magnitude) layer.lora_magnitude_vector!.write(toFloat32(magnitude));
+    for (const [path, { tensors }] of layers) {
+      for (const [name, tensor] of adapted.get(official(path))!.trainableParameters()) {
+        tensor.write(toFloat32(tensors.get(name)!));
+      }
     }
   } else model.setTrainable(false);
   for (const [tensor, data] of whole) tensor.setParameter(true).write(data);
-  return loraLayers(model);
+  return adapterLayers(model);
 }
 
-/** Refuses adapted layers that the config does not target, and a config without targets, as PEFT does. */
+/** Checks that the adapted layers are those that the config targets, as PEFT does. */
 function checkTargets(
   adapted: readonly string[],
   linears: readonly string[],
   { config, source }: { config: AdapterConfig; source: string },
 ): void {
-  const chosen = linears.filter((path) => isLoraTarget(path, config));
+  const chosen = linears.filter((path) => isTarget(path, config));
   if (chosen.length === 0 && (adapted.length > 0 || config.target_modules.length > 0)) {
     throw new InputError(
       `${source}: its config targets no Linear of the model (target_modules is ${
@@ -129,6 +106,12 @@ function checkTargets(
         `use config and weights of one adapter`,
     );
   }
+  const missing = chosen.find((path) => !adapted.includes(path));
+  if (missing === undefined) return;
+  throw new InputError(
+    `${source} lacks ${missing}, a Linear of the model that its config adapts: ` +
+      `use the model that it was trained on`,
+  );
 }
 
 /** A path as a regular expression that matches nothing else. */
@@ -136,61 +119,49 @@ function exactly(path: string): string {
   return path.replaceAll(".", "\\.");
 }
 
-function startOf({ init_lora_weights: start }: AdapterConfig): LoraOptions["init_lora_weights"] {
-  return typeof start === "string" && start.startsWith("pissa") ? start : true;
-}
-
 /** Compares a layer's tensors with the model's layer and the config. */
 function checkLayer(
   path: string,
-  { layer, tensors, config, source }: {
+  { layer, tensors, config, method, source }: {
     layer: Linear;
     tensors: LayerTensors;
-    config: AdapterConfig | null;
+    config: AdapterConfig;
+    method: AdapterMethod;
     source: string;
   },
 ): { rank: number; alpha: number } {
-  const { loraA, loraB, magnitude } = tensors;
-  const [rank, inFeatures] = loraA.shape;
-  const outFeatures = loraB.shape[0];
+  const { rank, inFeatures, outFeatures } = tensors;
   if (inFeatures !== layer.inFeatures || outFeatures !== layer.outFeatures) {
     throw new InputError(
       `${source} adapts a ${path} of ${inFeatures} to ${outFeatures} features, but the model's has ` +
         `${layer.inFeatures} to ${layer.outFeatures}: it is an adapter of another model`,
     );
   }
-  if (!config) throw new InputError(`${source} has no adapter_config.json: get the folder again`);
-  const expected = patternValue(path, config.rank_pattern, { field: "rank_pattern" }) ?? config.r;
-  if (rank !== expected) {
+  const expected = sizesOf(path, config, method.alphaField);
+  if (rank !== expected.rank) {
     throw new InputError(
-      `${source}: ${path} is of rank ${rank}, but the config says ${expected}: ` +
+      `${source}: ${path} is of rank ${rank}, but the config says ${expected.rank}: ` +
         `use config and weights of one adapter`,
     );
   }
-  if ((magnitude !== null) !== (config.use_dora ?? false)) {
+  for (const { name, when } of method.tensors) {
+    const exists = tensors.tensors.has(name);
+    if (!when || exists === (config[when] ?? false)) continue;
     throw new InputError(
-      `${source}: ${path} ${magnitude ? "has" : "lacks"} a DoRA magnitude, but the config says ` +
-        `use_dora is ${config.use_dora ?? false}: use config and weights of one adapter`,
+      `${source}: ${path} ${exists ? "has" : "lacks"} a ${name}, but the config says ${when} is ` +
+        `${config[when] ?? false}: use config and weights of one adapter`,
     );
   }
-  if (magnitude && !sameShape(magnitude.shape, [outFeatures])) {
-    throw new InputError(
-      `${source}: the magnitude of ${path} has shape [${magnitude.shape}] instead of ` +
-        `[${outFeatures}]: get the adapter again`,
-    );
-  }
-  const own = patternValue(path, config.alpha_pattern, { field: "alpha_pattern" });
-  return { rank, alpha: own ?? config.lora_alpha };
+  return expected;
 }
 
 /** Compares the tensors of whole modules with the model's; returns what goes where. */
 function checkSaved(
   model: Module,
   { config, source }: Adapter,
-  { saved, official, inFile, parameters }: AdapterParts & {
-    readonly parameters: ReadonlyMap<string, Tensor>;
-  },
+  { saved, official, inFile }: AdapterParts,
 ): Map<Tensor, Float32Array> {
+  const parameters = new Map(model.namedParameters());
   const whole = new Map<Tensor, Float32Array>();
   for (const [name, raw] of saved) {
     const tensor = parameters.get(official(name));
@@ -238,17 +209,14 @@ function deviations(values: ReadonlyMap<string, number>, common: number): Record
   );
 }
 
-/** What was asked of {@linkcode injectLora}, for the config of the adapter. */
-export type TrainedOptions = Omit<LoraOptions, "r" | "lora_alpha" | "rank_pattern">;
-
 /**
- * Everything trainable in a model as an adapter for {@linkcode saveAdapter}. Ranks and alphas are those
- * of the layers. Targets are named as they were asked for, or, where PEFT has no words for the
+ * Everything trainable in a model as an adapter, to be saved as a PEFT folder. Ranks and alphas are
+ * those of the layers. Targets are named as they were asked for, or, where PEFT has no words for the
  * choice (`blocks`), by their whole paths.
  *
  * @param options The options the adapters were injected with.
  */
-export async function collectAdapter(model: Module, options: TrainedOptions): Promise<Adapter> {
+export async function collectAdapter(model: Module, options: AdapterOptions): Promise<Adapter> {
   const weights: StateDict = new Map(
     await Promise.all(
       model.trainableParameters().map(async ([path, tensor]) =>
@@ -256,46 +224,46 @@ export async function collectAdapter(model: Module, options: TrainedOptions): Pr
       ),
     ),
   );
-  const layers = loraLayers(model);
+  const layers = adapterLayers(model);
   const config = layers.size === 0 ? null : trainedConfig(layers, nameable(model, options));
   return createAdapter(config, weights, { source: "the model" });
 }
 
 /** The options without names by which PEFT would find more than Linears: it adapts convolutions too. */
-function nameable(model: Module, options: TrainedOptions): TrainedOptions {
-  const { target_modules = ["attn.qkv"] } = options;
+function nameable(model: Module, options: AdapterOptions): AdapterOptions {
+  const { target_modules = DEFAULT_TARGETS } = options;
   const others = [...model.namedModules()].some(([path, module]) =>
-    !(module instanceof Linear) && isLoraTarget(path, { ...options, target_modules })
+    !(module instanceof Linear) && isTarget(path, { ...options, target_modules })
   );
   return others && target_modules !== "all-linear" ? { ...options, blocks: [] } : options;
 }
 
 function trainedConfig(
-  layers: ReadonlyMap<string, LoraLinear>,
-  options: TrainedOptions,
+  layers: ReadonlyMap<string, AdapterLayer>,
+  options: AdapterOptions,
 ): AdapterConfig {
-  const { target_modules = ["attn.qkv"], blocks } = options;
+  const { target_modules = DEFAULT_TARGETS, blocks, exclude_modules } = options;
+  const [{ peftType }] = layers.values();
+  const { alphaField, defaults } = methodOf(peftType);
   const ranks = new Map([...layers].map(([path, { rank }]) => [path, rank]));
   const alphas = new Map([...layers].map(([path, { alpha }]) => [path, alpha]));
   const r = mostCommon([...ranks.values()]);
-  const lora_alpha = mostCommon([...alphas.values()]);
-  const exclude = options.exclude_modules?.length
-    ? { exclude_modules: options.exclude_modules }
-    : {};
+  const alpha = mostCommon([...alphas.values()]);
+  const own = Object.entries(options).filter(([field, value]) =>
+    Object.hasOwn(defaults, field) && value !== undefined
+  );
   return newAdapterConfig({
+    ...Object.fromEntries(own),
+    peft_type: peftType,
     r,
-    lora_alpha,
+    [alphaField]: alpha,
     rank_pattern: deviations(ranks, r),
-    alpha_pattern: deviations(alphas, lora_alpha),
-    lora_dropout: options.lora_dropout ?? 0,
+    alpha_pattern: deviations(alphas, alpha),
     target_modules: blocks ? [...layers.keys()] : target_modules,
-    ...exclude,
+    ...(exclude_modules?.length ? { exclude_modules } : {}),
     layers_to_transform: blocks ? null : options.layers_to_transform ?? null,
     layers_pattern: blocks ? null : options.layers_pattern ?? null,
     modules_to_save: options.modules_to_save ?? null,
-    use_rslora: options.use_rslora ?? false,
-    use_dora: options.use_dora ?? false,
-    init_lora_weights: options.init_lora_weights ?? true,
   });
 }
 
@@ -304,12 +272,11 @@ function trainedConfig(
  * from the GPU one at a time: a state dict without adapters that segment_anything loads unchanged.
  */
 export function mergedWeights(model: Module): Map<string, LazyTensor> {
-  const layers = loraLayers(model);
-  mergeLora(model);
+  const layers = adapterLayers(model);
+  mergeAdapters(model);
   const weights = new Map<string, LazyTensor>();
   for (const [path, tensor] of model.namedParameters()) {
-    const owner = path.replace(LORA_WEIGHT, "");
-    if (owner !== path && layers.has(owner)) continue;
+    if (layers.has(parseTensorName(path)?.layer ?? "")) continue;
     weights.set(path, { shape: tensor.shape, dtype: "F32", read: () => tensor.data() });
   }
   return weights;

@@ -1,8 +1,8 @@
-import { patternValue } from "./lora_targets.ts";
-import { type Adapter, adapterParts } from "./adapter.ts";
 import { transformersName } from "../sam/transformers_names.ts";
+import { type Adapter, adapterParts } from "./adapter.ts";
+import { patternValue } from "./targets.ts";
 
-/** What PEFT notes of transformers' SamModel; some names mean different modules without it. */
+/** PEFT's note of transformers' SamModel; some names mean different modules without it. */
 const SAM_MODEL = {
   base_model_class: "SamModel",
   parent_library: "transformers.models.sam.modeling_sam",
@@ -24,10 +24,8 @@ export function renameAdapter(
     library === "transformers" ? transformersName(official(path)) : official(path);
 
   const renamed = [...saved].map(([name, tensor]) => [rename(name), tensor] as const);
-  for (const [path, { loraA, loraB, magnitude }] of layers) {
-    renamed.push([`${rename(path)}.lora_A.weight`, loraA]);
-    renamed.push([`${rename(path)}.lora_B.weight`, loraB]);
-    if (magnitude) renamed.push([`${rename(path)}.lora_magnitude_vector`, magnitude]);
+  for (const [path, layer] of layers) {
+    for (const [name, tensor] of layer.tensors) renamed.push([`${rename(path)}.${name}`, tensor]);
   }
   const tensors = new Map(renamed.sort(([a], [b]) => a < b ? -1 : 1));
   if (!config) return { config, tensors, metadata, source };

@@ -1,15 +1,12 @@
-import { excerpt, InputError } from "../errors.ts";
-import { isPissa } from "./lora_init.ts";
-import { patternValue } from "./lora_targets.ts";
-import { type Adapter, adapterParts, createAdapter } from "./adapter.ts";
-import { newAdapterConfig } from "./adapter_config.ts";
+import { InputError } from "../errors.ts";
 import { toFloat32 } from "../formats/raw_tensor.ts";
 import type { StateDict } from "../formats/state_dict.ts";
+import { type Adapter, adapterParts, createAdapter } from "./adapter.ts";
+import { newAdapterConfig } from "./config.ts";
+import { methodOf } from "./methods.ts";
+import { sizesOf } from "./targets.ts";
 
-/** Elements of a matrix of the sum: those of rank 1024 on the widest Linear of SAM are 2^23. */
-const MAXIMUM_ELEMENTS = 2 ** 26;
-
-/** How {@linkcode addWeightedAdapter} combines, by PEFT's names. */
+/** Options of {@linkcode addWeightedAdapter}, by PEFT's names. */
 export interface WeightedAdapterOptions {
   /** One for each adapter; negative ones take away. */
   readonly weights: readonly number[];
@@ -22,8 +19,9 @@ export interface WeightedAdapterOptions {
 }
 
 /**
- * The weighted sum of adapters as one adapter with a scaling of 1, as PEFT's `add_weighted_adapter`. A
- * layer that only some adapt takes what these have. Whole modules that one of them trained come along.
+ * The weighted sum of adapters of one method as one adapter with a scaling of 1, as PEFT's
+ * `add_weighted_adapter`. A layer that only some adapt takes what these have. Whole modules that one of
+ * them trained come along.
  *
  * PEFT keeps `use_rslora` and so scales the sum again; here it is off.
  *
@@ -40,82 +38,27 @@ export function addWeightedAdapter(
   }
   const parts = adapters.map((adapter, i) => {
     const { config, source } = adapter;
-    if (!config) throw new InputError(`${source} has no adapter_config.json: give a LoRA adapter`);
-    if (config.use_dora) {
-      throw new InputError(
-        `${source} is a DoRA adapter, whose update is no sum: give LoRA adapters`,
-      );
-    }
-    if (isPissa(config.init_lora_weights ?? true)) {
-      throw new InputError(
-        `${source} is a PiSSA adapter, whose base is not the model: convert it to LoRA with PEFT`,
-      );
-    }
-    return { config, weight: weights[i], source, ...adapterParts(adapter) };
+    if (!config) throw new InputError(`${source} has no adapter_config.json: give an adapter`);
+    const method = methodOf(config.peft_type);
+    const { layers: inFile, saved, official } = adapterParts(adapter);
+    const layers = new Map(
+      [...inFile].map(([path, layer]) => {
+        const { alpha } = sizesOf(path, config, method.alphaField);
+        return [official(path), { ...layer, alpha }];
+      }),
+    );
+    return { config, method, weight: weights[i], source, layers, saved, official };
   });
-  // Of the tensors, not of the config: a config may name any rank.
-  const ranks = parts.map(({ layers }) =>
-    [...layers.values()].reduce((most, { loraA }) => Math.max(most, loraA.shape[0]), 1)
-  );
-  if (combination_type === "linear" && new Set(ranks).size > 1) {
+  const [{ method }] = parts;
+  const other = parts.find((part) => part.method !== method || !method.sum);
+  if (other) {
     throw new InputError(
-      `adapters of the ranks ${ranks.join(", ")} have no linear sum: combine them with "cat"`,
+      `${other.source} is a ${other.method.label} adapter, which has no sum with the others: ` +
+        `give LoRA adapters`,
     );
   }
-  const rank = combination_type === "cat" ? ranks.reduce((a, b) => a + b) : ranks[0];
-  for (const { layers, source } of parts) {
-    for (const [path, { loraA, loraB }] of layers) {
-      if (rank * Math.max(loraA.shape[1], loraB.shape[0]) <= MAXIMUM_ELEMENTS) continue;
-      throw new InputError(
-        `${source} has a ${excerpt(path)} of ${loraA.shape[1]} to ${
-          loraB.shape[0]
-        } features, too ` +
-          `many for the sum's rank of ${rank}: sum adapters of one model`,
-      );
-    }
-  }
-
-  const result: StateDict = new Map();
-  const targets = new Set(
-    parts.flatMap(({ layers, official }) => [...layers.keys()].map(official)),
-  );
-  for (const target of targets) {
-    let sizes: { inFeatures: number; outFeatures: number } | null = null;
-    let a = new Float32Array(0);
-    let b = new Float32Array(0);
-    let start = 0;
-    for (const { layers, official, config, weight, source } of parts) {
-      const [path, tensors] = [...layers].find(([path]) => official(path) === target) ?? [];
-      if (!path || !tensors) continue;
-      const [own, inFeatures] = tensors.loraA.shape;
-      const outFeatures = tensors.loraB.shape[0];
-      if (!sizes) {
-        sizes = { inFeatures, outFeatures };
-        a = new Float32Array(rank * inFeatures);
-        b = new Float32Array(outFeatures * rank);
-      } else if (sizes.inFeatures !== inFeatures || sizes.outFeatures !== outFeatures) {
-        throw new InputError(
-          `${source} has a ${path} of ${inFeatures} to ${outFeatures} features, the others ` +
-            `${sizes.inFeatures} to ${sizes.outFeatures}: sum adapters of one model`,
-        );
-      }
-      const special = patternValue(path, config.alpha_pattern, { field: "alpha_pattern" });
-      const alpha = special ?? config.lora_alpha;
-      const factor = weight * alpha / (config.use_rslora ? Math.sqrt(own) : own);
-      const root = Math.sqrt(Math.abs(factor));
-      const [toA, toB] = combination_type === "cat"
-        ? [factor, 1]
-        : [Math.sign(factor) * root, root];
-      toFloat32(tensors.loraA).forEach((value, i) => a[start * inFeatures + i] += toA * value);
-      toFloat32(tensors.loraB).forEach((value, i) => {
-        b[Math.floor(i / own) * rank + start + i % own] += toB * value;
-      });
-      if (combination_type === "cat") start += own;
-    }
-    const { inFeatures, outFeatures } = sizes!;
-    result.set(`${target}.lora_A.weight`, { shape: [rank, inFeatures], data: a });
-    result.set(`${target}.lora_B.weight`, { shape: [outFeatures, rank], data: b });
-  }
+  const { rank, alpha, tensors } = method.sum!(parts, { combination_type });
+  const result: StateDict = new Map(tensors);
   for (const { saved, official, source } of parts) {
     for (const [path, raw] of saved) {
       const name = official(path);
@@ -127,17 +70,14 @@ export function addWeightedAdapter(
       result.set(name, { shape: raw.shape, data: toFloat32(raw) });
     }
   }
+  const modules = new Set(parts.flatMap(({ config }) => config.modules_to_save ?? []));
   const config = newAdapterConfig({
+    peft_type: method.peftType,
     r: rank,
-    lora_alpha: rank,
-    target_modules: [...targets].sort(),
-    modules_to_save: savedModules(parts.map(({ config }) => config.modules_to_save)),
+    [method.alphaField]: alpha,
+    target_modules: [...new Set(parts.flatMap(({ layers }) => [...layers.keys()]))].sort(),
+    modules_to_save: modules.size > 0 ? [...modules].sort() : null,
   });
   const source = `the sum of ${parts.map(({ source }) => source).join(" and ")}`;
   return createAdapter(config, result, { source });
-}
-
-function savedModules(lists: readonly (readonly string[] | null | undefined)[]): string[] | null {
-  const names = new Set(lists.flatMap((list) => list ?? []));
-  return names.size > 0 ? [...names].sort() : null;
 }

@@ -2,8 +2,10 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
 import { GuardError } from "../train/guards.ts";
-import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
-import { readLegacyLora } from "../adapters/legacy_lora.ts";
+import { type Adapter } from "../adapters/adapter.ts";
+import { loadAdapter } from "./adapter_folder.ts";
+import { readLegacyAdapter } from "../adapters/legacy.ts";
+import { openWeights } from "../sam/open_weights.ts";
 import type { Config } from "./config.ts";
 import { describeWeights } from "./environment.ts";
 import { readRun } from "./run_folder.ts";
@@ -90,7 +92,10 @@ async function requireOwn(adapter: Adapter, folder: string): Promise<void> {
  */
 export async function openAdapter(path: string): Promise<Adapter> {
   const isFile = await Deno.stat(path).then((entry) => entry.isFile, () => null);
-  if (isFile) return await readLegacyLora(path);
+  if (isFile) {
+    using file = openWeights(path);
+    return await readLegacyAdapter(file);
+  }
   for (const folder of [path, join(path, "adapter")]) {
     const found = await Deno.stat(join(folder, "adapter_model.safetensors")).catch(() => null);
     if (!found) continue;

@@ -1,7 +1,9 @@
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { checkHostState } from "../nn/host_state.ts";
-import { injectLora, type LoraOptions } from "../adapters/lora.ts";
+import { injectAdapter } from "../adapters/inject.ts";
+import type { AdapterOptions } from "../adapters/method.ts";
+import { methodOf } from "../adapters/methods.ts";
 import { Random } from "../random.ts";
 import { buildMobileSam, buildSamVitB, buildSamVitH, buildSamVitL } from "../sam/build_sam.ts";
 import { ActivationCache } from "../sam/activation_cache.ts";
@@ -12,7 +14,10 @@ import type { StateDict } from "../formats/state_dict.ts";
 import type { Config } from "./config.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
 
-/** What the models are called in tables. */
+/** Method of the experiments' adapters. */
+const ADAPTER_METHOD = methodOf("LORA");
+
+/** Names of the models in tables. */
 export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
   mobile_sam: "MobileSAM",
   vit_b: "SAM ViT-B",
@@ -82,7 +87,7 @@ export async function buildModel(
   if (experiment.kind === "full") unfreeze(sam, experiment.modules ?? FULL_MODULES);
   if (experiment.kind === "lora") {
     const random = new Random(config.seed).fork("adapters");
-    await injectLora(sam, { ...loraOptions(experiment, config), random });
+    await injectAdapter(sam, ADAPTER_METHOD, { ...adapterOptions(experiment, config), random });
   }
   return sam;
 }
@@ -123,18 +128,12 @@ export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): S
 }
 
 /** An experiment's values by PEFT's names. */
-export function loraOptions(experiment: Experiment, config: Config): LoraOptions {
+export function adapterOptions(experiment: Experiment, config: Config): AdapterOptions {
   return {
-    r: experiment.rank,
-    lora_alpha: config.alpha,
-    lora_dropout: config.dropout,
+    ...ADAPTER_METHOD.options({ ...config, rank: experiment.rank! }),
     target_modules: config.targets,
     blocks: config.blocks ?? undefined,
-    qkv_parts: config.qkvParts ?? undefined,
     modules_to_save: config.modulesToSave,
-    use_rslora: config.variants.includes("rslora"),
-    use_dora: config.variants.includes("dora"),
-    init_lora_weights: config.init === "default" ? true : config.init,
   };
 }
 

@@ -1,3 +1,4 @@
+import { parseTensorName } from "../adapters/methods.ts";
 import type { Sam } from "../sam/sam.ts";
 
 /** A part of a model and what of it was trained. */
@@ -14,9 +15,8 @@ export interface PlacedPart {
 
 const BLOCK =
   /^(image_encoder\.(?:layers\.\d+\.)?blocks\.\d+|mask_decoder\.transformer\.layers\.\d+)\./;
-const ADAPTER = /^(.*)\.lora_(?:A|B|magnitude_vector)(?:\.weight)?$/;
 
-/** Says block by block what of a model is trained, in the order of its parameters. */
+/** The trained parts of a model, block by block, in the order of its parameters. */
 export function describePlacement(sam: Sam): PlacedPart[] {
   const parts = new Map<
     string,
@@ -27,7 +27,7 @@ export function describePlacement(sam: Sam): PlacedPart[] {
       path.split(".").slice(0, path.startsWith("image_encoder.") ? 2 : 1).join(".");
     const part = parts.get(own) ?? { parameters: 0, trained: 0, adapters: new Map() };
     parts.set(own, part);
-    const layer = ADAPTER.exec(path)?.[1];
+    const layer = parseTensorName(path)?.layer;
     if (layer) {
       const name = layer.slice(own.length + 1);
       part.adapters.set(name, (part.adapters.get(name) ?? 0) + tensor.size);

@@ -19,7 +19,8 @@ import { type ProtocolSummary, summarizeProtocol } from "../train/protocol_summa
 import type { SliceModel } from "../train/slice_model.ts";
 import { type EpochMetrics, fit } from "../train/trainer.ts";
 import { wiseFt } from "../train/wise_ft.ts";
-import { adapterWeights, inHalfPrecision, saveAdapter } from "../adapters/adapter.ts";
+import { adapterWeights, inHalfPrecision } from "../adapters/adapter.ts";
+import { saveAdapter } from "./adapter_folder.ts";
 import { collectAdapter } from "../adapters/apply_adapter.ts";
 import { openAdapter, signAdapter } from "./adapter.ts";
 import { FINISHED, formatFinished, readFinished } from "./finished_file.ts";
@@ -28,7 +29,7 @@ import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { Environment } from "./environment.ts";
 import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";
 import type { Interruption } from "./interruption.ts";
-import { buildModel, loraOptions, restoreWeights, sliceModel } from "./model.ts";
+import { adapterOptions, buildModel, restoreWeights, sliceModel } from "./model.ts";
 import { describePlacement, type PlacedPart } from "./placement.ts";
 import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { ADAPTERS, CHECKPOINT_FOLDER, type StudyFolder } from "./study_folder.ts";
@@ -337,7 +338,7 @@ async function saveTrained(
 ): Promise<void> {
   const { folder, environment } = context;
   const adapter = signAdapter(
-    await collectAdapter(sam, loraOptions(experiment, config)),
+    await collectAdapter(sam, adapterOptions(experiment, config)),
     { experiment, config: described },
     environment.weights,
   );

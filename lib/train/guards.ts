@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { parseTensorName } from "../adapters/methods.ts";
 import { crc32 } from "node:zlib";
 import type { Mask, Prompt } from "../data/prompts.ts";
 import { InputError } from "../errors.ts";
@@ -239,8 +240,10 @@ export class Guards {
   ): void {
     this.#state.changed = true;
     const same = names.filter((_, i) => before[i] === after[i]);
-    // Every Linear of the encoder lies on the way to the mask, and the first step moves B off zero.
-    const adapter = same.find((name) => /^image_encoder\..*lora_B\.weight$/.test(name));
+    // Every Linear of the encoder lies on the way to the mask: the first step moves what starts at zero.
+    const adapter = same.find((name) =>
+      name.startsWith("image_encoder.") && parseTensorName(name)?.tensor.start === "zero"
+    );
     if (same.length === names.length) {
       const { zeroNorms } = this.#state;
       if (zeroNorms >= Math.min(step, ZERO_STEPS)) return this.#noGradient(step);

@@ -11,7 +11,8 @@ import {
 } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
-import { LORA_WEIGHT, LoraLinear } from "../adapters/lora.ts";
+import { adapterLayers } from "../adapters/adapter_layer.ts";
+import { parseTensorName } from "../adapters/methods.ts";
 import { Random } from "../random.ts";
 import { fingerprint } from "../tensor/ops/fingerprint.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
@@ -261,7 +262,7 @@ export async function fitBy(
     throw new Error("nothing is trainable: inject adapters, or unfreeze a part of the model");
   }
   const rates = parameters.map(([path]) =>
-    LORA_WEIGHT.test(path)
+    parseTensorName(path)
       ? options.learningRate
       : options.pretrainedLearningRate ?? options.learningRate
   );
@@ -537,9 +538,7 @@ class Kept implements Disposable {
 /** Turns the adapters' dropout on until it is disposed. */
 function trainingMode(model: SliceModel): Disposable {
   const set = (training: boolean) => {
-    for (const [, module] of model.sam.namedModules()) {
-      if (module instanceof LoraLinear) module.training = training;
-    }
+    for (const layer of adapterLayers(model.sam).values()) layer.training = training;
   };
   set(true);
   return { [Symbol.dispose]: () => set(false) };

@@ -1,5 +1,5 @@
 import { checkHostState, type HostTensor } from "../nn/host_state.ts";
-import { loraLayers } from "../adapters/lora.ts";
+import { adapterLayers } from "../adapters/adapter_layer.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Sam } from "../sam/sam.ts";
 import { areFinite, GuardError, type GuardState } from "./guards.ts";
@@ -61,7 +61,9 @@ interface Trained {
 
 /** Dropout masks that a model's adapters have drawn, by path of the adapted layer. */
 export function dropoutsOf(sam: Sam): TrainingPosition["dropouts"] {
-  return Object.fromEntries([...loraLayers(sam)].map(([path, { dropouts }]) => [path, dropouts]));
+  return Object.fromEntries(
+    [...adapterLayers(sam)].map(([path, { dropouts }]) => [path, dropouts]),
+  );
 }
 
 /**
@@ -129,6 +131,6 @@ export function restoreState(
     steps: position.step,
     moments: m.map((first, i) => ({ m: first, v: v[i] })),
   });
-  for (const [path, layer] of loraLayers(sam)) layer.dropouts = position.dropouts[path] ?? 0;
+  for (const [path, layer] of adapterLayers(sam)) layer.dropouts = position.dropouts[path] ?? 0;
   return position.best.epoch > 0 ? read("best") : [];
 }

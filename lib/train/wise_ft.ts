@@ -1,9 +1,11 @@
+import { parseTensorName } from "../adapters/methods.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 
 /**
  * Draws trained weights back towards the pretrained ones, (1 - alpha) pretrained + alpha trained: what
  * training has gained mostly stays, and what it has forgotten of other images comes back. An adapter's
- * update is B A and nothing before training, so that B alone carries its share.
+ * update is nothing before training, and proportional to one of its tensors (LoRA's B), which alone
+ * carries its share.
  *
  * Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT), eq. 1.
  *
@@ -17,8 +19,9 @@ export function wiseFt(
   alpha: number,
 ): StateDict {
   return new Map([...trained].map(([name, { shape, data }]) => {
-    if (name.endsWith(".lora_A.weight")) return [name, { shape, data }];
-    const before = name.endsWith(".lora_B.weight") ? null : pretrained.get(name)?.data;
+    const start = parseTensorName(name)?.tensor.start;
+    if (start === "random") return [name, { shape, data }];
+    const before = start === "zero" ? null : pretrained.get(name)?.data;
     if (before !== null && before?.length !== data.length) {
       throw new RangeError(`${name} is not the same in the pretrained weights`);
     }

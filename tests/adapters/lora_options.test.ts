@@ -1,13 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
 import { Linear } from "../../lib/nn/linear.ts";
-import {
-  injectLora,
-  LoraLinear,
-  type LoraOptions,
-  unmergeResidual,
-} from "../../lib/adapters/lora.ts";
-import { isLoraTarget, patternValue } from "../../lib/adapters/lora_targets.ts";
+import { unmergeResidual } from "../../lib/adapters/adapter_layer.ts";
+import { injectLora, LoraLinear, type LoraOptions } from "../../lib/adapters/lora.ts";
+import { isTarget, patternValue } from "../../lib/adapters/targets.ts";
 import { Module } from "../../lib/nn/module.ts";
 import { QkvLinear } from "../../lib/nn/qkv_linear.ts";
 import { Random } from "../../lib/random.ts";
@@ -111,9 +107,9 @@ Deno.test("targets, layers and exclusions choose what peft chooses", async () =>
   assertEquals((await chosen({ target_modules: "all-linear" })).length, 8);
   // The first number behind two names counts, not the last.
   const nested = { target_modules: ["qkv"], layers_to_transform: [1] };
-  assert(isLoraTarget("image_encoder.layers.1.blocks.0.attn.qkv", nested));
-  assert(!isLoraTarget("image_encoder.layers.0.blocks.1.attn.qkv", nested));
-  assert(!isLoraTarget("layers.1.attn.qkv", nested));
+  assert(isTarget("image_encoder.layers.1.blocks.0.attn.qkv", nested));
+  assert(!isTarget("image_encoder.layers.0.blocks.1.attn.qkv", nested));
+  assert(!isTarget("layers.1.attn.qkv", nested));
 });
 
 Deno.test("patterns give layers ranks and alphas of their own, the first that matches", async () => {

@@ -2,7 +2,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { openAdapter, requireBase, signAdapter } from "../../lib/study/adapter.ts";
 import { GuardError } from "../../lib/train/guards.ts";
-import { createAdapter, saveAdapter } from "../../lib/adapters/adapter.ts";
+import { createAdapter } from "../../lib/adapters/adapter.ts";
+import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 
 const weights = new Map([["mask_decoder.x.weight", { shape: [2], data: Float32Array.of(1, 2) }]]);
 const adapter = createAdapter(null, weights, { source: "test" });

@@ -8,7 +8,7 @@ import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SamPredictor } from "../../lib/sam/predictor.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
-import { loadAdapter, saveAdapter } from "../../lib/adapters/adapter.ts";
+import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { openBytes } from "../../lib/formats/byte_source.ts";
 import { mobileSamShapes } from "../../lib/sam/mobile_sam.ts";
@@ -16,7 +16,7 @@ import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
 import { openTorch } from "../../lib/formats/torch.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testBox, testImage } from "../sam/images.ts";
-import { fixtures } from "../weights/tiny_model.ts";
+import { fixtures } from "../adapters/tiny_model.ts";
 import { runScript } from "./command_line.ts";
 
 const folder = await Deno.makeTempDir();

@@ -6,7 +6,7 @@ import { createVolume } from "../../lib/formats/volume.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
-import { saveAdapter } from "../../lib/adapters/adapter.ts";
+import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { gpu } from "../gpu.ts";
 import { runScript } from "./command_line.ts";

@@ -11,7 +11,7 @@ import { parseOptions } from "../../lib/study/options.ts";
 import { judgeStudy } from "../../lib/study/verdicts.ts";
 import { sweeps } from "../../experiments/sweeps/mod.ts";
 import { InputError } from "../../lib/errors.ts";
-import { loraLayers } from "../../lib/adapters/lora.ts";
+import { adapterLayers } from "../../lib/adapters/adapter_layer.ts";
 import type { MaskScore } from "../../lib/metrics/mask_score.ts";
 import type { ProtocolSlice } from "../../lib/train/protocol.ts";
 import { gpu } from "../gpu.ts";
@@ -59,7 +59,7 @@ Deno.test("the placements are where they say", async () => {
   const trained = new Map<string, number>();
   for (const experiment of rows) {
     const sam = await buildModel(gpu, { experiment, config: configOf(experiment, config) });
-    paths.set(experiment.name, [...loraLayers(sam).keys()]);
+    paths.set(experiment.name, [...adapterLayers(sam).keys()]);
     trained.set(
       experiment.name,
       sam.trainableParameters().reduce((sum, [, { size }]) => sum + size, 0),

@@ -19,7 +19,7 @@ import { parseSplit } from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
 import { hostWeights, readWeights } from "../../lib/nn/weight_source.ts";
 import { adapterParts, createAdapter } from "../../lib/adapters/adapter.ts";
-import { newAdapterConfig, parseAdapterConfig } from "../../lib/adapters/adapter_config.ts";
+import { newAdapterConfig, parseAdapterConfig } from "../../lib/adapters/config.ts";
 import { officialWeights } from "../../lib/sam/names.ts";
 import { parseSafetensors } from "../../lib/formats/safetensors.ts";
 import { addWeightedAdapter } from "../../lib/adapters/weighted_adapter.ts";
@@ -194,7 +194,13 @@ Deno.test("an adapter's config is refused by its file's name for what it lacks o
 Deno.test("a sum of adapters takes the memory of their tensors, whatever rank their config names", () => {
   const adapter = (r: number, inFeatures: number, pattern = {}) =>
     createAdapter(
-      newAdapterConfig({ r, lora_alpha: 1, target_modules: ["a"], rank_pattern: pattern }),
+      newAdapterConfig({
+        peft_type: "LORA",
+        r,
+        lora_alpha: 1,
+        target_modules: ["a"],
+        rank_pattern: pattern,
+      }),
       new Map([
         ["a.lora_A.weight", { shape: [2, inFeatures], data: new Float32Array(2 * inFeatures) }],
         ["a.lora_B.weight", { shape: [3, 2], data: new Float32Array(6) }],
@@ -224,7 +230,7 @@ Deno.test("an adapter of no features, or with control characters in a name, is r
     new Map([["a.lora_A.weight", tensor([9e15, 0])], ["a.lora_B.weight", tensor([0, 9e15])]]),
     { source: "x" },
   );
-  assertThrows(() => adapterParts(empty), InputError, "which is no Linear");
+  assertThrows(() => adapterParts(empty), InputError, "is no Linear");
   const named = createAdapter(null, new Map([["a\n.lora_x", tensor([0])]]), { source: "x" });
   const error = assertThrows(() => adapterParts(named), InputError, "not of an adapted Linear");
   assert(!error.message.includes("\n"));

@@ -1,4 +1,4 @@
-"""Adapters of the real peft for tests/weights/peft.test.ts, and our adapters in the real peft.
+"""Adapters of the real peft for tests/adapters/peft.test.ts, and our adapters in the real peft.
 
     pip install torch==2.5.1 torchvision==0.20.1 peft==0.21.2 transformers==4.57.6 \
         segment-anything==1.0 safetensors==0.8.0
@@ -6,10 +6,10 @@
     deno run --allow-all tests/reference/write_adapters.ts FOLDER
     python tests/reference/make_adapter_fixtures.py check FOLDER
 
-`make` writes tests/weights/fixtures/peft: a folder an adapter as peft saved it, model.json with names
+`make` writes tests/adapters/fixtures/peft: a folder an adapter as peft saved it, model.json with names
 and shapes of a tiny SAM in segment_anything and in transformers, and outputs.safetensors with what
 peft computes for every adapted Linear, and, in float64, for the whole image encoder. `check` loads what our code saved into the same models by peft,
-compares the outputs and writes the errors to tests/weights/fixtures/peft/ours_in_peft.txt.
+compares the outputs and writes the errors to tests/adapters/fixtures/peft/ours_in_peft.txt.
 
 The weights of the models and the inputs are not stored: both sides compute them by `wave`.
 """

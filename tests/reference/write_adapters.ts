@@ -6,14 +6,15 @@ import { injectLora, type LoraOptions } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { adapterWeights, inHalfPrecision, saveAdapter } from "../../lib/adapters/adapter.ts";
+import { adapterWeights, inHalfPrecision } from "../../lib/adapters/adapter.ts";
+import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { renameAdapter } from "../../lib/adapters/rename_adapter.ts";
 import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import type { StateDict } from "../../lib/formats/state_dict.ts";
 import { transformersName } from "../../lib/sam/transformers_names.ts";
 import { gpu } from "../gpu.ts";
-import { tinySam, wave } from "../weights/tiny_model.ts";
+import { tinySam, wave } from "../adapters/tiny_model.ts";
 
 const adapters: Record<string, LoraOptions> = {
   default: { r: 4, lora_alpha: 8 },

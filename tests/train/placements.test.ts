@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { drawPrompt } from "../../lib/data/prompts.ts";
-import { injectLora, loraLayers } from "../../lib/adapters/lora.ts";
+import { adapterLayers } from "../../lib/adapters/adapter_layer.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
@@ -8,7 +9,7 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
 import { fit } from "../../lib/train/trainer.ts";
-import { loadAdapter, saveAdapter } from "../../lib/adapters/adapter.ts";
+import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { applyAdapter, collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
@@ -87,7 +88,7 @@ async function slopes(
 
 Deno.test("the gradient of adapters in the decoder is the loss's slope", async () => {
   const sam = await decoderAdapters();
-  assertEquals(loraLayers(sam).size, 28 + 4);
+  assertEquals(adapterLayers(sam).size, 28 + 4);
   const { backward, differences, without } = await slopes(sam);
   assertEquals(without, []);
   const error = Math.abs(differences / backward - 1);
@@ -136,7 +137,7 @@ Deno.test("adapters in the decoder train, are saved as a PEFT folder and come ba
   await saveAdapter(folder, await collectAdapter(sam, { target_modules: decoderTargets }));
   const again = tinySam();
   const layers = await applyAdapter(again, await loadAdapter(folder));
-  assertEquals([...layers.keys()], [...loraLayers(sam).keys()]);
+  assertEquals([...layers.keys()], [...adapterLayers(sam).keys()]);
   using reloaded = new SliceModel(again, { side: 64 });
   assertSameBits(await logits(reloaded), trained, "the reloaded model");
   await Deno.remove(folder, { recursive: true });

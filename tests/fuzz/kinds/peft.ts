@@ -3,15 +3,10 @@ import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter } from "../../../lib/study/adapter.ts";
 import { InputError } from "../../../lib/errors.ts";
-import { isLoraTarget, isSavedModule, patternValue } from "../../../lib/adapters/lora_targets.ts";
-import {
-  type Adapter,
-  adapterParts,
-  adapterWeights,
-  loadAdapter,
-  saveAdapter,
-} from "../../../lib/adapters/adapter.ts";
-import { encodeLegacyLora, readLegacyLora } from "../../../lib/adapters/legacy_lora.ts";
+import { isSavedModule, isTarget, patternValue } from "../../../lib/adapters/targets.ts";
+import { type Adapter, adapterParts, adapterWeights } from "../../../lib/adapters/adapter.ts";
+import { loadAdapter, saveAdapter } from "../../../lib/study/adapter_folder.ts";
+import { encodeLegacyLora } from "../../../lib/adapters/legacy.ts";
 import { encodeRawSafetensors, float32Tensor } from "../../../lib/formats/raw_safetensors.ts";
 import { renameAdapter } from "../../../lib/adapters/rename_adapter.ts";
 import { addWeightedAdapter } from "../../../lib/adapters/weighted_adapter.ts";
@@ -175,7 +170,7 @@ async function use(adapter: Adapter, folder: string): Promise<void> {
   };
   if (config) {
     for (const path of [...PATHS, ...layers.keys()]) {
-      isLoraTarget(path, config);
+      isTarget(path, config);
       isSavedModule(path, config);
       for (const field of ["rank_pattern", "alpha_pattern"] as const) {
         const value = patternValue(path, config[field], { field });
@@ -253,5 +248,5 @@ export const legacyLora: Kind = {
     edits: labels(edits),
     files: { "lora.safetensors": applyAll(flat, edits) },
   })),
-  read: async (folder) => await use(await readLegacyLora(join(folder, "lora.safetensors")), folder),
+  read: async (folder) => await use(await openAdapter(join(folder, "lora.safetensors")), folder),
 };

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openAdapter, runOf } from "../../../lib/study/adapter.ts";
 import { parseConfig, presets } from "../../../lib/study/config.ts";
 import { displayName, loraExperiment } from "../../../lib/study/experiment.ts";
-import { loraOptions, weightsFile } from "../../../lib/study/model.ts";
+import { adapterOptions, weightsFile } from "../../../lib/study/model.ts";
 import { readRun, readSplit } from "../../../lib/study/run_folder.ts";
 import { sliceOptions } from "../../../lib/study/study_data.ts";
 import { overlap } from "../../../lib/data/split.ts";
@@ -77,7 +77,7 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
   // What a config allows must mean the same when it is written and read once more.
   const written = JSON.stringify(config); // -0 becomes 0, which is the same to us
   assertEquals(JSON.stringify(parseConfig(JSON.parse(written), folder)), written);
-  loraOptions(experiment, config);
+  adapterOptions(experiment, config);
   sliceOptions(config);
   assertEquals(await runOf(folder), config);
   // Only the weights that the package brings, or that the command line names, are ever opened.

@@ -1,7 +1,7 @@
 import { excerpt, InputError } from "../errors.ts";
 
-/** Which modules are adapted and how much, by the names of PEFT's LoraConfig. */
-export interface LoraTargets {
+/** Choice and sizes of the adapted modules, by the names that PEFT's configs share. */
+export interface AdapterTargets {
   /**
    * A list of names, each of which is the whole path of a module or its end after a dot
    * (`["attn.qkv"]`); or a string, which is a regular expression for the whole path; or
@@ -19,14 +19,14 @@ export interface LoraTargets {
   readonly layers_pattern?: string | readonly string[] | null;
   /** Ranks of their own: keys are regular expressions for a path or its end after a dot. */
   readonly rank_pattern?: Readonly<Record<string, number>>;
-  /** Values of `lora_alpha` of their own, with keys like `rank_pattern`'s. */
+  /** Alphas of their own, with keys like `rank_pattern`'s. */
   readonly alpha_pattern?: Readonly<Record<string, number>>;
   /** Modules that are trained as a whole beside the adapters, by the ends of their paths. */
   readonly modules_to_save?: readonly string[] | null;
 }
 
-/** Whether a module takes an adapter, with PEFT's rules. */
-export function isLoraTarget(path: string, targets: LoraTargets): boolean {
+/** True if the module at `path` takes an adapter, by PEFT's rules. */
+export function isTarget(path: string, targets: AdapterTargets): boolean {
   const { target_modules, exclude_modules, modules_to_save } = targets;
   if (exclude_modules && matchesName(path, exclude_modules, { field: "exclude_modules" })) {
     return false;
@@ -41,8 +41,8 @@ export function isLoraTarget(path: string, targets: LoraTargets): boolean {
   return typeof target_modules === "string" || inChosenLayer(path, targets);
 }
 
-/** Whether a module is one of `modules_to_save`, by PEFT's rule: its path ends so. */
-export function isSavedModule(path: string, { modules_to_save }: LoraTargets): boolean {
+/** True if a module is one of `modules_to_save`, by PEFT's rule: its path ends so. */
+export function isSavedModule(path: string, { modules_to_save }: AdapterTargets): boolean {
   return modules_to_save?.some((name) => path.endsWith(name)) ?? false;
 }
 
@@ -62,13 +62,27 @@ export function patternValue(
   }
 }
 
+/** Rank and alpha that PEFT's options give the layer at `path`; PEFT's default of either is 8. */
+export function sizesOf(
+  path: string,
+  config: Pick<Partial<AdapterTargets>, "rank_pattern" | "alpha_pattern"> & { readonly r?: number },
+  alphaField: string,
+): { rank: number; alpha: number } {
+  const { r = 8, rank_pattern, alpha_pattern } = config;
+  const alpha = (config as Readonly<Record<string, unknown>>)[alphaField] as number | undefined;
+  return {
+    rank: patternValue(path, rank_pattern, { field: "rank_pattern" }) ?? r,
+    alpha: patternValue(path, alpha_pattern, { field: "alpha_pattern" }) ?? alpha ?? 8,
+  };
+}
+
 /**
  * Reads every regular expression of targets, so that a config from a file is refused when it is read.
  *
  * @throws {InputError} naming the first that is not read here.
  */
-export function checkExpressions(targets: LoraTargets): void {
-  isLoraTarget("", { ...targets, target_modules: [] });
+export function checkExpressions(targets: AdapterTargets): void {
+  isTarget("", { ...targets, target_modules: [] });
   const { target_modules, rank_pattern, alpha_pattern } = targets;
   if (target_modules !== "all-linear") {
     matchesName("", target_modules, { field: "target_modules" });
@@ -89,7 +103,7 @@ function matchesName(
   return names.some((name) => path === name || path.endsWith(`.${name}`));
 }
 
-function inChosenLayer(path: string, targets: LoraTargets): boolean {
+function inChosenLayer(path: string, targets: AdapterTargets): boolean {
   const layers = [targets.layers_to_transform ?? []].flat();
   if (layers.length === 0) return true;
   const field = "layers_pattern";

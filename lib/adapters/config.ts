@@ -1,65 +1,28 @@
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
-import type { LoraConfig } from "./lora.ts";
-import { isPissa, type LoraInit } from "./lora_init.ts";
-import { checkExpressions } from "./lora_targets.ts";
-
-/**
- * The content of PEFT's `adapter_config.json` for LoRA. The fields that say what is computed are
- * named here; all others are kept as they are.
- */
-export interface AdapterConfig extends LoraConfig {
-  /** Always "LORA". */
-  readonly peft_type: "LORA";
-  /** Rank. */
-  readonly r: number;
-  /** The update is scaled by lora_alpha / r. */
-  readonly lora_alpha: number;
-  /** Any other field. */
-  readonly [field: string]: unknown;
-}
+import type { AdapterConfig } from "./method.ts";
+import { methodOf, METHODS } from "./methods.ts";
+import { checkExpressions } from "./targets.ts";
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(1));
 const finite = v.pipe(v.number(), v.finite());
 const names = v.union([v.string(), v.array(v.string())]);
-const layers = v.union([v.number(), v.array(v.number())]);
 
-const schema = v.looseObject({
-  peft_type: v.literal("LORA"),
+/** Fields that the configs of all methods have. */
+const SHARED = {
+  peft_type: v.picklist(METHODS.map(({ peftType }) => peftType)),
   r: count,
-  lora_alpha: finite,
-  lora_dropout: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0),
   target_modules: names,
   exclude_modules: v.nullish(names),
-  layers_to_transform: v.nullish(layers),
+  layers_to_transform: v.nullish(v.union([v.number(), v.array(v.number())])),
   layers_pattern: v.nullish(names),
   rank_pattern: v.optional(v.record(v.string(), count), {}),
   alpha_pattern: v.optional(v.record(v.string(), finite), {}),
   modules_to_save: v.nullish(v.array(v.string())),
-  use_rslora: v.optional(v.boolean(), false),
-  use_dora: v.optional(v.boolean(), false),
-  init_lora_weights: v.optional(v.union([v.boolean(), v.string()]), true),
-});
+};
 
-/** Starts that leave the base weight as it is, so that they do not matter once A and B are loaded. */
-const HARMLESS_STARTS = ["gaussian", "eva", "orthogonal"];
-
-/** Fields that change what is computed in ways that are not known here, unless they hold these. */
-const NOT_SUPPORTED: readonly (readonly [field: string, harmless: readonly unknown[]])[] = [
-  ["bias", ["none"]],
-  ["fan_in_fan_out", [false]],
-  ["lora_bias", [false]],
-  ["layer_replication", []],
-  ["target_parameters", []],
-  ["trainable_token_indices", []],
-  ["alora_invocation_tokens", []],
-  ["arrow_config", []],
-  ["kasa_config", []],
-  ["monteclora_config", []],
-  ["velora_config", []],
-  ["use_bdlora", [false]],
-  ["use_qalora", [false]],
-];
+/** The kinds of adapters that are read, for messages. */
+const KINDS = METHODS.map(({ label }) => label).join(" or ");
 
 /**
  * Reads the text of an `adapter_config.json`. Fields that a version of PEFT lacks get PEFT's defaults;
@@ -76,46 +39,38 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
     throw new InputError(`${source} is not JSON: get the adapter's folder again`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new InputError(`${source} is not the config of a LoRA adapter: get the folder again`);
+    throw new InputError(`${source} is not the config of a ${KINDS} adapter: get the folder again`);
   }
-  const result = v.safeParse(schema, value);
-  if (!result.success) {
-    const [issue] = result.issues;
-    const reason = issue.received === "undefined" ? "it is missing" : issue.message.toLowerCase();
-    throw new InputError(
-      `${source}: ${excerpt(v.getDotPath(issue) ?? "the whole")} is not valid ` +
-        `(${excerpt(reason)}): give the config of a LoRA adapter`,
-    );
-  }
-  const config = result.output;
-  for (const [field, harmless] of NOT_SUPPORTED) {
+  const method = methodOf(validated(SHARED, value, source).peft_type);
+  const config = validated({ ...SHARED, ...method.fields }, value, source) as AdapterConfig;
+  for (const [field, harmless] of method.unsupported) {
     const given = config[field];
     if (given == null || harmless.includes(given)) continue;
     throw new InputError(
       `${source} sets ${field} to ${
         typeof given === "object" ? "a list or an object" : excerpt(JSON.stringify(given))
-      }, which is not supported: ` +
-        `use an adapter without it`,
+      }, which is not supported: use an adapter without it`,
     );
   }
-  const start = config.init_lora_weights;
-  if (typeof start === "string" && !isPissa(start as LoraInit)) {
-    if (!HARMLESS_STARTS.includes(start.toLowerCase())) {
-      throw new InputError(
-        `${source} sets init_lora_weights to "${
-          excerpt(start)
-        }", which changes the base weights in a way ` +
-          `that is not supported: convert the adapter to plain LoRA with PEFT first`,
-      );
-    }
-  }
   try {
+    method.trainedOptions(config);
     checkExpressions(config);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     throw new InputError(`${source}: ${error.message}`);
   }
-  return config as unknown as AdapterConfig;
+  return config;
+}
+
+function validated<E extends v.ObjectEntries>(entries: E, value: object, source: string) {
+  const result = v.safeParse(v.looseObject(entries), value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const reason = issue.received === "undefined" ? "it is missing" : issue.message.toLowerCase();
+  throw new InputError(
+    `${source}: ${excerpt(v.getDotPath(issue) ?? "the whole")} is not valid ` +
+      `(${excerpt(reason)}): give the config of a ${KINDS} adapter`,
+  );
 }
 
 /**
@@ -127,7 +82,7 @@ export function formatAdapterConfig(config: AdapterConfig): string {
 }
 
 /** Fields that Python holds as floats: they are written with a point. */
-const FLOATS = ["lora_dropout"];
+const FLOATS = /_dropout$/;
 
 function pythonJson(value: unknown, indent: string, field: string): string {
   const inner = `${indent}  `;
@@ -147,7 +102,7 @@ function pythonJson(value: unknown, indent: string, field: string): string {
     return `{\n${items.join(",\n")}\n${indent}}`;
   }
   if (typeof value === "string") return escaped(value);
-  if (Number.isInteger(value) && FLOATS.includes(field)) return `${value}.0`;
+  if (Number.isInteger(value) && FLOATS.test(field)) return `${value}.0`;
   return JSON.stringify(value);
 }
 
@@ -158,29 +113,23 @@ function escaped(text: string): string {
   );
 }
 
-/** The fields of a new config: those that PEFT has had since version 0.9, with its defaults. */
+/** A new config: the fields that PEFT has had since version 0.9, with its defaults, and those given. */
 export function newAdapterConfig(
-  fields: Partial<AdapterConfig> & { r: number; lora_alpha: number },
+  fields: Partial<AdapterConfig> & Pick<AdapterConfig, "peft_type" | "r">,
 ): AdapterConfig {
   return {
     alpha_pattern: {},
     auto_mapping: null,
     base_model_name_or_path: null,
-    bias: "none",
-    fan_in_fan_out: false,
     inference_mode: true,
-    init_lora_weights: true,
     layers_pattern: null,
     layers_to_transform: null,
-    lora_dropout: 0,
     modules_to_save: null,
-    peft_type: "LORA",
     rank_pattern: {},
     revision: null,
     target_modules: [],
     task_type: null,
-    use_dora: false,
-    use_rslora: false,
+    ...methodOf(fields.peft_type).defaults,
     ...fields,
   };
 }

@@ -1,14 +1,15 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
-import { mergeLora, unmergeResidual } from "../../lib/adapters/lora.ts";
+import { mergeAdapters, unmergeResidual } from "../../lib/adapters/adapter_layer.ts";
 import { ImageEncoderViT } from "../../lib/sam/image_encoder_vit.ts";
 import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { adapterWeights, loadAdapter, saveAdapter } from "../../lib/adapters/adapter.ts";
-import { formatAdapterConfig, parseAdapterConfig } from "../../lib/adapters/adapter_config.ts";
+import { adapterWeights } from "../../lib/adapters/adapter.ts";
+import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
+import { formatAdapterConfig, parseAdapterConfig } from "../../lib/adapters/config.ts";
 import { applyAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
 import { officialName, transformersName } from "../../lib/sam/transformers_names.ts";
@@ -55,6 +56,13 @@ for (const name of folders) {
   });
 }
 
+/** The script's names of the gradients of LoRA's tensors. */
+const GRADIENTS: Readonly<Record<string, string>> = {
+  "lora_A.weight": "A",
+  "lora_B.weight": "B",
+  "lora_magnitude_vector": "magnitude",
+};
+
 let worst = { output: 0, gradient: 0, merged: 0, residual: 0 };
 for (const name of computed) {
   Deno.test(`peft's "${name}" computes the same here, apart and merged, with its gradients`, async () => {
@@ -78,13 +86,13 @@ for (const name of computed) {
 
       sum(mul(y, Tensor.from(gpu, wave(`${own}!`, y.size), y.shape))).backward();
       const gradients: [string, Tensor | null][] = [
-        ["dx", x.grad],
-        ["dA", layer.lora_A.weight.grad],
-        ["dB", layer.lora_B.weight.grad],
-        ["dmagnitude", layer.lora_magnitude_vector?.grad ?? null],
+        ["x", x.grad],
+        ...layer.trainableParameters().map((
+          [name, { grad }],
+        ): [string, Tensor | null] => [GRADIENTS[name] ?? name, grad]),
       ];
       for (const [what, gradient] of gradients) {
-        const theirs = reference(what);
+        const theirs = reference(`d${what}`);
         if (!theirs) continue;
         const difference = largestDifference(await gradient!.data(), theirs);
         assert(difference < 5e-6, `${what} of ${path} is off by ${difference}`);
@@ -94,7 +102,7 @@ for (const name of computed) {
     const residual = await unmergeResidual(model);
     worst = { ...worst, residual: Math.max(worst.residual, residual) };
     assert(residual < 1e-6, `unmerging leaves ${residual}`);
-    mergeLora(model);
+    mergeAdapters(model);
     for (const [path, layer] of layers) {
       using _ = new Scope(gpu);
       const own = inFile(path);
