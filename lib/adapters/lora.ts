@@ -20,7 +20,7 @@ import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { AdapterLayer, overwrite } from "./adapter_layer.ts";
 import { injectAdapter } from "./inject.ts";
-import type { AdapterConfig, AdapterMethod, AdapterOptions, Summand } from "./method.ts";
+import type { AdapterMethod, AdapterOptions, Summand } from "./method.ts";
 import { largestSingularTriplets } from "./svd.ts";
 
 /**

@@ -5,7 +5,7 @@ import type { Linear } from "../../lib/nn/linear.ts";
 import { adapterLayers } from "../../lib/adapters/adapter_layer.ts";
 import { injectLora, type LoraOptions } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { type Adapter } from "../../lib/adapters/adapter.ts";
+import type { Adapter } from "../../lib/adapters/adapter.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import type { AdapterConfig } from "../../lib/adapters/method.ts";
 import { applyAdapter, collectAdapter } from "../../lib/adapters/apply_adapter.ts";
