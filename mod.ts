@@ -34,11 +34,11 @@ export * from "./lib/stats/verdict.ts";
 export * from "./lib/stats/wilcoxon.ts";
 
 export * from "./kernels/spec.ts";
-export * from "./lib/gpu/adapter.ts";
+export * from "./lib/gpu/gpu_adapter.ts";
 export * from "./lib/gpu/buffer_pool.ts";
 export * from "./lib/gpu/gpu.ts";
+export type { KernelTime } from "./lib/gpu/profiler.ts";
 export type { Constants } from "./lib/gpu/pipelines.ts";
-export * from "./lib/gpu/tuner.ts";
 
 export * from "./lib/tensor/autograd.ts";
 export * from "./lib/tensor/checkpoint.ts";

@@ -99,4 +99,4 @@ fi
 # Little of what a step makes outlives it: V8 would grow its nursery by 30 MiB within 700 steps for nothing.
 exec "${SAMLORA_DENO:-deno}" run --no-prompt --v8-flags=--max-semi-space-size=1 \
   "--config=$root/deno.json" "--allow-read=$reads" \
-  "--allow-write=${writes#,}" --allow-env=SAMLORA_CACHE,XDG_CACHE_HOME,HOME,SAMLORA_TUNE $foreign "$@"
+  "--allow-write=${writes#,}" --allow-env=SAMLORA_CACHE,XDG_CACHE_HOME,HOME $foreign "$@"

@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import type { DeviceErrors } from "./device_errors.ts";
 
 /** A GPU buffer with a number of its own, by which bind groups are cached. */
 export interface PooledBuffer {
@@ -12,8 +12,10 @@ export interface PooledBuffer {
   lastUse: number;
   /** Grows with every command that may change the content. */
   version: number;
-  /** What it was made for, as far as that is known: a weight's path, or the kernel first given it. */
+  /** Purpose it was made for, as far as it is known: a weight's path, or the kernel first given it. */
   use?: string;
+  /** Shape of the tensor that it was lent for last. */
+  shape?: readonly number[];
 }
 
 /** Figures of a pool. */
@@ -39,11 +41,9 @@ export interface PoolStatistics {
  */
 export class BufferPool {
   readonly #device: GPUDevice;
-  readonly #onError: (error: Error) => void;
+  readonly #errors: DeviceErrors;
   /** By size, the oldest last. */
   readonly #idle = new Map<number, PooledBuffer[]>();
-  /** Buffers that the device had no memory for, while they are still lent. */
-  readonly #refused = new Set<PooledBuffer>();
   #idleBytes = 0;
   #buffers = 0;
   #live = 0;
@@ -56,19 +56,19 @@ export class BufferPool {
    * Makes an empty pool.
    *
    * @param device The device whose memory is lent.
-   * @param onError Is told, later, that the device had no memory for a buffer.
+   * @param errors Takes, later, that the device had no memory for a buffer.
    */
-  constructor(device: GPUDevice, onError: (error: Error) => void) {
+  constructor(device: GPUDevice, errors: DeviceErrors) {
     this.#device = device;
-    this.#onError = onError;
+    this.#errors = errors;
   }
 
-  /** Rounds a size up to what the pool allocates. */
+  /** Bytes that the pool allocates for a size. */
   static size(bytes: number): number {
     return Math.max(16, Math.ceil(bytes / 16) * 16);
   }
 
-  /** Whether a buffer of `bytes` is idle, so that lending it allocates nothing. */
+  /** True if a buffer of `bytes` is idle, so that lending it allocates nothing. */
   has(bytes: number): boolean {
     return (this.#idle.get(BufferPool.size(bytes))?.length ?? 0) > 0;
   }
@@ -76,13 +76,14 @@ export class BufferPool {
   /**
    * Lends a buffer of at least `bytes`; its content is undefined.
    *
-   * @param shape What it is to hold, for the error message.
+   * @param shape Shape of the tensor it is to hold, for error messages.
    */
   acquire(bytes: number, shape?: readonly number[]): PooledBuffer {
     const size = BufferPool.size(bytes);
     let lent = this.#idle.get(size)?.pop();
     if (lent) this.#idleBytes -= size;
     else lent = this.#create(size, shape);
+    lent.shape = shape;
     this.#live++;
     this.#liveBytes += size;
     return lent;
@@ -93,7 +94,6 @@ export class BufferPool {
     const { id, size } = buffer;
     this.#live--;
     this.#liveBytes -= size;
-    if (this.#refused.delete(buffer)) return;
     let idle = this.#idle.get(size);
     if (!idle) this.#idle.set(size, idle = []);
     let place = idle.length;
@@ -107,36 +107,16 @@ export class BufferPool {
 
   #create(size: number, shape: readonly number[] | undefined): PooledBuffer {
     const held = this.#bytes;
-    this.#device.pushErrorScope("out-of-memory");
-    const buffer = this.#device.createBuffer({
-      size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const buffer = this.#errors.allocate(
+      () => ({ size, held, content: contentText(shape, made.use) }),
+      () => this.#device.createBuffer({ size, usage }),
+    );
     const made: PooledBuffer = { id: this.#nextId++, buffer, size, lastUse: 0, version: 0 };
-    this.#device.popErrorScope().then((error) => {
-      if (!error) return;
-      this.#drop(made);
-      this.#onError(outOfMemory({ size, held, shape, use: made.use }));
-    });
     this.#buffers++;
     this.#bytes += size;
     this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
     return made;
-  }
-
-  /** Makes sure that a buffer without memory is not lent again. */
-  #drop(buffer: PooledBuffer): void {
-    const { size } = buffer;
-    this.#buffers--;
-    this.#bytes -= size;
-    const idle = this.#idle.get(size) ?? [];
-    const place = idle.indexOf(buffer);
-    if (place < 0) {
-      this.#refused.add(buffer);
-    } else {
-      idle.splice(place, 1);
-      this.#idleBytes -= size;
-    }
   }
 
   /** Destroys the idle buffers. No command that uses them may be left unsubmitted. */
@@ -172,23 +152,8 @@ export class BufferPool {
   }
 }
 
-/** What to tell when the device has no memory for a buffer. */
-function outOfMemory(
-  { size, held, shape, use }: {
-    size: number;
-    held: number;
-    shape?: readonly number[];
-    use?: string;
-  },
-): InputError {
-  const what = shape ? `a tensor [${shape.join(", ")}]` : "a buffer";
-  const wanted = `${what}${use ? ` (${use})` : ""}, ${mebibytes(size)},`;
-  return new InputError(
-    `the GPU has no memory for ${wanted} beside the ${mebibytes(held)} held: ` +
-      "take a smaller batch (--batch-size) or side (--side), or --checkpoint-activations",
-  );
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+/** Content of a buffer in error messages: `a tensor [2, 3] (image)`. */
+export function contentText(shape: readonly number[] | undefined, use?: string): string {
+  const content = shape ? `a tensor [${shape.join(", ")}]` : "a buffer";
+  return use ? `${content} (${use})` : content;
 }

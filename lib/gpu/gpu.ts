@@ -1,21 +1,12 @@
 import type { Kernel } from "../../kernels/spec.ts";
-import { matmulKernels } from "../../kernels/matmul/mod.ts";
 import { InputError } from "../errors.ts";
-import { cacheDir } from "../fs.ts";
-import { type AdapterInfo, type OpenDevice, openDevice } from "./adapter.ts";
-import { BufferPool, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
-import {
-  type Constants,
-  type Parameter,
-  PipelineCache,
-  type PreparedDispatch,
-  UNIFORM_SLOT,
-} from "./pipelines.ts";
+import { BufferPool, contentText, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
+import { DeviceErrors } from "./device_errors.ts";
+import { type GpuAdapter, type OpenDevice, openDevice } from "./gpu_adapter.ts";
+import { type Constants, PipelineCache, type PreparedDispatch } from "./pipelines.ts";
+import { type KernelTime, Profiler } from "./profiler.ts";
 import { Staging } from "./staging.ts";
-import { Tuner, type Tuning } from "./tuner.ts";
-
-/** Dispatches of one submit. Each has a slot of the uniform arena. */
-const DISPATCHES_PER_SUBMIT = 512;
+import { DISPATCHES_PER_SUBMIT, UniformArena } from "./uniform_arena.ts";
 
 /**
  * Dispatches that are submitted before a kernel is compiled. A submit waits for the one before it: fewer
@@ -28,6 +19,8 @@ const IDLE_LIMIT = 2 ** 30;
 
 /** Workgroups along one dimension that WebGPU guarantees. */
 const MAXIMUM_WORKGROUPS = 65_535;
+
+type Shape = readonly number[];
 
 /** A kernel with all that one dispatch of it needs. */
 export interface Dispatch<Buffers extends string, Parameters extends string> {
@@ -44,29 +37,12 @@ export interface Dispatch<Buffers extends string, Parameters extends string> {
   readonly workgroups: readonly [number, number?, number?];
 }
 
-/** Time that a kernel took on the device, summed over its dispatches. */
-export interface KernelTime {
-  /** Name of the kernel. */
-  readonly kernel: string;
-  /** How often it was dispatched. */
-  readonly dispatches: number;
-  /** Its time by the device's timestamps, over all dispatches. */
-  readonly milliseconds: number;
-}
-
 /** Options of {@linkcode Gpu.open}. */
 export interface GpuOptions {
   /** The WebGPU implementation; by default `navigator.gpu`. */
   readonly gpu?: GPU;
   /** Measures every dispatch by timestamps (see {@linkcode Gpu.profile}); slower. */
   readonly profile?: boolean;
-  /**
-   * Measures the tiles of each matrix product that occurs when a result is next read, and takes the
-   * fastest from then on, in later runs on this adapter from the start. Which it is decides in which
-   * order sums are added up, so results differ in their last bits from those without; by default off,
-   * unless the environment has `SAMLORA_TUNE=1`.
-   */
-  readonly tune?: boolean;
   /**
    * Called before each kernel is compiled, which takes a driver for CPUs up to a second and holds the
    * event loop. What it throws ends the call that wanted the kernel, before anything was encoded.
@@ -86,27 +62,18 @@ export interface GpuOptions {
  * ```
  */
 export class Gpu implements Disposable {
-  /** What the device is. */
-  readonly info: AdapterInfo;
+  /** Hardware and driver. */
+  readonly info: GpuAdapter;
   /** Lanes that run in step, 0 where shaders cannot rely on it. */
   readonly subgroupSize: number;
-  /** Chooses variants of kernels by measuring; null if the static choices hold. */
-  readonly tuner: Tuner | null;
   /** The underlying WebGPU device. */
   readonly device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
   readonly #staging: Staging;
-  readonly #arena: GPUBuffer;
-  readonly #arenaBytes = new ArrayBuffer(DISPATCHES_PER_SUBMIT * UNIFORM_SLOT);
-  readonly #arenaU32 = new Uint32Array(this.#arenaBytes);
-  readonly #arenaF32 = new Float32Array(this.#arenaBytes);
-  /** Whose values each slot of the arena holds already, and in which order. */
-  readonly #slots = Array.from({ length: DISPATCHES_PER_SUBMIT }, emptySlot);
-  /** The one dynamic offset of a dispatch. */
-  readonly #offset = new Uint32Array(1);
+  readonly #uniforms: UniformArena;
   readonly #profiler: Profiler | undefined;
-  readonly #onError: (error: Error) => void;
+  readonly #errors: DeviceErrors;
   readonly #largestBuffer: number;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
@@ -115,37 +82,26 @@ export class Gpu implements Disposable {
   #pending = 0;
   /** Number of the submit that is being encoded. */
   #submission = 1;
-  /** Names of the kernels that the next submit runs, for error messages. */
-  #kernels = new Set<string>();
+  /** Kernels that the next submit runs, with the shapes each was last given, for error messages. */
+  #commands = new Map<string, readonly Shape[]>();
   #dispatches = 0;
-  #error: Error | undefined;
-  #closed = false;
 
-  private constructor(
-    open: OpenDevice,
-    tuner: Tuner | null,
-    { profile, beforeCompile }: GpuOptions,
-  ) {
-    this.tuner = tuner;
+  private constructor(open: OpenDevice, { profile, beforeCompile }: GpuOptions) {
     this.device = open.device;
     this.info = open.info;
     this.subgroupSize = open.subgroupSize;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.device.limits;
     this.#largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
-    const onError = (error: Error) => this.#error ??= error;
-    this.#onError = onError;
-    this.#pool = new BufferPool(open.device, onError);
-    this.#arena = open.device.createBuffer({
-      size: DISPATCHES_PER_SUBMIT * UNIFORM_SLOT,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    });
-    this.#staging = new Staging(open.device);
+    this.#errors = new DeviceErrors(open.device);
+    this.#pool = new BufferPool(open.device, this.#errors);
+    this.#uniforms = new UniformArena(open.device);
+    this.#staging = new Staging(open.device, this.#errors);
     this.#pipelines = new PipelineCache(open.device, {
       directives: open.directives,
-      uniforms: this.#arena,
+      uniforms: this.#uniforms.buffer,
       staging: this.#staging,
       texels: open.texels,
-      onError,
+      errors: this.#errors,
       beforeCompile: () => {
         beforeCompile?.();
         // Compiling holds the host for long: let the device do meanwhile what is encoded.
@@ -153,17 +109,6 @@ export class Gpu implements Disposable {
       },
     });
     if (profile) this.#profiler = new Profiler(open.device);
-    open.device.addEventListener("uncapturederror", (event) => {
-      event.preventDefault();
-      onError(
-        new Error(`the GPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`),
-      );
-    });
-    open.device.lost.then(({ message }) => {
-      if (!this.#closed) {
-        onError(new Error(`the GPU device was lost: ${message || "no reason given"}`));
-      }
-    });
   }
 
   /**
@@ -172,17 +117,7 @@ export class Gpu implements Disposable {
    * @throws {InputError} if there is none.
    */
   static async open(options: GpuOptions = {}): Promise<Gpu> {
-    const { tune = tunedByEnvironment() } = options;
-    const open = await openDevice(options.gpu ?? navigator.gpu);
-    const { name, driver } = open.info;
-    const tuner = tune
-      ? await Tuner.open({
-        folder: cacheDir("tuning"),
-        adapter: `${name}, ${driver}, ${open.subgroupSize} lanes`,
-        sources: matmulKernels.map(({ source }) => source),
-      })
-      : null;
-    return new Gpu(open, tuner, options);
+    return new Gpu(await openDevice(options.gpu ?? navigator.gpu), options);
   }
 
   /** Figures of the buffer pool, with the staging textures in its bytes. */
@@ -196,27 +131,25 @@ export class Gpu implements Disposable {
     };
   }
 
-  /** What the tuner has chosen, for a run's record; null if the static choices hold. */
-  get tuning(): Tuning | null {
-    return this.tuner?.tuning ?? null;
-  }
-
   /** Dispatches encoded so far. */
   get dispatches(): number {
     return this.#dispatches;
   }
 
   /**
-   * Lends a buffer of at least `bytes` with undefined content. That the device has no memory left for
-   * it is told, as an InputError, by whichever call follows when the device has said so.
+   * Lends a buffer of at least `bytes` with undefined content. If the device turns out to have no
+   * memory left for it, later calls throw an InputError.
    *
-   * @param shape What it is to hold, for that message.
+   * @param shape Shape of the tensor it is to hold, for that message.
    * @throws {InputError} if the device has no buffers of that size.
    */
   acquire(bytes: number, shape?: readonly number[]): PooledBuffer {
+    this.#errors.check();
     if (bytes > this.#largestBuffer) {
       throw new InputError(
-        `a buffer of ${bytes} bytes is more than the ${this.#largestBuffer} of this device: take a smaller batch or side`,
+        `${
+          contentText(shape)
+        } of ${bytes} bytes is more than the ${this.#largestBuffer} that a buffer of this device holds: take a smaller batch or side`,
       );
     }
     if (this.#pool.idleBytes > IDLE_LIMIT && !this.#pool.has(bytes)) this.trim();
@@ -256,7 +189,7 @@ export class Gpu implements Disposable {
     kernel: Kernel<Buffers, Parameters>,
     dispatch: Dispatch<Buffers, Parameters>,
   ): void {
-    this.#check();
+    this.#errors.check();
     const { workgroups } = dispatch;
     const x = workgroups[0], y = workgroups[1] ?? 1, z = workgroups[2] ?? 1;
     if (Math.max(x, y, z) > MAXIMUM_WORKGROUPS) {
@@ -269,7 +202,7 @@ export class Gpu implements Disposable {
     const prepared = this.#pipelines.prepare(kernel, dispatch.constants, dispatch.buffers);
     const { buffers, written } = prepared;
     for (let i = 0; i < buffers.length; i++) buffers[i].lastUse = this.#submission;
-    this.#writeParams(prepared.params, dispatch.params);
+    this.#uniforms.set(this.#pending, prepared.params, dispatch.params);
     this.#encoder ??= this.device.createCommandEncoder();
     if (prepared.staged.length > 0) this.#stage(prepared);
     for (let i = 0; i < written.length; i++) written[i].version++;
@@ -281,29 +214,11 @@ export class Gpu implements Disposable {
     if (this.#pipeline !== prepared.pipeline) {
       this.#pass.setPipeline(this.#pipeline = prepared.pipeline);
     }
-    this.#offset[0] = this.#pending * UNIFORM_SLOT;
-    this.#pass.setBindGroup(0, prepared.group, this.#offset, 0, 1);
+    this.#pass.setBindGroup(0, prepared.group, this.#uniforms.offset(this.#pending), 0, 1);
     this.#pass.dispatchWorkgroups(x, y, z);
     this.#dispatches++;
-    this.#kernels.add(kernel.name);
+    this.#commands.set(kernel.name, shapesOf(buffers));
     if (++this.#pending === DISPATCHES_PER_SUBMIT) this.flush();
-  }
-
-  /**
-   * Fills the dispatch's slot of the arena. Plans that are made once for a shape give the same object
-   * step after step, mostly in the same slot, which then holds its values already.
-   */
-  #writeParams(fields: readonly Parameter[], params: Readonly<Record<string, number>>): void {
-    const slot = this.#slots[this.#pending];
-    if (slot.params === params && slot.fields === fields) return;
-    slot.params = params;
-    slot.fields = fields;
-    let word = this.#pending * (UNIFORM_SLOT / 4);
-    for (let i = 0; i < fields.length; i++) {
-      const { name, isFloat } = fields[i];
-      if (isFloat) this.#arenaF32[word++] = params[name];
-      else this.#arenaU32[word++] = params[name]; // an i32 wraps to its bits
-    }
   }
 
   /** Copies what a dispatch reads from textures, where they do not hold it yet. */
@@ -325,83 +240,96 @@ export class Gpu implements Disposable {
 
   /** Submits what has been encoded. */
   flush(): void {
-    this.#check();
+    this.#errors.check();
     if (!this.#encoder) return;
     this.#endPass();
-    this.device.queue.writeBuffer(
-      this.#arena,
-      0,
-      this.#arenaBytes,
-      0,
-      this.#pending * UNIFORM_SLOT,
-    );
+    this.#uniforms.upload(this.#pending);
     this.#profiler?.resolve(this.#encoder);
-    const kernels = this.#kernels;
-    this.device.pushErrorScope("validation");
-    this.device.queue.submit([this.#encoder.finish()]);
-    this.device.popErrorScope().then((error) => {
-      if (!error) return;
-      const names = [...kernels].join(", ") || "copies alone";
-      this.#onError(new Error(`the GPU refused commands with ${names}: ${error.message}`));
-    });
+    const encoder = this.#encoder;
+    const commands = this.#commands;
+    this.#errors.scope(
+      "validation",
+      (reason) => new Error(`the GPU refused commands with ${commandsText(commands)}: ${reason}`),
+      () => this.device.queue.submit([encoder.finish()]),
+    );
     this.#encoder = undefined;
-    this.#kernels = new Set();
+    this.#commands = new Map();
     this.#pending = 0;
     this.#submission++;
   }
 
   /** Writes host data to the start of a buffer. */
   write(buffer: PooledBuffer, data: Float32Array | Uint32Array): void {
-    this.#check();
+    this.#errors.check();
     // A write overtakes commands that are encoded and not submitted. Only if one of them uses the
     // buffer, perhaps on behalf of its last owner, must they go first.
     if (buffer.lastUse === this.#submission) this.flush();
     buffer.version++;
-    this.device.queue.writeBuffer(
-      buffer.buffer,
-      0,
-      data.buffer as ArrayBuffer,
-      data.byteOffset,
-      data.byteLength,
+    const { shape, use } = buffer;
+    this.#errors.scope(
+      "validation",
+      (reason) => new Error(`the GPU refused a write to ${contentText(shape, use)}: ${reason}`),
+      () =>
+        this.device.queue.writeBuffer(
+          buffer.buffer,
+          0,
+          data.buffer as ArrayBuffer,
+          data.byteOffset,
+          data.byteLength,
+        ),
     );
   }
 
   /** Copies the first `bytes` of one buffer to another. */
   copy(from: PooledBuffer, to: PooledBuffer, bytes: number): void {
-    this.#check();
+    this.#errors.check();
+    this.#encodeCopy(from, to.buffer, bytes);
+    to.lastUse = this.#submission;
+    to.version++;
+    this.#commands.set("copy", shapesOf([from, to]));
+  }
+
+  #encodeCopy(from: PooledBuffer, to: GPUBuffer, bytes: number): void {
     this.#encoder ??= this.device.createCommandEncoder();
     this.#endPass();
-    this.#encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, Math.ceil(bytes / 4) * 4);
-    from.lastUse = to.lastUse = this.#submission;
-    to.version++;
+    this.#encoder.copyBufferToBuffer(from.buffer, 0, to, 0, Math.ceil(bytes / 4) * 4);
+    from.lastUse = this.#submission;
   }
 
   /**
-   * Waits for all work and brings the first `bytes` of a buffer to the host. Under Deno this costs
+   * Waits for all work and brings the first `bytes` of a buffer to the host. With wgpu this costs
    * about 10 ms whatever the size: read rarely.
    *
-   * @throws {Error} if the device refused or lost something since the last call.
+   * @throws {Error} if the device refused or lost something: the first error there was.
    */
   async read(buffer: PooledBuffer, bytes: number): Promise<ArrayBuffer> {
-    if (this.tuner?.isPending) await this.tuner.measure();
+    this.#errors.check();
     const size = Math.ceil(bytes / 4) * 4;
-    const staging = this.device.createBuffer({
-      size,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-    });
-    this.#encoder ??= this.device.createCommandEncoder();
-    this.#endPass();
-    this.#encoder.copyBufferToBuffer(buffer.buffer, 0, staging, 0, size);
+    const { shape, use } = buffer;
+    const copy = this.#errors.allocate(
+      () => ({
+        size,
+        held: this.memory.bytes,
+        content: `reading ${contentText(shape, use)}`,
+      }),
+      () =>
+        this.device.createBuffer({
+          size,
+          usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+        }),
+    );
+    this.#encodeCopy(buffer, copy, bytes);
+    this.#commands.set("read", shapesOf([buffer]));
     this.flush();
     try {
-      await staging.mapAsync(GPUMapMode.READ);
-      this.#check();
-      return staging.getMappedRange().slice(0, bytes);
+      await copy.mapAsync(GPUMapMode.READ);
+      this.#errors.check();
+      return copy.getMappedRange().slice(0, bytes);
     } catch (error) {
-      this.#check();
+      this.#errors.check();
       throw error;
     } finally {
-      staging.destroy();
+      copy.destroy();
     }
   }
 
@@ -409,7 +337,7 @@ export class Gpu implements Disposable {
   async finish(): Promise<void> {
     this.flush();
     await this.device.queue.onSubmittedWorkDone();
-    this.#check();
+    this.#errors.check();
   }
 
   /** Time by kernel since the device was opened, longest first; empty without `profile`. */
@@ -420,94 +348,22 @@ export class Gpu implements Disposable {
 
   /** Closes the device and frees its memory. */
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#pass?.end();
+    this.#errors.fail(new Error("this Gpu was closed: open another"));
+    this.#endPass();
     this.device.destroy();
   }
-
-  #check(): void {
-    if (this.#closed) throw new Error("this Gpu was closed: open another");
-    if (this.#error) {
-      const error = this.#error;
-      this.#error = undefined;
-      throw error;
-    }
-  }
 }
 
-/** Whether `SAMLORA_TUNE=1` is set, as far as the process may know. */
-function tunedByEnvironment(): boolean {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: "SAMLORA_TUNE" });
-  return state === "granted" && Deno.env.get("SAMLORA_TUNE") === "1";
+/** Shapes of the tensors that buffers hold; `[]` stands for a buffer without one. */
+function shapesOf(buffers: readonly PooledBuffer[]): Shape[] {
+  const shapes: Shape[] = [];
+  for (let i = 0; i < buffers.length; i++) shapes.push(buffers[i].shape ?? []);
+  return shapes;
 }
 
-/** What a slot of the uniform arena holds. */
-interface Slot {
-  params: Readonly<Record<string, number>> | undefined;
-  fields: readonly Parameter[] | undefined;
-}
-
-function emptySlot(): Slot {
-  return { params: undefined, fields: undefined };
-}
-
-/** Measures each dispatch by a pair of timestamps around a pass of its own. */
-class Profiler {
-  readonly #device: GPUDevice;
-  readonly #queries: GPUQuerySet;
-  readonly #names: string[] = [];
-  readonly #totals = new Map<string, { dispatches: number; milliseconds: number }>();
-  #reading: Promise<void> = Promise.resolve();
-
-  constructor(device: GPUDevice) {
-    this.#device = device;
-    this.#queries = device.createQuerySet({ type: "timestamp", count: 2 * DISPATCHES_PER_SUBMIT });
-  }
-
-  next(kernel: string): GPUComputePassDescriptor {
-    const i = this.#names.push(kernel) - 1;
-    return {
-      timestampWrites: {
-        querySet: this.#queries,
-        beginningOfPassWriteIndex: 2 * i,
-        endOfPassWriteIndex: 2 * i + 1,
-      },
-    };
-  }
-
-  resolve(encoder: GPUCommandEncoder): void {
-    const names = this.#names.splice(0);
-    if (names.length === 0) return;
-    const size = 16 * names.length;
-    const resolved = this.#device.createBuffer({
-      size,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
-    });
-    const staging = this.#device.createBuffer({
-      size,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-    });
-    encoder.resolveQuerySet(this.#queries, 0, 2 * names.length, resolved, 0);
-    encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
-    this.#reading = this.#reading.then(() => new Promise((done) => setTimeout(done)))
-      .then(async () => {
-        await staging.mapAsync(GPUMapMode.READ);
-        const stamps = new BigUint64Array(staging.getMappedRange());
-        names.forEach((name, i) => {
-          const total = this.#totals.get(name) ?? { dispatches: 0, milliseconds: 0 };
-          total.dispatches++;
-          total.milliseconds += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
-          this.#totals.set(name, total);
-        });
-        staging.destroy();
-        resolved.destroy();
-      });
-  }
-
-  async times(): Promise<KernelTime[]> {
-    await this.#reading;
-    return [...this.#totals].map(([kernel, total]) => ({ kernel, ...total }))
-      .sort((a, b) => b.milliseconds - a.milliseconds);
-  }
+/** Commands in error messages: `binary ([2, 3], [3], [2, 3]), copy ([4], [4])`. */
+function commandsText(commands: ReadonlyMap<string, readonly Shape[]>): string {
+  return [...commands].map(([name, shapes]) =>
+    `${name} (${shapes.map((shape) => `[${shape.join(", ")}]`).join(", ")})`
+  ).join(", ");
 }

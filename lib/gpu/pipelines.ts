@@ -1,6 +1,7 @@
 import type { Kernel } from "../../kernels/spec.ts";
 import { inBuffers, inTextures, type Place } from "../../kernels/texel.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
+import type { DeviceErrors } from "./device_errors.ts";
 import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
 import prelude from "../../kernels/prelude.wgsl" with { type: "text" };
@@ -71,7 +72,7 @@ export class PipelineCache {
   readonly #uniforms: GPUBuffer;
   readonly #staging: Staging;
   readonly #texels: boolean;
-  readonly #onError: (error: Error) => void;
+  readonly #errors: DeviceErrors;
   readonly #beforeCompile: (() => void) | undefined;
   readonly #modules = new Map<Kernel, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
@@ -87,7 +88,7 @@ export class PipelineCache {
    * @param options.uniforms Holds the parameters of all dispatches, a slot each.
    * @param options.staging Has the textures from which kernels read buffers.
    * @param options.texels Whether what kernels may read from textures is read from there.
-   * @param options.onError Is told, later, of a kernel that does not compile.
+   * @param options.errors Takes, later, that a kernel does not compile.
    * @param options.beforeCompile Is called before each kernel is compiled, and may throw.
    */
   constructor(
@@ -97,7 +98,7 @@ export class PipelineCache {
       uniforms: GPUBuffer;
       staging: Staging;
       texels: boolean;
-      onError: (error: Error) => void;
+      errors: DeviceErrors;
       beforeCompile?: () => void;
     },
   ) {
@@ -106,7 +107,7 @@ export class PipelineCache {
     this.#uniforms = options.uniforms;
     this.#staging = options.staging;
     this.#texels = options.texels;
-    this.#onError = options.onError;
+    this.#errors = options.errors;
     this.#beforeCompile = options.beforeCompile;
   }
 
@@ -183,13 +184,15 @@ export class PipelineCache {
       if (!same) staged.push(placed);
       return placed.place.texture.createView();
     };
-    const group = this.#device.createBindGroup({
-      layout,
-      entries: [
-        { binding: 0, resource: { buffer: this.#uniforms, size: UNIFORM_SLOT } },
-        ...buffers.map((buffer, i) => ({ binding: i + 1, resource: resource(buffer, i) })),
-      ],
-    });
+    const entries = [
+      { binding: 0, resource: { buffer: this.#uniforms, size: UNIFORM_SLOT } },
+      ...buffers.map((buffer, i) => ({ binding: i + 1, resource: resource(buffer, i) })),
+    ];
+    const group = this.#errors.scope(
+      "validation",
+      (reason) => new Error(`kernel ${name} cannot use its buffers: ${reason}`),
+      () => this.#device.createBindGroup({ layout, entries }),
+    );
     return { staged, group };
   }
 
@@ -203,46 +206,25 @@ export class PipelineCache {
   #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
     this.#beforeCompile?.();
     const { source, places } = this.#texels ? inTextures(kernel) : inBuffers(kernel);
-    const signature = places.join();
-    let layout = this.#layouts.get(signature);
-    if (!layout) {
-      const entries: GPUBindGroupLayoutEntry[] = [
-        {
-          binding: 0,
-          visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: "uniform", hasDynamicOffset: true },
-        },
-        ...places.map((place, i): GPUBindGroupLayoutEntry => ({
-          binding: i + 1,
-          visibility: GPUShaderStage.COMPUTE,
-          ...place === "texture"
-            ? { storageTexture: { access: "read-only", format: "rgba32float" } }
-            : { buffer: { type: place === "read" ? "read-only-storage" : "storage" } },
-        })),
-      ];
-      layout = this.#device.createBindGroupLayout({ entries });
-      this.#layouts.set(signature, layout);
-    }
-    this.#device.pushErrorScope("validation");
-    let module = this.#modules.get(kernel);
-    if (!module) {
-      module = this.#device.createShaderModule({
-        label: kernel.name,
-        code: this.#directives + prelude + source,
-      });
-      this.#modules.set(kernel, module);
-    }
+    const layout = this.#layoutFor(places);
     const values = Object.entries(constants ?? {}).map(([name, value]) => [name, Number(value)]);
-    const pipeline = this.#device.createComputePipeline({
-      label: kernel.name,
-      layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main", constants: Object.fromEntries(values) },
-    });
-    this.#device.popErrorScope().then((error) => {
-      if (error) {
-        this.#onError(new Error(`kernel ${kernel.name} does not compile: ${error.message}`));
-      }
-    });
+    const pipeline = this.#errors.scope(
+      "validation",
+      (reason) => new Error(`kernel ${kernel.name} does not compile: ${reason}`),
+      () => {
+        let module = this.#modules.get(kernel);
+        if (!module) {
+          const code = this.#directives + prelude + source;
+          module = this.#device.createShaderModule({ label: kernel.name, code });
+          this.#modules.set(kernel, module);
+        }
+        return this.#device.createComputePipeline({
+          label: kernel.name,
+          layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+          compute: { module, entryPoint: "main", constants: Object.fromEntries(values) },
+        });
+      },
+    );
     return {
       name: kernel.name,
       pipeline,
@@ -256,9 +238,33 @@ export class PipelineCache {
       dispatches: new Trie(),
     };
   }
+
+  /** Layout of uniforms at binding 0 and buffers or textures after it. */
+  #layoutFor(places: readonly Place[]): GPUBindGroupLayout {
+    const signature = places.join();
+    let layout = this.#layouts.get(signature);
+    if (!layout) {
+      const visibility = GPUShaderStage.COMPUTE;
+      const bound = places.map((place, i): GPUBindGroupLayoutEntry => ({
+        binding: i + 1,
+        visibility,
+        ...place === "texture"
+          ? { storageTexture: { access: "read-only", format: "rgba32float" } }
+          : { buffer: { type: place === "read" ? "read-only-storage" : "storage" } },
+      }));
+      layout = this.#device.createBindGroupLayout({
+        entries: [
+          { binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true } },
+          ...bound,
+        ],
+      });
+      this.#layouts.set(signature, layout);
+    }
+    return layout;
+  }
 }
 
-/** What a dispatch is prepared from. */
+/** Kernel, constants and buffers that a dispatch is prepared from. */
 interface Wanted {
   readonly kernel: Kernel;
   readonly constants: Constants | undefined;

@@ -1,4 +1,5 @@
-import type { PooledBuffer } from "./buffer_pool.ts";
+import { contentText, type PooledBuffer } from "./buffer_pool.ts";
+import type { DeviceErrors } from "./device_errors.ts";
 
 /** A texture for staging. */
 export interface StagingTexture {
@@ -43,15 +44,17 @@ const OWN_BYTES = 2 ** 29;
  */
 export class Staging {
   readonly #device: GPUDevice;
+  readonly #errors: DeviceErrors;
   readonly #shared = new Map<number, StagingTexture>();
   readonly #own = new Map<PooledBuffer, StagingTexture>();
   /** The version of each buffer that was copied last. */
   readonly #copied = new Map<PooledBuffer, number>();
   #ownBytes = 0;
 
-  /** Makes no texture yet. */
-  constructor(device: GPUDevice) {
+  /** Makes no texture yet; `errors` takes, later, that the device had no memory for one. */
+  constructor(device: GPUDevice, errors: DeviceErrors) {
     this.#device = device;
+    this.#errors = errors;
   }
 
   /** Bytes of the textures. */
@@ -66,7 +69,7 @@ export class Staging {
     const rows = rowsOf(buffer);
     let place = this.#own.get(buffer) ?? this.#shared.get(binding);
     if (!place || place.texture.height < rows) {
-      place = this.#make(2 ** Math.ceil(Math.log2(rows)));
+      place = this.#make(2 ** Math.ceil(Math.log2(rows)), buffer);
       this.#shared.set(binding, place);
     }
     return { buffer, place, copies: copiesOf(buffer, place.texture) };
@@ -83,7 +86,7 @@ export class Staging {
     if (this.#copied.get(buffer) !== buffer.version || Staging.isCurrent(staged)) return false;
     const rows = rowsOf(buffer);
     if (this.#ownBytes + bytesOf(rows) > OWN_BYTES) return false;
-    this.#own.set(buffer, this.#make(rows));
+    this.#own.set(buffer, this.#make(rows, buffer));
     this.#ownBytes += bytesOf(rows);
     return true;
   }
@@ -115,12 +118,18 @@ export class Staging {
    * A texture with that many rows or one or two more: their number is odd and not 1, because llvmpipe compiles every
    * kernel anew for each combination of textures whose height is a power of two and others.
    */
-  #make(rows: number): StagingTexture {
-    const texture = this.#device.createTexture({
-      size: [STAGING_WIDTH, Math.max(3, rows | 1)],
-      format: "rgba32float",
-      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
-    });
+  #make(rows: number, { shape, use }: PooledBuffer): StagingTexture {
+    const height = Math.max(3, rows | 1);
+    const held = this.bytes;
+    const texture = this.#errors.allocate(
+      () => ({ size: bytesOf(height), held, content: `a texture of ${contentText(shape, use)}` }),
+      () =>
+        this.#device.createTexture({
+          size: [STAGING_WIDTH, height],
+          format: "rgba32float",
+          usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+        }),
+    );
     return { texture, buffer: undefined, version: 0 };
   }
 }

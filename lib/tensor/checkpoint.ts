@@ -6,6 +6,7 @@ import type { Tensor } from "./tensor.ts";
 
 /** Values that a checkpointed run drew at random, for the run again in backward. */
 export interface Draws {
+  /** Drawn values, in order. */
   readonly values: unknown[];
   /** The next one to hand out in the run again; null in the first run, which adds to them. */
   next: number | null;

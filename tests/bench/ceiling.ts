@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { AdapterInfo } from "../../lib/gpu/adapter.ts";
+import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 import type { Timed } from "./measure.ts";
 import { Peer } from "./peers/process.ts";
 import type { Answer, Product } from "./peers/serve.ts";
@@ -56,7 +56,7 @@ export class Ceiling implements Disposable {
    * Starts the library: for a CPU driver NumPy's BLAS, or without Python ONNX Runtime for Node.js; for
    * a GPU cuBLAS under PyTorch. Null, with a warning, where there is none.
    */
-  static async open(info: AdapterInfo, python: string | undefined): Promise<Ceiling | null> {
+  static async open(info: GpuAdapter, python: string | undefined): Promise<Ceiling | null> {
     try {
       if (python) {
         const { name, peer } = await blasPeer(python, info.type === "CPU" ? "numpy" : "cuda");

@@ -156,12 +156,12 @@ interface Answers {
   readonly measurement: Measurement;
 }
 
-/** Runs a task in a process of its own, with the caches of shaders and tuning in a folder. */
+/** Runs a task in a process of its own, with the driver's cache of shaders in a folder. */
 async function inProcess(task: Task, caches: string): Promise<Partial<Answers>> {
   const program = join(import.meta.dirname!, "model_process.ts");
   const start = performance.now();
   using peer = new Peer(Deno.execPath(), ["run", "-A", program, JSON.stringify(task)], {
-    env: { MESA_SHADER_CACHE_DIR: caches, SAMLORA_CACHE: caches },
+    env: { MESA_SHADER_CACHE_DIR: caches },
   });
   if (task.pass === "forward") return { measurement: await peer.read<Measurement>() };
   await peer.read();

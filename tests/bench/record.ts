@@ -1,6 +1,6 @@
 import { describeEnvironment, type Environment } from "../../lib/study/environment.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
-import type { AdapterInfo } from "../../lib/gpu/adapter.ts";
+import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 
 /** What a benchmark wrote down: where, under which load, what. */
 export interface BenchRecord {
@@ -14,7 +14,7 @@ export interface BenchRecord {
 
 /** Completes the record of a benchmark, and writes it if a file is named. */
 export async function writeRecord(
-  adapter: AdapterInfo,
+  adapter: GpuAdapter,
   options: {
     command: string;
     loadAtStart: readonly number[];

@@ -1,5 +1,6 @@
-import { Gpu, type KernelTime } from "../../lib/gpu/gpu.ts";
-import type { AdapterInfo } from "../../lib/gpu/adapter.ts";
+import { Gpu } from "../../lib/gpu/gpu.ts";
+import type { KernelTime } from "../../lib/gpu/profiler.ts";
+import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 import { countWork, type Tally } from "./count.ts";
 import { type Kind, type Model, MODEL_NAMES, Training } from "./training.ts";
 
@@ -25,7 +26,7 @@ export interface ProfileResult extends ProfileTask {
 /** Runs a step once to compile its kernels and once more with the clock running. */
 export async function profileStep(
   task: ProfileTask,
-): Promise<{ profile: ProfileResult; tally: Tally; adapter: AdapterInfo }> {
+): Promise<{ profile: ProfileResult; tally: Tally; adapter: GpuAdapter }> {
   using gpu = await Gpu.open({ profile: true });
   using training = await Training.open(gpu, task);
   const { kind, cached } = task;

@@ -41,7 +41,7 @@ const packages = join(root, "node_modules");
 const git = join(root, ".git");
 /** What the code's hash is made of. */
 const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
-const env = ["HOME", "SAMLORA_CACHE", "SAMLORA_TUNE", "XDG_CACHE_HOME"];
+const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME"];
 
 Deno.test("each task is granted the paths that its arguments name, and nothing else", async () => {
   const cases: [string, string[], { read: string[]; write: string[] }][] = [

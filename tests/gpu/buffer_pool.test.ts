@@ -1,13 +1,12 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { BufferPool } from "../../lib/gpu/buffer_pool.ts";
+import { DeviceErrors } from "../../lib/gpu/device_errors.ts";
 import { gpu } from "../gpu.ts";
 
-const fail = (error: Error) => {
-  throw error;
-};
+const errors = new DeviceErrors(gpu.device);
 
 Deno.test("a buffer that was given back is lent again for the same size only", () => {
-  const pool = new BufferPool(gpu.device, fail);
+  const pool = new BufferPool(gpu.device, errors);
   const first = pool.acquire(64);
   pool.release(first);
   assert(pool.has(64));
@@ -27,7 +26,7 @@ Deno.test("a buffer that was given back is lent again for the same size only", (
 });
 
 Deno.test("the oldest idle buffer is lent first, in whatever order they came back", () => {
-  const pool = new BufferPool(gpu.device, fail);
+  const pool = new BufferPool(gpu.device, errors);
   const buffers = Array.from({ length: 5 }, () => pool.acquire(64));
   for (const i of [3, 0, 4, 2, 1]) pool.release(buffers[i]);
   const again = buffers.map(() => pool.acquire(64));
@@ -36,7 +35,7 @@ Deno.test("the oldest idle buffer is lent first, in whatever order they came bac
 
 Deno.test("sizes are rounded up to whole vec4s, and nothing is empty", () => {
   assertEquals([0, 1, 16, 17, 100].map(BufferPool.size), [16, 16, 16, 32, 112]);
-  const pool = new BufferPool(gpu.device, fail);
+  const pool = new BufferPool(gpu.device, errors);
   const odd = pool.acquire(13);
   assertEquals(odd.size, 16);
   pool.release(odd);
@@ -44,7 +43,7 @@ Deno.test("sizes are rounded up to whole vec4s, and nothing is empty", () => {
 });
 
 Deno.test("trimming destroys what is idle and leaves what is lent", () => {
-  const pool = new BufferPool(gpu.device, fail);
+  const pool = new BufferPool(gpu.device, errors);
   const [kept, idle] = [pool.acquire(32), pool.acquire(48)];
   pool.release(idle);
   assertEquals(pool.idleBytes, 48);

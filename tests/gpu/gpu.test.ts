@@ -1,7 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fillKernel } from "../../kernels/elementwise/mod.ts";
-import { repeatKernel } from "../../kernels/movement/mod.ts";
-import { defineKernel } from "../../kernels/spec.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
@@ -57,33 +55,6 @@ Deno.test("copies bring the start of a buffer to another", async () => {
   const to = Tensor.from(gpu, [0, 0, 0, 0, 9], [5]);
   gpu.copy(from.buffer, to.buffer, 16);
   assertEquals([...await to.data()], [1, 2, 3, 4, 9]);
-});
-
-Deno.test("a kernel that does not compile is named, with the driver's reason", async () => {
-  using own = await Gpu.open();
-  const broken = defineKernel({
-    name: "broken_on_purpose",
-    source: "struct Params { count: u32 }\nfn main( {}",
-    buffers: { x: "read_write" },
-    params: { count: "u32" },
-  });
-  using x = Tensor.empty(own, [4]);
-  own.run(broken, { buffers: { x: x.buffer }, params: { count: 4 }, workgroups: [1] });
-  await assertRejects(() => x.data(), Error, "kernel broken_on_purpose does not compile");
-  using next = Tensor.from(own, [1, 2], [2]);
-  assertEquals([...await next.data()], [1, 2], "the device goes on working");
-});
-
-Deno.test("a command that the GPU refuses is an error that names the kernel", async () => {
-  using own = await Gpu.open();
-  using x = Tensor.from(own, [1, 2, 3, 4], [4]);
-  own.run(repeatKernel, {
-    buffers: { x: x.buffer, out: x.buffer }, // read and written by one dispatch
-    params: { count4: 1, x_count4: 1 },
-    workgroups: [1],
-  });
-  await assertRejects(() => own.finish(), Error, "the GPU refused commands with repeat");
-  assertEquals([...await x.data()], [1, 2, 3, 4], "the device goes on working");
 });
 
 Deno.test("more workgroups than WebGPU allows are refused before they are encoded", () => {

@@ -2,12 +2,9 @@ import {
   type MatmulExtra,
   type MatmulPlan,
   type MatmulProblem,
-  matmulTiles,
   planMatmul,
 } from "../../../kernels/matmul/mod.ts";
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
-import type { Tuner } from "../../gpu/tuner.ts";
 import { Memo } from "../memo.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -71,19 +68,13 @@ export function fuses(...sizes: readonly number[]): boolean {
   return sizes.every((size) => size % 4 === 0);
 }
 
-/** A product without its memory, with the plan for it. */
-interface PlannedProduct {
-  readonly problem: MatmulProblem;
-  readonly plan: MatmulPlan;
-}
-
-const planned = new Memo<PlannedProduct>();
+const planned = new Memo<MatmulPlan>();
 
 /** Multiplies strided batches of matrices without history, on the kernel that suits device and shape. */
 export function gemm(spec: Gemm): void {
   const { a, b, c, bias } = spec;
   const { gpu } = a.tensor;
-  const { problem, plan } = planOf(spec, gpu.subgroupSize);
+  const { kernel, constants, params, workgroups } = planOf(spec, gpu.subgroupSize);
   const bound: Record<string, PooledBuffer> = {
     a: a.tensor.buffer,
     b: b.tensor.buffer,
@@ -92,12 +83,11 @@ export function gemm(spec: Gemm): void {
     c: c.tensor.buffer,
   };
   if (spec.extra) bindExtra(bound, spec.extra);
-  const tile = gpu.tuner ? tunedTile(gpu.tuner, { gpu, problem, buffers: bound }) : undefined;
-  run(gpu, tile ? planMatmul({ ...problem, tile }, gpu.subgroupSize) : plan, bound);
+  gpu.run(kernel, { constants, params, workgroups, buffers: bound });
 }
 
 /** The plan of a product, made once for all that differ in their memory alone. */
-function planOf(spec: Gemm, subgroupSize: number): PlannedProduct {
+function planOf(spec: Gemm, subgroupSize: number): MatmulPlan {
   const { m, n, k, a, b, c, batch, alpha = 1, activation, extra } = spec;
   const update = extra && "update" in extra ? extra.update : null;
   const key = [
@@ -126,10 +116,7 @@ function planOf(spec: Gemm, subgroupSize: number): PlannedProduct {
     update ? update.h.shape[update.h.shape.length - 1] : 0,
     update ? update.alpha : 1,
   ];
-  return planned.get(key, () => {
-    const problem = problemOf(spec);
-    return { problem, plan: planMatmul(problem, subgroupSize) };
-  });
+  return planned.get(key, () => planMatmul(problemOf(spec), subgroupSize));
 }
 
 function problemOf(spec: Gemm): MatmulProblem {
@@ -161,46 +148,6 @@ function problemOf(spec: Gemm): MatmulProblem {
     updateK: update?.h.shape.at(-1),
     updateAlpha: update?.alpha,
   };
-}
-
-function run(
-  gpu: Gpu,
-  { kernel, constants, params, workgroups }: MatmulPlan,
-  buffers: Readonly<Record<string, PooledBuffer>>,
-): void {
-  gpu.run(kernel, { constants, params, workgroups, buffers });
-}
-
-/** The tile that the tuner chooses. It measures on buffers of its own, as large as these. */
-function tunedTile(
-  tuner: Tuner,
-  { gpu, problem, buffers }: {
-    gpu: Gpu;
-    problem: MatmulProblem;
-    buffers: Readonly<Record<string, PooledBuffer>>;
-  },
-): string {
-  const { m, n, k, batch = 1, transA, transB, bias, accumulate, extra = "none" } = problem;
-  const work = `matmul ${transA ? "T" : "N"}${transB ? "T" : "N"} ${batch} x ${m} x ${n} x ${k}` +
-    ` ${extra}${bias ? ", bias" : ""}${accumulate ? ", accumulated" : ""}`;
-  const names = matmulTiles(problem, gpu.subgroupSize);
-  return tuner.choose(work, names, () => {
-    const sizes = Object.entries(buffers).map(([name, { size }]) => [name, size] as const);
-    return names.map((tile) => ({
-      name: tile,
-      time: async (repeats) => {
-        const plan = planMatmul({ ...problem, tile }, gpu.subgroupSize);
-        const own = Object.fromEntries(sizes.map(([name, size]) => [name, gpu.acquire(size)]));
-        await gpu.finish();
-        const start = performance.now();
-        for (let i = 0; i < repeats; i++) run(gpu, plan, own);
-        await gpu.finish();
-        const milliseconds = performance.now() - start;
-        for (const buffer of Object.values(own)) gpu.release(buffer);
-        return milliseconds;
-      },
-    }));
-  });
 }
 
 /** An extra as the kernels know it. */

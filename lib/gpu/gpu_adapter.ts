@@ -1,7 +1,7 @@
 import { InputError } from "../errors.ts";
 
 /** The adapter a result was computed on; recorded with every result. */
-export interface AdapterInfo {
+export interface GpuAdapter {
   /** Name as the driver gives it, such as "NVIDIA H100" or "llvmpipe (LLVM 15.0.6, 256 bits)". */
   readonly name: string;
   /** Vendor name or PCI number, as far as the driver tells. */
@@ -19,7 +19,7 @@ export interface OpenDevice {
   /** The device, to be destroyed by whoever opened it. */
   readonly device: GPUDevice;
   /** What is known of the adapter. */
-  readonly info: AdapterInfo;
+  readonly info: GpuAdapter;
   /** Lanes that run in step, where shaders may rely on it: 0 without the feature `subgroups`. */
   readonly subgroupSize: number;
   /** Whether texels are read faster than storage buffers, although they must be copied there. */
