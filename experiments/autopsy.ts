@@ -24,24 +24,18 @@ import { autopsyFigure } from "./autopsy/figure.ts";
 import { type FaultRun, runFault, SCORED, trainOtherTask } from "./autopsy/run_fault.ts";
 import { autopsyMarkdown } from "./autopsy/table.ts";
 import { signAdapter } from "../lib/study/adapter.ts";
-import type { Config } from "../lib/study/config.ts";
+import { commandLine, defaultsOf, helpText, parseCommandLine } from "../lib/study/command_line.ts";
+import { type Config, configFields } from "../lib/study/schema.ts";
 import { loraExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runMain } from "../lib/study/main.ts";
 import { adapterOptions, weightsFile } from "../lib/study/model.ts";
-import { commandLine, parseOptions } from "../lib/study/options.ts";
 import { requireEmpty } from "../lib/study/study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/webgpu.ts";
+import { autopsyFields as fields } from "./commands.ts";
 
-const usage = `usage: ./run autopsy [options]
-
-  --out DIR        folder for the results (default: a new one under results/)
-  --faults A,B     these alone: ${FAULTS.map(({ name }) => name).join(", ")}
-  --data DIR       data set in BraTS layout (default: the embedded sample)
-  --side, --epochs, --lr, --batch-size, --max-train, --max-validation, --max-test, --seed and all that
-  says how slices are cut: as of experiments
-`;
+const usage = "usage: ./run autopsy [options]";
 
 /** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
 const SMALL: Partial<Config> = {
@@ -56,21 +50,15 @@ const SMALL: Partial<Config> = {
   maxTest: 12,
 };
 
-/** Takes `--faults` out of the command line. */
-function takeFaults(args: readonly string[]): { faults: readonly Fault[]; rest: string[] } {
-  const rest = [...args];
-  const at = rest.findIndex((argument) => /^--faults(=|$)/.test(argument));
-  if (at < 0) return { faults: FAULTS, rest };
-  const [option, value] = rest.splice(at, rest[at] === "--faults" ? 2 : 1);
-  const names = (value ?? option.split("=")[1] ?? "").split(",").map((name) => name.trim());
-  const faults = names.map((name) => {
+/** The faults of these names; all for null. */
+function chooseFaults(names: readonly string[] | null): readonly Fault[] {
+  return names?.map((name) => {
     const fault = FAULTS.find((fault) => fault.name === name);
     if (fault) return fault;
     throw new InputError(
       `there is no fault "${name}": choose among ${FAULTS.map(({ name }) => name).join(", ")}`,
     );
-  });
-  return { faults, rest };
+  }) ?? FAULTS;
 }
 
 /** BraTS-MEN's label of the enhancing tumour, which stands for a tumour that is labelled 1 alone. */
@@ -99,24 +87,25 @@ async function readLabels(
 }
 
 await runMain(async () => {
-  const { faults, rest } = takeFaults(Deno.args);
-  const options = parseOptions(rest);
-  if (options.help) return console.log(usage);
-  if (options.positional.length > 0 || options.resume !== null) {
-    throw new InputError(`an autopsy takes no ${options.positional[0] ?? "--resume"}: see --help`);
+  const { given, positional } = parseCommandLine(Deno.args, fields);
+  const { help, configFile: _, faults: named = null, out: folder, webgpu = "deno", ...values } =
+    given;
+  if (help) return console.log(helpText(usage, { fields, all: positional[0] === "all" }));
+  if (positional.length > 0) {
+    throw new InputError(`an autopsy takes no ${positional[0]}: --help lists the options`);
   }
-  const config: Config = { ...options.config, ...SMALL, ...options.given };
-  if (config.crop !== null) throw new InputError("an autopsy takes whole slices: leave out --crop");
+  const faults = chooseFaults(named);
+  const config: Config = { ...defaultsOf(configFields), ...SMALL, ...values };
   const date = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-  const out = options.out ?? join("results", `autopsy-${date}`);
+  const out = folder ?? join("results", `autopsy-${date}`);
   await requireEmpty(out);
 
-  using gpu = await openGpu(options.webgpu);
+  using gpu = await openGpu(webgpu);
   console.log(describeAdapter(gpu.info));
   const data = await openStudyData(config, console.log);
   const { parts, slices: reader } = data;
   const environment = await describeEnvironment(gpu.info, {
-    command: commandLine("autopsy", Deno.args),
+    command: commandLine("autopsy", { args: Deno.args, fields }),
     weights: await weightsFile(config),
   });
   const byArea = [...parts.test].sort((a, b) => a.tumourVoxels - b.tumourVoxels);

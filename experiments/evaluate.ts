@@ -12,7 +12,8 @@ import { runProtocol } from "../lib/train/protocol.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
-import { type Config, dataSeed, presets } from "../lib/study/config.ts";
+import { type Config, dataSeed, presets } from "../lib/study/schema.ts";
+import { commandLine, helpText, parseCommandLine } from "../lib/study/command_line.ts";
 import { displayName, type Experiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runMain } from "../lib/study/main.ts";
@@ -23,24 +24,15 @@ import {
   sliceModel,
   weightsFile,
 } from "../lib/study/model.ts";
-import { commandLine, parseEvaluateOptions } from "../lib/study/options.ts";
 import { listJson, summarizeScores } from "../lib/study/run_experiment.ts";
 import { readRun, readSplit } from "../lib/study/run_folder.ts";
 import { limit, openSlicesWithProgress } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/webgpu.ts";
+import { evaluateFields as fields } from "./commands.ts";
 
 const usage = `usage: ./run evaluate RUN --data DIR [options]
 
-  RUN               the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla
-  --data DIR        data set in BraTS layout
-  --out FILE        file for the scores (default: one in the run's folder)
-  --whole-volumes   score slices without tumour too: only then are false positives of a volume complete
-  --max-test N      at most so many slices
-  --side N          side of the model's input (default: the run's, else 256)
-  --model NAME      mobile_sam, vit_b, vit_l or vit_h, for an adapter that is not in a run's folder
-  --weights FILE, --modality, --target, --axis, --min-tumour, --max-slices, --crop, --rescale,
-  --batch-size, --seed: as of experiments
-`;
+  RUN: the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla`;
 
 /** What is scored. */
 interface Subject {
@@ -120,30 +112,34 @@ async function withoutSeenPatients(run: string, refs: readonly SliceRef[]): Prom
 }
 
 await runMain(async () => {
-  const options = parseEvaluateOptions(Deno.args);
-  if (options.help) return console.log(usage);
-  if (options.subject === null || options.data === null) {
+  const { given, positional: [path, ...rest] } = parseCommandLine(Deno.args, fields);
+  const { help, configFile: _, wholeVolumes = false, webgpu = "deno", ...chosen } = given;
+  if (help) return console.log(helpText(usage, { fields, all: path === "all" }));
+  const { data, maxTest = null, out: file = null, ...overrides } = chosen;
+  if (path === undefined || !data) {
     throw new InputError("usage: ./run evaluate RUN --data DIR: --help lists the options");
   }
-  const { subject: path } = options;
-  const subject = await openSubject(path, options.overrides);
+  if (rest.length > 0) {
+    throw new InputError(`unexpected argument ${rest[0]}: evaluate takes one run or adapter`);
+  }
+  const subject = await openSubject(path, overrides);
   const { name, experiment } = subject;
-  if (options.out === null && (experiment === null || path === "vanilla")) {
+  if (file === null && (experiment === null || path === "vanilla")) {
     throw new InputError(`${path} is no run's folder to write to: name a file with --out`);
   }
-  const config = { ...subject.config, data: options.data };
+  const config = { ...subject.config, data };
 
-  using gpu = await openGpu(options.webgpu);
+  using gpu = await openGpu(webgpu);
   console.log(describeAdapter(gpu.info));
-  const dataset = await openDataset(options.data, { modality: config.modality });
-  const slices = await openSlicesWithProgress(dataset, config, options);
+  const dataset = await openDataset(data, { modality: config.modality });
+  const slices = await openSlicesWithProgress(dataset, config, { wholeVolumes });
   const trained = experiment !== null && experiment.kind !== "vanilla";
   const unseen = trained ? await withoutSeenPatients(path, slices.refs) : slices.refs;
   if (experiment === null) {
     console.log("An adapter does not say which patients it was trained on: scored on all.");
   }
-  const seed = options.overrides.seed ?? dataSeed(config); // prompts as the run was scored under
-  const refs = limit(unseen, options.maxTest, seed);
+  const seed = overrides.seed ?? dataSeed(config); // prompts as the run was scored under
+  const refs = limit(unseen, maxTest, seed);
 
   const sam = await subject.build(gpu, config);
   // Each slice is encoded once: nothing is worth keeping.
@@ -163,8 +159,8 @@ await runMain(async () => {
       `${patients} patients, ${(seconds / refs.length).toFixed(2)} s a slice`,
   );
   console.log(`\n${protocolText(scores.protocol)}`);
-  const command = commandLine("evaluate", Deno.args);
-  const out = options.out ?? join(path, `evaluation-${dataset.name}.json`);
+  const command = commandLine("evaluate", { args: Deno.args, fields });
+  const out = file ?? join(path, `evaluation-${dataset.name}.json`);
   const head = {
     model: name,
     experiment,
@@ -173,9 +169,9 @@ await runMain(async () => {
       ...config,
       data: dataset.name,
       weights: config.weights && basename(config.weights),
-      maxTest: options.maxTest,
+      maxTest,
     },
-    wholeVolumes: options.wholeVolumes,
+    wholeVolumes,
     patients,
     secondsPerSlice: seconds / refs.length,
     ...scores,

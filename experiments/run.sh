@@ -41,7 +41,7 @@ path_of() { # option, value
       out=$2
       may_write "$2"
       ;;
-    *,--data | *,--weights | report,--pictures | predict,--image | predict,--boxes-from | predict,--adapter) may_read "$2" ;;
+    *,--config | *,--data | *,--weights | report,--pictures | predict,--image | predict,--boxes-from | predict,--adapter) may_read "$2" ;;
     *,--out) may_write_file "$2" ;;
     evaluate,run | report,run) may_write "$2" ;;
     merge,run) may_read "$2" ;;

@@ -1,16 +1,21 @@
 import { InputError } from "../lib/errors.ts";
 import { publishStudy } from "../lib/report/publish.ts";
+import { commandLine, helpText } from "../lib/study/command_line.ts";
+import { runStudies } from "../lib/study/cross_validation.ts";
 import { type Experiment, withWiseFt } from "../lib/study/experiment.ts";
 import { runMain } from "../lib/study/main.ts";
-import { commandLine, helpText, parseOptions } from "../lib/study/options.ts";
-import { runStudies } from "../lib/study/cross_validation.ts";
+import { parseOptions, studyOptions } from "../lib/study/schema.ts";
 
 /** Runs one experiment by itself, with the options of the command line. */
 export async function runAlone(experiment: Experiment, args: readonly string[]): Promise<void> {
   await runMain(async () => {
     const options = parseOptions(args);
+    const fields = studyOptions();
     const { name } = experiment;
-    if (options.help) return console.log(helpText(`./run experiment ${name} [options]`));
+    if (options.help) {
+      const all = options.positional[0] === "all";
+      return console.log(helpText(`usage: ./run experiment ${name} [options]`, { fields, all }));
+    }
     if (options.positional.length > 0) {
       throw new InputError(
         `unexpected argument ${options.positional[0]}: --help lists the options`,
@@ -26,7 +31,7 @@ export async function runAlone(experiment: Experiment, args: readonly string[]):
     }
     await runStudies(withWiseFt([experiment], options.wiseFt), {
       options,
-      command: commandLine(`experiment ${name}`, args),
+      command: commandLine(`experiment ${name}`, { args, fields }),
       publish: publishStudy,
     });
   });

@@ -15,7 +15,7 @@ import { type EpochMetrics, fitBy } from "../../lib/train/trainer.ts";
 import { adapterWeights } from "../../lib/adapters/adapter.ts";
 import { loadAdapter } from "../../lib/study/adapter_folder.ts";
 import { openAdapter } from "../../lib/study/adapter.ts";
-import type { Config } from "../../lib/study/config.ts";
+import type { Config } from "../../lib/study/schema.ts";
 import { loraExperiment } from "../../lib/study/experiment.ts";
 import { buildModel, restoreWeights } from "../../lib/study/model.ts";
 import type { Fault, RawLabels } from "./faults.ts";

@@ -1,4 +1,3 @@
-import { InputError } from "../../lib/errors.ts";
 import type { Sweep } from "../../lib/study/sweep.ts";
 import { augmentation } from "./augmentation.ts";
 import { freezing } from "./freezing.ts";
@@ -18,13 +17,3 @@ export const sweeps: Readonly<Record<string, Sweep>> = {
   freezing,
   overfitting,
 };
-
-/**
- * The sweep of a name.
- *
- * @throws {InputError} if there is none.
- */
-export function sweepOf(name: string): Sweep {
-  if (Object.hasOwn(sweeps, name)) return sweeps[name];
-  throw new InputError(`there is no sweep "${name}": choose ${Object.keys(sweeps).join(", ")}`);
-}

@@ -6,7 +6,7 @@ import type { Adapter } from "../adapters/adapter.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";
 import { openWeights } from "../sam/open_weights.ts";
-import type { Config } from "./config.ts";
+import type { Config } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
 import { readRun } from "./run_folder.ts";
 

@@ -8,7 +8,7 @@ import { InputError } from "../errors.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL } from "../train/protocol.ts";
-import { type Config, configSchema, type Overrides } from "./config.ts";
+import { type BASELINES, type Config, configSchema, type Overrides } from "./schema.ts";
 
 /** Ranks that a file may ask for: none is wider than SAM's widest Linear, of 5120. */
 const MAXIMUM_RANK = 5120;
@@ -93,7 +93,7 @@ export const baselines = {
    * tenth of the learning rate that adapters, which start from nothing, do.
    */
   full: { name: "full", kind: "full", overrides: { learningRate: 1e-4 } },
-} as const satisfies Readonly<Record<string, Experiment>>;
+} as const satisfies Readonly<Record<typeof BASELINES[number], Experiment>>;
 
 /** The name of an experiment that others are compared with. */
 export type Baseline = keyof typeof baselines;

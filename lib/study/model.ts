@@ -11,7 +11,7 @@ import type { Sam } from "../sam/sam.ts";
 import { SliceModel } from "../train/slice_model.ts";
 import { checkpointPath, CHECKPOINTS } from "../sam/download.ts";
 import type { StateDict } from "../formats/state_dict.ts";
-import type { Config } from "./config.ts";
+import type { Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
 
 /** Method of the experiments' adapters. */

@@ -24,7 +24,7 @@ import { saveAdapter } from "./adapter_folder.ts";
 import { collectAdapter } from "../adapters/apply_adapter.ts";
 import { openAdapter, signAdapter } from "./adapter.ts";
 import { FINISHED, formatFinished, readFinished } from "./finished_file.ts";
-import { type Config, dataSeed } from "./config.ts";
+import { type Config, dataSeed } from "./schema.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { Environment } from "./environment.ts";
 import { formatGuard, GUARD_FILE, readGuard } from "./guard_file.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { parseSplit, type Split } from "../data/split.ts";
 import { InputError } from "../errors.ts";
-import { type Config, parseConfig } from "./config.ts";
+import { type Config, parseConfig } from "./schema.ts";
 import { type Experiment, parseExperiment } from "./experiment.ts";
 
 /**

@@ -9,7 +9,6 @@ import type { ProtocolResult } from "../train/protocol.ts";
 import { scoreTrivialPredictors } from "../train/trivial_predictors.ts";
 import { compareRows, type ComparisonRow, type TableVerdict } from "./comparison.ts";
 import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
-import { type Config, dataSeed } from "./config.ts";
 import {
   configOf,
   displayName,
@@ -21,8 +20,8 @@ import { codeVersion, describeAdapter, describeEnvironment } from "./environment
 import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
 import { activationCache, buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
-import { optionOf, type Options } from "./options.ts";
 import type { Publish, SampleMasks } from "./publish.ts";
+import { type Config, dataSeed, optionDifferences, type Options } from "./schema.ts";
 import {
   type FinishedRun,
   listJson,
@@ -201,18 +200,6 @@ function withRanks(
   const others = experiments.filter(({ kind, wiseFt }) => kind !== "lora" && !wiseFt);
   const alphas = new Set(experiments.flatMap(({ wiseFt }) => wiseFt?.alpha ?? []));
   return withWiseFt([...others, ...ranks.map(loraExperiment)], [...alphas]);
-}
-
-/** Options that change no number: paths, of which the content is compared, and budgets. */
-const FREE = ["data", "weights", "cacheMemory", "cacheDisk"];
-
-/** The options whose values are not those of the record. */
-function optionDifferences(begun: Config, now: Config): string[] {
-  return Object.keys(now).flatMap((field) => {
-    if (FREE.includes(field)) return [];
-    const [before, after] = [begun, now].map((config) => JSON.stringify(config[field as never]));
-    return before === after ? [] : [`${optionOf(field)} ${after} instead of ${before}`];
-  });
 }
 
 /** What the study would be computed from now. */

@@ -15,7 +15,7 @@ import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
 import { Progress } from "./progress.ts";
 import { checkPatients } from "../train/guards.ts";
-import { type Config, dataSeed } from "./config.ts";
+import { type Config, dataSeed } from "./schema.ts";
 
 /** Folder of the embedded sample: real meningiomas in BraTS layout, a slice a scan. */
 export const SAMPLE = join(import.meta.dirname!, "..", "..", "experiments", "sample");

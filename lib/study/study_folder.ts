@@ -8,7 +8,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
 import { isTemporary, makeFolder, removeTemporaries, syncFolder, writeFileAtomic } from "../fs.ts";
-import { configSchema } from "./config.ts";
+import { configSchema } from "./schema.ts";
 import { experimentSchema } from "./experiment.ts";
 
 const LOCK = "lock";

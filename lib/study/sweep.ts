@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Config, Overrides } from "./config.ts";
+import type { Config, Overrides } from "./schema.ts";
 import type { Experiment, Hypothesis } from "./experiment.ts";
 
 /** A named study. */

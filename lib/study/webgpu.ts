@@ -1,8 +1,9 @@
 import { InputError } from "../errors.ts";
+import type { WEBGPU_NAMES } from "./schema.ts";
 import { Gpu, type GpuOptions } from "../gpu/gpu.ts";
 
-/** WebGPU implementations that the command line knows: Deno's own, and Dawn from npm. */
-export type WebgpuName = "deno" | "dawn";
+/** Implementation of WebGPU that a command uses. */
+export type WebgpuName = typeof WEBGPU_NAMES[number];
 
 /** npm's build of Dawn, Chromium's WebGPU. Not a dependency: it is fetched when it is asked for. */
 const DAWN = "npm:webgpu@0.6.2";
@@ -14,16 +15,6 @@ interface DawnModule {
 
 /** Dawn ends with its instance, so that has to outlive its devices. */
 let dawn: GPU | undefined;
-
-/**
- * The implementation of that name, as `--webgpu` gives it.
- *
- * @throws {InputError} if there is none.
- */
-export function readWebgpuName(name: string): WebgpuName {
-  if (name === "deno" || name === "dawn") return name;
-  throw new InputError(`--webgpu cannot be ${name}: choose deno or dawn`);
-}
 
 /**
  * Opens the best adapter of a WebGPU implementation.

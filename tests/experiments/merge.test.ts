@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { presets } from "../../lib/study/config.ts";
+import { presets } from "../../lib/study/schema.ts";
 import { loraExperiment } from "../../lib/study/experiment.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { readWeights } from "../../lib/nn/weight_source.ts";

@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseConfig } from "../../lib/study/config.ts";
-import { parseOptions } from "../../lib/study/options.ts";
+import { parseConfig, parseOptions } from "../../lib/study/schema.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
 import { InputError } from "../../lib/errors.ts";
 
@@ -76,9 +75,9 @@ Deno.test("--wise-ft takes shares between none and all, and no start whose updat
   assertEquals(parseOptions(["--wise-ft", "0.5,0.75"]).wiseFt, [0.5, 0.75]);
   for (
     const [args, message] of [
-      [["--wise-ft", "1"], "--wise-ft cannot be 1: give shares between 0 and 1"],
+      [["--wise-ft", "1"], "--wise-ft cannot be 1: give less than 1"],
       [["--wise-ft", "0"], "--wise-ft cannot be 0"],
-      [["--wise-ft", "0.5,0.5"], "each once"],
+      [["--wise-ft", "0.5,0.5"], "--wise-ft cannot be 0.5,0.5: it names a share twice"],
       [["--wise-ft", "half"], '--wise-ft takes a number, not "half"'],
       [["--wise-ft", "0.5", "--init", "pissa"], "does not go with --init pissa"],
       [["--wise-ft", "0.5", "--resume", "results/x"], "does not go with --resume"],

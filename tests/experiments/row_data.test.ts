@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import { join } from "node:path";
-import { presets } from "../../lib/study/config.ts";
+import { presets } from "../../lib/study/schema.ts";
 import { describeCrop, openRowData, openStudyData } from "../../lib/study/study_data.ts";
 import { InputError } from "../../lib/errors.ts";
 import { tinyDataset } from "./tiny_dataset.ts";

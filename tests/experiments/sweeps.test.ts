@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Config, presets } from "../../lib/study/config.ts";
+import { type Config, presets } from "../../lib/study/schema.ts";
 import {
   configOf,
   displayName,
@@ -7,7 +7,7 @@ import {
   parseExperiment,
 } from "../../lib/study/experiment.ts";
 import { buildModel } from "../../lib/study/model.ts";
-import { parseOptions } from "../../lib/study/options.ts";
+import { parseOptions } from "../../lib/study/schema.ts";
 import { judgeStudy } from "../../lib/study/verdicts.ts";
 import { sweeps } from "../../experiments/sweeps/mod.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -35,22 +35,28 @@ for (const [name, sweep] of Object.entries(sweeps)) {
         assert(rows.some(({ hypothesis }) => hypothesis));
       }
     }
-    const { config: chosen } = parseOptions(["--sweep", name, "--side", "128", "--epochs", "7"]);
+    const { config: chosen } = parseOptions(
+      ["--sweep", name, "--side", "128", "--epochs", "7"],
+      sweeps,
+    );
     assertEquals([chosen.side, chosen.epochs, chosen.split], [128, 7, [0.54, 0.13, 0.33]]);
   });
 }
 
 Deno.test("options go over a sweep's values, and what does not go with a sweep is named", () => {
-  const { config } = parseOptions(["--sweep", "ranks", "--split", "0.6,0.2,0.2"]);
+  const { config } = parseOptions(["--sweep", "ranks", "--split", "0.6,0.2,0.2"], sweeps);
   assertEquals(config.split, [0.6, 0.2, 0.2]);
-  assertEquals(parseOptions(["--sweep", "ranks", "--folds", "3"]).config.split, null);
+  assertEquals(parseOptions(["--sweep", "ranks", "--folds", "3"], sweeps).config.split, null);
   const refuse = (args: string[], says: string) =>
-    assertThrows(() => parseOptions(args), InputError, says);
+    assertThrows(() => parseOptions(args, sweeps), InputError, says);
   refuse(["--sweep", "nothing"], 'no sweep "nothing": choose placements, ranks');
   refuse(["--sweep", "ranks", "--ranks", "4"], "--ranks does not go with --sweep");
   refuse(["--sweep", "ranks", "--baselines", "full"], "--baselines does not go with --sweep");
-  refuse(["--baselines", "vanilla,nnunet"], "--baselines cannot hold nnunet");
-  refuse(["--baselines", "full,full"], "--baselines cannot hold full");
+  refuse(
+    ["--baselines", "vanilla,nnunet"],
+    "--baselines cannot be vanilla,nnunet: choose vanilla, peft or full",
+  );
+  refuse(["--baselines", "full,full"], "--baselines cannot be full,full");
 });
 
 Deno.test("the placements are where they say", async () => {

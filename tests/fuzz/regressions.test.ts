@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { ownWeights } from "../../lib/study/adapter.ts";
-import { parseConfig, presets } from "../../lib/study/config.ts";
+import { parseConfig, presets } from "../../lib/study/schema.ts";
 import { loraExperiment } from "../../lib/study/experiment.ts";
 import { readFinished } from "../../lib/study/finished_file.ts";
 import { readGuard } from "../../lib/study/guard_file.ts";

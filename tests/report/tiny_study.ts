@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { presets } from "../../lib/study/config.ts";
+import { presets } from "../../lib/study/schema.ts";
 import { encodeRunLengths } from "../../lib/formats/run_length.ts";
 import type { Slice, SliceRef, SliceSet } from "../../lib/data/slices.ts";
 import { columnsAt, dice } from "../../lib/metrics/metrics.ts";

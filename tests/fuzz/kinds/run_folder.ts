@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter, runOf } from "../../../lib/study/adapter.ts";
-import { parseConfig, presets } from "../../../lib/study/config.ts";
+import { parseConfig, presets } from "../../../lib/study/schema.ts";
 import { displayName, loraExperiment } from "../../../lib/study/experiment.ts";
 import { adapterOptions, weightsFile } from "../../../lib/study/model.ts";
 import { readRun, readSplit } from "../../../lib/study/run_folder.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { presets } from "../../../lib/study/config.ts";
+import { presets } from "../../../lib/study/schema.ts";
 import { loraExperiment } from "../../../lib/study/experiment.ts";
 import { formatFinished, readFinished } from "../../../lib/study/finished_file.ts";
 import { formatGuard, readGuard } from "../../../lib/study/guard_file.ts";

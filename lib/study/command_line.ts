@@ -1,0 +1,367 @@
+/**
+ * Options of commands as tables of fields. A field states its name, type, default, option, help text and
+ * rights once; parser, `--help`, `--config` files and the permissions of the process come from it.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { basename } from "node:path";
+import * as v from "valibot";
+import { parse as parseYaml } from "yaml";
+import { excerpt, InputError } from "../errors.ts";
+
+/** Headings of `--help all`, in the order in which they are printed. */
+export const GROUPS = [
+  "data",
+  "model",
+  "adapters",
+  "training",
+  "prompts",
+  "scoring",
+  "running",
+] as const;
+
+/** Rights that the value of an option gives to the process. */
+export interface Rights {
+  /** Files and folders that may be read. */
+  readonly read?: readonly string[];
+  /** Folders that may be read and written. */
+  readonly write?: readonly string[];
+  /** Single files that may be written; nothing else in their folders may. */
+  readonly files?: readonly string[];
+  /** Hosts that may be fetched from. */
+  readonly hosts?: readonly string[];
+  /** True if native libraries may be loaded. */
+  readonly native?: boolean;
+}
+
+/** One option of a command, or one value of a `--config` file. */
+export interface Field<T = unknown> {
+  /** Check of a value, whose kind (number, list, choice, true or false) says how text is read. */
+  readonly type: v.GenericSchema<unknown, T>;
+  /** Value where none is given. */
+  readonly default: T;
+  /** Name of the option, without its dashes. */
+  readonly flag: string;
+  /** Placeholder of its value in the help text; an option of a boolean field takes none. */
+  readonly argument?: string;
+  /** Help text: a phrase without a full stop. */
+  readonly help: string;
+  /** Heading that it stands under. */
+  readonly group: typeof GROUPS[number];
+  /** True for those that most people need first. */
+  readonly common?: boolean;
+  /** True if the option may be repeated; the field is then a list with one item an option. */
+  readonly repeated?: boolean;
+  /** Second name of the option, left out of the help text. */
+  readonly alias?: string;
+  /** True if records written before the field existed lack it: they read as the default. */
+  readonly added?: boolean;
+  /** True if a resumed run may change it. */
+  readonly free?: boolean;
+  /** Reads text where the type alone does not say how. */
+  readonly parse?: (text: string) => unknown;
+  /** Values of other fields that the same text sets. */
+  readonly sets?: (text: string) => Readonly<Record<string, unknown>>;
+  /** Rights that a value gives to the process. */
+  readonly rights?: (value: NonNullable<T>) => Rights;
+}
+
+/** Options of a command by the names of their values. */
+// deno-lint-ignore no-explicit-any
+export type Fields = Readonly<Record<string, Field<any>>>;
+
+/** Values of a table of fields. */
+export type Values<F extends Fields> = {
+  -readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never;
+};
+
+/** Values of fields where none is given. */
+export function defaultsOf<F extends Fields>(fields: F): Values<F> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, { default: value }]) => [name, value]),
+  ) as Values<F>;
+}
+
+/** A field whose type of value follows from its check. */
+export function field<T>(
+  options: Omit<Field<T>, "default"> & { readonly default: NoInfer<T> },
+): Field<T> {
+  return options;
+}
+
+/** Rights to read a file or folder. */
+export const reads = (path: string): Rights => ({ read: [path] });
+
+/** Rights to read and write a folder. */
+export const writes = (path: string): Rights => ({ write: [path] });
+
+/** The right to write one file. */
+export const writesFile = (path: string): Rights => ({ files: [path] });
+
+/** Options that every command has. */
+export const commonFields = {
+  configFile: field({
+    type: v.nullable(v.string()),
+    default: null,
+    flag: "config",
+    argument: "FILE",
+    help: "read options from this JSON or YAML file; those of the command line win",
+    group: "running",
+    rights: reads,
+  }),
+  help: field({
+    type: v.boolean(),
+    default: false,
+    flag: "help",
+    help: "print the options most needed; --help all prints every one",
+    group: "running",
+  }),
+};
+
+/** Command line after parsing. */
+export interface CommandLine<F extends Fields> {
+  /** Values that the command line or its `--config` file names; the others have their defaults. */
+  readonly given: Partial<Values<F>>;
+  /** Arguments that are not options. */
+  readonly positional: readonly string[];
+}
+
+/** The kinds of schema that text can be read as. */
+type Kind = {
+  readonly type: string;
+  readonly wrapped?: Kind;
+  readonly item?: Kind;
+  readonly options?: readonly unknown[];
+};
+
+/** The schema below `nullable` and `optional`. */
+function kindOf({ type }: { readonly type: unknown }): Kind {
+  let kind = type as Kind;
+  while (kind.wrapped) kind = kind.wrapped;
+  return kind;
+}
+
+/** True if an option is given alone, without a value. */
+function isSwitch(field: Field): boolean {
+  return kindOf(field).type === "boolean";
+}
+
+function readText(text: string, { kind, label }: { kind: Kind; label: string }): unknown {
+  if (kind.type === "array") {
+    const item = kindOf({ type: kind.item });
+    return text.split(",").map((part) => readText(part.trim(), { kind: item, label }));
+  }
+  const isNumber = kind.type === "number" ||
+    kind.type === "picklist" && typeof kind.options![0] === "number";
+  if (!isNumber) return text;
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  throw new InputError(`${label} takes a number, not "${excerpt(text)}"`);
+}
+
+/** Reads and checks one value; `label` names it in errors. */
+function readValue(field: Field, given: unknown, label: string): unknown {
+  const read = (text: string) =>
+    field.parse ? field.parse(text) : readText(text, { kind: kindOf(field), label });
+  const result = v.safeParse(field.type, typeof given === "string" ? read(given) : given);
+  if (result.success) return result.output;
+  const shown = excerpt(typeof given === "string" ? given : JSON.stringify(given));
+  throw new InputError(`${label} cannot be ${shown}: ${reasonOf(result.issues[0])}`);
+}
+
+/** An issue of a schema as the end of a sentence. */
+export function reasonOf(issue: v.BaseIssue<unknown>): string {
+  const { type, requirement, expected, message } = issue;
+  const choices = () => expected!.replaceAll(/[()"]/g, "").replaceAll(" | ", ", ");
+  switch (type) {
+    case "picklist":
+    case "union":
+      return excerpt(`choose ${choices().replace(/, (?=[^,]*$)/, " or ")}`);
+    case "integer":
+      return "give a whole number";
+    case "number":
+    case "finite":
+      return "give a number";
+    case "min_value":
+      return `give ${requirement} or more`;
+    case "max_value":
+      return `give ${requirement} or less`;
+    case "gt_value":
+      return `give more than ${requirement}`;
+    case "lt_value":
+      return `give less than ${requirement}`;
+    default:
+      return excerpt(message.startsWith("Invalid") ? message.toLowerCase() : message);
+  }
+}
+
+/** The name nearest to a misspelt one, by the number of letters to insert, delete, replace or swap. */
+export function nearest(name: string, names: readonly string[]): string {
+  const distance = (a: string, b: string) => {
+    let [older, old] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)] as number[][];
+    for (let i = 1; i <= a.length; i++) {
+      const row = [i];
+      for (let j = 1; j <= b.length; j++) {
+        const change = a[i - 1] === b[j - 1] ? 0 : 1;
+        const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+          ? older[j - 2] + 1
+          : Infinity;
+        row.push(Math.min(old[j] + 1, row[j - 1] + 1, old[j - 1] + change, swapped));
+      }
+      [older, old] = [old, row];
+    }
+    return old[b.length];
+  };
+  const short = name.slice(0, 64);
+  return names.toSorted((a, b) => distance(short, a) - distance(short, b))[0];
+}
+
+/**
+ * Reads the arguments of a command, and the file that `--config` names.
+ *
+ * @throws {InputError} naming an option or key that is unknown, or a value that is not possible.
+ */
+export function parseCommandLine<F extends Fields>(
+  args: readonly string[],
+  fields: F,
+): CommandLine<F> {
+  const entries = Object.entries(fields);
+  const byFlag = new Map(
+    entries.flatMap(([name, field]) =>
+      [field.flag, field.alias ?? field.flag].map((flag) => [flag, { name, field }] as const)
+    ),
+  );
+  const flagsOf = (keep: (field: Field) => boolean | undefined) =>
+    [...byFlag].filter(([, { field }]) => keep(field)).map(([flag]) => flag);
+  const parsed = parseArgs(joinNegatives(args, byFlag), {
+    string: [...flagsOf((field) => !isSwitch(field)), "_"],
+    boolean: flagsOf(isSwitch),
+    collect: flagsOf(({ repeated }) => repeated),
+    unknown: (argument, key) => {
+      if (key === undefined) return true;
+      const flags = entries.map(([, { flag }]) => flag);
+      throw new InputError(
+        `there is no option ${excerpt(argument.split("=")[0])}: did you mean --${
+          nearest(key, flags)
+        }? --help all lists them`,
+      );
+    },
+  }) as Record<string, unknown>;
+
+  const file = parsed[commonFields.configFile.flag];
+  const given: Record<string, unknown> = file ? readConfigFile(String(file), fields) : {};
+  const set: Record<string, unknown> = {};
+  for (const [flag, { name, field }] of byFlag) {
+    const text = parsed[flag];
+    if (text === undefined || text === false || field.repeated && !(text as []).length) continue;
+    if (text === "") throw new InputError(`--${flag} needs a value: --help all lists the options`);
+    if (isSwitch(field)) given[name] = !field.default;
+    else given[name] = readValue(field, text, `--${flag}`);
+    for (const [other, value] of Object.entries(field.sets?.(String(text)) ?? {})) {
+      if (parsed[fields[other].flag] !== undefined) {
+        throw new InputError(
+          `--${fields[other].flag} does not go with --${flag}, which sets it: leave one out`,
+        );
+      }
+      set[other] = value;
+    }
+  }
+  const positional = (parsed._ as unknown[]).map(String);
+  return { given: { ...given, ...set } as Partial<Values<F>>, positional };
+}
+
+/** Writes `--box -3,4` as `--box=-3,4`: a number below 0 is the value of the option before it. */
+function joinNegatives(
+  args: readonly string[],
+  byFlag: ReadonlyMap<string, { readonly field: Field }>,
+): string[] {
+  const joined: string[] = [];
+  for (const argument of args) {
+    const before = joined.at(-1);
+    const option = before?.startsWith("--") ? byFlag.get(before.slice(2)) : undefined;
+    if (option && !isSwitch(option.field) && /^-[\d.]/.test(argument)) {
+      joined.splice(-1, 1, `${before}=${argument}`);
+    } else joined.push(argument);
+  }
+  return joined;
+}
+
+/** Reads values by the names of their fields from a JSON or YAML file. */
+function readConfigFile(path: string, fields: Fields): Record<string, unknown> {
+  const names = Object.keys(fields).filter((name) => !Object.hasOwn(commonFields, name));
+  try {
+    const values: unknown = parseYaml(Deno.readTextFileSync(path)) ?? {};
+    if (typeof values !== "object" || Array.isArray(values)) {
+      throw new InputError("it holds no values by name, such as epochs: 3");
+    }
+    const given: Record<string, unknown> = {};
+    for (const [name, value] of Object.entries(values as object)) {
+      if (!names.includes(name)) {
+        const byFlag = names.find((known) => fields[known].flag === name);
+        throw new InputError(
+          `there is no ${excerpt(name)}: did you mean ${byFlag ?? nearest(name, names)}?`,
+        );
+      }
+      given[name] = readValue(fields[name], value, name);
+      if (typeof value === "string") Object.assign(given, fields[name].sets?.(value));
+    }
+    return given;
+  } catch (error) {
+    const [reason] = (error as Error).message.split("\n");
+    throw new InputError(`--config ${excerpt(path)} cannot be used: ${excerpt(reason)}`);
+  }
+}
+
+/** Number of options up to which `--help` prints all of them in one list. */
+const SHORT = 14;
+
+/** Help text of a command: its usage and its options, the most needed ones or, grouped, all. */
+export function helpText(
+  usage: string,
+  { fields, all }: { fields: Fields; all: boolean },
+): string {
+  const listed = Object.values(fields);
+  const heads = new Map(
+    listed.map((field) => [field, `--${field.flag} ${field.argument ?? ""}`.trimEnd()]),
+  );
+  const width = Math.max(...[...heads.values()].map((head) => head.length));
+  const lines = (chosen: readonly Field[]) =>
+    chosen.map((field) => `  ${heads.get(field)!.padEnd(width)}  ${field.help}${defaultOf(field)}`)
+      .join("\n");
+  if (listed.length <= SHORT) return `${usage}\n\n${lines(listed)}\n`;
+  if (!all) {
+    const first = lines(listed.filter(({ common }) => common));
+    return `${usage}\n\n${first}\n\n--help all prints all ${listed.length} options.\n`;
+  }
+  const sections = GROUPS.map((group) => {
+    const own = listed.filter((field) => field.group === group);
+    return own.length > 0 ? `\n${group[0].toUpperCase()}${group.slice(1)}\n${lines(own)}\n` : "";
+  });
+  return `${usage}\n${sections.join("")}`;
+}
+
+/** The default of a field for its help text, where it is a number or a name. */
+function defaultOf({ default: value }: Field): string {
+  if (typeof value === "number" || typeof value === "string") return ` (default ${value})`;
+  return Array.isArray(value) && value.length > 0 ? ` (default ${value.join(",")})` : "";
+}
+
+/**
+ * The command as a user would type it, without folders of this machine: of paths the last part stays.
+ * The arguments have been parsed before, so that an option's value follows it or its equals sign.
+ */
+export function commandLine(
+  task: string,
+  { args, fields }: { args: readonly string[]; fields: Fields },
+): string {
+  const paths = Object.values(fields).filter(({ rights }) => rights).map(({ flag }) => `--${flag}`);
+  const shown = args.map((argument, i) => {
+    const [name, ...value] = argument.split("=");
+    if (value.length > 0 && paths.includes(name)) return `${name}=${basename(value.join("="))}`;
+    return argument.startsWith("--") && !paths.includes(args[i - 1])
+      ? argument
+      : basename(argument);
+  });
+  return ["./run", task, ...shown].join(" ");
+}
