@@ -150,6 +150,8 @@ export * from "./lib/sam/transformer.ts";
 
 export * from "./lib/train/checkpoint_file.ts";
 export * from "./lib/train/evaluate.ts";
+export * from "./lib/evaluate/guards.ts";
+export * from "./lib/evaluate/mask_figures.ts";
 export * from "./lib/train/guards.ts";
 export * from "./lib/metrics/mask_pair.ts";
 export * from "./lib/metrics/mask_score.ts";
@@ -165,18 +167,15 @@ export * from "./lib/train/protocol_summary.ts";
 export * from "./lib/train/schedule.ts";
 export * from "./lib/train/slice_model.ts";
 export * from "./lib/metrics/surface_distance.ts";
-export {
-  type EpochMetrics,
-  fit,
-  FIT_DEFAULTS,
-  type FitCallbacks,
-  type FitCheckpoints,
-  type FitData,
-  type FitOptions,
-  type FitProgress,
-  type FitResult,
-} from "./lib/train/trainer.ts";
-export type { TrainingPosition, TrainingState } from "./lib/train/training_state.ts";
+export type {
+  EpochMetrics,
+  FitCallbacks,
+  FitCheckpoints,
+  FitProgress,
+} from "./lib/train/training.ts";
+export { fit, type FitResult } from "./lib/train/fit.ts";
+export { FIT_DEFAULTS, type FitData, type FitOptions } from "./lib/train/plan.ts";
+export type { TrainingPosition, TrainingState } from "./lib/train/resume.ts";
 export * from "./lib/train/trivial_predictors.ts";
 export { wiseFt } from "./lib/train/wise_ft.ts";
 

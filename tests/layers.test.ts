@@ -17,6 +17,7 @@ const LAYERS: string[][] = [
   ["lib/sam"],
   ["lib/adapters"],
   ["lib/metrics"],
+  ["lib/evaluate"],
   ["lib/train"],
   ["lib/study"],
   ["lib/report"],

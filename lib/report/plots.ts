@@ -4,7 +4,7 @@
  * @module
  */
 import * as Plot from "@observablehq/plot";
-import type { EpochMetrics } from "../train/trainer.ts";
+import type { EpochMetrics } from "../train/training.ts";
 import { type Palette, paper } from "./palette.ts";
 import { lineSample, plotContent } from "./plot_content.ts";
 import { escapeXml } from "./xml.ts";

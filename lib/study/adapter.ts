@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
-import { GuardError } from "../train/guards.ts";
+import { GuardError } from "../evaluate/guards.ts";
 import type { Adapter } from "../adapters/adapter.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";

@@ -2,7 +2,7 @@ import { basename, join } from "node:path";
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import { mean } from "../stats/summary.ts";
-import { GuardError } from "../train/guards.ts";
+import { GuardError } from "../evaluate/guards.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
 import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../train/protocol.ts";
 import { compareRows, type ComparisonTable } from "./comparison.ts";

@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import { GuardError, type GuardName } from "../train/guards.ts";
+import { GuardError, type GuardName } from "../evaluate/guards.ts";
 import { readRunFile } from "./run_file.ts";
 
 /** The file within a run's folder. */

@@ -8,7 +8,7 @@ import * as v from "valibot";
 import type { RunLengths } from "../formats/run_length.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { MASK_METRICS, type MaskMetric } from "../metrics/metrics.ts";
-import type { EpochMetrics } from "../train/trainer.ts";
+import type { EpochMetrics } from "../train/training.ts";
 import type { PlacedPart } from "./placement.ts";
 
 const number = v.pipe(v.number(), v.finite());

@@ -8,7 +8,7 @@ import * as v from "valibot";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
 import { excerpt, InputError } from "../errors.ts";
-import { FIT_DEFAULTS } from "../train/trainer.ts";
+import { FIT_DEFAULTS } from "../train/plan.ts";
 import {
   commonFields,
   defaultsOf,

@@ -4,7 +4,7 @@ import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { evaluationPrompt } from "../train/evaluate.ts";
-import { GuardError } from "../train/guards.ts";
+import { GuardError } from "../evaluate/guards.ts";
 import type { ProtocolResult } from "../train/protocol.ts";
 import { scoreTrivialPredictors } from "../train/trivial_predictors.ts";
 import { compareRows, type ComparisonRow, type TableVerdict } from "./comparison.ts";

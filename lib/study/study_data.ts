@@ -14,7 +14,7 @@ import {
 import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
 import { Progress } from "./progress.ts";
-import { checkPatients } from "../train/guards.ts";
+import { checkPatients } from "../evaluate/guards.ts";
 import { type Config, dataSeed } from "./schema.ts";
 
 /** Folder of the embedded sample: real meningiomas in BraTS layout, a slice a scan. */

@@ -11,7 +11,7 @@ import { excerpt, InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import type { HostTensor } from "../nn/host_state.ts";
 import { encodeSafetensors, readSafetensors, toStateDict } from "../formats/safetensors.ts";
-import type { TrainingPosition, TrainingState } from "./training_state.ts";
+import type { TrainingPosition, TrainingState } from "./resume.ts";
 
 /** Counts up whenever a checkpoint's numbers or tensors change their meaning. */
 export const CHECKPOINT_VERSION = "3";

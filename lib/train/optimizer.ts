@@ -1,7 +1,7 @@
 import { zeros } from "../tensor/ops/fill.ts";
 import { adamStep, globalNormClip } from "../tensor/ops/optimizer_steps.ts";
 import { tidy } from "../tensor/scope.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { Tensor } from "../tensor/tensor.ts";
 
 /** Options of {@linkcode Adam}, by PyTorch's names and defaults. */
 export interface AdamOptions {
@@ -15,64 +15,75 @@ export interface AdamOptions {
   readonly decoupled?: boolean;
   /** Scale the gradients down to this norm over all parameters. Default: no clipping. */
   readonly maxGradNorm?: number;
-  /** Factor of each parameter's learning rate, in their order, as PyTorch's groups have theirs. Default 1. */
-  readonly rateFactors?: readonly number[];
 }
 
-/** What {@linkcode Adam} keeps between steps, in host memory. */
+/** Parameters with a learning rate of their own, as a PyTorch parameter group. */
+export interface ParamGroup {
+  /** Parameters of the group. */
+  readonly params: readonly Tensor[];
+  /** Factor of the learning rate that {@linkcode Adam.step} is given. */
+  readonly lrScale: number;
+}
+
+/** State of {@linkcode Adam} between steps, in host memory. */
 export interface AdamState {
   /** Steps taken. */
   readonly steps: number;
-  /** The moments of each parameter, in the parameters' order. */
+  /** First and second moment of each parameter, in the parameters' order. */
   readonly moments: readonly { readonly m: Float32Array; readonly v: Float32Array }[];
 }
 
 /** Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019), as PyTorch computes them. */
 export class Adam implements Disposable {
-  readonly #parameters: readonly Tensor[];
-  readonly #moments: readonly { m: Tensor; v: Tensor }[];
+  readonly #parameters: readonly { tensor: Tensor; lrScale: number; m: Tensor; v: Tensor }[];
   readonly #options: AdamOptions;
   #step = 0;
 
   /**
    * Starts with moments of zero.
    *
-   * @param parameters What to train.
+   * @param params Parameters to train, or groups of them with their learning rates.
    */
-  constructor(parameters: readonly Tensor[], options: AdamOptions = {}) {
-    this.#parameters = parameters;
+  constructor(params: readonly Tensor[] | readonly ParamGroup[], options: AdamOptions = {}) {
     this.#options = options;
-    this.#moments = parameters.map(({ gpu, shape }) => ({
-      m: zeros(gpu, shape).keep(),
-      v: zeros(gpu, shape).keep(),
-    }));
+    const groups = params.map((entry) =>
+      entry instanceof Tensor ? { params: [entry], lrScale: 1 } : entry
+    );
+    this.#parameters = groups.flatMap(({ params, lrScale }) =>
+      params.map((tensor) => {
+        const [m, v] = [0, 0].map(() => zeros(tensor.gpu, tensor.shape).keep());
+        return { tensor, lrScale, m, v };
+      })
+    );
   }
 
   /**
    * Changes the parameters by their gradients, which it then drops. Parameters without a gradient
    * are left alone, as in PyTorch. Nothing is read back.
    *
-   * @returns The norm of all gradients before clipping, where clipping is on.
+   * @returns Norm of all gradients before clipping, a scalar; null without clipping.
+   * @throws {Error} if no parameter has a gradient.
    */
   step(learningRate: number): Tensor | null {
     const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupled = false } = this.#options;
-    const { maxGradNorm, rateFactors } = this.#options;
-    const gradients = this.#parameters.flatMap(({ grad }) => grad ?? []);
+    const { maxGradNorm } = this.#options;
+    const gradients = this.#parameters.flatMap(({ tensor: { grad } }) => grad ?? []);
     if (gradients.length === 0) throw new Error("no parameter has a gradient: call backward first");
-    const { gpu } = this.#parameters[0];
+    const { gpu } = gradients[0];
     this.#step++;
     let norm: Tensor | null = null;
     tidy(gpu, () => {
       const clip = maxGradNorm === undefined
         ? null
         : globalNormClip(gradients, { maxNorm: maxGradNorm });
-      this.#parameters.forEach((parameter, i) => {
-        if (!parameter.grad) return;
+      for (const { tensor: parameter, lrScale, m, v } of this.#parameters) {
+        if (!parameter.grad) continue;
         adamStep({
           parameter,
           grad: parameter.grad,
-          ...this.#moments[i],
-          lr: learningRate * (rateFactors?.[i] ?? 1),
+          m,
+          v,
+          lr: learningRate * lrScale,
           beta1: betas[0],
           beta2: betas[1],
           eps,
@@ -82,7 +93,7 @@ export class Adam implements Disposable {
           gradScale: clip?.scale,
         });
         parameter.zeroGrad();
-      });
+      }
       norm = clip?.norm ?? null;
       return norm ? [norm] : [];
     });
@@ -95,13 +106,13 @@ export class Adam implements Disposable {
       const [first, second] = await Promise.all([m.data(), v.data()]);
       return { m: first, v: second };
     };
-    return { steps: this.#step, moments: await Promise.all(this.#moments.map(read)) };
+    return { steps: this.#step, moments: await Promise.all(this.#parameters.map(read)) };
   }
 
-  /** Goes on from a state of as many parameters of the same shapes. */
+  /** Continues from a state of as many parameters of the same shapes. */
   restore({ steps, moments }: AdamState): void {
     this.#step = steps;
-    this.#moments.forEach(({ m, v }, i) => {
+    this.#parameters.forEach(({ m, v }, i) => {
       m.write(moments[i].m);
       v.write(moments[i].v);
     });
@@ -109,7 +120,7 @@ export class Adam implements Disposable {
 
   /** Frees the moments. */
   [Symbol.dispose](): void {
-    for (const { m, v } of this.#moments) {
+    for (const { m, v } of this.#parameters) {
       m.dispose();
       v.dispose();
     }

@@ -1,30 +1,31 @@
 import { diceBceLoss, type DiceBceOptions } from "../tensor/ops/losses.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { OnCaught } from "../evaluate/guards.ts";
 import { evaluate } from "./evaluate.ts";
-import type { BatchFigures, GuardError } from "./guards.ts";
+import type { BatchFigures } from "./guards.ts";
 import type { Adam } from "./optimizer.ts";
 
 /**
- * The parts of a training that published code has got wrong. `fit` takes the sound ones and nobody can
- * choose others; the autopsy puts faulty ones in their places, to show what comes of them.
+ * The loss, backward and optimizer step of training, replaceable so that the autopsy can inject known
+ * faults. `fit` always takes {@linkcode SOUND}.
  */
 export interface Procedure {
-  /** The loss of logits [B, H, W] against a target of that shape. */
+  /** Loss of logits [B, H, W] against a target of that shape. */
   readonly criterion: (
     logits: Tensor,
     target: Tensor,
     weights: DiceBceOptions,
   ) => Tensor | Promise<Tensor>;
-  /** Brings gradients to what is trained. */
+  /** Backpropagates `loss` to the trainable parameters. */
   readonly backward: (loss: Tensor) => void;
-  /** Changes what is trained; gives the gradients' norm. */
+  /** Changes the parameters by their gradients, and returns the gradients' norm. */
   readonly step: (optimizer: Adam, learningRate: number) => Tensor;
   /** Scores the validation slices. */
   readonly evaluate: typeof evaluate;
-  /** Is told of each batch once its figures are read back. */
+  /** Called with each batch's figures once they are read back. */
   readonly onBatch?: (figures: BatchFigures) => void;
-  /** Takes what a guard has seen; where there is none it is thrown. */
-  readonly onCaught?: (error: GuardError) => void;
+  /** Takes what a guard has seen; by default it is thrown. */
+  readonly onCaught?: OnCaught;
 }
 
 /** The procedure of every training but those of the autopsy. */

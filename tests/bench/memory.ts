@@ -3,7 +3,7 @@ import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit } from "../../lib/train/trainer.ts";
+import { fit } from "../../lib/train/fit.ts";
 import { discs } from "../train/discs.ts";
 
 /** Steps of an epoch. */

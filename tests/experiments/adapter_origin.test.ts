@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { openAdapter, requireBase, signAdapter } from "../../lib/study/adapter.ts";
-import { GuardError } from "../../lib/train/guards.ts";
+import { GuardError } from "../../lib/evaluate/guards.ts";
 import { createAdapter } from "../../lib/adapters/adapter.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 

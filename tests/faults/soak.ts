@@ -8,7 +8,7 @@ import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit } from "../../lib/train/trainer.ts";
+import { fit } from "../../lib/train/fit.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "../train/discs.ts";
 import { tinySam } from "../train/tiny_sam.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseHTML } from "linkedom";
 import { bestEpoch, type Curve, lossCurves } from "../../lib/report/plots.ts";
-import type { EpochMetrics } from "../../lib/train/trainer.ts";
+import type { EpochMetrics } from "../../lib/train/training.ts";
 
 /** A run whose validation Dice are given; the other figures follow from them. */
 function run(name: string, validationDice: number[]): Curve {

@@ -4,7 +4,7 @@ import { Random } from "../../lib/random.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit } from "../../lib/train/trainer.ts";
+import { fit } from "../../lib/train/fit.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
 

@@ -1,8 +1,9 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { AUGMENT_DEFAULTS, type AugmentOptions } from "../../lib/data/augment_options.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit, type FitOptions } from "../../lib/train/trainer.ts";
-import type { TrainingState } from "../../lib/train/training_state.ts";
+import { fit } from "../../lib/train/fit.ts";
+import type { FitOptions } from "../../lib/train/plan.ts";
+import type { TrainingState } from "../../lib/train/resume.ts";
 import { gpu } from "../gpu.ts";
 import { adaptLastBlock } from "./adapt_last_block.ts";
 import { countEncoded } from "./count_encoded.ts";

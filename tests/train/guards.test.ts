@@ -4,17 +4,14 @@ import { Random } from "../../lib/random.ts";
 import { evaluationPrompt } from "../../lib/train/evaluate.ts";
 import {
   allOnesDice,
-  areFinite,
-  type BatchFigures,
   checkAutomaticPrompts,
   checkOutputs,
   checkPatients,
   checkScores,
   GuardError,
-  type GuardOptions,
-  Guards,
-  type MaskFigures,
-} from "../../lib/train/guards.ts";
+} from "../../lib/evaluate/guards.ts";
+import { areFinite, type BatchFigures, type GuardOptions, Guards } from "../../lib/train/guards.ts";
+import type { MaskFigures } from "../../lib/evaluate/mask_figures.ts";
 import { AUTOMATIC_PROMPTS } from "../../lib/train/protocol.ts";
 import { discs } from "./discs.ts";
 

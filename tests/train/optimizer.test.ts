@@ -24,10 +24,10 @@ Deno.test("a step changes the parameters that have a gradient, and drops the gra
   assertAlmostEquals(b, -1.9 + 0.1, 1e-6);
 });
 
-Deno.test("each parameter learns at its own rate", async () => {
+Deno.test("each group of parameters learns at its own rate", async () => {
   using _ = new Scope(gpu);
   const [fast, slow] = [parameter(1), parameter(1)];
-  using adam = new Adam([fast, slow], { rateFactors: [1, 0.1] });
+  using adam = new Adam([{ params: [fast], lrScale: 1 }, { params: [slow], lrScale: 0.1 }]);
   for (const each of [fast, slow]) sum(mul(each, each)).backward();
   adam.step(0.1);
   assertAlmostEquals(await fast.item(), 0.9, 1e-6);

@@ -7,7 +7,7 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import { fit } from "../../lib/train/trainer.ts";
+import { fit } from "../../lib/train/fit.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";

@@ -1,4 +1,4 @@
-import type { FitResult } from "../../lib/train/trainer.ts";
+import type { FitResult } from "../../lib/train/fit.ts";
 
 /**
  * What a training came to but for its wall times and its device memory, in which two trainings that are

@@ -13,7 +13,7 @@ import {
   checksum,
   readCheckpoint,
 } from "../../../lib/train/checkpoint_file.ts";
-import { GuardError } from "../../../lib/train/guards.ts";
+import { GuardError } from "../../../lib/evaluate/guards.ts";
 import { encodeSafetensors } from "../../../lib/formats/safetensors.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, labels, some } from "../mutations.ts";

@@ -1,19 +1,18 @@
-import { checkHostState, type HostTensor } from "../nn/host_state.ts";
 import { adapterLayers } from "../adapters/adapter_layer.ts";
-import type { Shape } from "../tensor/shape.ts";
+import { guardError } from "../evaluate/guards.ts";
+import { checkHostState, type HostTensor } from "../nn/host_state.ts";
 import type { Sam } from "../sam/sam.ts";
-import { areFinite, GuardError, type GuardState } from "./guards.ts";
-import type { Adam } from "./optimizer.ts";
-import type { EpochMetrics } from "./trainer.ts";
-import type { WeightAverage } from "./weight_average.ts";
+import type { Shape } from "../tensor/shape.ts";
+import { areFinite, type GuardState } from "./guards.ts";
+import type { EpochMetrics, Training } from "./training.ts";
 
-/** How far a training is, but for its tensors: numbers that JSON keeps as they are. */
-export interface TrainingPosition {
+/** Position within an epoch: numbers that JSON keeps as they are. */
+export interface EpochPosition {
   /** The epoch under way, from 1. */
   readonly epoch: number;
   /** Its batches that are done; all of them if its validation comes next. */
   readonly batch: number;
-  /** Optimiser steps of all epochs: where the schedule and Adam stand. */
+  /** Optimizer steps of all epochs: where the schedule and Adam stand. */
   readonly step: number;
   /** Sums over the slices done in this epoch. */
   readonly sums: { readonly loss: number; readonly dice: number };
@@ -25,19 +24,23 @@ export interface TrainingPosition {
   readonly random: readonly number[];
   /** Dropout masks drawn, by path of the adapted layer. */
   readonly dropouts: Readonly<Record<string, number>>;
-  /** What the guards remember. */
+  /** State of the guards. */
   readonly guards: GuardState;
-  /** The most device memory that the training held at a time, in bytes. */
+}
+
+/** State of a training but for its tensors: numbers that JSON keeps as they are. */
+export interface TrainingPosition extends EpochPosition {
+  /** Most device memory that the training held at a time, in bytes. */
   readonly peakGpuBytes: number;
-  /** The epochs that are done. */
+  /** Metrics of the epochs that are done. */
   readonly epochs: readonly EpochMetrics[];
   /** The best of them; epoch 0 if there is none. */
   readonly best: { readonly epoch: number; readonly dice: number };
 }
 
 /**
- * All that a training needs to go on as if it had never stopped: what it was given decides the rest
- * (split, order, schedule).
+ * State of a training, from which it continues as if it had never stopped; data and options decide the
+ * rest (split, order, schedule).
  */
 export interface TrainingState {
   /** The numbers. */
@@ -49,46 +52,35 @@ export interface TrainingState {
   readonly tensors: ReadonlyMap<string, HostTensor>;
 }
 
-/** What a state is read from and written to. */
-interface Trained {
-  readonly sam: Sam;
-  readonly optimizer: Adam;
-  /** The weights' moving average, if one is taken. */
-  readonly average: WeightAverage | null;
-  /** The best epoch's weights, in the order of the trainable ones; empty before the first. */
-  readonly bestWeights: readonly Float32Array[];
-}
-
 /** Dropout masks that a model's adapters have drawn, by path of the adapted layer. */
-export function dropoutsOf(sam: Sam): TrainingPosition["dropouts"] {
+export function dropoutsOf(sam: Sam): EpochPosition["dropouts"] {
   return Object.fromEntries(
     [...adapterLayers(sam)].map(([path, { dropouts }]) => [path, dropouts]),
   );
 }
 
 /**
- * Reads a training's tensors.
+ * Reads a training's tensors back.
  *
  * @throws {GuardError} if a weight is no longer a finite number.
  */
 export async function captureState(
-  { sam, optimizer, average, bestWeights }: Trained,
-  position: TrainingPosition,
+  training: Training,
+  position: EpochPosition,
 ): Promise<TrainingState> {
-  const parameters = sam.trainableParameters();
+  const { plan: { parameters }, optimizer, average, bestWeights, epochs, best } = training;
+  const { peakGpuBytes } = training;
   const [{ moments }, weights, averages] = await Promise.all([
     optimizer.state(),
-    Promise.all(parameters.map(([, tensor]) => tensor.data())),
+    training.weights(),
     Promise.all(average?.tensors.map((tensor) => tensor.data()) ?? []),
   ]);
   const tensors = new Map<string, HostTensor>();
   parameters.forEach(([path, { shape }], i) => {
     if (!areFinite(weights[i])) {
-      throw new GuardError(
-        "non-finite",
-        `${path} is not finite after step ${position.step}: lower the learning rate`,
-        position.step,
-      );
+      const { step } = position;
+      const remedy = "lower the learning rate";
+      throw guardError("non-finite", { what: path, step, remedy }, step);
     }
     tensors.set(`weights.${path}`, { shape, data: weights[i] });
     tensors.set(`adam.m.${path}`, { shape, data: moments[i].m });
@@ -96,20 +88,16 @@ export async function captureState(
     if (average) tensors.set(`ema.${path}`, { shape, data: averages[i] });
     if (bestWeights.length > 0) tensors.set(`best.${path}`, { shape, data: bestWeights[i] });
   });
-  return { position, tensors };
+  return { position: { ...position, peakGpuBytes, epochs: [...epochs], best }, tensors };
 }
 
 /**
- * Puts a state back into a model that was built for the same training and into its new optimiser.
+ * Puts a state back into a training that was built anew for the same model, data and options.
  *
- * @returns the best epoch's weights, in the order of the trainable ones.
  * @throws {InputError} if the state is another model's.
  */
-export function restoreState(
-  { sam, optimizer, average }: Omit<Trained, "bestWeights">,
-  { position, tensors }: TrainingState,
-): Float32Array[] {
-  const parameters = sam.trainableParameters();
+export function restoreState(training: Training, { position, tensors }: TrainingState): void {
+  const { plan: { parameters }, optimizer, average, model } = training;
   const kinds = [
     "weights",
     "adam.m",
@@ -131,6 +119,8 @@ export function restoreState(
     steps: position.step,
     moments: m.map((first, i) => ({ m: first, v: v[i] })),
   });
-  for (const [path, layer] of adapterLayers(sam)) layer.dropouts = position.dropouts[path] ?? 0;
-  return position.best.epoch > 0 ? read("best") : [];
+  for (const [path, layer] of adapterLayers(model.sam)) {
+    layer.dropouts = position.dropouts[path] ?? 0;
+  }
+  if (position.best.epoch > 0) training.bestWeights = read("best");
 }

@@ -8,12 +8,9 @@ import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { SliceModel } from "../../lib/train/slice_model.ts";
-import {
-  type EpochMetrics,
-  fit,
-  type FitOptions,
-  type FitProgress,
-} from "../../lib/train/trainer.ts";
+import type { EpochMetrics, FitProgress } from "../../lib/train/training.ts";
+import { fit } from "../../lib/train/fit.ts";
+import type { FitOptions } from "../../lib/train/plan.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
 import { adaptLastBlock } from "./adapt_last_block.ts";
