@@ -149,7 +149,7 @@ export * from "./lib/sam/tiny_vit.ts";
 export * from "./lib/sam/transformer.ts";
 
 export * from "./lib/train/checkpoint_file.ts";
-export * from "./lib/train/evaluate.ts";
+export * from "./lib/evaluate/evaluate.ts";
 export * from "./lib/evaluate/guards.ts";
 export * from "./lib/evaluate/mask_figures.ts";
 export * from "./lib/train/guards.ts";
@@ -162,10 +162,10 @@ export {
   promptedLoss,
   type PromptedLossOptions,
 } from "./lib/train/prompted_loss.ts";
-export * from "./lib/train/protocol.ts";
-export * from "./lib/train/protocol_summary.ts";
+export * from "./lib/evaluate/protocol.ts";
+export * from "./lib/evaluate/protocol_summary.ts";
 export * from "./lib/train/schedule.ts";
-export * from "./lib/train/slice_model.ts";
+export * from "./lib/evaluate/slice_model.ts";
 export * from "./lib/metrics/surface_distance.ts";
 export type {
   EpochMetrics,
@@ -176,7 +176,7 @@ export type {
 export { fit, type FitResult } from "./lib/train/fit.ts";
 export { FIT_DEFAULTS, type FitData, type FitOptions } from "./lib/train/plan.ts";
 export type { TrainingPosition, TrainingState } from "./lib/train/resume.ts";
-export * from "./lib/train/trivial_predictors.ts";
+export * from "./lib/evaluate/trivial_predictors.ts";
 export { wiseFt } from "./lib/train/wise_ft.ts";
 
 export { promptName } from "./lib/report/format.ts";

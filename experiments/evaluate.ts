@@ -8,7 +8,7 @@ import type { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/study/progress.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
-import { runProtocol } from "../lib/train/protocol.ts";
+import { runProtocol } from "../lib/evaluate/protocol.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";

@@ -14,9 +14,9 @@ import { diceLoss } from "../../lib/tensor/ops/losses.ts";
 import { globalNormClip } from "../../lib/tensor/ops/optimizer_steps.ts";
 import { scale } from "../../lib/tensor/ops/unary.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
-import { evaluate } from "../../lib/train/evaluate.ts";
+import { evaluate } from "../../lib/evaluate/evaluate.ts";
 import type { Procedure } from "../../lib/train/procedure.ts";
-import { SliceModel, type SliceModelOptions } from "../../lib/train/slice_model.ts";
+import { SliceModel, type SliceModelOptions } from "../../lib/evaluate/slice_model.ts";
 import { onHost, rowsAsClasses, selfLoss } from "./faulty_losses.ts";
 
 /** The labels of slices as the segmentation holds them, 0 to 3, by the slice's id. */

@@ -5,7 +5,7 @@
  */
 import { metricsAt } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
-import type { MetricSummary, ProtocolSummary } from "../train/protocol_summary.ts";
+import type { MetricSummary, ProtocolSummary } from "../evaluate/protocol_summary.ts";
 import { absent, metricHeader, metricText, promptName } from "./format.ts";
 import { gridText } from "./table.ts";
 

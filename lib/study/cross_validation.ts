@@ -4,7 +4,7 @@ import { writeFileAtomic } from "../fs.ts";
 import { mean } from "../stats/summary.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
-import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../train/protocol.ts";
+import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../evaluate/protocol.ts";
 import { compareRows, type ComparisonTable } from "./comparison.ts";
 import { compareScores, readScores, testsOf } from "./comparisons.ts";
 import { displayName, type Experiment } from "./experiment.ts";

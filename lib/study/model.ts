@@ -8,7 +8,7 @@ import { Random } from "../random.ts";
 import { buildMobileSam, buildSamVitB, buildSamVitH, buildSamVitL } from "../sam/build_sam.ts";
 import { ActivationCache } from "../sam/activation_cache.ts";
 import type { Sam } from "../sam/sam.ts";
-import { SliceModel } from "../train/slice_model.ts";
+import { SliceModel } from "../evaluate/slice_model.ts";
 import { checkpointPath, CHECKPOINTS } from "../sam/download.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { Config } from "./schema.ts";

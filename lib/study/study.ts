@@ -3,10 +3,10 @@ import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { evaluationPrompt } from "../train/evaluate.ts";
+import { evaluationPrompt } from "../evaluate/evaluate.ts";
 import { GuardError } from "../evaluate/guards.ts";
-import type { ProtocolResult } from "../train/protocol.ts";
-import { scoreTrivialPredictors } from "../train/trivial_predictors.ts";
+import type { ProtocolResult } from "../evaluate/protocol.ts";
+import { scoreTrivialPredictors } from "../evaluate/trivial_predictors.ts";
 import { compareRows, type ComparisonRow, type TableVerdict } from "./comparison.ts";
 import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
 import {

@@ -4,7 +4,7 @@ import type { Slice } from "../data/slices.ts";
 import type { Random } from "../random.ts";
 import { Scope } from "../tensor/scope.ts";
 import { EpochLog } from "./epoch_log.ts";
-import { meanDice } from "./evaluate.ts";
+import { meanDice } from "../evaluate/evaluate.ts";
 import type { PlannedBatch } from "./plan.ts";
 import { dropoutsOf, type EpochPosition } from "./resume.ts";
 import { Stepper } from "./step.ts";

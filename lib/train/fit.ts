@@ -1,7 +1,7 @@
 import { Epoch } from "./epoch.ts";
 import type { FitData, FitOptions } from "./plan.ts";
 import { type Procedure, SOUND } from "./procedure.ts";
-import type { SliceModel } from "./slice_model.ts";
+import type { SliceModel } from "../evaluate/slice_model.ts";
 import { type EpochMetrics, type FitCallbacks, type FitCheckpoints, Training } from "./training.ts";
 
 /** Result of {@linkcode fit}. */

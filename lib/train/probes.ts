@@ -7,7 +7,7 @@ import { Scope, tidy } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Guards } from "./guards.ts";
 import type { Procedure } from "./procedure.ts";
-import type { SliceModel } from "./slice_model.ts";
+import type { SliceModel } from "../evaluate/slice_model.ts";
 
 /** Logits at which everything is on. */
 const SURE = 10;

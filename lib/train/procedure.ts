@@ -1,7 +1,7 @@
 import { diceBceLoss, type DiceBceOptions } from "../tensor/ops/losses.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { OnCaught } from "../evaluate/guards.ts";
-import { evaluate } from "./evaluate.ts";
+import { evaluate } from "../evaluate/evaluate.ts";
 import type { BatchFigures } from "./guards.ts";
 import type { Adam } from "./optimizer.ts";
 

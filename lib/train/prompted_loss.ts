@@ -6,7 +6,7 @@ import { type MaskOverlap, maskOverlap } from "../tensor/ops/losses.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Procedure, SOUND } from "./procedure.ts";
-import type { SliceModel } from "./slice_model.ts";
+import type { SliceModel } from "../evaluate/slice_model.ts";
 
 /** Options of {@linkcode promptedLoss}. */
 export interface PromptedLossOptions {

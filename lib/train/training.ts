@@ -7,7 +7,7 @@ import { type FitData, type FitOptions, TrainingPlan } from "./plan.ts";
 import { Probes } from "./probes.ts";
 import type { Procedure } from "./procedure.ts";
 import { captureState, type EpochPosition, restoreState, type TrainingState } from "./resume.ts";
-import type { SliceModel } from "./slice_model.ts";
+import type { SliceModel } from "../evaluate/slice_model.ts";
 import { WeightAverage } from "./weight_average.ts";
 
 /** Metrics of an epoch. */

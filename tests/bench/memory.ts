@@ -2,7 +2,7 @@ import { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { discs } from "../train/discs.ts";
 

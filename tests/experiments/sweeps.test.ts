@@ -13,7 +13,7 @@ import { sweeps } from "../../experiments/sweeps/mod.ts";
 import { InputError } from "../../lib/errors.ts";
 import { adapterLayers } from "../../lib/adapters/adapter_layer.ts";
 import type { MaskScore } from "../../lib/metrics/mask_score.ts";
-import type { ProtocolSlice } from "../../lib/train/protocol.ts";
+import type { ProtocolSlice } from "../../lib/evaluate/protocol.ts";
 import { gpu } from "../gpu.ts";
 
 const config = presets.full.config;

@@ -97,7 +97,7 @@ Deno.rename = async (from, to) => {
 };
 
 if (fault.gradient !== undefined) {
-  const { SliceModel } = await import("../../lib/train/slice_model.ts");
+  const { SliceModel } = await import("../../lib/evaluate/slice_model.ts");
   const { breakGradient } = await import("../train/broken_gradient.ts");
   const decodeStep = SliceModel.prototype.decodeStep;
   let decodings = 0;

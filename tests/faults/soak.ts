@@ -7,7 +7,7 @@ import { writeFileAtomic } from "../../lib/fs.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "../train/discs.ts";

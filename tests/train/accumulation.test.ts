@@ -3,7 +3,7 @@ import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";

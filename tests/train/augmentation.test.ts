@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { AUGMENT_DEFAULTS, type AugmentOptions } from "../../lib/data/augment_options.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import type { FitOptions } from "../../lib/train/plan.ts";
 import type { TrainingState } from "../../lib/train/resume.ts";

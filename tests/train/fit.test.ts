@@ -7,7 +7,7 @@ import { Random } from "../../lib/random.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import type { EpochMetrics, FitProgress } from "../../lib/train/training.ts";
 import { fit } from "../../lib/train/fit.ts";
 import type { FitOptions } from "../../lib/train/plan.ts";

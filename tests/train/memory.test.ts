@@ -9,7 +9,7 @@ import { gelu } from "../../lib/tensor/ops/unary.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";

@@ -7,7 +7,7 @@ import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { applyAdapter, collectAdapter } from "../../lib/adapters/apply_adapter.ts";

@@ -6,7 +6,7 @@ import { diceBceLoss, diceScore } from "../../lib/tensor/ops/losses.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";

@@ -5,7 +5,7 @@ import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { readCheckpoint, writeCheckpoint } from "../../lib/train/checkpoint_file.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import type { FitCheckpoints } from "../../lib/train/training.ts";
 import type { FitOptions } from "../../lib/train/plan.ts";

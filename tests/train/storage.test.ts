@@ -6,7 +6,7 @@ import type { ActivationStorage } from "../../lib/tensor/half.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
 

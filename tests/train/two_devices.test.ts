@@ -9,7 +9,7 @@ import type { Prompt } from "../../lib/data/prompts.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { assertSameBits } from "../bits.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Random } from "../../lib/random.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import type { FitOptions } from "../../lib/train/plan.ts";
 import { WeightAverage } from "../../lib/train/weight_average.ts";

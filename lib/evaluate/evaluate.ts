@@ -7,9 +7,9 @@ import { fingerprint } from "../tensor/ops/fingerprint.ts";
 import { diceBceLoss, maskOverlap } from "../tensor/ops/losses.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
-import type { MaskFigures } from "../evaluate/mask_figures.ts";
+import type { MaskFigures } from "./mask_figures.ts";
 import type { SliceModel } from "./slice_model.ts";
-import { maskFigures } from "../evaluate/mask_figures.ts";
+import { maskFigures } from "./mask_figures.ts";
 
 /** How well one slice was segmented under one prompt. */
 export interface Overlap {

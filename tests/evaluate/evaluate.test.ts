@@ -3,11 +3,11 @@ import type { SliceReader } from "../../lib/data/loader.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
-import { evaluate, evaluationPrompt, meanDice } from "../../lib/train/evaluate.ts";
+import { evaluate, evaluationPrompt, meanDice } from "../../lib/evaluate/evaluate.ts";
 import { scoreMask } from "../../lib/metrics/mask_score.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
-import { discs } from "./discs.ts";
+import { discs } from "../train/discs.ts";
 
 const sam = await buildMobileSam(gpu);
 const square = discs("square", { count: 3 });

@@ -1,13 +1,13 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { evaluationPrompt } from "../../lib/train/evaluate.ts";
+import { evaluationPrompt } from "../../lib/evaluate/evaluate.ts";
 import { dice } from "../../lib/metrics/metrics.ts";
 import {
   allOnes,
   filledBox,
   inscribedEllipse,
   scoreTrivialPredictors,
-} from "../../lib/train/trivial_predictors.ts";
-import { discs } from "./discs.ts";
+} from "../../lib/evaluate/trivial_predictors.ts";
+import { discs } from "../train/discs.ts";
 
 /** The set pixels as text, one line a row. */
 function rows(mask: Uint8Array, width: number): string[] {

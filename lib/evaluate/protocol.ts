@@ -21,7 +21,7 @@ import { concat } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { evaluationPrompt } from "./evaluate.ts";
-import { checkAutomaticPrompts, checkOutputs } from "../evaluate/guards.ts";
+import { checkAutomaticPrompts, checkOutputs } from "./guards.ts";
 import { type MaskScore, scoreMask } from "../metrics/mask_score.ts";
 import { dice } from "../metrics/metrics.ts";
 import type { SliceModel } from "./slice_model.ts";

@@ -9,11 +9,11 @@ import { SamPredictor } from "../../lib/sam/predictor.ts";
 import { mean } from "../../lib/stats/summary.ts";
 import { scoreMask } from "../../lib/metrics/mask_score.ts";
 import { dice } from "../../lib/metrics/metrics.ts";
-import { PROTOCOL, runProtocol } from "../../lib/train/protocol.ts";
-import { summarizeProtocol } from "../../lib/train/protocol_summary.ts";
-import { SliceModel } from "../../lib/train/slice_model.ts";
+import { PROTOCOL, runProtocol } from "../../lib/evaluate/protocol.ts";
+import { summarizeProtocol } from "../../lib/evaluate/protocol_summary.ts";
+import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
-import { discs } from "./discs.ts";
+import { discs } from "../train/discs.ts";
 
 const sam = await buildMobileSam(gpu);
 const made = discs("protocol", { count: 5 });
