@@ -82,7 +82,7 @@ Deno.test("the layer rule sees upward, sideways and forbidden imports however th
   const planted = new Map([
     ["lib/tensor/ops/add.ts", 'import { Linear } from "../../nn/linear.ts";'],
     ["lib/nn/module.ts", 'export * from "../sam/sam.ts";'],
-    ["lib/weights/a.ts", 'import type {\n  Volume,\n} from "../data/volume.ts";'],
+    ["lib/formats/a.ts", 'import type {\n  Volume,\n} from "../data/volume.ts";'],
     ["lib/data/b.ts", 'const gpu = await import("../gpu/gpu.ts");'],
     ["lib/report/c.ts", "import '../sam/sam.ts';"],
     ["kernels/d.ts", 'import { test } from "../tests/d.ts";'],
@@ -94,7 +94,7 @@ Deno.test("the layer rule sees upward, sideways and forbidden imports however th
   assertEquals(violations(planted), [
     "lib/tensor/ops/add.ts imports lib/nn/linear.ts",
     "lib/nn/module.ts imports lib/sam/sam.ts",
-    "lib/weights/a.ts imports lib/data/volume.ts",
+    "lib/formats/a.ts imports lib/data/volume.ts",
     "lib/data/b.ts imports lib/gpu/gpu.ts",
     "lib/report/c.ts imports lib/sam/sam.ts",
     "kernels/d.ts imports tests/d.ts",
