@@ -116,9 +116,8 @@ export {
   type Image,
   type InputGeometry,
   inputGeometry,
+  type InputRule,
   type ModelInput,
-  PIXEL_MEAN,
-  PIXEL_STD,
   rescale,
   RESCALE_METHODS,
   type RescaleMethod,
@@ -141,6 +140,7 @@ export * from "./lib/sam/common.ts";
 export * from "./lib/sam/image_encoder.ts";
 export * from "./lib/sam/image_encoder_vit.ts";
 export * from "./lib/sam/mask_decoder.ts";
+export * from "./lib/sam/models.ts";
 export * from "./lib/sam/predictor.ts";
 export * from "./lib/sam/prompt_encoder.ts";
 export * from "./lib/sam/resize_sam.ts";

@@ -14,6 +14,7 @@ import { Progress } from "../lib/study/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/metrics/metrics.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
+import { MODEL_NAMES } from "../lib/sam/models.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
 import { runMain } from "../lib/study/main.ts";
 import { buildPretrained, readModelName, weightsFile } from "../lib/study/model.ts";
@@ -25,7 +26,7 @@ const usage = `usage: ./run predict --image FILE.nii.gz --out MASK.nii.gz [optio
   --slices A-B        with --box: the slices that the boxes are for (default: all)
   --axis N            slice along this voxel axis: 0, 1 or 2 (default 2)
   --adapter PATH      a PEFT folder, the folder of a run, or a file of Sam_LoRA
-  --model NAME        mobile_sam (default), vit_b, vit_l or vit_h
+  --model NAME        ${MODEL_NAMES.join(", ")} (default mobile_sam)
   --weights FILE      weights other than the published ones
   --side N            side of the model's input (default: the run's, else 1024)
 `;

@@ -1,11 +1,12 @@
-// deno task weights vit_b|vit_l|vit_h|mobile_sam: downloads published weights to the cache.
+// deno task weights MODEL: downloads published weights to the cache.
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../lib/errors.ts";
 import { Progress } from "../lib/study/progress.ts";
-import { CHECKPOINTS, downloadCheckpoint } from "../lib/sam/download.ts";
+import { downloadCheckpoint } from "../lib/sam/download.ts";
+import { MODEL_NAMES, type ModelName, MODELS } from "../lib/sam/models.ts";
 import { runMain } from "../lib/study/main.ts";
 
-const names = Object.keys(CHECKPOINTS);
+const names: readonly string[] = MODEL_NAMES;
 const usage = `usage: ./run weights ${names.join("|")} [--folder DIR] [--base-url URL]`;
 const megabyte = 1e6;
 
@@ -19,7 +20,7 @@ await runMain(async () => {
   });
   if (help) return console.log(usage);
   if (rest.length > 0 || !names.includes(name as string)) throw new InputError(usage);
-  const checkpoint = CHECKPOINTS[name as keyof typeof CHECKPOINTS];
+  const checkpoint = MODELS[name as ModelName].checkpoint;
 
   let progress: Progress | undefined;
   const path = await downloadCheckpoint(checkpoint, {

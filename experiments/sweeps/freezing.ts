@@ -1,5 +1,6 @@
+import { MODELS } from "../../lib/sam/models.ts";
 import { baselines, type Experiment } from "../../lib/study/experiment.ts";
-import { blocksOf, expect, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
+import { expect, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
 /** How much of the model is trained whole, from the decoder back to the first layer. */
 export const freezing: Sweep = {
@@ -7,9 +8,6 @@ export const freezing: Sweep = {
   values: { ...SWEEP_VALUES, learningRate: 3e-4 },
   experiments: (config) => {
     const neck = ["mask_decoder", "image_encoder.neck"];
-    const last = config.model === "mobile_sam"
-      ? ["image_encoder.layers.3"]
-      : blocksOf(config).slice(-3).map((block) => `image_encoder.blocks.${block}`);
     const row = (
       name: string,
       { modules, ...rest }: Pick<Experiment, "label" | "hypothesis" | "modules">,
@@ -24,7 +22,7 @@ export const freezing: Sweep = {
       }),
       row("decoder_last_stage", {
         label: "Decoder, neck, last stage",
-        modules: [...neck, ...last],
+        modules: [...neck, ...MODELS[config.model].lastStage],
         hypothesis: expect(
           "greater",
           "decoder_neck",

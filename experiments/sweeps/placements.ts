@@ -1,8 +1,8 @@
+import { MODELS } from "../../lib/sam/models.ts";
 import { baselines } from "../../lib/study/experiment.ts";
 import {
   blocksOf,
   DECODER_ATTENTION,
-  encoderTargets,
   expect,
   lora,
   type Sweep,
@@ -19,7 +19,7 @@ export const placements: Sweep = {
     "Where do adapters of one rank do most: in the encoder or the decoder, in which blocks, layers?",
   values: { ...SWEEP_VALUES, learningRate: 3e-3, pretrainedLearningRate: 3e-4 },
   experiments: (config) => {
-    const { attention, mlp } = encoderTargets(config);
+    const { attention, mlp } = MODELS[config.model].targets;
     const blocks = blocksOf(config);
     const third = Math.round(blocks.length / 3);
     const middle = (blocks.length - third) >> 1;

@@ -23,11 +23,13 @@ export interface RescaleOptions {
   deviations?: number;
 }
 
-/** SAM's channel means, for images in 0..255. */
-export const PIXEL_MEAN: readonly [number, number, number] = [123.675, 116.28, 103.53];
-
-/** SAM's channel standard deviations, for images in 0..255. */
-export const PIXEL_STD: readonly [number, number, number] = [58.395, 57.12, 57.375];
+/** How pixels in 0..255 become a model's input: (pixel - mean) / std in each of the channels R, G, B. */
+export interface InputRule {
+  /** Subtracted from each channel. */
+  readonly mean: readonly [r: number, g: number, b: number];
+  /** Divides each channel after that. */
+  readonly std: readonly [r: number, g: number, b: number];
+}
 
 /** Background must fill this share of a slice to be told from chance. */
 const BACKGROUND_SHARE = 0.2;
@@ -237,16 +239,18 @@ export interface ModelInput extends InputGeometry {
 }
 
 /**
- * An image in 0..255 to SAM's input: the longest side resized to `side`, grey repeated over three
- * channels, normalised with SAM's mean and standard deviation, and only then padded with 0 on the
- * right and at the bottom.
+ * An image in 0..255 to a model's input: the longest side resized to `side`, grey repeated over three
+ * channels, normalised by the model's rule, and only then padded with 0 on the right and at the bottom.
  *
  * @example
  * ```ts
- * const input = toModelInput({ data: slice.image, width: 256, height: 256 }, { side: 512 });
+ * const input = toModelInput({ data: slice.image, width: 256, height: 256 }, { side: 512, rule });
  * ```
  */
-export function toModelInput(image: Image, { side }: { side: number }): ModelInput {
+export function toModelInput(
+  image: Image,
+  { side, rule: { mean, std } }: { side: number; rule: InputRule },
+): ModelInput {
   const channels = image.channels ?? 1;
   const geometry = inputGeometry(image, side);
   const { width, height } = geometry;
@@ -257,7 +261,7 @@ export function toModelInput(image: Image, { side }: { side: number }): ModelInp
       const from = (y * width + x) * channels;
       const to = (y * side + x) * 3;
       for (let c = 0; c < 3; c++) {
-        data[to + c] = (resized[from + (channels === 3 ? c : 0)] - PIXEL_MEAN[c]) / PIXEL_STD[c];
+        data[to + c] = (resized[from + (channels === 3 ? c : 0)] - mean[c]) / std[c];
       }
     }
   }

@@ -1,5 +1,5 @@
 import type { AugmentedSlice } from "../data/augment.ts";
-import { inputGeometry, PIXEL_MEAN, PIXEL_STD, toModelInput } from "../data/preprocess.ts";
+import { inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
 import { CachedEncoder, type SharedActivations } from "../sam/cached_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
@@ -60,12 +60,12 @@ export class SliceModel implements Disposable {
   /** The encoder's input: what the device does not change is prepared on the host, to the same bits. */
   #pixels({ slice, change }: AugmentedSlice): Float32Array | Tensor {
     const { image, ref: { width, height } } = slice;
-    if (!change) return toModelInput({ data: image, width, height }, { side: this.side }).data;
+    const { side, sam: { inputRule: rule } } = this;
+    if (!change) return toModelInput({ data: image, width, height }, { side, rule }).data;
     const plain = Tensor.from(this.sam.gpu, image, [height, width], "image");
     return modelInput(augmentImage(plain, change), {
-      ...inputGeometry({ width, height }, this.side),
-      mean: PIXEL_MEAN,
-      std: PIXEL_STD,
+      ...inputGeometry({ width, height }, side),
+      ...rule,
     });
   }
 

@@ -2,45 +2,7 @@ import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
-
-/** A file of weights on the web. */
-export interface Checkpoint {
-  /** Its name, in the cache too. */
-  readonly file: string;
-  /** The folder it lies in on the web. */
-  readonly baseUrl: string;
-  /** Its SHA-256, in hexadecimal. */
-  readonly sha256: string;
-}
-
-const META = "https://dl.fbaipublicfiles.com/segment_anything/";
-
-/** The published checkpoints by the name of their model. */
-export const CHECKPOINTS: Readonly<
-  Record<"vit_b" | "vit_l" | "vit_h" | "mobile_sam", Checkpoint>
-> = {
-  vit_b: {
-    file: "sam_vit_b_01ec64.pth",
-    baseUrl: META,
-    sha256: "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-  },
-  vit_l: {
-    file: "sam_vit_l_0b3195.pth",
-    baseUrl: META,
-    sha256: "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-  },
-  vit_h: {
-    file: "sam_vit_h_4b8939.pth",
-    baseUrl: META,
-    sha256: "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-  },
-  mobile_sam: {
-    file: "mobile_sam.pt",
-    baseUrl:
-      "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/",
-    sha256: "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
-  },
-};
+import type { Checkpoint } from "./models.ts";
 
 /** How a download goes. */
 export interface DownloadOptions {

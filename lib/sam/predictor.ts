@@ -97,7 +97,7 @@ export class SamPredictor implements Disposable {
     const { side, sam } = this;
     const embedding = noGrad(sam.gpu, () =>
       tidy(sam.gpu, () => {
-        const pixels = toModelInput(image, { side }).data;
+        const pixels = toModelInput(image, { side, rule: sam.inputRule }).data;
         return sam.imageEncoder.forward(Tensor.from(sam.gpu, pixels, [1, side, side, 3], "image"));
       }));
     this.#image = {

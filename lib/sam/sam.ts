@@ -1,3 +1,4 @@
+import type { InputRule } from "../data/preprocess.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Module } from "../nn/module.ts";
 import { reshape } from "../tensor/ops/movement.ts";
@@ -6,6 +7,7 @@ import { crop2d } from "../tensor/ops/window.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ImageEncoder } from "./image_encoder.ts";
 import type { MaskDecoder } from "./mask_decoder.ts";
+import { SAM_INPUT } from "./models.ts";
 import type { PromptEncoder, SamPrompt } from "./prompt_encoder.ts";
 
 /** Height and width in pixels. */
@@ -21,13 +23,21 @@ export class Sam extends Module {
   readonly promptEncoder: PromptEncoder;
   /** Embeddings of image and prompts to masks. */
   readonly maskDecoder: MaskDecoder;
+  /** Pixels in 0..255 to the image encoder's input. */
+  readonly inputRule: InputRule;
 
-  /** Puts a model together. */
+  /** Puts a model together; its input rule is SAM's by default. */
   constructor(
     gpu: Gpu,
-    parts: { imageEncoder: ImageEncoder; promptEncoder: PromptEncoder; maskDecoder: MaskDecoder },
+    parts: {
+      imageEncoder: ImageEncoder;
+      promptEncoder: PromptEncoder;
+      maskDecoder: MaskDecoder;
+      inputRule?: InputRule;
+    },
   ) {
     super(gpu);
+    this.inputRule = parts.inputRule ?? SAM_INPUT;
     this.imageEncoder = parts.imageEncoder;
     this.promptEncoder = parts.promptEncoder;
     this.maskDecoder = parts.maskDecoder;

@@ -5,11 +5,13 @@ import { injectAdapter } from "../adapters/inject.ts";
 import type { AdapterOptions } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { Random } from "../random.ts";
-import { buildMobileSam, buildSamVitB, buildSamVitH, buildSamVitL } from "../sam/build_sam.ts";
+import { buildSam } from "../sam/build_sam.ts";
 import { ActivationCache } from "../sam/activation_cache.ts";
 import type { Sam } from "../sam/sam.ts";
 import { SliceModel } from "../evaluate/slice_model.ts";
-import { checkpointPath, CHECKPOINTS } from "../sam/download.ts";
+import { checkpointPath } from "../sam/download.ts";
+import { loadMobileSamWeights } from "../sam/mobile_sam.ts";
+import { MODEL_NAMES, type ModelName, MODELS } from "../sam/models.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
@@ -17,24 +19,14 @@ import { type Experiment, FULL_MODULES } from "./experiment.ts";
 /** Method of the experiments' adapters. */
 const ADAPTER_METHOD = methodOf("LORA");
 
-/** Names of the models in tables. */
-export const MODEL_NAMES: Readonly<Record<Config["model"], string>> = {
-  mobile_sam: "MobileSAM",
-  vit_b: "SAM ViT-B",
-  vit_l: "SAM ViT-L",
-  vit_h: "SAM ViT-H",
-};
-
 /**
  * The name of a model from the command line.
  *
  * @throws {InputError} if there is no such model.
  */
-export function readModelName(name: string): Config["model"] {
-  if (Object.hasOwn(MODEL_NAMES, name)) return name as Config["model"];
-  throw new InputError(
-    `there is no model ${name}: choose ${Object.keys(MODEL_NAMES).join(", ")}`,
-  );
+export function readModelName(name: string): ModelName {
+  if (Object.hasOwn(MODELS, name)) return name as ModelName;
+  throw new InputError(`there is no model ${name}: choose ${MODEL_NAMES.join(", ")}`);
 }
 
 /** Which pretrained model: its name, its file if it is not the published one, its input's side. */
@@ -48,7 +40,7 @@ export type Pretrained = Pick<Config, "model" | "weights" | "side">;
  */
 export async function weightsFile({ model, weights }: Pretrained): Promise<string | null> {
   if (weights !== null || model === "mobile_sam") return weights;
-  const cached = checkpointPath(CHECKPOINTS[model]);
+  const cached = checkpointPath(MODELS[model].checkpoint);
   try {
     await Deno.stat(cached);
     return cached;
@@ -67,9 +59,10 @@ export async function weightsFile({ model, weights }: Pretrained): Promise<strin
 export async function buildPretrained(gpu: Gpu, chosen: Pretrained): Promise<Sam> {
   const { model, side } = chosen;
   const weights = await weightsFile(chosen);
-  if (model === "mobile_sam") return await buildMobileSam(gpu, { weights: weights ?? undefined });
-  const build = { vit_b: buildSamVitB, vit_l: buildSamVitL, vit_h: buildSamVitH }[model];
-  return await build(gpu, { weights: weights!, side });
+  return await buildSam(gpu, MODELS[model], {
+    weights: weights ?? await loadMobileSamWeights(),
+    side,
+  });
 }
 
 /**

@@ -8,6 +8,7 @@ import * as v from "valibot";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
 import { excerpt, InputError } from "../errors.ts";
+import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
 import { FIT_DEFAULTS } from "../train/plan.ts";
 import {
   commonFields,
@@ -152,11 +153,11 @@ export const configFields = {
     group: "data",
   }),
   model: field({
-    type: v.picklist(["mobile_sam", "vit_b", "vit_l", "vit_h"]),
+    type: v.picklist(MODEL_NAMES),
     default: "mobile_sam",
     flag: "model",
     argument: "NAME",
-    help: "mobile_sam, vit_b, vit_l or vit_h",
+    help: MODEL_NAMES.join(", "),
     group: "model",
     common: true,
     added: true,
@@ -177,14 +178,14 @@ export const configFields = {
     type: v.pipe(
       v.number(),
       v.integer(),
-      v.minValue(64),
-      v.maxValue(1024),
-      v.multipleOf(64, "give a multiple of 64"),
+      v.minValue(SAM_SIDES.least),
+      v.maxValue(SAM_SIDES.most),
+      v.multipleOf(SAM_SIDES.multiple, `give a multiple of ${SAM_SIDES.multiple}`),
     ),
     default: 256,
     flag: "side",
     argument: "N",
-    help: "side of the model's input, a multiple of 64 up to 1024",
+    help: `side of the model's input, a multiple of ${SAM_SIDES.multiple} up to ${SAM_SIDES.most}`,
     group: "model",
     common: true,
   }),

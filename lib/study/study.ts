@@ -19,7 +19,8 @@ import {
 import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
 import { type CaughtRun, guardNotes, requireNoneCaught } from "./guard_file.ts";
 import { Interruption } from "./interruption.ts";
-import { activationCache, buildModel, MODEL_NAMES, weightsFile } from "./model.ts";
+import { MODELS } from "../sam/models.ts";
+import { activationCache, buildModel, weightsFile } from "./model.ts";
 import type { Publish, SampleMasks } from "./publish.ts";
 import { type Config, dataSeed, optionDifferences, type Options } from "./schema.ts";
 import {
@@ -366,7 +367,7 @@ async function writeComparison(
   const table = compareRows(rows, {
     dataset: data.name,
     simulated: data.simulated,
-    baseModel: MODEL_NAMES[config.model],
+    baseModel: MODELS[config.model].label,
     side: config.side,
     seed: config.seed,
     epochs: config.epochs,

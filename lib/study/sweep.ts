@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { MODELS } from "../sam/models.ts";
 import type { Config, Overrides } from "./schema.ts";
 import type { Experiment, Hypothesis } from "./experiment.ts";
 
@@ -62,30 +63,9 @@ export function lora(
   return { name, kind: "lora", rank, label, overrides, ...(hypothesis && { hypothesis }) };
 }
 
-/** Blocks of the image encoder that hold adapters, of each model. */
-const BLOCKS: Readonly<Record<Config["model"], number>> = {
-  mobile_sam: 10,
-  vit_b: 12,
-  vit_l: 24,
-  vit_h: 32,
-};
-
-/** The numbers of a model's blocks. */
+/** The numbers of the blocks of a model's image encoder, from 0. */
 export function blocksOf({ model }: Pick<Config, "model">): number[] {
-  return Array.from({ length: BLOCKS[model] }, (_, i) => i);
-}
-
-/** The Linears of a model's image encoder by what they are for, as targets of adapters. */
-export function encoderTargets(
-  config: Pick<Config, "model">,
-): { attention: string[]; mlp: string[] } {
-  const attention = ["attn.qkv", "attn.proj"];
-  if (config.model === "mobile_sam") return { attention, mlp: ["mlp.fc1", "mlp.fc2"] };
-  // The mask decoder's perceptrons have the same names: blocks are the encoder's alone.
-  const mlp = blocksOf(config).flatMap((block) =>
-    ["lin1", "lin2"].map((layer) => `blocks.${block}.mlp.${layer}`)
-  );
-  return { attention, mlp };
+  return [...Array(MODELS[model].blocks).keys()];
 }
 
 /** The Linears of the mask decoder's attention. */

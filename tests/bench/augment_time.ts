@@ -4,7 +4,8 @@
 // deno run -A tests/bench/augment_time.ts
 import { augment } from "../../lib/data/augment.ts";
 import { AUGMENT_DEFAULTS, type AugmentOptions } from "../../lib/data/augment_options.ts";
-import { inputGeometry, PIXEL_MEAN, PIXEL_STD } from "../../lib/data/preprocess.ts";
+import { inputGeometry } from "../../lib/data/preprocess.ts";
+import { SAM_INPUT } from "../../lib/sam/models.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { Random } from "../../lib/random.ts";
 import { augmentImage, modelInput } from "../../lib/tensor/ops/augment.ts";
@@ -49,8 +50,7 @@ async function measure(
     const image = Tensor.from(gpu, slice.image, [size, size]);
     modelInput(augmentImage(image, change!), {
       ...inputGeometry({ width: size, height: size }, side),
-      mean: PIXEL_MEAN,
-      std: PIXEL_STD,
+      ...SAM_INPUT,
     });
     return host;
   };

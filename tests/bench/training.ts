@@ -1,12 +1,10 @@
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora, LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam, buildSamVitB, SAM_VIT, type SamWeights } from "../../lib/sam/build_sam.ts";
+import { buildMobileSam, buildSam, emptySam, type SamWeights } from "../../lib/sam/build_sam.ts";
+import { MODELS } from "../../lib/sam/models.ts";
 import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
-import { ImageEncoderViT } from "../../lib/sam/image_encoder_vit.ts";
-import { MaskDecoder } from "../../lib/sam/mask_decoder.ts";
-import { PromptEncoder } from "../../lib/sam/prompt_encoder.ts";
-import { Sam } from "../../lib/sam/sam.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { reshape } from "../../lib/tensor/ops/movement.ts";
@@ -20,8 +18,8 @@ export type Model = "mobile_sam" | "vit_b";
 
 /** What the models are called in tables. */
 export const MODEL_NAMES: Readonly<Record<Model, string>> = {
-  mobile_sam: "MobileSAM",
-  vit_b: "SAM ViT-B",
+  mobile_sam: MODELS.mobile_sam.label,
+  vit_b: MODELS.vit_b.label,
 };
 
 /**
@@ -57,11 +55,7 @@ export function batchOf(model: Model, side: number): number {
 
 /** Weights for ViT-B that look random: nothing is learnt from them, but they take as long. */
 export function seededVitB(gpu: Gpu): ReturnType<typeof seededState> {
-  const empty = new Sam(gpu, {
-    imageEncoder: new ImageEncoderViT(gpu, SAM_VIT.b),
-    promptEncoder: new PromptEncoder(gpu),
-    maskDecoder: new MaskDecoder(gpu),
-  });
+  const empty = emptySam(gpu, MODELS.vit_b);
   try {
     return seededState(empty);
   } finally {
@@ -116,7 +110,7 @@ export class Training implements Disposable {
   ): Promise<Training> {
     const sam = model === "mobile_sam"
       ? await buildMobileSam(gpu, { weights })
-      : await buildSamVitB(gpu, { weights: weights ?? seededVitB(gpu), side });
+      : await buildSam(gpu, MODELS.vit_b, { weights: weights ?? seededVitB(gpu), side });
     if (kind === "peft") sam.maskDecoder.setTrainable(true);
     if (kind === "lora" || kind === "lora_late") {
       await injectLora(sam, {

@@ -4,13 +4,12 @@ import {
   backgroundOf,
   centreCrop,
   inputGeometry,
-  PIXEL_MEAN,
-  PIXEL_STD,
   rescale,
   RESCALE_METHODS,
   resizeBilinear,
   toModelInput,
 } from "../../lib/data/preprocess.ts";
+import { SAM_INPUT } from "../../lib/sam/models.ts";
 
 interface Resized {
   from: [number, number];
@@ -113,11 +112,15 @@ Deno.test("the input geometry follows ResizeLongestSide's rounding", () => {
 
 Deno.test("the model's input is resized, normalised and only then padded with zeros", () => {
   const grey = Float32Array.from({ length: 12 }, (_, i) => i * 20); // 4 wide, 3 high
-  const input = toModelInput({ data: grey, width: 4, height: 3 }, { side: 4 });
+  const input = toModelInput({ data: grey, width: 4, height: 3 }, { side: 4, rule: SAM_INPUT });
   assertEquals([input.width, input.height, input.data.length], [4, 3, 48]);
   for (let i = 0; i < 12; i++) {
     for (let c = 0; c < 3; c++) {
-      assertAlmostEquals(input.data[3 * i + c], (grey[i] - PIXEL_MEAN[c]) / PIXEL_STD[c], 1e-5);
+      assertAlmostEquals(
+        input.data[3 * i + c],
+        (grey[i] - SAM_INPUT.mean[c]) / SAM_INPUT.std[c],
+        1e-5,
+      );
     }
   }
   assertEquals(input.data.subarray(36), new Float32Array(12));
@@ -125,10 +128,17 @@ Deno.test("the model's input is resized, normalised and only then padded with ze
 
 Deno.test("a colour image keeps its channels apart", () => {
   const rgb = Uint8Array.of(10, 20, 30, 40, 50, 60);
-  const input = toModelInput({ data: rgb, width: 1, height: 2, channels: 3 }, { side: 2 });
+  const input = toModelInput({ data: rgb, width: 1, height: 2, channels: 3 }, {
+    side: 2,
+    rule: SAM_INPUT,
+  });
   assertEquals([input.width, input.height], [1, 2]);
   for (let c = 0; c < 3; c++) {
-    assertAlmostEquals(input.data[c], (rgb[c] - PIXEL_MEAN[c]) / PIXEL_STD[c], 1e-5);
-    assertAlmostEquals(input.data[6 + c], (rgb[3 + c] - PIXEL_MEAN[c]) / PIXEL_STD[c], 1e-5);
+    assertAlmostEquals(input.data[c], (rgb[c] - SAM_INPUT.mean[c]) / SAM_INPUT.std[c], 1e-5);
+    assertAlmostEquals(
+      input.data[6 + c],
+      (rgb[3 + c] - SAM_INPUT.mean[c]) / SAM_INPUT.std[c],
+      1e-5,
+    );
   }
 });

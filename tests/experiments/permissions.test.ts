@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
-import { CHECKPOINTS } from "../../lib/sam/download.ts";
+import { MODELS } from "../../lib/sam/models.ts";
 import { runScript } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
@@ -90,8 +90,8 @@ Deno.test("each task is granted the paths that its arguments name, and nothing e
 
 Deno.test("weights alone may use the network, and only the hosts that it fetches from", async () => {
   const { net, read } = await grants("weights", ["vit_b"]);
-  for (const { baseUrl } of Object.values(CHECKPOINTS)) {
-    assert(net!.includes(new URL(baseUrl).host));
+  for (const { checkpoint } of Object.values(MODELS)) {
+    assert(net!.includes(new URL(checkpoint.baseUrl).host));
   }
   assertEquals(net!.length, 3);
   assertEquals(read, ["/cache", packages].sort());

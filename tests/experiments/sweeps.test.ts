@@ -6,6 +6,7 @@ import {
   type Experiment,
   parseExperiment,
 } from "../../lib/study/experiment.ts";
+import { MODEL_NAMES } from "../../lib/sam/models.ts";
 import { buildModel } from "../../lib/study/model.ts";
 import { parseOptions } from "../../lib/study/schema.ts";
 import { judgeStudy } from "../../lib/study/verdicts.ts";
@@ -20,7 +21,7 @@ const config = presets.full.config;
 
 for (const [name, sweep] of Object.entries(sweeps)) {
   Deno.test(`the rows of ${name} have names of their own, and hypotheses about each other`, () => {
-    for (const model of ["mobile_sam", "vit_b", "vit_h"] as const) {
+    for (const model of MODEL_NAMES) {
       for (const side of [64, 256, 512, 1024]) {
         const rows = sweep.experiments({ ...config, ...sweep.values, model, side });
         const names = rows.map(({ name }) => name);

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { augment, type ImageChange } from "../../lib/data/augment.ts";
 import { AUGMENT_DEFAULTS, type AugmentOptions } from "../../lib/data/augment_options.ts";
-import { inputGeometry, PIXEL_MEAN, PIXEL_STD, toModelInput } from "../../lib/data/preprocess.ts";
+import { inputGeometry, toModelInput } from "../../lib/data/preprocess.ts";
+import { SAM_INPUT } from "../../lib/sam/models.ts";
 import type { Slice } from "../../lib/data/slices.ts";
 import { affineMatrix, warpMask } from "../../lib/data/warp.ts";
 import { Random } from "../../lib/random.ts";
@@ -177,11 +178,10 @@ Deno.test("the device's model input is the host's", async () => {
     using _ = new Scope(gpu);
     const input = modelInput(Tensor.from(gpu, image, [height, width]), {
       ...inputGeometry({ width, height }, side),
-      mean: PIXEL_MEAN,
-      std: PIXEL_STD,
+      ...SAM_INPUT,
     });
     assertEquals(input.shape, [1, side, side, 3]);
-    const { data } = toModelInput({ data: image, width, height }, { side });
+    const { data } = toModelInput({ data: image, width, height }, { side, rule: SAM_INPUT });
     worst = Math.max(worst, largest(await input.data(), data));
   }
   console.log(`largest error ${worst.toExponential(1)} of a deviation`);

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as ort from "onnxruntime-web/wasm";
 import { toModelInput } from "../../lib/data/preprocess.ts";
+import { SAM_INPUT } from "../../lib/sam/models.ts";
 import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { SamPrompt } from "../../lib/sam/prompt_encoder.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
@@ -78,7 +79,7 @@ const cases: readonly Case[] = [
 
 Deno.test("at side 1024 embedding, logits and IoU are ONNX Runtime's", async () => {
   const image = { data: testImage(900, 640), width: 900, height: 640, channels: 3 as const };
-  const { data: pixels } = toModelInput(image, { side: SIDE });
+  const { data: pixels } = toModelInput(image, { side: SIDE, rule: SAM_INPUT });
 
   const encoder = await session("encoder");
   const { output } = await encoder.run({

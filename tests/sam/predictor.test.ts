@@ -40,7 +40,7 @@ Deno.test("an image set once and prompted many times gives what decoding anew gi
       assert(spent < 150, `round ${round}: ${spent} dispatches are more than a decoder's`);
 
       using _ = new Scope(gpu);
-      const { data } = toModelInput(picture, { side: 128 });
+      const { data } = toModelInput(picture, { side: 128, rule: sam.inputRule });
       const [x, y] = [inputWidth / width, inputHeight / height];
       assert(Math.abs(x - scale) < 1e-9 && Math.abs(y - scale) < 3e-3);
       const expected = noGrad(gpu, () => {

@@ -2,10 +2,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../lib/errors.ts";
 import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildSamVit, buildSamVitB } from "../../lib/sam/build_sam.ts";
+import { buildSam, emptySam } from "../../lib/sam/build_sam.ts";
 import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
 import { getRelPos, ImageEncoderViT, ViTBlock } from "../../lib/sam/image_encoder_vit.ts";
 import { MaskDecoder } from "../../lib/sam/mask_decoder.ts";
+import { MODELS, SAM_INPUT, type SamModel } from "../../lib/sam/models.ts";
 import { PromptEncoder } from "../../lib/sam/prompt_encoder.ts";
 import { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
@@ -37,17 +38,18 @@ async function fixtures(
 
 const TINY = { embedDim: 32, depth: 4, numHeads: 2, windowSize: 5, globalAttnIndexes: [2] };
 
+/** A row of the registry with a ViT of 64 output channels. */
+const tinyModel = (options = TINY): Pick<SamModel, "encoder" | "input"> => ({
+  encoder: { kind: "vit", options: { ...options, outChans: 64 } },
+  input: SAM_INPUT,
+});
+
 /** A Sam whose grid of 8 x 8 tokens is padded to windows of 5, with seeded weights made for side 128. */
 async function buildTiny(side = 128): Promise<Sam> {
-  const outChans = 64;
-  const empty = new Sam(gpu, {
-    imageEncoder: new ImageEncoderViT(gpu, { ...TINY, outChans, imageSize: 128 }),
-    promptEncoder: new PromptEncoder(gpu, { embedDim: outChans }),
-    maskDecoder: new MaskDecoder(gpu, { transformerDim: outChans }),
-  });
+  const empty = emptySam(gpu, tinyModel(), { side: 128 });
   const weights = seededState(empty);
   empty.dispose();
-  return await buildSamVit(gpu, { ...TINY, outChans, side, weights });
+  return await buildSam(gpu, tinyModel(), { side, weights });
 }
 
 /** Adapters of rank 4 and scaling 2 on every qkv, with the script's values. */
@@ -319,12 +321,12 @@ Deno.test("a ViT refuses images of another side and weights of another model", a
   );
   const weights = seededState(sam);
   await assertRejects(
-    () => buildSamVit(gpu, { ...TINY, outChans: 64, depth: 3, side: 128, weights }),
+    () => buildSam(gpu, tinyModel({ ...TINY, depth: 3 }), { side: 128, weights }),
     InputError,
     "unexpected: image_encoder.blocks.3.",
   );
   await assertRejects(
-    () => buildSamVit(gpu, { ...TINY, outChans: 64, side: 100, weights }),
+    () => buildSam(gpu, tinyModel(), { side: 100, weights }),
     InputError,
     "side 100",
   );
@@ -346,7 +348,7 @@ for (const side of [512, 1024]) {
       const weights = seededState(empty);
       empty.dispose();
       gpu.trim();
-      const sam = await buildSamVitB(gpu, { weights, side });
+      const sam = await buildSam(gpu, MODELS.vit_b, { weights, side });
       const before = performance.now();
       const text = await compareForward(sam, {
         side,

@@ -1,18 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { InputError } from "../../lib/errors.ts";
-import {
-  type Checkpoint,
-  CHECKPOINTS,
-  downloadCheckpoint,
-  type DownloadOptions,
-} from "../../lib/sam/download.ts";
+import { downloadCheckpoint, type DownloadOptions } from "../../lib/sam/download.ts";
+import { type Checkpoint, MODELS } from "../../lib/sam/models.ts";
 import { runScript } from "../experiments/command_line.ts";
 
 const content = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 2654435761) >>> 24);
 const checkpoint: Checkpoint = {
   file: "sam_tiny.pth",
   baseUrl: "http://127.0.0.1:1/",
+  bytes: content.length,
   sha256: createHash("sha256").update(content).digest("hex"),
 };
 
@@ -185,7 +182,7 @@ Deno.test("a missing file, a folder that cannot be made and a dead server are na
   }));
 
 Deno.test("the checkpoints are those of their publishers", () => {
-  for (const { file, baseUrl, sha256 } of Object.values(CHECKPOINTS)) {
+  for (const { file, baseUrl, sha256 } of Object.values(MODELS).map((row) => row.checkpoint)) {
     assert(/^[\w.]+\.(pth|pt)$/.test(file) && /^[0-9a-f]{64}$/.test(sha256));
     assert(new URL(file, baseUrl).href.startsWith("https://"));
   }
@@ -198,7 +195,7 @@ Deno.test("the task tells what it takes, and refuses what is not the published f
     assertEquals([unknown.code, unknown.stdout], [1, ""]);
     assertEquals(
       unknown.stderr,
-      "error: usage: ./run weights vit_b|vit_l|vit_h|mobile_sam [--folder DIR] [--base-url URL]\n",
+      "error: usage: ./run weights mobile_sam|vit_b|vit_l|vit_h [--folder DIR] [--base-url URL]\n",
     );
     const wrong = await run("vit_b", "--base-url", baseUrl);
     assertEquals(wrong.code, 1);

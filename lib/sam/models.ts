@@ -1,0 +1,158 @@
+/**
+ * The models that SAM comes as. A model is one row of {@linkcode MODELS}: its encoder's sizes, its
+ * published weights and how it is fed; whatever asks about a model by name reads it from there.
+ *
+ * @module
+ */
+import type { InputRule } from "../data/preprocess.ts";
+import type { ImageEncoderViTOptions } from "./image_encoder_vit.ts";
+import type { TinyViTOptions } from "./tiny_vit.ts";
+
+/** A published file of weights. */
+export interface Checkpoint {
+  /** Its name, on the web and in the cache. */
+  readonly file: string;
+  /** URL of the folder it lies in; `npm:` and a folder of a package for one that is installed. */
+  readonly baseUrl: string;
+  /** Its length in bytes. */
+  readonly bytes: number;
+  /** Its SHA-256, in hexadecimal. */
+  readonly sha256: string;
+}
+
+/** Image encoder of a model: its architecture and sizes. */
+export type EncoderSpec =
+  | { readonly kind: "vit"; readonly options: Omit<ImageEncoderViTOptions, "imageSize"> }
+  | { readonly kind: "tiny_vit"; readonly options: TinyViTOptions };
+
+/** Linears of an image encoder that take adapters, by role: suffixes of their paths. */
+export interface EncoderTargets {
+  /** Projections of the attention. */
+  readonly attention: string[];
+  /** Layers of the perceptrons. */
+  readonly mlp: string[];
+}
+
+/** Sides of the square input that a model takes, in pixels. */
+export interface InputSides {
+  /** Side it was pretrained at. */
+  readonly native: number;
+  /** Smallest side. */
+  readonly least: number;
+  /** Largest side. */
+  readonly most: number;
+  /** Sides are multiples of it. */
+  readonly multiple: number;
+}
+
+/** A row of {@linkcode MODELS}. */
+export interface SamModel {
+  /** Name in tables. */
+  readonly label: string;
+  /** The image encoder. */
+  readonly encoder: EncoderSpec;
+  /** Pixels in 0..255 to the encoder's input. */
+  readonly input: InputRule;
+  /** Sides of the input. */
+  readonly sides: InputSides;
+  /** Transformer blocks of the encoder, which adapters are counted by. */
+  readonly blocks: number;
+  /** Linears that take adapters. */
+  readonly targets: EncoderTargets;
+  /** Paths of the modules of the encoder's last stage. */
+  readonly lastStage: readonly string[];
+  /** Published weights that `./run weights` fetches. */
+  readonly checkpoint: Checkpoint;
+  /** The same weights as files of an installed package, used where no file is named; none for most. */
+  readonly packaged?: { readonly encoder: Checkpoint; readonly decoder: Checkpoint };
+}
+
+/** SAM's means and standard deviations of the channels R, G, B. */
+export const SAM_INPUT: InputRule = {
+  mean: [123.675, 116.28, 103.53],
+  std: [58.395, 57.12, 57.375],
+};
+
+/** Sides of the input of SAM and MobileSAM. */
+export const SAM_SIDES: InputSides = { native: 1024, least: 64, most: 1024, multiple: 64 };
+
+/** A row for SAM with a ViT. */
+export function vit(
+  label: string,
+  options: Omit<ImageEncoderViTOptions, "imageSize"> & { readonly depth: number },
+  checkpoint: Checkpoint,
+): SamModel {
+  const blocks = Array.from({ length: options.depth }, (_, i) => `blocks.${i}`);
+  return {
+    label,
+    encoder: { kind: "vit", options },
+    input: SAM_INPUT,
+    sides: SAM_SIDES,
+    blocks: blocks.length,
+    targets: {
+      attention: ["attn.qkv", "attn.proj"],
+      // The mask decoder's perceptrons bear the same names, but lie in no block.
+      mlp: blocks.flatMap((block) => [`${block}.mlp.lin1`, `${block}.mlp.lin2`]),
+    },
+    lastStage: blocks.slice(-3).map((block) => `image_encoder.${block}`),
+    checkpoint,
+  };
+}
+
+/** A checkpoint that Meta publishes. */
+function meta(file: string, bytes: number, sha256: string): Checkpoint {
+  return { file, bytes, sha256, baseUrl: "https://dl.fbaipublicfiles.com/segment_anything/" };
+}
+
+/** Name of a model, as segment_anything and MobileSAM have it. */
+export type ModelName = "mobile_sam" | "vit_b" | "vit_l" | "vit_h";
+
+/** The registry: a row for each model. */
+export const MODELS: Readonly<Record<ModelName, SamModel>> = {
+  mobile_sam: {
+    label: "MobileSAM",
+    encoder: { kind: "tiny_vit", options: {} },
+    input: SAM_INPUT,
+    sides: SAM_SIDES,
+    blocks: 10,
+    targets: { attention: ["attn.qkv", "attn.proj"], mlp: ["mlp.fc1", "mlp.fc2"] },
+    lastStage: ["image_encoder.layers.3"],
+    checkpoint: {
+      file: "mobile_sam.pt",
+      baseUrl:
+        "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/",
+      bytes: 40_728_226,
+      sha256: "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+    },
+  },
+  vit_b: vit(
+    "SAM ViT-B",
+    { embedDim: 768, depth: 12, numHeads: 12, globalAttnIndexes: [2, 5, 8, 11] },
+    meta(
+      "sam_vit_b_01ec64.pth",
+      375_042_383,
+      "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+  ),
+  vit_l: vit(
+    "SAM ViT-L",
+    { embedDim: 1024, depth: 24, numHeads: 16, globalAttnIndexes: [5, 11, 17, 23] },
+    meta(
+      "sam_vit_l_0b3195.pth",
+      1_249_524_607,
+      "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+  ),
+  vit_h: vit(
+    "SAM ViT-H",
+    { embedDim: 1280, depth: 32, numHeads: 16, globalAttnIndexes: [7, 15, 23, 31] },
+    meta(
+      "sam_vit_h_4b8939.pth",
+      2_564_550_879,
+      "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+  ),
+};
+
+/** The names of all models. */
+export const MODEL_NAMES: readonly ModelName[] = Object.keys(MODELS) as ModelName[];
