@@ -1,9 +1,10 @@
 import { InputError } from "../errors.ts";
+import { loha } from "./loha.ts";
 import { lora } from "./lora.ts";
 import type { AdapterMethod, AdapterTensor } from "./method.ts";
 
 /** The known methods, one row each. */
-export const METHODS: readonly AdapterMethod[] = [lora];
+export const METHODS: readonly AdapterMethod[] = [lora, loha];
 
 /**
  * The method of a `peft_type`, in any case.
