@@ -23,14 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
+from peft import LoHaConfig, LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 warnings.filterwarnings("ignore")
-FOLDER = Path(__file__).parent.parent / "weights" / "fixtures" / "peft"
+FOLDER = Path(__file__).parent.parent / "adapters" / "fixtures" / "peft"
 DIM, SIDE, PATCH, DEPTH, HEADS = 16, 32, 8, 3, 2
 
 
@@ -87,7 +87,7 @@ def build(library):
     return model.eval()
 
 
-# name: (library, options of LoraConfig)
+# name: (library, options of LoraConfig, or of LoHaConfig where the name holds loha)
 ADAPTERS = {
     "default": ("segment_anything", dict(r=4, lora_alpha=8, target_modules=["attn.qkv"])),
     "other": ("segment_anything", dict(r=4, lora_alpha=4, target_modules=["qkv", "attn.proj"])),
@@ -110,10 +110,21 @@ ADAPTERS = {
     "transformers_saved": ("transformers", dict(
         r=4, use_dora=True, use_rslora=True, target_modules=["qkv", "mlp.lin2"],
         modules_to_save=["mask_decoder"])),
+    "loha": ("segment_anything", dict(
+        r=4, alpha=6, target_modules=["attn.qkv", "mlp.lin1"], rank_pattern={r"1\.attn\.qkv": 3},
+        alpha_pattern={"lin1": 2})),
+    "transformers_loha": ("transformers", dict(
+        r=2, rank_dropout=0.25, target_modules=["attn.qkv", "q_proj"], modules_to_save=["mask_decoder"])),
 }
 
 
-WITH_GRADIENTS = ["default", "rslora", "dora"]
+WITH_GRADIENTS = ["default", "rslora", "dora", "loha"]
+# Gradients of LoRA's parameters have short names; others those of the parameters.
+SHORT = {"lora_A": "A", "lora_B": "B", "lora_magnitude_vector": "magnitude"}
+
+
+def config_of(name, options):
+    return (LoHaConfig if "loha" in name else LoraConfig)(**options)
 
 
 def randomise(model, seed):
@@ -122,7 +133,7 @@ def randomise(model, seed):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if "lora_A" in name or "lora_B" in name:
+            if "lora_A" in name or "lora_B" in name or "hada_" in name:
                 parameter.add_(0.2 * noise)
             elif "lora_magnitude" in name:
                 parameter.mul_(1 + 0.2 * noise)
@@ -132,7 +143,7 @@ def randomise(model, seed):
 
 def layers(model):
     for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
+        if isinstance(module, BaseTunerLayer):
             yield name.removeprefix("base_model.model."), module
 
 
@@ -148,10 +159,11 @@ def outputs(model, gradients):
         model.zero_grad()
         (y * wave(name + "!", y.shape)).sum().backward()
         result[f"{name}.dx"] = x.grad.clone()
-        for short, parameters in [("A", module.lora_A), ("B", module.lora_B),
-                                  ("magnitude", module.lora_magnitude_vector)]:
-            if "default" in parameters:
-                result[f"{name}.d{short}"] = parameters["default"].weight.grad.clone()
+        for long in module.adapter_layer_names:
+            if "default" in getattr(module, long, {}):
+                parameter = getattr(module, long)["default"]
+                parameter = getattr(parameter, "weight", parameter)
+                result[f"{name}.d{SHORT.get(long, long)}"] = parameter.grad.clone()
     return result
 
 
@@ -169,12 +181,12 @@ def make():
     stored = {}
     for seed, (name, (library, options)) in enumerate(ADAPTERS.items()):
         torch.manual_seed(seed)
-        model = get_peft_model(build(library), LoraConfig(**options))
+        model = get_peft_model(build(library), config_of(name, options))
         randomise(model, seed)
         for _, module in layers(model):
-            for parameter in [*module.lora_A.parameters(), *module.lora_B.parameters(),
-                              *module.lora_magnitude_vector.parameters()]:
-                parameter.requires_grad_()
+            for long in module.adapter_layer_names:
+                for parameter in getattr(module, long).parameters() if hasattr(module, long) else []:
+                    parameter.requires_grad_()
         model.eval()
         model.save_pretrained(FOLDER / name)
         (FOLDER / name / "README.md").unlink()

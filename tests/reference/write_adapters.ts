@@ -2,7 +2,10 @@
 //
 // deno run --allow-all tests/reference/write_adapters.ts FOLDER
 import { join } from "node:path";
-import { injectLora, type LoraOptions } from "../../lib/adapters/lora.ts";
+import { injectAdapter } from "../../lib/adapters/inject.ts";
+import type { LohaOptions } from "../../lib/adapters/loha.ts";
+import type { LoraOptions } from "../../lib/adapters/lora.ts";
+import { methodOf } from "../../lib/adapters/methods.ts";
 import { Random } from "../../lib/random.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
@@ -16,7 +19,8 @@ import { transformersName } from "../../lib/sam/transformers_names.ts";
 import { gpu } from "../gpu.ts";
 import { tinySam, wave } from "../adapters/tiny_model.ts";
 
-const adapters: Record<string, LoraOptions> = {
+/** Options by name; those with loha in their name are of that method. */
+const adapters: Record<string, LoraOptions & LohaOptions> = {
   default: { r: 4, lora_alpha: 8 },
   rslora_gaussian: {
     r: 3,
@@ -46,6 +50,9 @@ const adapters: Record<string, LoraOptions> = {
     rank_pattern: { "blocks.1.mlp.lin2": 3 },
     modules_to_save: ["mask_decoder"],
   },
+  loha: { r: 4, alpha: 6, target_modules: ["qkv", "mlp.lin1"], rank_pattern: { lin1: 2 } },
+  loha_saved: { r: 3, alpha: 5, blocks: [0, 2], modules_to_save: ["mask_decoder"] },
+  transformers_loha: { r: 2, rank_dropout: 0.25, alpha_pattern: { "1.attn.qkv": 3 } },
 };
 
 const [folder] = Deno.args;
@@ -54,7 +61,8 @@ for (const [name, options] of Object.entries(adapters)) {
   const inFile = library === "transformers" ? transformersName : (path: string) => path;
   const model = tinySam(library);
   const random = new Random(name);
-  const layers = await injectLora(model, { ...options, random });
+  const method = methodOf(name.includes("loha") ? "loha" : "lora");
+  const layers = await injectAdapter(model, method, { ...options, random });
   for (const [path, tensor] of model.trainableParameters()) {
     // As after training; a B with parts stays zero where it is zero.
     const values = await tensor.data();
