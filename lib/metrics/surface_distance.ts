@@ -28,24 +28,34 @@ export interface SurfaceDistances {
   readonly toPrediction: Float64Array;
 }
 
-/** The part of a grid that holds every element of two masks. */
-interface Window {
-  readonly from: readonly [number, number, number];
-  readonly shape: readonly [number, number, number];
+/** Box within a grid. */
+export interface Window {
+  /** Its first element along x, y and z. */
+  readonly from: readonly [x: number, y: number, z: number];
+  /** Elements along each axis. */
+  readonly shape: readonly [nx: number, ny: number, nz: number];
 }
 
-/** The smallest window with all elements of both masks; null if there are none. */
-function windowOf(masks: readonly Uint8Array[], [nx, ny, nz]: MaskGrid["shape"]): Window | null {
+/** The smallest box with all set elements of some masks; null if there are none. */
+export function windowOf(
+  masks: readonly Uint8Array[],
+  [nx, ny, nz]: MaskGrid["shape"],
+): Window | null {
   const low = [nx, ny, nz];
   const high = [-1, -1, -1];
+  const include = (axis: number, from: number, to: number) => {
+    low[axis] = Math.min(low[axis], from);
+    high[axis] = Math.max(high[axis], to);
+  };
   for (const mask of masks) {
-    for (let i = 0; i < mask.length; i++) {
-      if (!mask[i]) continue;
-      const at = [i % nx, Math.floor(i / nx) % ny, Math.floor(i / (nx * ny))];
-      for (let axis = 0; axis < 3; axis++) {
-        if (at[axis] < low[axis]) low[axis] = at[axis];
-        if (at[axis] > high[axis]) high[axis] = at[axis];
-      }
+    for (let row = 0; row < ny * nz; row++) {
+      let [first, last] = [row * nx, (row + 1) * nx - 1];
+      while (first <= last && mask[first] === 0) first++;
+      if (first > last) continue;
+      while (mask[last] === 0) last--;
+      include(0, first - row * nx, last - row * nx);
+      include(1, row % ny, row % ny);
+      include(2, Math.floor(row / ny), Math.floor(row / ny));
     }
   }
   if (high[0] < 0) return null;
@@ -63,10 +73,10 @@ function surfaceOf(mask: Uint8Array, [nx, ny, nz]: MaskGrid["shape"], window: Wi
     for (let y = fromY; y < fromY + wy; y++) {
       for (let x = fromX; x < fromX + wx; x++, at++) {
         const i = z * plane + y * nx + x;
-        if (!mask[i]) continue;
-        const inner = x > 0 && mask[i - 1] && x < nx - 1 && mask[i + 1] &&
-          y > 0 && mask[i - nx] && y < ny - 1 && mask[i + nx] &&
-          (nz === 1 || (z > 0 && mask[i - plane] && z < nz - 1 && mask[i + plane]));
+        if (mask[i] === 0) continue;
+        const inner = x > 0 && mask[i - 1] !== 0 && x < nx - 1 && mask[i + 1] !== 0 &&
+          y > 0 && mask[i - nx] !== 0 && y < ny - 1 && mask[i + nx] !== 0 &&
+          (nz === 1 || (z > 0 && mask[i - plane] !== 0 && z < nz - 1 && mask[i + plane] !== 0));
         if (!inner) surface[at] = 1;
       }
     }
@@ -91,7 +101,11 @@ export function surfaceDistances(
   const other = surfaceOf(truth, shape, window);
   const distances = (from: Uint8Array, to: Uint8Array) => {
     const squared = squaredDistanceTo(to, { shape: window.shape, spacing });
-    return squared.filter((_, i) => from[i]).map(Math.sqrt);
+    let count = 0;
+    for (let i = 0; i < from.length; i++) {
+      if (from[i] !== 0) squared[count++] = Math.sqrt(squared[i]);
+    }
+    return squared.slice(0, count);
   };
   return { toTruth: distances(own, other), toPrediction: distances(other, own) };
 }
