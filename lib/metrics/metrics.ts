@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { scoreLesions } from "./lesion_wise.ts";
 import { MaskPair } from "./mask_pair.ts";
 import { diagonal, hausdorff95, surfaceDice } from "./surface_distance.ts";
 
@@ -55,7 +56,9 @@ export type MaskMetric =
   | "surfaceDice1mm"
   | "surfaceDice2mm"
   | "falsePositive"
-  | "volumeError";
+  | "volumeError"
+  | "lesionDice"
+  | "lesionHd95";
 
 const shareOfMasks = {
   unit: "%",
@@ -144,6 +147,30 @@ export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
     columns: ["slice", "case"],
     empty: { both: null, truth: null, prediction: -1 },
     compute: ({ counts: { predicted, truth } }) => (predicted - truth) / truth,
+  },
+  /** Mean Dice over lesions, after BraTS-MEN 2023. */
+  lesionDice: {
+    ...shareOfMasks,
+    label: "Lesion-wise Dice",
+    definition:
+      "lesion-wise: mean over connected lesions above 50 mm³, missed and invented ones as " +
+      "0 and 374 mm (BraTS 2023)",
+    levels: ["case"],
+    columns: ["case"],
+    empty: { both: 1, truth: 0 },
+    compute: (pair) => scoreLesions(pair).dice,
+  },
+  /** Mean 95 % Hausdorff distance over lesions in mm, after BraTS-MEN 2023. */
+  lesionHd95: {
+    label: "Lesion-wise HD95",
+    unit: "mm",
+    scale: 1,
+    decimals: [2, 1],
+    direction: "lower",
+    levels: ["case"],
+    columns: ["case"],
+    empty: { both: 0 },
+    compute: (pair) => scoreLesions(pair).hd95,
   },
 };
 
