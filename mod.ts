@@ -164,6 +164,7 @@ export {
 } from "./lib/train/prompted_loss.ts";
 export * from "./lib/evaluate/protocol.ts";
 export * from "./lib/evaluate/protocol_summary.ts";
+export * from "./lib/evaluate/scored_prompts.ts";
 export * from "./lib/train/schedule.ts";
 export * from "./lib/evaluate/slice_model.ts";
 export * from "./lib/metrics/surface_distance.ts";

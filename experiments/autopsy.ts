@@ -7,7 +7,7 @@ import { writeFileAtomic } from "../lib/fs.ts";
 import { maskPicture } from "../lib/report/mask_pictures.ts";
 import { Progress } from "../lib/study/progress.ts";
 import { rasterize } from "../lib/report/rasterize.ts";
-import { evaluationPrompt } from "../lib/evaluate/evaluate.ts";
+import { evaluationPrompt } from "../lib/evaluate/scored_prompts.ts";
 import { allOnesDice } from "../lib/evaluate/guards.ts";
 import { dice } from "../lib/metrics/metrics.ts";
 import { saveAdapter } from "../lib/study/adapter_folder.ts";

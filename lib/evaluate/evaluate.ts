@@ -1,17 +1,17 @@
 import { loadBatches, planBatches, type SliceReader } from "../data/loader.ts";
-import { drawPrompt, type Prompt, type PromptKind } from "../data/prompts.ts";
-import type { SliceRef } from "../data/slices.ts";
-import { Random } from "../random.ts";
+import type { PromptKind } from "../data/prompts.ts";
+import type { Slice, SliceRef } from "../data/slices.ts";
+import { mean } from "../stats/summary.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { fingerprint } from "../tensor/ops/fingerprint.ts";
 import { diceBceLoss, maskOverlap } from "../tensor/ops/losses.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
-import type { MaskFigures } from "./mask_figures.ts";
+import { type MaskFigures, maskFigures } from "./mask_figures.ts";
+import { evaluationPrompt } from "./scored_prompts.ts";
 import type { SliceModel } from "./slice_model.ts";
-import { maskFigures } from "./mask_figures.ts";
 
-/** How well one slice was segmented under one prompt. */
+/** Agreement of one predicted slice with the truth. */
 export interface Overlap {
   /** 2 |P ∩ T| / (|P| + |T|), in [0, 1]. */
   readonly dice: number;
@@ -19,25 +19,25 @@ export interface Overlap {
   readonly iou: number;
 }
 
-/** The scores of one slice. */
+/** Scores of one slice. */
 export interface SliceScore {
-  /** The slice. */
+  /** Id of the slice. */
   readonly id: string;
-  /** Whose it is. */
+  /** Patient that it is of. */
   readonly patient: string;
   /** True tumour pixels. */
   readonly tumourPixels: number;
-  /** By kind of prompt. */
+  /** Dice and IoU by kind of prompt. */
   readonly scores: Readonly<Partial<Record<PromptKind, Overlap>>>;
 }
 
-/** What {@linkcode evaluate} found. */
+/** Result of {@linkcode evaluate}. */
 export interface Evaluation {
-  /** The slices, in the order they were given. */
+  /** Scores of the slices, in the order they were given. */
   readonly slices: readonly SliceScore[];
   /** Mean of BCE + Dice loss over the slices, by kind of prompt. */
   readonly losses: Readonly<Partial<Record<PromptKind, number>>>;
-  /** What guards look at: the slices' masks, in the same order, by kind of prompt. */
+  /** Figures of the slices' masks for guards, in the same order, by kind of prompt. */
   readonly masks: Readonly<Partial<Record<PromptKind, readonly MaskFigures[]>>>;
 }
 
@@ -45,7 +45,7 @@ export interface Evaluation {
 export interface EvaluateOptions {
   /** Kinds of prompt to score under. */
   readonly prompts: readonly PromptKind[];
-  /** Decides the jitter: the same for every model, epoch and order of slices. Default 0. */
+  /** Seed of the jitter: the same for every model, epoch and order of slices. Default 0. */
   readonly seed?: number;
   /** Slices at a time. Default 4. */
   readonly batchSize?: number;
@@ -53,20 +53,10 @@ export interface EvaluateOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-/** The prompt that a slice is scored under: it depends on the slice, its kind and the seed alone. */
-export function evaluationPrompt(
-  kind: PromptKind,
-  slice: { ref: SliceRef; mask: Uint8Array },
-  seed: number,
-): Prompt {
-  const { width, height, id } = slice.ref;
-  const random = new Random(`${seed}/${kind}/${id}`);
-  return drawPrompt(kind, { mask: slice.mask, width, height, random });
-}
-
 /**
- * Scores slices under several prompts; each slice is encoded once. Logits above 0 are mask. Two
- * evaluations on one device must not overlap: a scope is open while a result is awaited.
+ * Scores slices under several prompts on the device, by Dice, IoU and loss; each slice is encoded once.
+ * Logits above 0 are mask. Two evaluations on one device must not overlap: a scope is open while a
+ * result is awaited.
  */
 export async function evaluate(
   model: SliceModel,
@@ -74,65 +64,68 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Evaluation> {
   const { prompts: kinds, seed = 0, batchSize = 4, onProgress } = options;
-  const scores = new Map<string, SliceScore>();
-  const sums: Partial<Record<PromptKind, number>> = {};
-  const figures = new Map<string, MaskFigures[]>();
-  let done = 0;
+  const found = new Map<string, { tumourPixels: number; masks: MaskFigures[] }>();
+  const losses = kinds.map(() => 0);
   for await (const slices of loadBatches(data.reader, planBatches(data.refs, { batchSize }))) {
-    using _ = new Scope(model.sam.gpu);
-    const samples = slices.map((slice) => ({ slice, variant: "" }));
-    const results = noGrad(model.sam.gpu, () => {
-      const target = model.target(samples);
-      const embeddings = model.encode(samples);
-      return concat(
-        kinds.flatMap((kind) => {
-          const prompts = slices.map((slice) => evaluationPrompt(kind, slice, seed));
-          const logits = model.decode(embeddings, samples, prompts);
-          const { loss } = diceBceLoss(logits, target);
-          const { dice, counts } = maskOverlap(logits, target);
-          const flat = reshape(counts, [4 * slices.length]);
-          return [dice, flat, fingerprint(logits), reshape(loss, [1])];
-        }),
-        0,
-      );
-    });
-    // For each kind Dice, counts and hash of each slice, then the mean loss: read at once.
-    const values = await results.data();
-    await model.settle();
-    const stride = 6 * slices.length + 1;
-    const found = kinds.map((kind, k) => {
-      const own = values.subarray(k * stride, (k + 1) * stride);
-      sums[kind] = (sums[kind] ?? 0) + own[stride - 1] * slices.length;
+    const values = await scoreBatch(model, slices, { kinds, seed });
+    const masks = values.map((own, k) => {
+      losses[k] += own[own.length - 1] * slices.length;
       return maskFigures(own, { masks: slices.length, pixels: slices[0].mask.length });
     });
-    slices.forEach(({ ref, mask }, i) => {
-      const own: Partial<Record<PromptKind, Overlap>> = {};
-      kinds.forEach((kind, k) => {
-        const { dice } = found[k][i];
-        own[kind] = { dice, iou: dice / (2 - dice) };
-      });
-      figures.set(ref.id, found.map((masks) => masks[i]));
-      scores.set(ref.id, {
-        id: ref.id,
-        patient: ref.patient,
+    slices.forEach(({ ref, mask }, i) =>
+      found.set(ref.id, {
         tumourPixels: mask.reduce((sum, pixel) => sum + pixel, 0),
-        scores: own,
-      });
-    });
-    done += slices.length;
-    onProgress?.(done);
+        masks: masks.map((ofKind) => ofKind[i]),
+      })
+    );
+    onProgress?.(found.size);
   }
-  const losses = Object.fromEntries(
-    kinds.map((kind) => [kind, (sums[kind] ?? 0) / data.refs.length]),
-  );
-  const masks = Object.fromEntries(
-    kinds.map((kind, k) => [kind, data.refs.map(({ id }) => figures.get(id)![k])]),
-  );
-  return { slices: data.refs.map(({ id }) => scores.get(id)!), losses, masks };
+  const byKind = <T>(value: (k: number) => T) =>
+    Object.fromEntries(kinds.map((kind, k) => [kind, value(k)]));
+  return {
+    slices: data.refs.map(({ id, patient }) => {
+      const { tumourPixels, masks } = found.get(id)!;
+      const scores = byKind((k) => ({ dice: masks[k].dice, iou: iouOf(masks[k].dice) }));
+      return { id, patient, tumourPixels, scores };
+    }),
+    losses: byKind((k) => losses[k] / data.refs.length),
+    masks: byKind((k) => data.refs.map(({ id }) => found.get(id)!.masks[k])),
+  };
+}
+
+/** For each kind [6 slices + 1]: Dice, counts and hash of each slice's mask, then the mean loss. */
+async function scoreBatch(
+  model: SliceModel,
+  slices: readonly Slice[],
+  { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
+): Promise<Float32Array[]> {
+  const { gpu } = model.sam;
+  using _ = new Scope(gpu);
+  const samples = slices.map((slice) => ({ slice, variant: "" }));
+  const results = noGrad(gpu, () => {
+    const target = model.target(samples);
+    const embeddings = model.encode(samples);
+    const figures = kinds.flatMap((kind) => {
+      const prompts = slices.map((slice) => evaluationPrompt(kind, slice, seed));
+      const logits = model.decode(embeddings, samples, prompts);
+      const { loss } = diceBceLoss(logits, target);
+      const { dice, counts } = maskOverlap(logits, target);
+      const flat = reshape(counts, [4 * slices.length]);
+      return [dice, flat, fingerprint(logits), reshape(loss, [1])];
+    });
+    return concat(figures, 0);
+  });
+  const values = await results.data(); // of all kinds at once: each read-back stalls the queue
+  await model.settle();
+  const stride = 6 * slices.length + 1;
+  return kinds.map((_, k) => values.subarray(k * stride, (k + 1) * stride));
+}
+
+function iouOf(dice: number): number {
+  return dice / (2 - dice);
 }
 
 /** Mean Dice of an evaluation under one kind of prompt. */
-export function meanDice(evaluation: Evaluation, kind: PromptKind): number {
-  const { slices } = evaluation;
-  return slices.reduce((sum, { scores }) => sum + scores[kind]!.dice, 0) / slices.length;
+export function meanDice({ slices }: Evaluation, kind: PromptKind): number {
+  return mean(slices.map(({ scores }) => scores[kind]!.dice));
 }

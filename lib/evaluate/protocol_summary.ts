@@ -2,37 +2,38 @@ import { bootstrapInterval } from "../stats/bootstrap.ts";
 import { SIZE_STRATA, type SizeStratum, stratumOf, tertiles } from "../stats/strata.ts";
 import { type Observation, type Score, summarize } from "../stats/summary.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
-import { type Level, type MaskMetric, metricsAt } from "../metrics/metrics.ts";
-import { PROTOCOL, type ProtocolResult, type ScoredPrompt } from "./protocol.ts";
+import { type MaskMetric, metricsAt } from "../metrics/metrics.ts";
+import { PROTOCOL, type ScoredPrompt } from "./scored_prompts.ts";
+import type { ProtocolResult } from "./protocol.ts";
 
 /** Each metric over slices or cases; one that no slice has (an error without tumour) is left out. */
 export type MetricSummary = Readonly<Partial<Record<MaskMetric, Score>>>;
 
-/** A model's scores under one prompt. */
+/** Scores of a model under one prompt. */
 export interface PromptSummary {
-  /** Over slices; sizes in mm². */
+  /** Metrics over slices; sizes in mm². */
   readonly slices: MetricSummary;
-  /** Over cases, each scored as a volume; sizes in mm³. */
+  /** Metrics over cases, each scored as a volume; sizes in mm³. */
   readonly cases: MetricSummary;
   /** Dice of the slices in each third by tumour area, those without tumour left out. */
   readonly strata: Readonly<Partial<Record<SizeStratum, Score>>>;
 }
 
-/** A model's scores under the protocol, as means with intervals. */
+/** Scores of a model under the protocol, as means with intervals. */
 export interface ProtocolSummary {
-  /** By prompt. */
+  /** Scores by prompt. */
   readonly prompts: Readonly<Partial<Record<ScoredPrompt, PromptSummary>>>;
   /** Dice after each of the clicks. */
   readonly clicks: readonly Score[];
-  /** The tumour areas in mm² that part the strata; null if no slice has tumour. */
+  /** Tumour areas in mm² that part the strata; null if no slice has tumour. */
   readonly strataEdges: readonly [low: number, high: number] | null;
 }
 
-/** What is read of a slice or case. */
+/** Scores of a slice or case of a patient. */
 export interface PatientScores {
-  /** Whose it is. */
+  /** Patient that it is of. */
   readonly patient: string;
-  /** By prompt. */
+  /** Scores by prompt. */
   readonly scores: Readonly<Partial<Record<ScoredPrompt, MaskScore>>>;
 }
 
@@ -44,7 +45,7 @@ export function summarizeByPatient(observations: readonly Observation[]): Score 
   };
 }
 
-/** One metric of all slices or cases that have it under a prompt. */
+/** Values of one metric of all slices or cases that have it under a prompt. */
 export function observe(
   scored: readonly PatientScores[],
   { prompt, metric }: { prompt: ScoredPrompt; metric: MaskMetric },
@@ -55,34 +56,38 @@ export function observe(
   });
 }
 
-/** Summarises what `runProtocol` found: means, intervals over patients, strata by tumour area. */
+/** Summaries by name of what has any observations. */
+function summarizeEach<Name extends string>(
+  names: readonly Name[],
+  observationsOf: (name: Name) => readonly Observation[],
+): Partial<Record<Name, Score>> {
+  const found: Partial<Record<Name, Score>> = {};
+  for (const name of names) {
+    const observations = observationsOf(name);
+    if (observations.length > 0) found[name] = summarizeByPatient(observations);
+  }
+  return found;
+}
+
+/** Summarises the result of `runProtocol`: means, intervals over patients, strata by tumour area. */
 export function summarizeProtocol({ slices, cases }: ProtocolResult): ProtocolSummary {
-  const metrics = (level: Level, scored: readonly PatientScores[], prompt: ScoredPrompt) =>
-    Object.fromEntries(
-      metricsAt(level).flatMap((metric) => {
-        const observations = observe(scored, { prompt, metric });
-        return observations.length === 0 ? [] : [[metric, summarizeByPatient(observations)]];
-      }),
-    );
   // The truth's area is the same under every prompt that scored a slice.
   const area = (slice: PatientScores) => Object.values(slice.scores)[0]?.truth ?? 0;
   const withTumour = slices.filter((slice) => area(slice) > 0);
   const strataEdges = withTumour.length === 0 ? null : tertiles(withTumour.map(area));
-  const strata = (prompt: ScoredPrompt) =>
-    Object.fromEntries(SIZE_STRATA.flatMap((stratum) => {
-      const own = withTumour.filter((slice) => stratumOf(area(slice), strataEdges!) === stratum);
-      const observations = observe(own, { prompt, metric: "dice" });
-      return observations.length === 0 ? [] : [[stratum, summarizeByPatient(observations)]];
-    }));
-  const scored = PROTOCOL.filter((prompt) =>
-    [...slices, ...cases].some(({ scores }) => scores[prompt])
-  );
+  const inStratum = (stratum: SizeStratum) =>
+    withTumour.filter((slice) => stratumOf(area(slice), strataEdges!) === stratum);
+  const all = [...slices, ...cases];
+  const scored = PROTOCOL.filter((prompt) => all.some(({ scores }) => scores[prompt]));
   const clicked = slices.filter(({ clicks }) => clicks !== undefined);
   return {
     prompts: Object.fromEntries(scored.map((prompt) => [prompt, {
-      slices: metrics("slice", slices, prompt),
-      cases: metrics("case", cases, prompt),
-      strata: strata(prompt),
+      slices: summarizeEach(metricsAt("slice"), (metric) => observe(slices, { prompt, metric })),
+      cases: summarizeEach(metricsAt("case"), (metric) => observe(cases, { prompt, metric })),
+      strata: summarizeEach(
+        SIZE_STRATA,
+        (stratum) => observe(inStratum(stratum), { prompt, metric: "dice" }),
+      ),
     }])),
     clicks: (clicked[0]?.clicks ?? []).map((_, click) =>
       summarizeByPatient(

@@ -10,31 +10,31 @@ import { Tensor } from "../tensor/tensor.ts";
 
 /** Options of {@linkcode SliceModel}. */
 export interface SliceModelOptions {
-  /** Side S of the input; a multiple of 64. */
+  /** Side S of the model's input in pixels; a multiple of 64. */
   readonly side: number;
   /** Budget in device memory of the cache of frozen activations. Default 1 GiB. */
   readonly cacheBytes?: number;
   /** Budget on disk for what memory has no room for. Default 0. */
   readonly cacheDiskBytes?: number;
-  /** A cache that it shares with other models, in place of one of its own. */
+  /** Cache that it shares with other models, in place of one of its own. */
   readonly sharedActivations?: SharedActivations;
   /**
-   * How the activations that are kept, for backward and in the cache, are stored; they are computed
-   * with as f32. Default `f32`.
+   * Format of the activations that are kept for backward and in the cache; they are computed with as
+   * f32. Default `f32`.
    */
   readonly storage?: ActivationStorage;
 }
 
-/** SAM applied to slices of a data set: from pixels and prompts to logits on the slices' own grid. */
+/** SAM on slices of a data set: from pixels and prompts to logits on the slices' own grid. */
 export class SliceModel implements Disposable {
-  /** The model. */
+  /** Model that is applied. */
   readonly sam: Sam;
   /** Side of the model's input, in pixels. */
   readonly side: number;
   readonly #storage: ActivationStorage;
   readonly #encoder: CachedEncoder;
 
-  /** Wraps a model. Freeze and inject first: what is trainable now decides what the cache keeps. */
+  /** Wraps a model. Freeze and inject first: the cache keeps activations before all that is trainable now. */
   constructor(sam: Sam, options: SliceModelOptions) {
     this.sam = sam;
     this.side = options.side;
@@ -57,7 +57,7 @@ export class SliceModel implements Disposable {
     return withStorage(this.sam.gpu, this.#storage, () => this.#encoder.encode(inputs));
   }
 
-  /** The encoder's input: what the device does not change is prepared on the host, to the same bits. */
+  /** Input of the encoder [S, S, 3]: without augmentation it is prepared on the host, to the same bits. */
   #pixels({ slice, change }: AugmentedSlice): Float32Array | Tensor {
     const { image, ref: { width, height } } = slice;
     const { side, sam: { inputRule: rule } } = this;
@@ -69,7 +69,7 @@ export class SliceModel implements Disposable {
     });
   }
 
-  /** Writes to disk what the cache has no memory for; to be called between batches. */
+  /** Writes activations that the cache has no memory for to disk; to be called between batches. */
   async settle(): Promise<void> {
     await this.#encoder.settle();
   }
@@ -77,7 +77,7 @@ export class SliceModel implements Disposable {
   /**
    * Logits [B, H, W] of slices of one size.
    *
-   * @param embeddings What {@linkcode encode} gave for them.
+   * @param embeddings Image embeddings of the slices, by {@linkcode encode}.
    * @param prompts One for each slice, in slice pixels.
    */
   decode(
@@ -93,7 +93,7 @@ export class SliceModel implements Disposable {
    * of the step before as a further prompt.
    *
    * @param step.prompts One for each slice, in slice pixels, with as many points each.
-   * @param step.mask What the step before returned as `lowResMasks`; none in the first step.
+   * @param step.mask `lowResMasks` of the step before; none in the first step.
    * @returns logits [B, H, W] on the slices' grid, and `lowResMasks` [B, S/4, S/4, 1].
    */
   decodeStep(
@@ -118,7 +118,7 @@ export class SliceModel implements Disposable {
     };
   }
 
-  /** The true masks of slices of one size: [B, H, W], 0 or 1. */
+  /** True masks [B, H, W] of slices of one size, 0 or 1. */
   target(slices: readonly AugmentedSlice[]): Tensor {
     const { width, height } = slices[0].slice.ref;
     const target = new Float32Array(slices.length * width * height);

@@ -1,5 +1,5 @@
 /**
- * Predictors that know no image: what a model must beat before its Dice means anything. Each table
+ * Predictors that know no image. A model must beat them before its Dice means anything, and each table
  * carries them beside the models.
  *
  * @module
@@ -7,11 +7,11 @@
 import type { SliceReader } from "../data/loader.ts";
 import { type Box, PROMPT_KINDS } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
-import { evaluationPrompt } from "./evaluate.ts";
+import { evaluationPrompt } from "./scored_prompts.ts";
 import { scoreMask } from "../metrics/mask_score.ts";
 import type { ProtocolResult, ProtocolSlice } from "./protocol.ts";
 
-/** The pixel grid that a mask is drawn on. */
+/** Pixel grid that a mask is drawn on. */
 export interface Grid {
   /** Columns. */
   width: number;
@@ -19,7 +19,7 @@ export interface Grid {
   height: number;
 }
 
-/** One byte a pixel, rows one after another, 1 where `inside` holds for the pixel's centre. */
+/** Mask [height, width] of one byte a pixel, 1 where `inside` holds for the pixel's centre. */
 function draw(grid: Grid, inside: (x: number, y: number) => boolean): Uint8Array {
   const mask = new Uint8Array(grid.width * grid.height);
   for (let row = 0; row < grid.height; row++) {
@@ -30,17 +30,17 @@ function draw(grid: Grid, inside: (x: number, y: number) => boolean): Uint8Array
   return mask;
 }
 
-/** The predictor that calls the whole slice tumour, as a collapsed model does. */
+/** Predictor that calls the whole slice tumour, as a collapsed model does. */
 export function allOnes(grid: Grid): Uint8Array {
   return draw(grid, () => true);
 }
 
-/** The predictor that answers a box prompt (of whole or fractional pixels) with the box, filled. */
+/** Predictor that answers a box prompt (of whole or fractional pixels) with the box, filled. */
 export function filledBox([x0, y0, x1, y1]: Readonly<Box>, grid: Grid): Uint8Array {
   return draw(grid, (x, y) => x >= x0 && x < x1 && y >= y0 && y < y1);
 }
 
-/** The predictor that answers a box prompt with the ellipse whose axes are the box's sides. */
+/** Predictor that answers a box prompt with the ellipse whose axes are the box's sides. */
 export function inscribedEllipse([x0, y0, x1, y1]: Readonly<Box>, grid: Grid): Uint8Array {
   return draw(grid, (x, y) => {
     const u = (2 * x - x0 - x1) / (x1 - x0);
@@ -49,7 +49,7 @@ export function inscribedEllipse([x0, y0, x1, y1]: Readonly<Box>, grid: Grid): U
   });
 }
 
-/** The predictors by what tables call them; each answers a box. */
+/** Trivial predictors by their names in tables; each answers a box. */
 export const TRIVIAL_PREDICTORS: Readonly<
   Record<string, (box: Readonly<Box>, grid: Grid) => Uint8Array>
 > = {
@@ -63,26 +63,27 @@ export const TRIVIAL_PREDICTORS: Readonly<
  * same boxes that models are given.
  *
  * @param options.seed As of `runProtocol`.
- * @returns What was found, by predictor; cases are not scored.
+ * @returns Scores of the slices by predictor; cases are not scored.
  */
 export async function scoreTrivialPredictors(
   data: { reader: SliceReader; refs: readonly SliceRef[] },
   { seed }: { seed: number },
 ): Promise<Record<string, ProtocolResult>> {
-  const names = Object.keys(TRIVIAL_PREDICTORS);
-  const found = names.map((): ProtocolSlice[] => []);
   const boxes = PROMPT_KINDS.filter((kind) => !kind.startsWith("point"));
+  const found = Object.keys(TRIVIAL_PREDICTORS).map((name) =>
+    [name, [] as ProtocolSlice[]] as const
+  );
   for (const ref of data.refs) {
     const slice = await data.reader.read(ref);
-    const { id, caseId, patient, width, height, spacing: [dx, dy] } = ref;
+    const { id, caseId, patient, width, height, spacing: [dx, dy], tumourVoxels } = ref;
     const grid = { level: "slice", shape: [width, height, 1], spacing: [dx, dy, 1] } as const;
-    names.forEach((name, i) => {
+    for (const [name, slices] of found) {
       const scores = Object.fromEntries(boxes.map((kind) => {
         const { box } = evaluationPrompt(kind, slice, seed);
         return [kind, scoreMask(TRIVIAL_PREDICTORS[name](box!, ref), slice.mask, grid)];
       }));
-      found[i].push({ id, caseId, patient, tumourPixels: ref.tumourVoxels, scores });
-    });
+      slices.push({ id, caseId, patient, tumourPixels: tumourVoxels, scores });
+    }
   }
-  return Object.fromEntries(names.map((name, i) => [name, { slices: found[i], cases: [] }]));
+  return Object.fromEntries(found.map(([name, slices]) => [name, { slices, cases: [] }]));
 }

@@ -3,7 +3,8 @@ import { InputError } from "../errors.ts";
 import type { RowTests } from "./comparison.ts";
 import { compareModels, type Comparison, type ModelObservations } from "../stats/compare.ts";
 import { type MaskMetric, METRICS, metricsAt } from "../metrics/metrics.ts";
-import { PROTOCOL, type ProtocolSlice, type ScoredPrompt } from "../evaluate/protocol.ts";
+import { PROTOCOL, type ScoredPrompt } from "../evaluate/scored_prompts.ts";
+import type { ProtocolSlice } from "../evaluate/protocol.ts";
 import { baselines, displayName, type Experiment } from "./experiment.ts";
 import { observations } from "./verdicts.ts";
 

@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { InputError } from "../errors.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { metricsAt } from "../metrics/metrics.ts";
-import { PROTOCOL } from "../evaluate/protocol.ts";
+import { PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { type BASELINES, type Config, configSchema, type Overrides } from "./schema.ts";
 
 /** Ranks that a file may ask for: none is wider than SAM's widest Linear, of 5120. */

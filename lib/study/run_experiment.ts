@@ -10,7 +10,7 @@ import type { Sam } from "../sam/sam.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { Scope } from "../tensor/scope.ts";
 import { readCheckpoint, removeCheckpoints, writeCheckpoint } from "../train/checkpoint_file.ts";
-import { evaluationPrompt } from "../evaluate/evaluate.ts";
+import { evaluationPrompt } from "../evaluate/scored_prompts.ts";
 import { checkScores, GuardError } from "../evaluate/guards.ts";
 import { dice as diceOf } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";

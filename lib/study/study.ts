@@ -3,7 +3,7 @@ import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { evaluationPrompt } from "../evaluate/evaluate.ts";
+import { evaluationPrompt } from "../evaluate/scored_prompts.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import type { ProtocolResult } from "../evaluate/protocol.ts";
 import { scoreTrivialPredictors } from "../evaluate/trivial_predictors.ts";

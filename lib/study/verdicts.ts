@@ -2,7 +2,8 @@ import type { BootstrapOptions } from "../stats/bootstrap.ts";
 import type { ModelObservations } from "../stats/compare.ts";
 import { judge, type Verdict } from "../stats/verdict.ts";
 import { type MaskMetric, METRICS } from "../metrics/metrics.ts";
-import type { ProtocolSlice, ScoredPrompt } from "../evaluate/protocol.ts";
+import type { ProtocolSlice } from "../evaluate/protocol.ts";
+import type { ScoredPrompt } from "../evaluate/scored_prompts.ts";
 import { displayName, type Experiment, type Hypothesis } from "./experiment.ts";
 
 /** A hypothesis of a study with what became of it: an item of verdicts.json. */

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { evaluationPrompt } from "../../lib/evaluate/evaluate.ts";
+import { evaluationPrompt } from "../../lib/evaluate/scored_prompts.ts";
 import { dice } from "../../lib/metrics/metrics.ts";
 import {
   allOnes,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { PROMPT_KINDS } from "../../lib/data/prompts.ts";
 import { Random } from "../../lib/random.ts";
-import { evaluationPrompt } from "../../lib/evaluate/evaluate.ts";
+import { evaluationPrompt } from "../../lib/evaluate/scored_prompts.ts";
 import {
   allOnesDice,
   checkAutomaticPrompts,
@@ -12,7 +12,7 @@ import {
 } from "../../lib/evaluate/guards.ts";
 import { areFinite, type BatchFigures, type GuardOptions, Guards } from "../../lib/train/guards.ts";
 import type { MaskFigures } from "../../lib/evaluate/mask_figures.ts";
-import { AUTOMATIC_PROMPTS } from "../../lib/evaluate/protocol.ts";
+import { AUTOMATIC_PROMPTS } from "../../lib/evaluate/scored_prompts.ts";
 import { discs } from "./discs.ts";
 
 const options: GuardOptions = {

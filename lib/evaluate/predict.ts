@@ -1,0 +1,149 @@
+import { crc32 } from "node:zlib";
+import type { AugmentedSlice } from "../data/augment.ts";
+import {
+  centrePoint,
+  errorClick,
+  type Mask,
+  PROMPT_KINDS,
+  type PromptKind,
+  type PromptPoint,
+} from "../data/prompts.ts";
+import type { Slice } from "../data/slices.ts";
+import { noGrad } from "../tensor/autograd.ts";
+import { concat } from "../tensor/ops/movement.ts";
+import { Scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { evaluationPrompt, type ScoredPrompt } from "./scored_prompts.ts";
+import type { SliceModel } from "./slice_model.ts";
+
+/** Clicks of the interactive evaluation. */
+const CLICKS = 5;
+
+/** Predicted masks of one slice, one byte a pixel. */
+export interface SlicePrediction {
+  /** Masks by prompt. */
+  readonly masks: ReadonlyMap<ScoredPrompt, Uint8Array>;
+  /** Masks after each of five clicks; empty if no clicks were asked for. */
+  readonly clicks: readonly Uint8Array[];
+  /** Hashes of the logits by kind of prompt. */
+  readonly outputs: ReadonlyMap<PromptKind, number>;
+}
+
+/** A mask and the hash of its logits. */
+interface HashedMask {
+  readonly mask: Uint8Array;
+  readonly hash: number;
+}
+
+/**
+ * Segments slices of one size under several prompts; each is encoded once.
+ *
+ * Clicks are simulated as SAM's evaluation does: the first at the truth's deepest pixel, each further
+ * one at the centre of the largest error so far, with all clicks and the low-resolution logits of the
+ * step before as prompts. Once nothing is wrong the mask is kept.
+ *
+ * @param options.seed Seed of jitter and random points.
+ */
+export async function predictSlices(
+  model: SliceModel,
+  slices: readonly Slice[],
+  { prompts, seed }: { prompts: readonly ScoredPrompt[]; seed: number },
+): Promise<SlicePrediction[]> {
+  if (prompts.length === 0) {
+    return slices.map(() => ({ masks: new Map(), clicks: [], outputs: new Map() }));
+  }
+  using _ = new Scope(model.sam.gpu);
+  const samples = slices.map((slice) => ({ slice, variant: "" }));
+  const embeddings = noGrad(model.sam.gpu, () => model.encode(samples));
+  const interactive = prompts.includes("clicks-3") || prompts.includes("clicks-5");
+  // The first click is the prompt `point`, which need not be decoded twice.
+  const kinds = PROMPT_KINDS.filter((kind) =>
+    prompts.includes(kind) && !(interactive && kind === "point")
+  );
+  const found = await decodeKinds(model, { samples, embeddings }, { kinds, seed });
+  const clicks = interactive ? await decodeClicks(model, { samples, embeddings }) : [];
+  return slices.map((_, i) => {
+    const masks = new Map<ScoredPrompt, Uint8Array>(
+      kinds.map((kind, k) => [kind, found[k][i].mask]),
+    );
+    for (const [prompt, click] of [["point", 1], ["clicks-3", 3], ["clicks-5", 5]] as const) {
+      if (interactive && prompts.includes(prompt)) masks.set(prompt, clicks[click - 1][i]);
+    }
+    return {
+      masks,
+      clicks: clicks.map((ofClick) => ofClick[i]),
+      outputs: new Map(kinds.map((kind, k) => [kind, found[k][i].hash])),
+    };
+  });
+}
+
+/** A batch and its image embeddings [B, S/16, S/16, 256]. */
+interface Encoded {
+  readonly samples: readonly AugmentedSlice[];
+  readonly embeddings: Tensor;
+}
+
+/** For each kind of prompt the masks of the batch; the logits of all are read back at once. */
+async function decodeKinds(
+  model: SliceModel,
+  { samples, embeddings }: Encoded,
+  { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
+): Promise<HashedMask[][]> {
+  if (kinds.length === 0) return [];
+  const logits = noGrad(model.sam.gpu, () =>
+    concat(
+      kinds.map((kind) => {
+        const prompts = samples.map(({ slice }) => evaluationPrompt(kind, slice, seed));
+        return model.decode(embeddings, samples, prompts);
+      }),
+      0,
+    ));
+  const all = await threshold(logits);
+  return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+}
+
+/** For each of five simulated clicks the masks of the batch after it. */
+async function decodeClicks(
+  model: SliceModel,
+  { samples, embeddings }: Encoded,
+): Promise<Uint8Array[][]> {
+  const truths = samples.map(({ slice }) => truthOf(slice));
+  let next: (PromptPoint | null)[] = truths.map(centrePoint);
+  const points = next.map((click) => [click!]);
+  const steps: Uint8Array[][] = [];
+  let mask: Tensor | undefined;
+  for (let click = 1; click <= CLICKS; click++) {
+    const prompts = points.map((list) => ({ points: [...list] }));
+    const { logits, lowResMasks } = noGrad(
+      model.sam.gpu,
+      () => model.decodeStep(embeddings, samples, { prompts, mask }),
+    );
+    mask = lowResMasks;
+    const found = await threshold(logits);
+    // A slice in which nothing was wrong keeps its mask; its last click is repeated, since all
+    // prompts of a batch have as many points.
+    const masks = found.map(({ mask: own }, i) => next[i] === null ? steps[click - 2][i] : own);
+    steps.push(masks);
+    next = truths.map((truth, i) => errorClick(masks[i], truth));
+    points.forEach((list, i) => list.push(next[i] ?? list[list.length - 1]));
+  }
+  return steps;
+}
+
+/** Masks of logits [B, H, W]: pixels above 0. */
+async function threshold(logits: Tensor): Promise<HashedMask[]> {
+  const values = await logits.data();
+  const [count] = logits.shape;
+  const pixels = values.length / count;
+  return Array.from({ length: count }, (_, i) => {
+    const own = values.subarray(i * pixels, (i + 1) * pixels);
+    const mask = new Uint8Array(pixels);
+    for (let j = 0; j < pixels; j++) mask[j] = own[j] > 0 ? 1 : 0;
+    return { mask, hash: crc32(new Uint8Array(own.buffer, own.byteOffset, own.byteLength)) };
+  });
+}
+
+/** True mask of a slice on its grid. */
+export function truthOf({ mask, ref: { width, height } }: Slice): Mask {
+  return { mask, width, height };
+}

@@ -1,0 +1,34 @@
+import { drawPrompt, type Prompt, type PromptKind } from "../data/prompts.ts";
+import type { SliceRef } from "../data/slices.ts";
+import { Random } from "../random.ts";
+
+/** A kind of prompt, or a number of interactive clicks; one click is the kind `point`. */
+export type ScoredPrompt = PromptKind | "clicks-3" | "clicks-5";
+
+/** All prompts that the protocol scores under, in the order of tables. */
+export const PROTOCOL: readonly ScoredPrompt[] = [
+  "tight-box",
+  "jittered-box-5",
+  "jittered-box-10",
+  "jittered-box",
+  "jittered-box-40",
+  "point",
+  "points-5",
+  "clicks-3",
+  "clicks-5",
+  "whole-image",
+];
+
+/** Prompts that are drawn without looking at the truth: all others give part of it away. */
+export const AUTOMATIC_PROMPTS: readonly ScoredPrompt[] = ["whole-image"];
+
+/** Prompt that a slice is scored under: it depends on the slice, its kind and the seed alone. */
+export function evaluationPrompt(
+  kind: PromptKind,
+  slice: { ref: SliceRef; mask: Uint8Array },
+  seed: number,
+): Prompt {
+  const { width, height, id } = slice.ref;
+  const random = new Random(`${seed}/${kind}/${id}`);
+  return drawPrompt(kind, { mask: slice.mask, width, height, random });
+}
