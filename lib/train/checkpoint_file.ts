@@ -1,63 +1,18 @@
 /**
- * Checkpoints of a training: safetensors files whose metadata hold the numbers beside the tensors and
- * a checksum of both. A folder keeps the newest and the one before it.
+ * Checkpoints of a training: safetensors files, of which a folder keeps the newest and the one before it.
  *
  * @module
  */
-import { crc32 } from "node:zlib";
 import { join } from "node:path";
-import * as v from "valibot";
-import { excerpt, InputError } from "../errors.ts";
+import { InputError } from "../errors.ts";
+import { readSafetensors } from "../formats/safetensors.ts";
 import { writeFileAtomic } from "../fs.ts";
-import type { HostTensor } from "../nn/host_state.ts";
-import { encodeSafetensors, readSafetensors, toStateDict } from "../formats/safetensors.ts";
-import type { TrainingPosition, TrainingState } from "./resume.ts";
-
-/** Counts up whenever a checkpoint's numbers or tensors change their meaning. */
-export const CHECKPOINT_VERSION = "3";
-
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const numbers32 = v.array(v.pipe(v.number(), v.safeInteger()));
-
-/** A position as {@linkcode TrainingPosition} has it: the type checker finds a field that one of them lacks. */
-const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObject({
-  epoch: v.pipe(count, v.minValue(1)),
-  batch: count,
-  step: count,
-  sums: v.strictObject({ loss: v.number(), dice: v.number() }),
-  seconds: v.number(),
-  learningRate: v.number(),
-  random: v.pipe(numbers32, v.length(4)),
-  dropouts: v.record(v.string(), count),
-  guards: v.strictObject({
-    probed: v.boolean(),
-    changed: v.boolean(),
-    zeroNorms: count,
-    firstLosses: v.array(v.number()),
-    high: count,
-    large: v.array(v.number()),
-    ones: count,
-    onesEpochs: count,
-    firstOutput: v.nullable(v.strictObject({ hash: v.number(), step: count })),
-  }),
-  peakGpuBytes: count,
-  epochs: v.array(v.strictObject({
-    epoch: v.pipe(count, v.minValue(1)),
-    trainLoss: v.number(),
-    trainDice: v.number(),
-    validationLoss: v.number(),
-    validationDice: v.number(),
-    learningRate: v.number(),
-    steps: count,
-    seconds: v.number(),
-  })),
-  best: v.strictObject({ epoch: count, dice: v.number() }),
-});
+import { decodeState, encodeState, type TrainingState } from "./resume.ts";
 
 /** Checkpoints that a folder keeps. */
 const KEPT = 2;
 
-/** The checkpoints of a folder by their numbers, newest first; none if there is no folder. */
+/** Numbers of a folder's checkpoints, newest first; none if there is no folder. */
 async function numbers(folder: string): Promise<number[]> {
   const found: number[] = [];
   try {
@@ -75,15 +30,6 @@ function fileOf(folder: string, number: number): string {
   return join(folder, `${String(number).padStart(6, "0")}.safetensors`);
 }
 
-/** CRC-32 of the numbers and of the tensors' bytes, by name. */
-export function checksum(position: string, tensors: ReadonlyMap<string, HostTensor>): string {
-  let crc = crc32(position);
-  for (const [, { data }] of [...tensors].sort(([a], [b]) => a < b ? -1 : 1)) {
-    crc = crc32(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), crc);
-  }
-  return crc.toString(16);
-}
-
 /**
  * Writes a checkpoint beside the newest one of a folder, and then removes older ones.
  *
@@ -91,25 +37,18 @@ export function checksum(position: string, tensors: ReadonlyMap<string, HostTens
  */
 export async function writeCheckpoint(folder: string, state: TrainingState): Promise<void> {
   const [newest = 0] = await numbers(folder);
-  const position = JSON.stringify(state.position);
-  const bytes = encodeSafetensors(new Map(state.tensors), {
-    metadata: {
-      version: CHECKPOINT_VERSION,
-      position,
-      crc32: checksum(position, state.tensors),
-    },
-  });
+  const bytes = encodeState({ ...state, position: JSON.stringify(state.position) });
   await writeFileAtomic(fileOf(folder, newest + 1), bytes);
   for (const number of (await numbers(folder)).slice(KEPT)) {
     await Deno.remove(fileOf(folder, number));
   }
 }
 
-/** What {@linkcode readCheckpoint} found. */
+/** Result of {@linkcode readCheckpoint}. */
 export interface FoundCheckpoint {
-  /** The newest state that is sound. */
+  /** Newest state that is sound. */
   readonly state: TrainingState;
-  /** Why newer files were passed over: a sentence for each. */
+  /** A sentence for each newer file that was passed over, with the reason. */
   readonly damaged: readonly string[];
 }
 
@@ -122,7 +61,8 @@ export async function readCheckpoint(folder: string): Promise<FoundCheckpoint | 
   const damaged: string[] = [];
   for (const number of await numbers(folder)) {
     try {
-      return { state: await readState(fileOf(folder, number)), damaged };
+      const path = fileOf(folder, number);
+      return { state: decodeState(await readSafetensors(path), path), damaged };
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       damaged.push(error.message);
@@ -134,28 +74,7 @@ export async function readCheckpoint(folder: string): Promise<FoundCheckpoint | 
   );
 }
 
-async function readState(path: string): Promise<TrainingState> {
-  const file = await readSafetensors(path);
-  const { version, position, crc32: expected } = file.metadata;
-  const tensors = toStateDict(file);
-  if (version !== CHECKPOINT_VERSION || checksum(position ?? "", tensors) !== expected) {
-    throw new InputError(`${path} is damaged or of another version: the one before it is used`);
-  }
-  let value: unknown = null;
-  try {
-    value = JSON.parse(position);
-  } catch {
-    // No text of ours.
-  }
-  const parsed = v.safeParse(positionSchema, value);
-  if (!parsed.success) {
-    const place = v.getDotPath(parsed.issues[0]) ?? "its start";
-    throw new InputError(`${path} is damaged at ${excerpt(place)} of its position`);
-  }
-  return { position: parsed.output, tensors };
-}
-
-/** Removes a folder's checkpoints, once they are needed no more. */
+/** Removes the checkpoints of a folder. */
 export async function removeCheckpoints(folder: string): Promise<void> {
   for (const number of await numbers(folder)) await Deno.remove(fileOf(folder, number));
 }

@@ -1,12 +1,12 @@
 import type { AugmentedSlice } from "../data/augment.ts";
 import { type Prompt, randomErrorClick } from "../data/prompts.ts";
+import type { SliceModel } from "../evaluate/slice_model.ts";
 import type { Random } from "../random.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { type MaskOverlap, maskOverlap } from "../tensor/ops/losses.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Procedure, SOUND } from "./procedure.ts";
-import type { SliceModel } from "../evaluate/slice_model.ts";
 
 /** Options of {@linkcode promptedLoss}. */
 export interface PromptedLossOptions {
@@ -14,46 +14,38 @@ export interface PromptedLossOptions {
   readonly prompts: readonly (readonly Prompt[])[];
   /** Masks asked for from each list, one after the other; 1 stops after the first. */
   readonly iterations: number;
-  /** Where the clicks fall. */
+  /** Source of the clicks' places. */
   readonly random: Random;
-  /** Factor of the loss: the batch's share of the slices of an optimiser step. Default 1. */
+  /** Factor of the loss: the batch's share of the slices of an optimizer step. Default 1. */
   readonly share?: number;
+  /** Loss of one mask. Default BCE + Dice. */
+  readonly criterion?: Procedure["criterion"];
 }
 
-/** What {@linkcode promptedLoss} gives. */
+/** Result of {@linkcode promptedLoss}. */
 export interface PromptedLoss {
-  /** The mean of the BCE + Dice losses of all masks, to go backward from. */
+  /** Mean of the BCE + Dice losses of all masks, a scalar to go backward from. */
   readonly loss: Tensor;
   /** [B]: mean Dice over the first masks, those that the given prompts alone made. */
   readonly dice: Tensor;
-  /** The first masks of each list of prompts, compared with the truth. */
+  /** First masks of each list of prompts, compared with the truth. */
   readonly overlaps: readonly MaskOverlap[];
   /** [B, H, W]: logits of the first list's first masks. */
   readonly logits: Tensor;
-  /** [B, H, W]: the true masks. */
+  /** [B, H, W]: true masks. */
   readonly target: Tensor;
 }
 
 /**
- * The loss of a batch as SAM was trained (Kirillov et al. 2023, appendix A): a first prompt, then
- * again and again a click where the last mask is wrong, with all clicks so far and the last mask's
- * logits as prompts. The image is encoded once, whatever the number of first prompts; no gradient flows
- * from one mask to the prompts of the next.
+ * Loss of a batch as SAM was trained (Kirillov et al. 2023, appendix A): a first prompt, then again and
+ * again a click where the last mask is wrong, with all clicks so far and the last mask's logits as
+ * prompts. The image is encoded once, whatever the number of first prompts; no gradient flows from one
+ * mask to the prompts of the next.
  */
-export function promptedLoss(
+export async function promptedLoss(
   model: SliceModel,
   samples: readonly AugmentedSlice[],
-  options: PromptedLossOptions,
-): Promise<PromptedLoss> {
-  return promptedLossBy(SOUND, model, samples, options);
-}
-
-/** {@linkcode promptedLoss} by another criterion. */
-export async function promptedLossBy(
-  { criterion }: Pick<Procedure, "criterion">,
-  model: SliceModel,
-  samples: readonly AugmentedSlice[],
-  { prompts, iterations, random, share = 1 }: PromptedLossOptions,
+  { prompts, iterations, random, share = 1, criterion = SOUND.criterion }: PromptedLossOptions,
 ): Promise<PromptedLoss> {
   const part = share / (iterations * prompts.length);
   const weights = { diceWeight: part, bceWeight: part };
@@ -63,24 +55,15 @@ export async function promptedLossBy(
   const overlaps: MaskOverlap[] = [];
   const firstLogits: Tensor[] = [];
   for (const first of prompts) {
+    let asked = first;
     let step = model.decodeStep(embeddings, samples, { prompts: first });
     firstLogits.push(step.logits);
     overlaps.push(maskOverlap(step.logits, target));
     losses.push(await criterion(step.logits, target, weights));
-    let asked = first;
     for (let iteration = 2; iteration <= iterations; iteration++) {
-      const values = await step.logits.detach().data();
-      asked = samples.map(({ slice: { mask, ref: { width, height } } }, i) => {
-        const logits = values.subarray(i * mask.length, (i + 1) * mask.length);
-        const prediction = new Uint8Array(mask.length);
-        for (let j = 0; j < mask.length; j++) prediction[j] = logits[j] > 0 ? 1 : 0;
-        const click = randomErrorClick(prediction, { mask, width, height }, random);
-        return { ...asked[i], points: [...asked[i].points ?? [], click] };
-      });
-      step = model.decodeStep(embeddings, samples, {
-        prompts: asked,
-        mask: step.lowResMasks.detach(),
-      });
+      asked = await withErrorClicks(asked, step.logits, { samples, random });
+      const mask = step.lowResMasks.detach();
+      step = model.decodeStep(embeddings, samples, { prompts: asked, mask });
       losses.push(await criterion(step.logits, target, weights));
     }
   }
@@ -92,4 +75,20 @@ export async function promptedLossBy(
     logits: firstLogits[0],
     target,
   };
+}
+
+/** Prompts with one more click each, at a random pixel where the mask of `logits` [B, H, W] is wrong. */
+async function withErrorClicks(
+  prompts: readonly Prompt[],
+  logits: Tensor,
+  { samples, random }: { samples: readonly AugmentedSlice[]; random: Random },
+): Promise<Prompt[]> {
+  const values = await logits.detach().data();
+  return samples.map(({ slice: { mask, ref: { width, height } } }, i) => {
+    const own = values.subarray(i * mask.length, (i + 1) * mask.length);
+    const prediction = new Uint8Array(mask.length);
+    for (let j = 0; j < mask.length; j++) prediction[j] = own[j] > 0 ? 1 : 0;
+    const click = randomErrorClick(prediction, { mask, width, height }, random);
+    return { ...prompts[i], points: [...prompts[i].points ?? [], click] };
+  });
 }

@@ -1,3 +1,7 @@
+import { crc32 } from "node:zlib";
+import * as v from "valibot";
+import { excerpt, InputError } from "../errors.ts";
+import { encodeSafetensors, type Safetensors, toStateDict } from "../formats/safetensors.ts";
 import { adapterLayers } from "../adapters/adapter_layer.ts";
 import { guardError } from "../evaluate/guards.ts";
 import { checkHostState, type HostTensor } from "../nn/host_state.ts";
@@ -123,4 +127,92 @@ export function restoreState(training: Training, { position, tensors }: Training
     layer.dropouts = position.dropouts[path] ?? 0;
   }
   if (position.best.epoch > 0) training.bestWeights = read("best");
+}
+
+/** Counts up whenever the numbers or tensors of a state change their meaning. */
+const STATE_VERSION = "3";
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const numbers32 = v.array(v.pipe(v.number(), v.safeInteger()));
+
+/** {@linkcode TrainingPosition} as JSON; the type checker finds a field that one of them lacks. */
+const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObject({
+  epoch: v.pipe(count, v.minValue(1)),
+  batch: count,
+  step: count,
+  sums: v.strictObject({ loss: v.number(), dice: v.number() }),
+  seconds: v.number(),
+  learningRate: v.number(),
+  random: v.pipe(numbers32, v.length(4)),
+  dropouts: v.record(v.string(), count),
+  guards: v.strictObject({
+    probed: v.boolean(),
+    changed: v.boolean(),
+    zeroNorms: count,
+    firstLosses: v.array(v.number()),
+    high: count,
+    large: v.array(v.number()),
+    ones: count,
+    onesEpochs: count,
+    firstOutput: v.nullable(v.strictObject({ hash: v.number(), step: count })),
+  }),
+  peakGpuBytes: count,
+  epochs: v.array(v.strictObject({
+    epoch: v.pipe(count, v.minValue(1)),
+    trainLoss: v.number(),
+    trainDice: v.number(),
+    validationLoss: v.number(),
+    validationDice: v.number(),
+    learningRate: v.number(),
+    steps: count,
+    seconds: v.number(),
+  })),
+  best: v.strictObject({ epoch: count, dice: v.number() }),
+});
+
+/** CRC-32 of the numbers and of the tensors' bytes, by name. */
+function checksum(position: string, tensors: TrainingState["tensors"]): string {
+  let crc = crc32(position);
+  for (const [, { data }] of [...tensors].sort(([a], [b]) => a < b ? -1 : 1)) {
+    crc = crc32(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), crc);
+  }
+  return crc.toString(16);
+}
+
+/**
+ * State as a safetensors file whose metadata hold the numbers and a checksum of all.
+ *
+ * @param state.position The numbers as JSON.
+ */
+export function encodeState(
+  { position, tensors }: { position: string; tensors: TrainingState["tensors"] },
+): Uint8Array {
+  const metadata = { version: STATE_VERSION, position, crc32: checksum(position, tensors) };
+  return encodeSafetensors(new Map(tensors), { metadata });
+}
+
+/**
+ * Reads a state back from a safetensors file.
+ *
+ * @param source Name of the file, for messages.
+ * @throws {InputError} if it is damaged or of another version.
+ */
+export function decodeState(file: Safetensors, source: string): TrainingState {
+  const { version, position, crc32: expected } = file.metadata;
+  const tensors = toStateDict(file);
+  if (version !== STATE_VERSION || checksum(position ?? "", tensors) !== expected) {
+    throw new InputError(`${source} is damaged or of another version: the one before it is used`);
+  }
+  let value: unknown = null;
+  try {
+    value = JSON.parse(position);
+  } catch {
+    // Written by another program.
+  }
+  const parsed = v.safeParse(positionSchema, value);
+  if (!parsed.success) {
+    const place = v.getDotPath(parsed.issues[0]) ?? "its start";
+    throw new InputError(`${source} is damaged at ${excerpt(place)} of its position`);
+  }
+  return { position: parsed.output, tensors };
 }

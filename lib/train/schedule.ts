@@ -1,20 +1,20 @@
-/** How the learning rate goes on after the warm-up. */
+/** Shape of the learning rate after the warm-up. */
 export type Schedule = "cosine" | "constant";
 
 /** Options of {@linkcode learningRateAt}. */
 export interface ScheduleOptions {
-  /** The highest learning rate. */
+  /** Highest learning rate. */
   readonly learningRate: number;
-  /** Steps over which it rises linearly to that. */
+  /** Steps over which the learning rate rises linearly to that. */
   readonly warmupSteps: number;
   /** Steps in all. */
   readonly totalSteps: number;
-  /** Default `cosine`: down to 0, which it would reach one step after the last. */
+  /** Shape after the warm-up. Default `cosine`: down to 0, reached one step after the last. */
   readonly schedule?: Schedule;
 }
 
 /**
- * The learning rate of a step, counted from 0: linear warm-up times a half cosine over all steps
+ * Learning rate of a step, counted from 0: linear warm-up times a half cosine over all steps
  * (Loshchilov and Hutter 2017, eq. 5, without restarts), or constant after the warm-up.
  */
 export function learningRateAt(step: number, options: ScheduleOptions): number {

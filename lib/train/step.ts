@@ -4,7 +4,7 @@ import type { Slice } from "../data/slices.ts";
 import type { Random } from "../random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { PlannedBatch } from "./plan.ts";
-import { type PromptedLoss, promptedLossBy } from "./prompted_loss.ts";
+import { type PromptedLoss, promptedLoss } from "./prompted_loss.ts";
 import type { Training } from "./training.ts";
 
 /** Forward, loss, backward and optimizer step of one epoch; gradients add up over a step's batches. */
@@ -29,7 +29,8 @@ export class Stepper {
   async backward(slices: readonly Slice[], { slicesOfStep }: PlannedBatch): Promise<PromptedLoss> {
     const { model, plan, procedure, probes } = this.#training;
     const { samples, prompts } = this.#draw(slices);
-    const masks = await promptedLossBy(procedure, model, samples, {
+    const masks = await promptedLoss(model, samples, {
+      criterion: procedure.criterion,
       prompts,
       iterations: plan.options.promptIterations,
       random: this.#random,

@@ -7,14 +7,14 @@ import type { Tensor } from "../tensor/tensor.ts";
 const WARM_UP = 10;
 
 /**
- * An exponential moving average of weights, avg += (1 - d) (w - avg) after each optimiser step. The
- * decay d grows from 0.18 to the one asked for, min(decay, (1 + step) / (10 + step)), so that the first
+ * Exponential moving average of weights, avg += (1 - d) (w - avg) after each optimizer step. The decay d
+ * grows from 0.18 to the one asked for, min(decay, (1 + step) / (10 + step)), so that the first
  * weights are soon forgotten.
  *
  * Source: Polyak and Juditsky 1992; the growing decay is TensorFlow's ExponentialMovingAverage.
  */
 export class WeightAverage implements Disposable {
-  /** The averages while the weights are in place, the weights while the averages are: in their order. */
+  /** Averages, in the order of the weights; after {@linkcode exchange} the weights themselves. */
   readonly tensors: readonly Tensor[];
   readonly #weights: readonly Tensor[];
   readonly #decay: number;
@@ -28,9 +28,9 @@ export class WeightAverage implements Disposable {
   }
 
   /**
-   * Takes the weights after an optimiser step into the average.
+   * Takes the weights after an optimizer step into the average.
    *
-   * @param step The step's number, from 1.
+   * @param step Number of the step, from 1.
    */
   update(step: number): void {
     const decay = Math.min(this.#decay, (1 + step) / (WARM_UP + step));

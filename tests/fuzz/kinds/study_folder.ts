@@ -8,13 +8,9 @@ import { formatGuard, readGuard } from "../../../lib/study/guard_file.ts";
 import { readRecord } from "../../../lib/study/study_folder.ts";
 import { InputError } from "../../../lib/errors.ts";
 import type { HostTensor } from "../../../lib/nn/host_state.ts";
-import {
-  CHECKPOINT_VERSION,
-  checksum,
-  readCheckpoint,
-} from "../../../lib/train/checkpoint_file.ts";
+import { readCheckpoint } from "../../../lib/train/checkpoint_file.ts";
+import { encodeState } from "../../../lib/train/resume.ts";
 import { GuardError } from "../../../lib/evaluate/guards.ts";
-import { encodeSafetensors } from "../../../lib/formats/safetensors.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, labels, some } from "../mutations.ts";
 import { safetensorsEdit } from "./safetensors.ts";
@@ -59,9 +55,7 @@ const position = {
 function checkpoint(position: string): Uint8Array {
   const data = Float32Array.of(1, 2, 3, 4);
   const tensors = new Map<string, HostTensor>([["weights.a", { shape: [2, 2], data }]]);
-  return encodeSafetensors(tensors, {
-    metadata: { version: CHECKPOINT_VERSION, position, crc32: checksum(position, tensors) },
-  });
+  return encodeState({ position, tensors });
 }
 
 const CHECKPOINTS = ["checkpoint/000001.safetensors", "checkpoint/000002.safetensors"];
