@@ -1,6 +1,6 @@
-import { bootstrapInterval } from "../stats/bootstrap.ts";
+import { summarizeByPatient } from "../stats/bootstrap.ts";
 import { SIZE_STRATA, type SizeStratum, stratumOf, tertiles } from "../stats/strata.ts";
-import { type Observation, type Score, summarize } from "../stats/summary.ts";
+import type { Observation, Score } from "../stats/summary.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
 import { type MaskMetric, metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL, type ScoredPrompt } from "./scored_prompts.ts";
@@ -35,14 +35,6 @@ export interface PatientScores {
   readonly patient: string;
   /** Scores by prompt. */
   readonly scores: Readonly<Partial<Record<ScoredPrompt, MaskScore>>>;
-}
-
-/** Mean, spread and the interval that {@linkcode bootstrapInterval} gives with patients resampled. */
-export function summarizeByPatient(observations: readonly Observation[]): Score {
-  return {
-    ...summarize(observations.map(({ value }) => value)),
-    interval: bootstrapInterval(observations, { resamples: 2000 }),
-  };
 }
 
 /** Values of one metric of all slices or cases that have it under a prompt. */

@@ -1,11 +1,11 @@
 import { Random } from "../random.ts";
-import { byGroup, type Observation, quantile } from "./summary.ts";
+import { byGroup, type Observation, quantile, type Score, summarize } from "./summary.ts";
 
 /** Options of {@linkcode bootstrapInterval}. */
 export interface BootstrapOptions {
   /** Decides the resamples; default 0. */
   readonly seed?: number | string;
-  /** How many; default 10000. */
+  /** Number of resamples; default 10000. */
   readonly resamples?: number;
   /** The share of the resamples' means that the interval holds; default 0.95. */
   readonly confidence?: number;
@@ -41,4 +41,12 @@ export function bootstrapInterval(
   });
   const tail = (1 - confidence) / 2;
   return [quantile(means, tail), quantile(means, 1 - tail)];
+}
+
+/** Mean, spread and number of observations, with the {@linkcode bootstrapInterval} of the mean. */
+export function summarizeByPatient(observations: readonly Observation[]): Score {
+  return {
+    ...summarize(observations.map(({ value }) => value)),
+    interval: bootstrapInterval(observations, { resamples: 2000 }),
+  };
 }

@@ -3,18 +3,24 @@ import { holm } from "./holm.ts";
 import { byGroup, mean, type Observation } from "./summary.ts";
 import { type WilcoxonResult, wilcoxonSignedRank } from "./wilcoxon.ts";
 
-/** How one model differs from a reference on the same observations. */
-export interface Comparison extends WilcoxonResult {
-  /** The model's name. */
-  readonly model: string;
-  /** The name of the model that it is compared with. */
-  readonly reference: string;
-  /** Mean over the observations (slices) of model minus reference. */
+/** Difference of two models on the same observations, with patients as the units. */
+export interface PairedTest extends WilcoxonResult {
+  /** Mean over the paired observations (slices) of own minus other; NaN if there are none. */
   readonly difference: number;
   /** Bootstrap interval of `difference`, patients resampled; null with fewer than two. */
   readonly interval: readonly [low: number, high: number] | null;
   /** Patients whose mean differences were tested. */
   readonly patients: number;
+  /** Observations of both models that were paired. */
+  readonly paired: number;
+}
+
+/** A model against a reference, as one of a family of tests. */
+export interface Comparison extends Omit<PairedTest, "paired"> {
+  /** The model's name. */
+  readonly model: string;
+  /** The name of the model that it is compared with. */
+  readonly reference: string;
   /** `p` after Holm's adjustment over the family: all comparisons made in one call. */
   readonly pHolm: number;
 }
@@ -22,14 +28,31 @@ export interface Comparison extends WilcoxonResult {
 /** A model's observations by the id of what was observed, so that they can be paired. */
 export type ModelObservations = ReadonlyMap<string, Observation>;
 
-/** Own minus other of every observation that both have. */
-export function pairedDifferences(own: ModelObservations, other: ModelObservations): Observation[] {
-  const differences: Observation[] = [];
-  for (const [id, { group, value }] of own) {
+/**
+ * Tests own minus other on every observation that both have: the units of Wilcoxon's test are patients
+ * (the mean of a patient's slices).
+ *
+ * @param options.beyond Value tested for each patient's mean difference, such as its distance from a
+ * margin; default the difference itself.
+ */
+export function pairedTest(
+  own: ModelObservations,
+  other: ModelObservations,
+  options: BootstrapOptions & { beyond?: (difference: number) => number } = {},
+): PairedTest {
+  const { beyond = (difference: number) => difference, ...bootstrap } = options;
+  const differences = own.entries().flatMap(([id, { group, value }]) => {
     const paired = other.get(id);
-    if (paired) differences.push({ group, value: value - paired.value });
-  }
-  return differences;
+    return paired ? [{ group, value: value - paired.value }] : [];
+  }).toArray();
+  const patients = [...byGroup(differences).values()].map(mean);
+  return {
+    difference: mean(differences.map(({ value }) => value)),
+    interval: bootstrapInterval(differences, bootstrap),
+    patients: patients.length,
+    paired: differences.length,
+    ...wilcoxonSignedRank(patients.map(beyond)),
+  };
 }
 
 /**
@@ -52,17 +75,8 @@ export function compareModels(
     if (!others) continue;
     for (const [model, own] of models) {
       if (references.slice(0, rank + 1).includes(model)) continue;
-      const differences = pairedDifferences(own, others);
-      if (differences.length === 0) continue;
-      const patients = [...byGroup(differences).values()].map(mean);
-      found.push({
-        model,
-        reference,
-        difference: mean(differences.map(({ value }) => value)),
-        interval: bootstrapInterval(differences, bootstrap),
-        patients: patients.length,
-        ...wilcoxonSignedRank(patients),
-      });
+      const { paired, ...test } = pairedTest(own, others, bootstrap);
+      if (paired > 0) found.push({ model, reference, ...test });
     }
   }
   const adjusted = holm(found.map(({ p }) => p));

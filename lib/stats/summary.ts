@@ -41,7 +41,7 @@ export function quantile(values: Float64Array | readonly number[], share: number
 export interface Observation {
   /** The patient: observations of one group are not independent of each other. */
   readonly group: string;
-  /** What was measured. */
+  /** The measurement. */
   readonly value: number;
 }
 

@@ -4,25 +4,23 @@
  *
  * @module
  */
-import { bootstrapInterval, type BootstrapOptions } from "./bootstrap.ts";
-import { type ModelObservations, pairedDifferences } from "./compare.ts";
+import type { BootstrapOptions } from "./bootstrap.ts";
+import { type ModelObservations, pairedTest } from "./compare.ts";
 import { holm } from "./holm.ts";
-import { byGroup, mean } from "./summary.ts";
-import { wilcoxonSignedRank } from "./wilcoxon.ts";
 
-/** What is expected of a difference. */
+/** Expected signs of a difference; "no worse" allows for a margin. */
 export const EXPECTATIONS = ["greater", "less", "no worse"] as const;
 
-/** What is expected of a difference. */
+/** Expected sign of a difference. */
 export type Expectation = (typeof EXPECTATIONS)[number];
 
 /** A hypothesis with what was observed. */
 export interface Claim {
-  /** How the model's values differ from the other's. */
+  /** Expected sign of the model's values minus the other's. */
   readonly expected: Expectation;
-  /** By how much they must differ at least, or may be worse at most. */
+  /** Least difference expected, or the most by which the model may be worse. */
   readonly margin: number;
-  /** Whether lower values are better: "no worse" needs to know. */
+  /** True if lower values are better: "no worse" needs to know. */
   readonly lowerIsBetter: boolean;
   /** The model of which something is claimed. */
   readonly own: ModelObservations;
@@ -30,7 +28,7 @@ export interface Claim {
   readonly other: ModelObservations;
 }
 
-/** What became of a hypothesis. */
+/** Outcome of a hypothesis. */
 export interface Verdict {
   /** Mean over the paired observations of own minus other; null if there are none. */
   readonly difference: number | null;
@@ -46,7 +44,7 @@ export interface Verdict {
   readonly paired: number;
   /** Observations of one of the two that the other lacks: on them the two cannot be compared. */
   readonly unpaired: number;
-  /** What follows. */
+  /** Decision from interval and adjusted p. */
   readonly verdict: "supported" | "refuted" | "undecided";
 }
 
@@ -54,7 +52,7 @@ export interface Verdict {
 const ALPHA = 0.05;
 
 /**
- * Judges hypotheses together. What is tested is whether the difference lies beyond a threshold: the
+ * Judges hypotheses together. Each is tested for a difference beyond a threshold: the
  * margin for "greater", minus the margin for "less", and for "no worse" the margin on the worse side
  * (non-inferiority). A hypothesis is supported, or refuted, if p after Holm's adjustment is below 0.05
  * and the whole interval of the difference lies on the expected, or the other, side of the threshold;
@@ -62,20 +60,20 @@ const ALPHA = 0.05;
  */
 export function judge(claims: readonly Claim[], options: BootstrapOptions = {}): Verdict[] {
   const found = claims.map(({ expected, margin, lowerIsBetter, own, other }) => {
-    const differences = pairedDifferences(own, other);
     const sign = expected === "less" || (expected === "no worse" && lowerIsBetter) ? -1 : 1;
     const beyond = expected === "no worse" ? -margin : margin;
-    const patients = [...byGroup(differences).values()].map(mean);
-    const { p } = wilcoxonSignedRank(patients.map((value) => sign * value - beyond));
-    const interval = bootstrapInterval(differences, options);
+    const { difference, interval, p, patients, paired } = pairedTest(own, other, {
+      ...options,
+      beyond: (value) => sign * value - beyond,
+    });
     const [low, high] = interval ? interval.map((bound) => sign * bound).sort((a, b) => a - b) : [];
     return {
-      difference: differences.length === 0 ? null : mean(differences.map(({ value }) => value)),
+      difference: paired === 0 ? null : difference,
       interval,
       p,
-      patients: patients.length,
-      paired: differences.length,
-      unpaired: own.size + other.size - 2 * differences.length,
+      patients,
+      paired,
+      unpaired: own.size + other.size - 2 * paired,
       side: low === undefined ? 0 : low > beyond ? 1 : high < beyond ? -1 : 0,
     };
   });

@@ -1,6 +1,6 @@
 import { normalTail } from "./normal.ts";
 
-/** What {@linkcode wilcoxonSignedRank} found. */
+/** Result of {@linkcode wilcoxonSignedRank}. */
 export interface WilcoxonResult {
   /** The smaller of the rank sums of positive and of negative differences. */
   readonly statistic: number;
@@ -8,7 +8,7 @@ export interface WilcoxonResult {
   readonly p: number;
   /** Differences other than zero, which alone are ranked. */
   readonly n: number;
-  /** How p was found. */
+  /** Exact count of signs or normal approximation. */
   readonly method: "exact" | "normal";
 }
 
