@@ -1,4 +1,4 @@
-// deno task autopsy: what each fault of published code does to a training, and which guard sees it.
+// ./run autopsy: what each fault of published code does to a training, and which guard sees it.
 import { join } from "node:path";
 import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
@@ -24,18 +24,16 @@ import { autopsyFigure } from "./autopsy/figure.ts";
 import { type FaultRun, runFault, SCORED, trainOtherTask } from "./autopsy/run_fault.ts";
 import { autopsyMarkdown } from "./autopsy/table.ts";
 import { signAdapter } from "../lib/study/adapter.ts";
-import { commandLine, defaultsOf, helpText, parseCommandLine } from "../lib/study/command_line.ts";
+import { defaultsOf, pick } from "../lib/study/command_line.ts";
 import { type Config, configFields } from "../lib/study/schema.ts";
 import { loraExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
-import { runMain } from "../lib/study/main.ts";
+import { runCommand } from "../lib/study/main.ts";
 import { adapterOptions, weightsFile } from "../lib/study/model.ts";
 import { requireEmpty } from "../lib/study/study_folder.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/webgpu.ts";
-import { autopsyFields as fields } from "./commands.ts";
-
-const usage = "usage: ./run autopsy [options]";
+import { commands } from "./commands.ts";
 
 /** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
 const SMALL: Partial<Config> = {
@@ -86,26 +84,19 @@ async function readLabels(
   return labels;
 }
 
-await runMain(async () => {
-  const { given, positional } = parseCommandLine(Deno.args, fields);
-  const { help, configFile: _, faults: named = null, out: folder, webgpu = "deno", ...values } =
-    given;
-  if (help) return console.log(helpText(usage, { fields, all: positional[0] === "all" }));
-  if (positional.length > 0) {
-    throw new InputError(`an autopsy takes no ${positional[0]}: --help lists the options`);
-  }
-  const faults = chooseFaults(named);
-  const config: Config = { ...defaultsOf(configFields), ...SMALL, ...values };
+await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
+  const faults = chooseFaults(values.faults);
+  const config: Config = { ...defaultsOf(configFields), ...SMALL, ...pick(given, configFields) };
   const date = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-  const out = folder ?? join("results", `autopsy-${date}`);
+  const out = values.out ?? join("results", `autopsy-${date}`);
   await requireEmpty(out);
 
-  using gpu = await openGpu(webgpu);
+  using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
   const data = await openStudyData(config, console.log);
   const { parts, slices: reader } = data;
   const environment = await describeEnvironment(gpu.info, {
-    command: commandLine("autopsy", { args: Deno.args, fields }),
+    command,
     weights: await weightsFile(config),
   });
   const byArea = [...parts.test].sort((a, b) => a.tumourVoxels - b.tumourVoxels);

@@ -1,65 +1,296 @@
 /**
- * Options of the commands that are no study, in the order of their help texts.
+ * The commands of `./run` with their options.
  *
  * @module
  */
+import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
-import { commonFields, field, writesFile } from "../lib/study/command_line.ts";
-import { configFields, outFolderField, webgpuField } from "../lib/study/schema.ts";
+import { MODEL_NAMES, MODELS } from "../lib/sam/models.ts";
+import {
+  command,
+  commonFields,
+  field,
+  reads,
+  type Rights,
+  writes,
+  writesFile,
+} from "../lib/study/command_line.ts";
+import {
+  configFields,
+  experimentOptions,
+  outFolderField,
+  studyOptions,
+  webgpuField,
+} from "../lib/study/schema.ts";
+import { sweeps } from "./sweeps/mod.ts";
 
-/** Options of `./run evaluate`; the values of a run that are not given are those it was trained with. */
-export const evaluateFields = {
-  data: configFields.data,
-  out: field({
-    type: v.nullable(v.string()),
-    default: null,
-    flag: "out",
-    argument: "FILE",
-    help: "file for the scores (default: one in the run's folder)",
-    group: "running",
-    common: true,
-    rights: writesFile,
-  }),
-  wholeVolumes: field({
-    type: v.boolean(),
-    default: false,
-    flag: "whole-volumes",
-    help: "score slices without tumour too: only then are false positives of a volume complete",
-    group: "scoring",
-    common: true,
-  }),
-  model: configFields.model,
-  weights: configFields.weights,
-  side: configFields.side,
-  maxTest: configFields.maxTest,
-  modality: configFields.modality,
-  target: configFields.target,
-  axis: configFields.axis,
-  minTumourVoxels: configFields.minTumourVoxels,
-  maxSlicesPerCase: configFields.maxSlicesPerCase,
-  crop: configFields.crop,
-  rescale: configFields.rescale,
-  batchSize: configFields.batchSize,
-  seed: configFields.seed,
-  webgpu: webgpuField,
-  ...commonFields,
-};
+/** What a study's record says about its code. */
+const CODE = [".git", "deno.json", "experiments", "kernels", "lib"];
+
+const SAMPLE = "experiments/sample";
+
+/** Rights to the folder of new results, if none is named. */
+function results({ given: { out } }: { given: { out?: string | null } }): Rights {
+  return out ? {} : writes("results");
+}
 
 const { crop: _, folds: __, fold: ___, ...wholeSlices } = configFields;
 
-/** Options of `./run autopsy`, which takes whole slices and one split. */
-export const autopsyFields = {
-  ...wholeSlices,
-  out: outFolderField,
-  faults: field({
-    type: v.nullable(v.array(v.string())),
-    default: null,
-    flag: "faults",
-    argument: "A,B",
-    help: "these faults alone (default: all)",
-    group: "training",
-    common: true,
+/** Hosts of the published weights; GitHub passes its downloads on. */
+const HOSTS = [
+  ...new Set(Object.values(MODELS).map(({ checkpoint }) => new URL(checkpoint.baseUrl).host)),
+  "raw.githubusercontent.com",
+];
+
+/** File in a run's folder with its scores on a data set. */
+export function evaluationFile(run: string, data: string): string {
+  return join(run, `evaluation-${basename(resolve(data))}.json`);
+}
+
+/** Picture beside a predicted mask. */
+export function pictureFile(mask: string): string {
+  return mask.replace(/\.nii(\.gz)?$/, ".png");
+}
+
+/** The commands by name. */
+export const commands = {
+  experiments: command({
+    name: "experiments",
+    script: "main.ts",
+    about: "Train and compare vanilla, PEFT and LoRA",
+    fields: studyOptions(Object.keys(sweeps)),
+    sources: CODE,
+    rights: ({ given }) => given.resume ? {} : results({ given }),
   }),
-  webgpu: webgpuField,
-  ...commonFields,
+  experiment: command({
+    name: "experiment",
+    script: "experiment.ts",
+    about: "Train one row of the comparison by itself",
+    argument: { name: "NAME", help: "vanilla, peft, full or lora_<rank>, such as lora_32" },
+    fields: experimentOptions,
+    sources: CODE,
+    rights: results,
+  }),
+  evaluate: command({
+    name: "evaluate",
+    script: "evaluate.ts",
+    about: "Score a run or an adapter on a data set; a run keeps the values it was trained with",
+    argument: {
+      name: "RUN",
+      help: "the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla",
+    },
+    required: ["data"],
+    fields: {
+      data: configFields.data,
+      out: field({
+        type: v.nullable(v.string()),
+        default: null,
+        flag: "out",
+        argument: "FILE",
+        help: "file for the scores (default: one in the run's folder)",
+        group: "running",
+        common: true,
+        rights: writesFile,
+      }),
+      wholeVolumes: field({
+        type: v.boolean(),
+        default: false,
+        flag: "whole-volumes",
+        help: "score slices without tumour too: only then are false positives complete",
+        group: "scoring",
+        common: true,
+      }),
+      model: configFields.model,
+      weights: configFields.weights,
+      side: configFields.side,
+      maxTest: configFields.maxTest,
+      modality: configFields.modality,
+      target: configFields.target,
+      axis: configFields.axis,
+      minTumourVoxels: configFields.minTumourVoxels,
+      maxSlicesPerCase: configFields.maxSlicesPerCase,
+      crop: configFields.crop,
+      rescale: configFields.rescale,
+      batchSize: configFields.batchSize,
+      seed: configFields.seed,
+      webgpu: webgpuField,
+      ...commonFields,
+    },
+    sources: [".git"],
+    rights: ({ argument, given: { out, data } }) => ({
+      read: [argument],
+      files: out || !data ? [] : [evaluationFile(argument, data)],
+    }),
+  }),
+  predict: command({
+    name: "predict",
+    script: "predict.ts",
+    about: "Segment a NIfTI volume by boxes, with a picture of one slice beside the mask",
+    required: ["image", "out"],
+    fields: {
+      image: field({
+        type: v.string(),
+        default: "",
+        flag: "image",
+        argument: "FILE",
+        help: "the volume, .nii or .nii.gz",
+        group: "data",
+        rights: reads,
+      }),
+      out: field({
+        type: v.pipe(v.string(), v.regex(/\.nii(\.gz)?$/, "it must end in .nii or .nii.gz")),
+        default: "",
+        flag: "out",
+        argument: "FILE",
+        help: "the mask, .nii or .nii.gz",
+        group: "running",
+        rights: (path) => ({ files: [path, pictureFile(path)] }),
+      }),
+      boxesFrom: field({
+        type: v.nullable(v.string()),
+        default: null,
+        flag: "boxes-from",
+        argument: "FILE",
+        help: "a box round the labels in each slice of this segmentation",
+        group: "prompts",
+        rights: reads,
+      }),
+      box: field({
+        type: v.array(v.string()),
+        default: [],
+        flag: "box",
+        argument: "X0,Y0,X1,Y1",
+        help: "a box in pixels, x along the first voxel axis of a slice; may be repeated",
+        group: "prompts",
+        repeated: true,
+      }),
+      slices: field({
+        type: v.nullable(v.string()),
+        default: null,
+        flag: "slices",
+        argument: "A-B",
+        help: "with --box: the slices that the boxes are for (default: all)",
+        group: "prompts",
+      }),
+      axis: configFields.axis,
+      adapter: field({
+        type: v.nullable(v.string()),
+        default: null,
+        flag: "adapter",
+        argument: "PATH",
+        help: "a PEFT folder, the folder of a run, or a file of Sam_LoRA",
+        group: "adapters",
+        rights: reads,
+      }),
+      model: configFields.model,
+      weights: configFields.weights,
+      side: { ...configFields.side, default: 1024 },
+      ...commonFields,
+    },
+  }),
+  merge: command({
+    name: "merge",
+    script: "merge.ts",
+    about: "Fold an adapter into the model's weights",
+    argument: {
+      name: "ADAPTER",
+      help: "a PEFT folder, the folder of a run, or a file of Sam_LoRA",
+    },
+    required: ["out"],
+    fields: {
+      out: field({
+        type: v.pipe(
+          v.string(),
+          v.regex(/\.(safetensors|pth|pt)$/, "it must end in .safetensors, or .pth for PyTorch"),
+        ),
+        default: "",
+        flag: "out",
+        argument: "FILE",
+        help: "the merged weights, .safetensors, or .pth for PyTorch",
+        group: "running",
+        rights: writesFile,
+      }),
+      model: configFields.model,
+      weights: configFields.weights,
+      ...commonFields,
+    },
+    rights: ({ argument }) => reads(argument),
+  }),
+  report: command({
+    name: "report",
+    script: "report.ts",
+    about: "Write a study's report as one HTML page and as Markdown",
+    argument: { name: "STUDY", help: "the folder of a study, such as results/default" },
+    fields: {
+      pictures: field({
+        type: v.nullable(v.string()),
+        default: null,
+        flag: "pictures",
+        argument: "DIR",
+        help: "the study's data set, to show slices of it (those of the sample always are)",
+        group: "data",
+        rights: reads,
+      }),
+      ...commonFields,
+    },
+    sources: [SAMPLE],
+    rights: ({ argument }) => writes(argument),
+  }),
+  weights: command({
+    name: "weights",
+    script: "weights.ts",
+    about: "Download published weights to the cache, and check them",
+    argument: { name: "MODEL", help: MODEL_NAMES.join(", ") },
+    fields: {
+      folder: field({
+        type: v.nullable(v.string()),
+        default: null,
+        flag: "folder",
+        argument: "DIR",
+        help: "folder for the file (default: weights in the cache)",
+        group: "running",
+        rights: writes,
+      }),
+      baseUrl: field({
+        type: v.nullable(
+          v.pipe(v.string(), v.check(isWeb, "give an address that begins https://")),
+        ),
+        default: null,
+        flag: "base-url",
+        argument: "URL",
+        help: "fetch from this folder of the web, such as a mirror",
+        group: "running",
+        rights: (url) => ({ hosts: [new URL(url).host] }),
+      }),
+      ...commonFields,
+    },
+    rights: ({ given }) => given.baseUrl ? {} : { hosts: HOSTS },
+  }),
+  autopsy: command({
+    name: "autopsy",
+    script: "autopsy.ts",
+    about: "Put known faults into a training, and see which guard catches each",
+    fields: {
+      ...wholeSlices,
+      out: outFolderField,
+      faults: field({
+        type: v.nullable(v.array(v.string())),
+        default: null,
+        flag: "faults",
+        argument: "A,B",
+        help: "these faults alone (default: all)",
+        group: "training",
+        common: true,
+      }),
+      webgpu: webgpuField,
+      ...commonFields,
+    },
+    sources: [".git", SAMPLE],
+    rights: results,
+  }),
 };
+
+/** True for an address that can be fetched. */
+function isWeb(text: string): boolean {
+  return /^https?:$/.test(URL.parse(text)?.protocol ?? "");
+}

@@ -1,4 +1,4 @@
-// deno task evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
+// ./run evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
 import { basename, join } from "node:path";
 import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
@@ -12,11 +12,11 @@ import { runProtocol } from "../lib/evaluate/protocol.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
-import { type Config, dataSeed, presets } from "../lib/study/schema.ts";
-import { commandLine, helpText, parseCommandLine } from "../lib/study/command_line.ts";
+import { pick } from "../lib/study/command_line.ts";
+import { type Config, configFields, dataSeed, presets } from "../lib/study/schema.ts";
 import { displayName, type Experiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
-import { runMain } from "../lib/study/main.ts";
+import { runCommand } from "../lib/study/main.ts";
 import {
   buildModel,
   buildPretrained,
@@ -28,13 +28,9 @@ import { listJson, summarizeScores } from "../lib/study/run_experiment.ts";
 import { readRun, readSplit } from "../lib/study/run_folder.ts";
 import { limit, openSlicesWithProgress } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/webgpu.ts";
-import { evaluateFields as fields } from "./commands.ts";
+import { commands, evaluationFile } from "./commands.ts";
 
-const usage = `usage: ./run evaluate RUN --data DIR [options]
-
-  RUN: the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla`;
-
-/** What is scored. */
+/** Model that is scored, with the values that its input is prepared by. */
 interface Subject {
   /** As tables call it. */
   readonly name: string;
@@ -111,28 +107,20 @@ async function withoutSeenPatients(run: string, refs: readonly SliceRef[]): Prom
   return unseen;
 }
 
-await runMain(async () => {
-  const { given, positional: [path, ...rest] } = parseCommandLine(Deno.args, fields);
-  const { help, configFile: _, wholeVolumes = false, webgpu = "deno", ...chosen } = given;
-  if (help) return console.log(helpText(usage, { fields, all: path === "all" }));
-  const { data, maxTest = null, out: file = null, ...overrides } = chosen;
-  if (path === undefined || !data) {
-    throw new InputError("usage: ./run evaluate RUN --data DIR: --help lists the options");
-  }
-  if (rest.length > 0) {
-    throw new InputError(`unexpected argument ${rest[0]}: evaluate takes one run or adapter`);
-  }
+await runCommand(commands.evaluate, async ({ argument: path, given, values, line: command }) => {
+  const { data, maxTest, out: file } = values;
+  const overrides = pick(given, configFields);
   const subject = await openSubject(path, overrides);
   const { name, experiment } = subject;
-  if (file === null && (experiment === null || path === "vanilla")) {
+  if (!file && (experiment === null || path === "vanilla")) {
     throw new InputError(`${path} is no run's folder to write to: name a file with --out`);
   }
-  const config = { ...subject.config, data };
+  const config = { ...subject.config, data: data! };
 
-  using gpu = await openGpu(webgpu);
+  using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
-  const dataset = await openDataset(data, { modality: config.modality });
-  const slices = await openSlicesWithProgress(dataset, config, { wholeVolumes });
+  const dataset = await openDataset(data!, { modality: config.modality });
+  const slices = await openSlicesWithProgress(dataset, config, values);
   const trained = experiment !== null && experiment.kind !== "vanilla";
   const unseen = trained ? await withoutSeenPatients(path, slices.refs) : slices.refs;
   if (experiment === null) {
@@ -159,8 +147,7 @@ await runMain(async () => {
       `${patients} patients, ${(seconds / refs.length).toFixed(2)} s a slice`,
   );
   console.log(`\n${protocolText(scores.protocol)}`);
-  const command = commandLine("evaluate", { args: Deno.args, fields });
-  const out = file ?? join(path, `evaluation-${dataset.name}.json`);
+  const out = file ?? evaluationFile(path, data!);
   const head = {
     model: name,
     experiment,
@@ -171,7 +158,7 @@ await runMain(async () => {
       weights: config.weights && basename(config.weights),
       maxTest,
     },
-    wholeVolumes,
+    wholeVolumes: values.wholeVolumes,
     patients,
     secondsPerSlice: seconds / refs.length,
     ...scores,

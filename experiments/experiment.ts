@@ -1,27 +1,45 @@
-// deno task experiment NAME: one row by itself.
+// ./run experiment NAME: one row of the comparison by itself.
 import { InputError } from "../lib/errors.ts";
-import {
-  type Baseline,
-  baselines,
-  type Experiment,
-  loraExperiment,
-} from "../lib/study/experiment.ts";
-import { runMain } from "../lib/study/main.ts";
-import { runAlone } from "./run_alone.ts";
+import { publishStudy } from "../lib/report/publish.ts";
+import { runStudies } from "../lib/study/cross_validation.ts";
+import { type LoneExperiment, loraExperiment, withWiseFt } from "../lib/study/experiment.ts";
+import { runCommand } from "../lib/study/main.ts";
+import { resolveOptions } from "../lib/study/schema.ts";
+import { commands } from "./commands.ts";
+import { full } from "./full.ts";
+import { lora_128 } from "./lora_128.ts";
+import { lora_16 } from "./lora_16.ts";
+import { lora_256 } from "./lora_256.ts";
+import { lora_32 } from "./lora_32.ts";
+import { lora_64 } from "./lora_64.ts";
+import { peft } from "./peft.ts";
+import { vanilla } from "./vanilla.ts";
 
-/** The experiment of a name: vanilla, peft, full or lora_<rank>. */
-function byName(name: string | undefined): Experiment {
-  if (name !== undefined && Object.hasOwn(baselines, name)) return baselines[name as Baseline];
-  const rank = Number(/^lora_(\d+)$/.exec(name ?? "")?.[1]);
-  if (rank >= 1) return loraExperiment(rank);
+/** The experiments by the names that the command takes. */
+const experiments: Readonly<Record<string, LoneExperiment>> = {
+  vanilla,
+  peft,
+  full,
+  lora_16,
+  lora_32,
+  lora_64,
+  lora_128,
+  lora_256,
+};
+
+/** The experiment of a name; LoRA of any other rank has the values of `lora_16`. */
+function byName(name: string): LoneExperiment {
+  if (Object.hasOwn(experiments, name)) return experiments[name];
+  const rank = Number(/^lora_(\d+)$/.exec(name)?.[1]);
+  if (rank >= 1) return { ...lora_16, experiment: loraExperiment(rank) };
   throw new InputError(
-    `there is no experiment ${
-      name ?? "without a name"
-    }: name vanilla, peft, full or lora_<rank>, such as lora_32`,
+    `there is no experiment ${name}: name ${Object.keys(experiments).join(", ")} or lora_<rank>`,
   );
 }
 
-await runMain(async () => {
-  const [name, ...args] = Deno.args;
-  await runAlone(byName(name), args);
+await runCommand(commands.experiment, async ({ argument, given, line: command }) => {
+  const { experiment, values } = byName(argument);
+  const options = resolveOptions(given, values);
+  const rows = withWiseFt([experiment], options.wiseFt);
+  await runStudies(rows, { options, command, publish: publishStudy });
 });

@@ -1,7 +1,7 @@
-import { baselines, type Experiment } from "../lib/study/experiment.ts";
-import { runAlone } from "./run_alone.ts";
+import { baselines, type LoneExperiment } from "../lib/study/experiment.ts";
 
-/** Image encoder and mask decoder trained whole. */
-export const experiment: Experiment = baselines.full;
-
-if (import.meta.main) await runAlone(experiment, Deno.args);
+/** Image encoder and mask decoder trained whole, at a learning rate of their own. */
+export const full: LoneExperiment = {
+  experiment: baselines.full,
+  values: { prompt: "jittered-box" },
+};

@@ -1,7 +1,12 @@
-import { type Experiment, loraExperiment } from "../lib/study/experiment.ts";
-import { runAlone } from "./run_alone.ts";
+import type { LoneExperiment } from "../lib/study/experiment.ts";
 
-/** LoRA of rank 128 in every `attn.qkv` of the image encoder, everything else frozen. */
-export const experiment: Experiment = loraExperiment(128);
-
-if (import.meta.main) await runAlone(experiment, Deno.args);
+/** LoRA of rank 128 in the fused queries, keys and values of the image encoder; all else is frozen. */
+export const lora_128: LoneExperiment = {
+  experiment: { name: "lora_128", kind: "lora", rank: 128 },
+  values: {
+    alpha: 16,
+    targets: ["attn.qkv"],
+    prompt: "jittered-box",
+    learningRate: 1e-3,
+  },
+};

@@ -1,7 +1,7 @@
-import { baselines, type Experiment } from "../lib/study/experiment.ts";
-import { runAlone } from "./run_alone.ts";
+import { baselines, type LoneExperiment } from "../lib/study/experiment.ts";
 
-/** The study's PEFT: the mask decoder alone is trained, encoder and prompt encoder are frozen. */
-export const experiment: Experiment = baselines.peft;
-
-if (import.meta.main) await runAlone(experiment, Deno.args);
+/** The mask decoder alone is trained; image encoder and prompt encoder are frozen. */
+export const peft: LoneExperiment = {
+  experiment: baselines.peft,
+  values: { prompt: "jittered-box", learningRate: 1e-3 },
+};

@@ -1,7 +1,6 @@
-// deno task predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
-import { parseArgs } from "@std/cli/parse-args";
+// ./run predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
 import { readNifti, writeNifti } from "../lib/formats/nifti.ts";
-import { type Axis, cut, paste, planeOf, whole } from "../lib/data/plane.ts";
+import { cut, paste, planeOf, whole } from "../lib/data/plane.ts";
 import { rescale } from "../lib/data/preprocess.ts";
 import { type Box, tightBox } from "../lib/data/prompts.ts";
 import { binarise } from "../lib/data/target.ts";
@@ -14,22 +13,10 @@ import { Progress } from "../lib/study/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/metrics/metrics.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
-import { MODEL_NAMES } from "../lib/sam/models.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
-import { runMain } from "../lib/study/main.ts";
-import { buildPretrained, readModelName, weightsFile } from "../lib/study/model.ts";
-
-const usage = `usage: ./run predict --image FILE.nii.gz --out MASK.nii.gz [options]
-
-  --boxes-from FILE   a box round the labels in each slice of this segmentation
-  --box x0,y0,x1,y1   a box in pixels of the slice, x along the first of its voxel axes; may be repeated
-  --slices A-B        with --box: the slices that the boxes are for (default: all)
-  --axis N            slice along this voxel axis: 0, 1 or 2 (default 2)
-  --adapter PATH      a PEFT folder, the folder of a run, or a file of Sam_LoRA
-  --model NAME        ${MODEL_NAMES.join(", ")} (default mobile_sam)
-  --weights FILE      weights other than the published ones
-  --side N            side of the model's input (default: the run's, else 1024)
-`;
+import { runCommand } from "../lib/study/main.ts";
+import { buildPretrained, weightsFile } from "../lib/study/model.ts";
+import { commands, pictureFile } from "./commands.ts";
 
 /** A slice to segment, and where. */
 interface Job {
@@ -38,71 +25,37 @@ interface Job {
   readonly truth: Uint8Array | null;
 }
 
-await runMain(async () => {
-  const options = parseArgs(Deno.args, {
-    string: [
-      "image",
-      "out",
-      "boxes-from",
-      "box",
-      "slices",
-      "axis",
-      "adapter",
-      "model",
-      "weights",
-      "side",
-      "_",
-    ],
-    boolean: ["help"],
-    collect: ["box"],
-    unknown: (option) => {
-      if (option.startsWith("-")) {
-        throw new InputError(`there is no option ${option.split("=")[0]}: --help lists them`);
-      }
-    },
-  });
-  if (options.help) return console.log(usage);
-  const { image: imagePath, out, "boxes-from": segPath, adapter: adapterPath } = options;
-  if (!imagePath || !out || options._.length > 0) {
-    throw new InputError("predict needs --image and --out: --help lists the options");
-  }
-  if (!/\.nii(\.gz)?$/.test(out)) throw new InputError(`--out ${out} must end in .nii or .nii.gz`);
-  if (Boolean(segPath) === options.box.length > 0) {
+await runCommand(commands.predict, async ({ given, values }) => {
+  const { image: imagePath, out, boxesFrom, axis } = values;
+  if (Boolean(boxesFrom) === values.box.length > 0) {
     throw new InputError("predict needs either --boxes-from or --box: --help lists the options");
   }
-  const axis = Number(options.axis ?? 2);
-  if (![0, 1, 2].includes(axis)) {
-    throw new InputError(`--axis cannot be ${options.axis}: 0, 1 or 2`);
-  }
-  const run = adapterPath ? await runOf(adapterPath) : null;
-  const side = options.side === undefined ? run?.side ?? 1024 : Number(options.side);
-  if (!Number.isInteger(side) || side < 64 || side % 64 !== 0) {
-    throw new InputError(`--side cannot be ${options.side}: give a multiple of 64`);
-  }
-  const model = readModelName(options.model ?? run?.model ?? "mobile_sam");
-  const weights = options.weights ?? ownWeights(adapterPath ?? "", run);
+  const run = values.adapter ? await runOf(values.adapter) : null;
+  const side = given.side ?? run?.side ?? values.side;
+  const model = given.model ?? run?.model ?? values.model;
+  const weights = values.weights ?? ownWeights(values.adapter ?? "", run);
 
   const image = await readNifti(imagePath);
-  const plane = planeOf(image, axis as Axis);
+  const plane = planeOf(image, axis);
   const count = image.shape[axis];
   const jobs: Job[] = [];
-  if (segPath) {
-    const seg = await readNifti(segPath);
-    requireSameGrid({ volume: image, name: imagePath }, { volume: seg, name: segPath });
-    const mask = binarise(seg, { target: "auto", name: segPath });
+  if (boxesFrom) {
+    const seg = await readNifti(boxesFrom);
+    requireSameGrid({ volume: image, name: imagePath }, { volume: seg, name: boxesFrom });
+    const mask = binarise(seg, { target: "auto", name: boxesFrom });
     for (let index = 0; index < count; index++) {
       const truth = cut(mask, plane, { ...whole(plane), index });
       if (!truth.some((value) => value > 0)) continue;
       jobs.push({ index, truth, boxes: [tightBox({ mask: truth, ...whole(plane) })] });
     }
-    if (jobs.length === 0) throw new InputError(`${segPath} has no labels to draw boxes round`);
+    if (jobs.length === 0) throw new InputError(`${boxesFrom} has no labels to draw boxes round`);
   } else {
-    const boxes = options.box.map((text) => readBox(text, plane));
-    const [first, last] = readSlices(options.slices, count);
+    const boxes = values.box.map((text) => readBox(text, plane));
+    const [first, last] = readSlices(values.slices, count);
     for (let index = first; index <= last; index++) jobs.push({ index, boxes, truth: null });
   }
 
-  const adapter = adapterPath ? await openAdapter(adapterPath) : null;
+  const adapter = values.adapter ? await openAdapter(values.adapter) : null;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights, side }));
   using gpu = await Gpu.open();
   console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
@@ -130,7 +83,7 @@ await runMain(async () => {
   progress.finish();
 
   await writeNifti(out, { ...image, data: voxels }, { datatype: "uint8" });
-  const picture = out.replace(/\.nii(\.gz)?$/, ".png");
+  const picture = pictureFile(out);
   const { job: { index, boxes, truth }, pixels, mask } = shown!;
   await writeFileAtomic(
     picture,
@@ -163,8 +116,8 @@ function readBox(text: string, { width, height }: { width: number; height: numbe
   return [x0, y0, x1, y1];
 }
 
-function readSlices(text: string | undefined, count: number): [first: number, last: number] {
-  if (text === undefined) return [0, count - 1];
+function readSlices(text: string | null, count: number): [first: number, last: number] {
+  if (text === null) return [0, count - 1];
   const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(text) ?? [];
   if (first === undefined || Number(first) > Number(last) || Number(last) >= count) {
     throw new InputError(`--slices cannot be ${text}: give one, or A-B, from 0 to ${count - 1}`);

@@ -1,7 +1,7 @@
-import { baselines, type Experiment } from "../lib/study/experiment.ts";
-import { runAlone } from "./run_alone.ts";
+import { baselines, type LoneExperiment } from "../lib/study/experiment.ts";
 
 /** SAM as it comes, nothing trained. */
-export const experiment: Experiment = baselines.vanilla;
-
-if (import.meta.main) await runAlone(experiment, Deno.args);
+export const vanilla: LoneExperiment = {
+  experiment: baselines.vanilla,
+  values: {},
+};

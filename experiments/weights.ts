@@ -1,31 +1,24 @@
-// deno task weights MODEL: downloads published weights to the cache.
-import { parseArgs } from "@std/cli/parse-args";
-import { InputError } from "../lib/errors.ts";
-import { Progress } from "../lib/study/progress.ts";
+// ./run weights MODEL: downloads published weights to the cache.
+import { excerpt, InputError } from "../lib/errors.ts";
 import { downloadCheckpoint } from "../lib/sam/download.ts";
-import { MODEL_NAMES, type ModelName, MODELS } from "../lib/sam/models.ts";
-import { runMain } from "../lib/study/main.ts";
+import { MODEL_NAMES, MODELS } from "../lib/sam/models.ts";
+import { runCommand } from "../lib/study/main.ts";
+import { Progress } from "../lib/study/progress.ts";
+import { commands } from "./commands.ts";
 
-const names: readonly string[] = MODEL_NAMES;
-const usage = `usage: ./run weights ${names.join("|")} [--folder DIR] [--base-url URL]`;
 const megabyte = 1e6;
 
-await runMain(async () => {
-  const { _: [name, ...rest], help, folder, "base-url": baseUrl } = parseArgs(Deno.args, {
-    string: ["folder", "base-url", "_"],
-    boolean: ["help"],
-    unknown: (option) => {
-      if (option.startsWith("-")) throw new InputError(`unknown option ${option}: ${usage}`);
-    },
-  });
-  if (help) return console.log(usage);
-  if (rest.length > 0 || !names.includes(name as string)) throw new InputError(usage);
-  const checkpoint = MODELS[name as ModelName].checkpoint;
+await runCommand(commands.weights, async ({ argument, values: { folder, baseUrl } }) => {
+  const model = MODEL_NAMES.find((name) => name === argument);
+  if (!model) {
+    throw new InputError(`there is no model ${excerpt(argument)}: name ${MODEL_NAMES.join(", ")}`);
+  }
+  const { checkpoint } = MODELS[model];
 
   let progress: Progress | undefined;
   const path = await downloadCheckpoint(checkpoint, {
-    folder,
-    baseUrl,
+    folder: folder ?? undefined,
+    baseUrl: baseUrl ?? undefined,
     onProgress: (done, total) => {
       const megabytes = Math.round((Number.isNaN(total) ? done : total) / megabyte);
       progress ??= new Progress({ label: checkpoint.file, total: megabytes, unit: "MB" });

@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { InputError } from "./errors.ts";
 
@@ -10,7 +10,8 @@ const underWay = new Set<string>();
 /**
  * Writes a whole file or nothing: the content goes to a temporary name in the same folder, which is
  * created if needed, and is renamed onto `path` once it is complete and on the disk. After a crash, of
- * the program or of the machine, `path` has its old content or its new one.
+ * the program or of the machine, `path` has its old content or its new one. A process that may not write
+ * to the folder, but to this file, writes to a folder of its own beside it first, named after it.
  *
  * @throws {InputError} if the folder cannot be written to.
  */
@@ -31,17 +32,19 @@ export async function writeAtomic(
   path: string,
   write: (file: Deno.FsFile) => Promise<void>,
 ): Promise<void> {
-  const temporary = `${path}.${process.pid}.${serial++}.tmp`;
+  const folder = mayWrite(dirname(path)) ? null : `${path}.tmp`;
+  const name = `${basename(path)}.${process.pid}.${serial++}.tmp`;
+  const temporary = join(folder ?? dirname(path), name);
   underWay.add(temporary);
   try {
-    await makeFolder(dirname(path));
+    await makeFolder(folder ?? dirname(path));
     {
       using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
       await write(file);
       await file.sync();
     }
     await Deno.rename(temporary, path);
-    await syncFolder(dirname(path));
+    if (folder === null) await syncFolder(dirname(path));
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     if (error instanceof InputError || error instanceof RangeError) throw error;
@@ -51,7 +54,13 @@ export async function writeAtomic(
     );
   } finally {
     underWay.delete(temporary);
+    if (folder !== null) await Deno.remove(folder).catch(() => {}); // unless another process writes there
   }
+}
+
+/** True if the process may write to a folder as a whole. */
+function mayWrite(path: string): boolean {
+  return Deno.permissions.querySync({ name: "write", path }).state === "granted";
 }
 
 /** Removes what the writes under way have written so far: for a program that exits amid them. */

@@ -64,7 +64,7 @@ export interface Field<T = unknown> {
   /** Values of other fields that the same text sets. */
   readonly sets?: (text: string) => Readonly<Record<string, unknown>>;
   /** Rights that a value gives to the process. */
-  readonly rights?: (value: NonNullable<T>) => Rights;
+  rights?(value: NonNullable<T>): Rights;
 }
 
 /** Options of a command by the names of their values. */
@@ -81,6 +81,13 @@ export function defaultsOf<F extends Fields>(fields: F): Values<F> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, { default: value }]) => [name, value]),
   ) as Values<F>;
+}
+
+/** The values that belong to a table of fields. */
+export function pick<F extends Fields>(values: Readonly<Record<string, unknown>>, fields: F) {
+  return Object.fromEntries(
+    Object.entries(values).filter(([name]) => Object.hasOwn(fields, name)),
+  ) as Partial<Values<F>>;
 }
 
 /** A field whose type of value follows from its check. */
@@ -114,17 +121,48 @@ export const commonFields = {
     type: v.boolean(),
     default: false,
     flag: "help",
-    help: "print the options most needed; --help all prints every one",
+    help: "print the options that are needed most; --help all prints every one",
     group: "running",
   }),
 };
 
-/** Command line after parsing. */
-export interface CommandLine<F extends Fields> {
-  /** Values that the command line or its `--config` file names; the others have their defaults. */
+/** A command of `./run`. */
+// deno-lint-ignore no-explicit-any
+export interface Command<F extends Fields = any> {
+  /** Name that the command line begins with. */
+  readonly name: string;
+  /** Its program, a file of `experiments/`. */
+  readonly script: string;
+  /** Its purpose in a line. */
+  readonly about: string;
+  /** The argument that is no option, for a command that takes one. */
+  readonly argument?: { readonly name: string; readonly help: string };
+  /** Its options. */
+  readonly fields: F;
+  /** Names of the fields that have to be given. */
+  readonly required?: readonly (keyof F & string)[];
+  /** Files and folders of the package that it reads beside modules and npm packages. */
+  readonly sources?: readonly string[];
+  /** Rights that do not follow from one option alone. */
+  rights?(asked: Asked<F>): Rights;
+}
+
+/** Arguments of a command after parsing. */
+// deno-lint-ignore no-explicit-any
+export interface Asked<F extends Fields = any> {
+  /** Values that the command line or its `--config` file names. */
   readonly given: Partial<Values<F>>;
-  /** Arguments that are not options. */
-  readonly positional: readonly string[];
+  /** Values of all fields, by default where they are not given. */
+  readonly values: Values<F>;
+  /** The argument that is no option; an empty text for a command that takes none. */
+  readonly argument: string;
+  /** The command as it would be typed, without folders of this machine. */
+  readonly line: string;
+}
+
+/** A command whose fields keep their types. */
+export function command<F extends Fields>(options: Command<F>): Command<F> {
+  return options;
 }
 
 /** The kinds of schema that text can be read as. */
@@ -173,7 +211,7 @@ function readValue(field: Field, given: unknown, label: string): unknown {
 /** An issue of a schema as the end of a sentence. */
 export function reasonOf(issue: v.BaseIssue<unknown>): string {
   const { type, requirement, expected, message } = issue;
-  const choices = () => expected!.replaceAll(/[()"]/g, "").replaceAll(" | ", ", ");
+  const choices = () => expected!.replaceAll(/[()"]| \| Object/g, "").replaceAll(" | ", ", ");
   switch (type) {
     case "picklist":
     case "union":
@@ -218,14 +256,15 @@ export function nearest(name: string, names: readonly string[]): string {
 }
 
 /**
- * Reads the arguments of a command, and the file that `--config` names.
+ * Reads the options of a command, and the file that `--config` names.
  *
+ * @returns the values that they name, and the arguments that are no options.
  * @throws {InputError} naming an option or key that is unknown, or a value that is not possible.
  */
-export function parseCommandLine<F extends Fields>(
+export function parseOptions<F extends Fields>(
   args: readonly string[],
   fields: F,
-): CommandLine<F> {
+): { given: Partial<Values<F>>; positional: readonly string[] } {
   const entries = Object.entries(fields);
   const byFlag = new Map(
     entries.flatMap(([name, field]) =>
@@ -255,7 +294,9 @@ export function parseCommandLine<F extends Fields>(
   for (const [flag, { name, field }] of byFlag) {
     const text = parsed[flag];
     if (text === undefined || text === false || field.repeated && !(text as []).length) continue;
-    if (text === "") throw new InputError(`--${flag} needs a value: --help all lists the options`);
+    if ([text].flat().includes("")) {
+      throw new InputError(`--${flag} needs a value: --help all lists the options`);
+    }
     if (isSwitch(field)) given[name] = !field.default;
     else given[name] = readValue(field, text, `--${flag}`);
     for (const [other, value] of Object.entries(field.sets?.(String(text)) ?? {})) {
@@ -269,6 +310,42 @@ export function parseCommandLine<F extends Fields>(
   }
   const positional = (parsed._ as unknown[]).map(String);
   return { given: { ...given, ...set } as Partial<Values<F>>, positional };
+}
+
+/**
+ * Reads the arguments of a command.
+ *
+ * @returns null if `--help` is among them: the help text is printed then.
+ * @throws {InputError} as {@linkcode parseOptions}, and if an argument is missing or is one too many.
+ */
+export function readCommand<F extends Fields>(
+  command: Command<F>,
+  args: readonly string[],
+): Asked<F> | null {
+  const { name, argument, fields, required = [] } = command;
+  const { given, positional } = parseOptions(args, fields);
+  if ((given as { help?: boolean }).help) {
+    console.log(helpText(command, { all: positional.includes("all") }));
+    return null;
+  }
+  const [surplus] = positional.slice(argument ? 1 : 0);
+  const missing = [
+    ...argument && positional.length === 0 ? [`${argument.name} (${argument.help})`] : [],
+    ...required.filter((field) => given[field] === undefined)
+      .map((field) => `--${fields[field].flag}`),
+  ];
+  if (surplus !== undefined || missing.length > 0) {
+    const reason = surplus === undefined
+      ? `needs ${missing.join(" and ")}`
+      : `takes no argument "${excerpt(surplus)}"`;
+    throw new InputError(`${name} ${reason}: ./run ${name} --help lists its options`);
+  }
+  return {
+    given,
+    values: { ...defaultsOf(fields), ...given },
+    argument: positional[0] ?? "",
+    line: commandLine(name, { args, fields }),
+  };
 }
 
 /** Writes `--box -3,4` as `--box=-3,4`: a number below 0 is the value of the option before it. */
@@ -316,34 +393,62 @@ function readConfigFile(path: string, fields: Fields): Record<string, unknown> {
 /** Number of options up to which `--help` prints all of them in one list. */
 const SHORT = 14;
 
+/** Columns of a help text. */
+const COLUMNS = 100;
+
 /** Help text of a command: its usage and its options, the most needed ones or, grouped, all. */
 export function helpText(
-  usage: string,
-  { fields, all }: { fields: Fields; all: boolean },
+  { name, about, argument, fields, required = [] }: Command,
+  { all }: { all: boolean },
 ): string {
-  const listed = Object.values(fields);
-  const heads = new Map(
-    listed.map((field) => [field, `--${field.flag} ${field.argument ?? ""}`.trimEnd()]),
-  );
-  const width = Math.max(...[...heads.values()].map((head) => head.length));
-  const lines = (chosen: readonly Field[]) =>
-    chosen.map((field) => `  ${heads.get(field)!.padEnd(width)}  ${field.help}${defaultOf(field)}`)
-      .join("\n");
-  if (listed.length <= SHORT) return `${usage}\n\n${lines(listed)}\n`;
+  const listed: readonly Field[] = Object.values(fields as Fields);
+  const head = ({ flag, argument }: Field) => `--${flag}${argument ? ` ${argument}` : ""}`;
+  const usage = [
+    `usage: ./run ${name}`,
+    ...argument ? [argument.name] : [],
+    ...required.map((field) => head(fields[field])),
+    "[options]",
+  ].join(" ");
+  const intro = `${usage}\n\n${about}.\n${
+    argument ? `\n  ${argument.name}  ${argument.help}\n` : ""
+  }`;
+  const list = (chosen: readonly Field[]) => {
+    const width = Math.min(28, Math.max(...chosen.map((field) => head(field).length)));
+    return chosen.map((field) => {
+      const lines = wrap(`${field.help}${defaultOf(field)}`, COLUMNS - width - 4);
+      const name = head(field);
+      if (name.length > width) lines.unshift("");
+      return lines.map((line, i) => `  ${(i ? "" : name).padEnd(width)}  ${line}`.trimEnd() + "\n")
+        .join("");
+    }).join("");
+  };
+  if (listed.length <= SHORT) return `${intro}\n${list(listed)}`;
   if (!all) {
-    const first = lines(listed.filter(({ common }) => common));
-    return `${usage}\n\n${first}\n\n--help all prints all ${listed.length} options.\n`;
+    const first = list(listed.filter(({ common }) => common));
+    return `${intro}\n${first}\n./run ${name} --help all prints all ${listed.length} options.\n`;
   }
   const sections = GROUPS.map((group) => {
     const own = listed.filter((field) => field.group === group);
-    return own.length > 0 ? `\n${group[0].toUpperCase()}${group.slice(1)}\n${lines(own)}\n` : "";
+    return own.length > 0 ? `\n${group[0].toUpperCase()}${group.slice(1)}\n${list(own)}` : "";
   });
-  return `${usage}\n${sections.join("")}`;
+  return intro + sections.join("");
+}
+
+/** Breaks a text into lines of at most so many characters. */
+function wrap(text: string, columns: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line === "") lines.splice(-1, 1, word);
+    else if (line.length + 1 + word.length <= columns) lines.splice(-1, 1, `${line} ${word}`);
+    else lines.push(word);
+  }
+  return lines;
 }
 
 /** The default of a field for its help text, where it is a number or a name. */
 function defaultOf({ default: value }: Field): string {
-  if (typeof value === "number" || typeof value === "string") return ` (default ${value})`;
+  if (typeof value === "number" || typeof value === "string" && value) return ` (default ${value})`;
   return Array.isArray(value) && value.length > 0 ? ` (default ${value.join(",")})` : "";
 }
 
@@ -351,7 +456,7 @@ function defaultOf({ default: value }: Field): string {
  * The command as a user would type it, without folders of this machine: of paths the last part stays.
  * The arguments have been parsed before, so that an option's value follows it or its equals sign.
  */
-export function commandLine(
+function commandLine(
   task: string,
   { args, fields }: { args: readonly string[]; fields: Fields },
 ): string {

@@ -82,6 +82,14 @@ export type ExperimentKind = Parsed["kind"];
 /** The modules of kind `full`, unless an experiment names its own: all but the prompt encoder. */
 export const FULL_MODULES: readonly string[] = ["image_encoder", "mask_decoder"];
 
+/** An experiment of a file of its own. */
+export interface LoneExperiment {
+  /** Its row of the comparison. */
+  readonly experiment: Experiment;
+  /** Values that it runs with, unless the command line says otherwise. */
+  readonly values: Overrides;
+}
+
 /** What the others are compared with. */
 export const baselines = {
   /** SAM as it comes, nothing trained. */

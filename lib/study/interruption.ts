@@ -2,12 +2,22 @@ import process from "node:process";
 import { dropWrites } from "../fs.ts";
 
 /** Exit codes as a shell counts them: 128 and the signal's number. */
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGBREAK: 149 } as const;
 
 type SignalName = keyof typeof EXIT_CODES;
 
+/** Variable of the environment with the process id of the launcher, which tells signals on. */
+export const LAUNCHER = "SAMLORA_LAUNCHER";
+
 /** Milliseconds that saving may take after a signal. */
-const PATIENCE = 4500;
+const PATIENCE = 9000;
+
+/** The signals that ask a program of this system to stop. */
+export function signalNames(): readonly SignalName[] {
+  return Deno.build.os === "windows"
+    ? ["SIGINT", "SIGBREAK", "SIGHUP"]
+    : ["SIGINT", "SIGTERM", "SIGHUP"];
+}
 
 /** Thrown when a signal asked the program to stop and its state was kept. */
 export class Interrupted extends Error {
@@ -23,26 +33,35 @@ export class Interrupted extends Error {
   }
 }
 
+/** Message to the worker that hears signals. */
+export interface Listening {
+  /** Signals to hear. */
+  readonly names: readonly SignalName[];
+  /** One number in shared memory: that of the signal that was heard, from 1; 0 before. */
+  readonly heard: Int32Array;
+  /** Process id of the launcher, whose end counts as a SIGHUP; null if there is none. */
+  readonly launcher: number | null;
+}
+
 /**
- * Listens for SIGINT and SIGTERM until it is disposed of. While something runs that can save its
- * state, the first signal asks it to; otherwise the program exits. The second signal, whatever goes
- * on, finds no listener and so ends the program at once.
+ * Listens for signals until it is disposed of. While something runs that can save its state, the first
+ * signal asks it to; otherwise the program exits. Signals within 0.3 seconds are one: a terminal sends
+ * each to every process of a command, and the launcher passes its own on. The second says what is lost if
+ * the program ends now, the third ends it.
  *
  * What holds the event loop for long calls {@linkcode poll} now and then: signals are heard by a worker.
  */
 export class Interruption implements Disposable {
-  /** What is said of how to go on, after the signal's name. */
+  /** How to go on, to be told after the signal's name. */
   hint = "";
   readonly #controller = new AbortController();
   readonly #worker: Worker;
-  readonly #names: readonly SignalName[];
-  /** The number of the signal that was heard, from 1; 0 before. The worker writes it. */
+  readonly #names = signalNames();
   readonly #heard = new Int32Array(new SharedArrayBuffer(4));
   #stopping = false;
   #saves = false;
 
   private constructor() {
-    this.#names = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
     const script = new URL("./signal_listener.ts", import.meta.url);
     this.#worker = new Worker(script, { type: "module" });
   }
@@ -51,9 +70,12 @@ export class Interruption implements Disposable {
   static async start(): Promise<Interruption> {
     const interruption = new Interruption();
     const worker = interruption.#worker;
+    const { state } = await Deno.permissions.query({ name: "env", variable: LAUNCHER });
+    const launcher = state === "granted" ? Number(Deno.env.get(LAUNCHER)) || null : null;
     await new Promise<void>((listening) => {
       worker.onmessage = () => listening();
-      worker.postMessage({ names: interruption.#names, heard: interruption.#heard });
+      const [names, heard] = [interruption.#names, interruption.#heard];
+      worker.postMessage({ names, heard, launcher } satisfies Listening);
     });
     worker.onmessage = () => interruption.#stop();
     return interruption;
@@ -78,11 +100,18 @@ export class Interruption implements Disposable {
   /** Runs what saves its state when {@linkcode signal} is aborted, and then throws its reason. */
   async saving<T>(work: () => Promise<T>): Promise<T> {
     this.#saves = true;
+    this.kept();
     try {
       return await work();
     } finally {
       this.#saves = false;
+      this.#worker.postMessage(null);
     }
+  }
+
+  /** Notes that what has been done so far is kept. */
+  kept(): void {
+    if (this.#saves) this.#worker.postMessage(new Date().toTimeString().slice(0, 8));
   }
 
   #stop(): void {
@@ -98,7 +127,6 @@ export class Interruption implements Disposable {
       dropWrites();
       exit();
     }
-    console.error(`\n${name}: saving; once more stops at once`);
     this.#controller.abort(reason);
     // Should the disk hang, the checkpoint before this one counts.
     Deno.unrefTimer(setTimeout(exit, PATIENCE));

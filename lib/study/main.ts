@@ -1,4 +1,5 @@
 import { InputError } from "../errors.ts";
+import { type Asked, type Command, type Fields, readCommand } from "./command_line.ts";
 import { Interrupted } from "./interruption.ts";
 
 /**
@@ -17,4 +18,15 @@ export async function runMain(program: () => Promise<void>): Promise<void> {
     console.error(`error: ${error.message}`);
     Deno.exit(1);
   }
+}
+
+/** Runs the program of a command with the arguments that this process was started with. */
+export async function runCommand<F extends Fields>(
+  command: Command<F>,
+  program: (asked: Asked<F>) => Promise<void>,
+): Promise<void> {
+  await runMain(async () => {
+    const asked = readCommand(command, Deno.args);
+    if (asked) await program(asked);
+  });
 }

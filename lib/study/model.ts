@@ -11,23 +11,13 @@ import type { Sam } from "../sam/sam.ts";
 import { SliceModel } from "../evaluate/slice_model.ts";
 import { checkpointPath } from "../sam/download.ts";
 import { loadMobileSamWeights } from "../sam/mobile_sam.ts";
-import { MODEL_NAMES, type ModelName, MODELS } from "../sam/models.ts";
+import { MODELS } from "../sam/models.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
 
 /** Method of the experiments' adapters. */
 const ADAPTER_METHOD = methodOf("LORA");
-
-/**
- * The name of a model from the command line.
- *
- * @throws {InputError} if there is no such model.
- */
-export function readModelName(name: string): ModelName {
-  if (Object.hasOwn(MODELS, name)) return name as ModelName;
-  throw new InputError(`there is no model ${name}: choose ${MODEL_NAMES.join(", ")}`);
-}
 
 /** Which pretrained model: its name, its file if it is not the published one, its input's side. */
 export type Pretrained = Pick<Config, "model" | "weights" | "side">;

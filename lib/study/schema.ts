@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import * as v from "valibot";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
@@ -13,15 +14,16 @@ import { FIT_DEFAULTS } from "../train/plan.ts";
 import {
   commonFields,
   defaultsOf,
+  type Field,
   field,
   type Fields,
-  parseCommandLine,
+  pick,
   reads,
   reasonOf,
+  type Rights,
   type Values,
   writes,
 } from "./command_line.ts";
-import type { Sweep } from "./sweep.ts";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
@@ -627,8 +629,8 @@ export const outFolderField = field({
   rights: writes,
 });
 
-/** Values of a study that its rows do not depend on one by one. */
-const studyFields = {
+/** Options of a study whose rows are given. */
+const rowFields = {
   preset: field({
     type: v.nullable(v.picklist(["quick", "full", "study"])),
     default: null,
@@ -638,35 +640,8 @@ const studyFields = {
     group: "running",
     common: true,
   }),
-  ranks: field({
-    type: v.nullable(distinct(positiveInteger, "rank")),
-    default: null,
-    flag: "ranks",
-    argument: "A,B",
-    help: "ranks of the LoRA experiments (default 16,32,64)",
-    group: "adapters",
-    common: true,
-  }),
-  baselines: field({
-    type: distinct(v.picklist(BASELINES), "row"),
-    default: ["vanilla", "peft"],
-    flag: "baselines",
-    argument: "A,B",
-    help: "what they are compared with: vanilla, peft, full",
-    group: "adapters",
-  }),
-  sweep: field({
-    type: v.nullable(v.string()),
-    default: null,
-    flag: "sweep",
-    argument: "NAME",
-    help: "in place of these rows a sweep",
-    group: "adapters",
-  }),
   wiseFt: field({
-    type: v.pipe(
-      distinct(v.pipe(v.number(), v.gtValue(0), v.ltValue(1)), "share"),
-    ),
+    type: distinct(v.pipe(v.number(), v.gtValue(0), v.ltValue(1)), "share"),
     default: [],
     flag: "wise-ft",
     argument: "A,B",
@@ -683,23 +658,6 @@ const studyFields = {
     group: "training",
   }),
   out: outFolderField,
-  resume: field({
-    type: v.nullable(v.string()),
-    default: null,
-    flag: "resume",
-    argument: "DIR",
-    help: "go on with the study in this folder, with its own options",
-    group: "running",
-    common: true,
-    rights: writes,
-  }),
-  force: field({
-    type: v.boolean(),
-    default: false,
-    flag: "force",
-    help: "go on although code, weights, data or options are not those it began with",
-    group: "running",
-  }),
   checkpointMinutes: field({
     type: v.nullable(notNegative),
     default: null,
@@ -719,81 +677,114 @@ const studyFields = {
   webgpu: webgpuField,
 };
 
-/** Sweeps by the names that `--sweep` takes. */
-export type Sweeps = Readonly<Record<string, Sweep>>;
+/** Options of a study that choose its rows, or a study that was begun. */
+const studyFields = {
+  ...rowFields,
+  ranks: field({
+    type: v.nullable(distinct(positiveInteger, "rank")),
+    default: null,
+    flag: "ranks",
+    argument: "A,B",
+    help: "ranks of the LoRA experiments (default 16,32,64)",
+    group: "adapters",
+    common: true,
+  }),
+  baselines: field({
+    type: distinct(v.picklist(BASELINES), "row"),
+    default: ["vanilla", "peft"],
+    flag: "baselines",
+    argument: "A,B",
+    help: "rows that they are compared with: vanilla, peft, full",
+    group: "adapters",
+  }),
+  sweep: field({
+    type: v.nullable(v.string()),
+    default: null,
+    flag: "sweep",
+    argument: "NAME",
+    help: "a sweep in place of these rows",
+    group: "adapters",
+  }),
+  resume: field({
+    type: v.nullable(v.string()),
+    default: null,
+    flag: "resume",
+    argument: "DIR",
+    help: "go on with the study in this folder, with its own options",
+    group: "running",
+    common: true,
+    rights: resumes,
+  }),
+  force: field({
+    type: v.boolean(),
+    default: false,
+    flag: "force",
+    help: "go on although code, weights, data or options are not those it began with",
+    group: "running",
+  }),
+};
 
-/** Every option of a study, where these sweeps can be chosen. */
-export function studyOptions(sweeps: Sweeps = {}) {
-  const list = Object.keys(sweeps).join(", ");
-  const sweep = { ...studyFields.sweep, help: `${studyFields.sweep.help}: ${list}` };
+/** Rights to go on with a study: its folder, and what its record says that it was begun with. */
+function resumes(path: string): Rights {
+  try {
+    const { config } = JSON.parse(Deno.readTextFileSync(join(path, "resume.json")));
+    const begun = (["data", "weights"] as const).map((name) => config[name]);
+    return { write: [path], read: begun.filter((value) => typeof value === "string") };
+  } catch {
+    return writes(path); // the study itself says why it cannot go on
+  }
+}
+
+/** Every option of a single experiment. */
+export const experimentOptions = { ...configFields, ...rowFields, ...commonFields };
+
+/** Every option of a study, where sweeps of these names can be chosen. */
+export function studyOptions(sweeps: readonly string[] = []) {
+  const sweep: Field<string | null> = {
+    ...studyFields.sweep,
+    type: v.nullable(v.picklist(sweeps)),
+    help: `${studyFields.sweep.help}: ${sweeps.join(", ")}`,
+  };
   return { ...configFields, ...studyFields, sweep, ...commonFields };
 }
 
-/** What the command line of a study asks for. */
-export interface Options extends
-  Omit<
-    Values<typeof studyFields & typeof commonFields>,
-    "preset" | "ranks" | "sweep" | "configFile"
-  > {
+/** A study as its options describe it. */
+export interface Options extends Omit<Values<typeof studyFields>, "preset" | "ranks" | "sweep"> {
   /** Values for every experiment. */
   readonly config: Config;
   /** Ranks of the LoRA experiments. */
   readonly ranks: readonly number[];
-  /** The sweep that is run in place of baselines and ranks; null for none. */
-  readonly sweep: Sweep | null;
   /** Values of the config that the command line or its `--config` file names. */
   readonly given: Partial<Config>;
   /** The ranks that they name. */
   readonly givenRanks: readonly number[] | null;
-  /** Arguments that are not options. */
-  readonly positional: readonly string[];
 }
 
 /**
- * Reads the command line of a study.
+ * A study of the options that are given.
  *
- * @throws {InputError} naming an option that is unknown or a value that is not possible.
+ * @param values Values of a sweep or an experiment, which the given ones replace.
+ * @throws {InputError} naming options that do not go together.
  */
-export function parseOptions(args: readonly string[], sweeps: Sweeps = {}): Options {
-  const { given, positional } = parseCommandLine(args, studyOptions(sweeps));
-  const { preset, ranks, sweep: sweepName, configFile: _, help, ...values } = {
+export function resolveOptions(
+  given: Partial<Values<ReturnType<typeof studyOptions>>>,
+  values: Overrides = {},
+): Options {
+  requireFit(given);
+  const { preset, ranks, sweep: _, ...others } = {
     ...defaultsOf(studyFields),
-    ...defaultsOf(commonFields),
-    ...pick(given, { ...studyFields, ...commonFields }),
+    ...pick(given, studyFields),
   };
   const named = pick(given, configFields);
-  requireFit(given);
-  const sweep = sweepName === null ? null : sweeps[sweepName];
-  if (sweep === undefined) {
-    throw new InputError(
-      `there is no sweep "${excerpt(sweepName!)}": choose ${Object.keys(sweeps).join(", ")}`,
-    );
-  }
   const chosen = presets[preset ?? (named.data === undefined ? "quick" : "full")];
-  const config: Config = { ...chosen.config, ...sweep?.values, ...named };
+  const config: Config = { ...chosen.config, ...values, ...named };
   if (config.folds !== null && named.split === undefined) config.split = null; // of a sweep
-  requireSound(config, values);
-  return {
-    ...values,
-    help,
-    config,
-    ranks: ranks ?? chosen.ranks,
-    sweep,
-    given: named,
-    givenRanks: ranks,
-    positional,
-  };
-}
-
-/** The values that belong to a table of fields. */
-function pick<F extends Fields>(values: Readonly<Record<string, unknown>>, fields: F) {
-  return Object.fromEntries(
-    Object.entries(values).filter(([name]) => Object.hasOwn(fields, name)),
-  ) as Partial<Values<F>>;
+  requireSound(config, others);
+  return { ...others, config, ranks: ranks ?? chosen.ranks, given: named, givenRanks: ranks };
 }
 
 /** Refuses options that do not go together. */
-function requireFit(given: Readonly<Record<string, unknown>>): void {
+function requireFit(given: Partial<Values<typeof studyFields>>): void {
   const { resume, sweep, force } = given;
   const refuse = (names: readonly (keyof typeof studyFields)[], reason: string) => {
     for (const name of names) {

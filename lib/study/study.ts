@@ -279,7 +279,10 @@ async function finishStudy(record: StudyRecord, tools: StudyTools): Promise<void
     folder,
     interruption,
     checkpointSeconds,
-    onKept: () => void (tools.kept = true),
+    onKept: () => {
+      tools.kept = true;
+      interruption.kept();
+    },
   };
   const runs: FinishedRun[] = [];
   const caught: CaughtRun[] = [];

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
-import { runScript } from "./command_line.ts";
+import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 Deno.test("an autopsy of a tiny data set names the guard of each fault and writes table and figure", async () => {
@@ -9,7 +9,8 @@ Deno.test("an autopsy of a tiny data set names the guard of each fault and write
   try {
     const faults = ["no-grad", "raw-labels", "same-path", "foreign-adapter"];
     const args = ["--data", "data", "--side", "64", "--epochs", "1", "--max-train", "8"];
-    const { code, stdout, stderr } = await runScript("autopsy.ts", [
+    const { code, stdout, stderr } = await runCommand([
+      "autopsy",
       ...args,
       "--out",
       "autopsy",
@@ -41,7 +42,7 @@ Deno.test("an autopsy of a tiny data set names the guard of each fault and write
         [["--crop", "16"], /--crop/],
       ] as const
     ) {
-      const refused = await runScript("autopsy.ts", [...args, ...wrong], { cwd: folder });
+      const refused = await runCommand(["autopsy", ...args, ...wrong], { cwd: folder });
       assertEquals(refused.code, 1);
       assertMatch(refused.stderr, says);
     }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { writeSafetensors } from "../../lib/formats/safetensors.ts";
-import { runScript } from "./command_line.ts";
+import { runCommand } from "./command_line.ts";
 import { tinyCase, tinyDataset, tinyFile, tinyShape as shape } from "./tiny_dataset.ts";
 
 const { image, mask } = tinyCase(1);
@@ -123,7 +123,14 @@ for (
     const file = (kind: "t1c" | "seg") => tinyFile(folder, 1, kind);
     try {
       await damage?.(file, folder);
-      const { code, stderr } = await runScript("main.ts", ["--data", data, "--out", out, ...args], {
+      const { code, stderr } = await runCommand([
+        "experiments",
+        "--data",
+        data,
+        "--out",
+        out,
+        ...args,
+      ], {
         cwd: folder,
       });
       assertEquals(code, 1, stderr);
@@ -142,7 +149,7 @@ for (
 
 Deno.test("an experiment that does not exist is named, with those that do", async () => {
   const folder = await Deno.makeTempDir();
-  const { code, stderr } = await runScript("experiment.ts", ["lora_0"], { cwd: folder });
+  const { code, stderr } = await runCommand(["experiment", "lora_0"], { cwd: folder });
   assertEquals(code, 1);
   assertMatch(stderr, /error: .*lora_0.*lora_32/);
   await Deno.remove(folder, { recursive: true });

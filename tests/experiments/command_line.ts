@@ -9,35 +9,43 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** A script of experiments/ as its task runs it, with the permissions that its arguments call for. */
-function command(script: string, args: readonly string[], cwd: string): Deno.Command {
-  return new Deno.Command("sh", {
-    args: [join(root, "experiments", "run.sh"), script.replace(/\.ts$/, ""), ...args],
+/** A command as `./run` starts it, in folder `cwd`. */
+export function command(
+  args: readonly string[],
+  { cwd, env = {} }: { cwd: string; env?: Record<string, string> },
+): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--quiet",
+      "--permission-set=launcher",
+      `--config=${join(root, "deno.json")}`,
+      join(root, "experiments", "launch.ts"),
+      ...args,
+    ],
     cwd,
-    env: { NO_COLOR: "1", SAMLORA_CACHE: join(cwd, "cache"), SAMLORA_DENO: Deno.execPath() },
+    env: { NO_COLOR: "1", INIT_CWD: cwd, SAMLORA_CACHE: join(cwd, "cache"), ...env },
     stdout: "piped",
     stderr: "piped",
   });
 }
 
-/** Runs a script of experiments/ in folder `cwd`. */
-export async function runScript(
-  script: string,
+/** Runs a command of `./run` in folder `cwd`. */
+export async function runCommand(
   args: readonly string[],
-  { cwd }: { cwd: string },
+  options: { cwd: string },
 ): Promise<Outcome> {
-  const { code, stdout, stderr } = await command(script, args, cwd).output();
+  const { code, stdout, stderr } = await command(args, options).output();
   const text = new TextDecoder();
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-/** Runs a script until a file is there, and kills it then; a script that ends before is left to end. */
-export async function killScript(
-  script: string,
+/** Runs a command until a file is there, and kills it then; one that ends before is left to end. */
+export async function killCommand(
   args: readonly string[],
   { cwd, once }: { cwd: string; once: string },
 ): Promise<void> {
-  const child = command(script, args, cwd).spawn();
+  const child = command(args, { cwd }).spawn();
   const output = child.output();
   let ended = false;
   output.then(() => ended = true);

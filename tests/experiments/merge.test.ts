@@ -17,7 +17,7 @@ import { openTorch } from "../../lib/formats/torch.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testBox, testImage } from "../sam/images.ts";
 import { fixtures } from "../adapters/tiny_model.ts";
-import { runScript } from "./command_line.ts";
+import { runCommand } from "./command_line.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -49,13 +49,13 @@ Deno.test("merged weights segment as model and adapter do apart", async () => {
   sam.dispose();
 
   const args = ["run", "--model", "mobile_sam", "--out", "merged.safetensors"];
-  const { code, stdout, stderr } = await runScript("merge.ts", args, { cwd: folder });
+  const { code, stdout, stderr } = await runCommand(["merge", ...args], { cwd: folder });
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /Merged 29 adapted Linears.*residual of \d/);
 
   const state = toStateDict(await readSafetensors(join(folder, "merged.safetensors")));
   const forTorch = ["run", "--out", "merged.pth"];
-  assertEquals((await runScript("merge.ts", forTorch, { cwd: folder })).code, 0);
+  assertEquals((await runCommand(["merge", ...forTorch], { cwd: folder })).code, 0);
   const same = await readWeights(openTorch(openBytes(join(folder, "merged.pth"))));
   assertEquals(new Map([...same].sort()), new Map([...state].sort()));
   assertEquals([...state.keys()].sort(), [...mobileSamShapes().keys()].sort());
@@ -94,7 +94,7 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
   await Deno.writeTextFile(join(folder, "vit_b_run", "config.json"), JSON.stringify(run));
   await Deno.writeTextFile(join(folder, "no_run", "config.json"), "{");
   const cases: [string[], RegExp][] = [
-    [[], /usage: .*merge ADAPTER/],
+    [[], /merge needs ADAPTER .* and --out/],
     [["nowhere", "--out", "x.pth"], /nowhere holds no adapter/],
     [
       [join(fixtures, "default"), "--out", "x.pth"],
@@ -102,12 +102,12 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     ],
     [
       [join(fixtures, "default"), "--out", "x.pt", "--model", "vit_x"],
-      /no model vit_x.*mobile_sam/,
+      /--model cannot be vit_x: choose mobile_sam/,
     ],
     [[join(fixtures, "default"), "--to", "x"], /--to/],
     [
       [join(fixtures, "default"), "--out", "x.onnx"],
-      /--out x\.onnx must end in \.safetensors.*\.pth/,
+      /--out cannot be x\.onnx: it must end in \.safetensors.*\.pth/,
     ],
     // The model is the run's, whose weights were not fetched here, unless another is named.
     [["vit_b_run", "--out", "x.pth"], /--model vit_b needs its weights/],
@@ -115,7 +115,7 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     [["no_run", "--out", "x.pth"], /no_run.config\.json cannot be read/],
   ];
   for (const [args, says] of cases) {
-    const { code, stderr } = await runScript("merge.ts", args, { cwd: folder });
+    const { code, stderr } = await runCommand(["merge", ...args], { cwd: folder });
     assertEquals(code, 1, stderr);
     assertMatch(stderr, says);
     assertEquals(stderr.split("\n").filter((line) => line && !line.includes("XDG_")).length, 1);

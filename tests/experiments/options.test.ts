@@ -1,11 +1,14 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { parseConfig, parseOptions } from "../../lib/study/schema.ts";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { commands } from "../../experiments/commands.ts";
+import { type Field, helpText, parseOptions } from "../../lib/study/command_line.ts";
+import { optionDifferences, parseConfig } from "../../lib/study/schema.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
 import { InputError } from "../../lib/errors.ts";
+import { readOptions } from "./read_options.ts";
 
 Deno.test("--augment names what is done, flips included; without it slices are flipped alone", () => {
   const read = (...args: string[]) => {
-    const { config: { flip, augment, augmentVariants }, given } = parseOptions(args);
+    const { config: { flip, augment, augmentVariants }, given } = readOptions(args);
     return { flip, augment, augmentVariants, given };
   };
   assertEquals(read(), { flip: 0.5, augment: {}, augmentVariants: 0, given: {} });
@@ -24,10 +27,10 @@ Deno.test("--augment names what is done, flips included; without it slices are f
 });
 
 Deno.test("a config keeps its augmentation, and one from before there was any reads as none", () => {
-  const { config } = parseOptions(["--augment", "all", "--augment-variants", "2"]);
+  const { config } = readOptions(["--augment", "all", "--augment-variants", "2"]);
   assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), "config.json"), config);
-  const { augment: _, augmentVariants: __, ...before } = parseOptions([]).config;
-  assertEquals(parseConfig(before, "config.json"), parseOptions([]).config);
+  const { augment: _, augmentVariants: __, ...before } = readOptions([]).config;
+  assertEquals(parseConfig(before, "config.json"), readOptions([]).config);
 });
 
 Deno.test("augmentations that are none are refused by name", () => {
@@ -46,33 +49,33 @@ Deno.test("augmentations that are none are refused by name", () => {
       [["--augment-variants", "1.5"], "--augment-variants cannot be 1.5"],
     ] as const
   ) {
-    assertThrows(() => parseOptions(args), InputError, message);
+    assertThrows(() => readOptions(args), InputError, message);
   }
 });
 
 Deno.test("--pretrained-lr is kept in the config; without it pretrained weights take --lr", () => {
   const read = (...args: string[]) => {
-    const { config, given } = parseOptions(args);
+    const { config, given } = readOptions(args);
     assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), "config.json"), config);
     return [config.learningRate, config.pretrainedLearningRate, given.pretrainedLearningRate];
   };
   assertEquals(read("--lr", "2e-3"), [2e-3, null, undefined]);
   assertEquals(read("--lr", "2e-3", "--pretrained-lr", "2e-4"), [2e-3, 2e-4, 2e-4]);
-  const { pretrainedLearningRate: _, ...before } = parseOptions([]).config;
-  assertEquals(parseConfig(before, "config.json"), parseOptions([]).config);
+  const { pretrainedLearningRate: _, ...before } = readOptions([]).config;
+  assertEquals(parseConfig(before, "config.json"), readOptions([]).config);
   for (const value of ["0", "-1e-4"]) {
     assertThrows(
-      () => parseOptions([`--pretrained-lr=${value}`]),
+      () => readOptions([`--pretrained-lr=${value}`]),
       InputError,
       `--pretrained-lr cannot be ${value}`,
     );
   }
-  assertThrows(() => parseOptions(["--pretrained-lr=fast"]), InputError, 'not "fast"');
+  assertThrows(() => readOptions(["--pretrained-lr=fast"]), InputError, 'not "fast"');
 });
 
 Deno.test("--wise-ft takes shares between none and all, and no start whose update is something", () => {
-  assertEquals(parseOptions([]).wiseFt, []);
-  assertEquals(parseOptions(["--wise-ft", "0.5,0.75"]).wiseFt, [0.5, 0.75]);
+  assertEquals(readOptions([]).wiseFt, []);
+  assertEquals(readOptions(["--wise-ft", "0.5,0.75"]).wiseFt, [0.5, 0.75]);
   for (
     const [args, message] of [
       [["--wise-ft", "1"], "--wise-ft cannot be 1: give less than 1"],
@@ -83,6 +86,136 @@ Deno.test("--wise-ft takes shares between none and all, and no start whose updat
       [["--wise-ft", "0.5", "--resume", "results/x"], "does not go with --resume"],
     ] as const
   ) {
-    assertThrows(() => parseOptions(args), InputError, message);
+    assertThrows(() => readOptions(args), InputError, message);
   }
+});
+
+Deno.test("a --config file gives values by the names of config.json; the command line goes over it", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".yaml" });
+  const read = (text: string, ...args: string[]) => {
+    Deno.writeTextFileSync(path, text);
+    return readOptions(["--config", path, ...args]);
+  };
+  try {
+    const yaml = [
+      "# a comment",
+      "epochs: 7",
+      "learningRate: 3e-4",
+      "prompt: {tight-box: 0.5, point: 0.5}",
+      "augment: gamma=0.8:1.2,flip@0.1",
+      "targets: [attn.qkv, attn.proj]",
+      "ranks: [4, 8]",
+      "baselines: peft",
+      "earlyStopping: false",
+      "crop: null",
+    ];
+    const options = read(yaml.join("\n"), "--lr", "1e-4", "--augment-variants", "2");
+    const { config, given, ranks, baselines } = options;
+    assertEquals(
+      [config.epochs, config.learningRate, config.flip, config.earlyStopping, config.crop],
+      [7, 1e-4, 0.1, false, null],
+    );
+    assertEquals(config.prompt, { "tight-box": 0.5, point: 0.5 });
+    assertEquals(config.augment, { gamma: { low: 0.8, high: 1.2, chance: 0.5 } });
+    assertEquals([config.targets, ranks, baselines], [["attn.qkv", "attn.proj"], [4, 8], ["peft"]]);
+    assertEquals([given.augmentVariants, given.epochs, given.batchSize], [2, 7, undefined]);
+    // A run's own values are a file that is read back.
+    const { config: again } = read(JSON.stringify(config));
+    assertEquals(again, config);
+    assertEquals(read("").config, readOptions([]).config);
+
+    for (
+      const [text, says] of [
+        ["epohcs: 3", "there is no epohcs: did you mean epochs?"],
+        ["lr: 3", "there is no lr: did you mean learningRate?"],
+        ["help: true", "there is no help"],
+        ["epochs: 0", "epochs cannot be 0: give 1 or more"],
+        ["epochs: three", 'epochs takes a number, not "three"'],
+        ["model: vit_x", "model cannot be vit_x: choose mobile_sam, vit_b, vit_l or vit_h"],
+        ["prompt: {tight: 1}", 'prompt cannot be {"tight":1}'],
+        ["- 3", "it holds no values by name"],
+        ["epochs: [", "cannot be used"],
+      ]
+    ) assertThrows(() => read(text), InputError, says);
+  } finally {
+    await Deno.remove(path);
+  }
+  assertThrows(
+    () => readOptions(["--config", path]),
+    InputError,
+    `--config ${path} cannot be used`,
+  );
+});
+
+Deno.test("values follow an option or its equals sign, numbers below zero too", () => {
+  const { fields } = commands.predict;
+  const read = (...args: string[]) => parseOptions(args, fields).given.box;
+  assertEquals(read("--box", "-3,4,5,6", "--box=-1,-2,7,8"), ["-3,4,5,6", "-1,-2,7,8"]);
+  assertThrows(() => read("--box", "--axis", "1"), InputError, "--box needs a value");
+  assertThrows(
+    () => readOptions(["--lr", "-1"]),
+    InputError,
+    "--lr cannot be -1: give more than 0",
+  );
+  assertEquals(readOptions(["--lr=2e-3", "--no-early-stopping"]).config.earlyStopping, false);
+});
+
+Deno.test("an option that there is not names the nearest one, in every command", () => {
+  for (
+    const [command, wrong, near] of [
+      ["experiments", "--epohcs", "--epochs"],
+      ["experiments", "--learning-rate", "--warmup"],
+      ["experiment", "--resum", "--seed"],
+      ["evaluate", "--date", "--data"],
+      ["predict", "--boxfrom", "--boxes-from"],
+      ["merge", "--weight", "--weights"],
+      ["report", "--picture", "--pictures"],
+      ["weights", "--baseurl", "--base-url"],
+      ["autopsy", "--fault", "--faults"],
+    ] as const
+  ) {
+    const read = () => parseOptions([`${wrong}=1`], commands[command].fields);
+    assertThrows(read, InputError, `there is no option ${wrong}: did you mean --`);
+    if (near !== "--warmup" && near !== "--seed") assertThrows(read, InputError, `mean ${near}?`);
+  }
+});
+
+Deno.test("--help shows ten options of a study, --help all every one once under its heading", () => {
+  const fields = Object.values(commands.experiments.fields);
+  assertEquals(fields.filter(({ common }: Field) => common).length, 10);
+  const short = helpText(commands.experiments, { all: false });
+  assertEquals(short.match(/^ {2}--/gm)?.length, 10);
+  assertMatch(short, new RegExp(`--help all prints all ${fields.length} options`));
+  for (const command of Object.values(commands)) {
+    const all = helpText(command, { all: true });
+    for (const { flag } of Object.values(command.fields)) {
+      assertEquals(all.match(new RegExp(`^ {2}--${flag}( |$)`, "gm"))?.length, 1, flag);
+    }
+    assert(all.split("\n").every((line) => line.length <= 100), command.name);
+    assertMatch(all, new RegExp(`^usage: ./run ${command.name} `));
+  }
+});
+
+Deno.test("one option means one thing in every command", () => {
+  const meanings = new Map<string, Field>();
+  for (const { fields } of Object.values(commands)) {
+    for (const field of Object.values(fields) as Field[]) {
+      const before = meanings.get(field.flag) ?? field;
+      meanings.set(field.flag, before);
+      // Where results go is a folder for some and a file for others.
+      if (field.flag === "out" || field.flag === "sweep") continue;
+      assertEquals(before.type, field.type, field.flag);
+      assertEquals(before.help, field.help, field.flag);
+    }
+  }
+});
+
+Deno.test("a resumed study may change paths and budgets, and is told what else it changes", () => {
+  const { config } = readOptions([]);
+  const free = { data: "elsewhere", weights: "w.pth", cacheMemory: 1, cacheDisk: 2 };
+  assertEquals(optionDifferences(config, { ...config, ...free }), []);
+  assertEquals(optionDifferences(config, { ...config, epochs: 9, learningRate: 2 }), [
+    "--epochs 9 instead of 3",
+    "--lr 2 instead of 0.001",
+  ]);
 });

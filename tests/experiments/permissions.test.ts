@@ -1,124 +1,148 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
+import { commands } from "../../experiments/commands.ts";
+import { type Command, readCommand } from "../../lib/study/command_line.ts";
+import { configurationOf, type Permissions, permissionsOf } from "../../lib/study/launcher.ts";
 import { MODELS } from "../../lib/sam/models.ts";
-import { runScript } from "./command_line.ts";
+import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 const root = join(import.meta.dirname!, "..", "..");
-const launcher = join(root, "experiments", "run.sh");
-
-/** The arguments that Deno is started with for a task; no program runs. */
-async function denoArguments(task: string, args: readonly string[]): Promise<string[]> {
-  const { stdout } = await new Deno.Command("sh", {
-    args: [launcher, task, ...args],
-    env: {
-      SAMLORA_DENO: join(root, "tests", "experiments", "print_arguments.sh"),
-      SAMLORA_CACHE: "/cache",
-    },
-  }).output();
-  return new TextDecoder().decode(stdout).split("\n").slice(0, -1);
-}
-
-/** What a task may read, write, fetch and see of the environment. */
-async function grants(task: string, args: readonly string[]) {
-  const flags = await denoArguments(task, args);
-  const end = flags.findIndex((flag) => flag.startsWith(join(root, "experiments")));
-  const list = (name: string) =>
-    flags.slice(0, end).find((flag) => flag.startsWith(`--allow-${name}=`))
-      ?.slice(`--allow-${name}=`.length).split(/(?<!,),(?!,)/).sort();
-  const others = flags.slice(1, end)
-    .filter((flag) =>
-      !/^--(allow-(read|write|env|net)=.|no-prompt$|config=|v8-flags=--max-semi-space-size=\d+$)/
-        .test(flag)
-    );
-  assertEquals(others, [], "a flag that grants something else");
-  assertEquals(flags.slice(end + 1), [...args], "the program gets other arguments");
-  return { read: list("read"), write: list("write"), env: list("env"), net: list("net") };
-}
-
 const packages = join(root, "node_modules");
 const git = join(root, ".git");
-/** What the code's hash is made of. */
+/** The code that a study's record holds a hash of. */
 const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
-const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME"];
+const sample = join(root, "experiments", "sample");
+const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", "SAMLORA_LAUNCHER"];
+const cache = "/cache";
 
-Deno.test("each task is granted the paths that its arguments name, and nothing else", async () => {
-  const cases: [string, string[], { read: string[]; write: string[] }][] = [
-    ["main", [], {
-      read: [packages, git, ...sources, "results", "/cache"],
-      write: ["results", "/cache"],
-    }],
-    ["main", ["--data", "d", "--out=o", "--side", "64"], {
-      read: [packages, git, ...sources, "d", "o", "/cache"],
-      write: ["o", "/cache"],
-    }],
-    ["experiment", ["lora_4", "--weights=a,b c.pth", "--out", "o"], {
-      read: [packages, git, ...sources, "a,,b c.pth", "o", "/cache"],
-      write: ["o", "/cache"],
-    }],
-    ["evaluate", ["--data", "d", "run"], {
-      read: [packages, git, "d", "run", "/cache"],
-      write: ["run", "/cache"],
-    }],
-    ["autopsy", ["--data", "d", "--out", "o", "--faults", "no-grad"], {
-      read: [packages, git, "d", "o", "/cache"],
-      write: ["o", "/cache"],
-    }],
-    ["report", ["s", "--pictures=d"], {
-      read: [packages, "s", "d", "/cache"],
-      write: ["s", "/cache"],
-    }],
-    ["predict", ["--image", "i.nii", "--boxes-from=s.nii", "--out", "x/m.nii", "--axis", "1"], {
-      read: [packages, "i.nii", "s.nii", "x", "/cache"],
-      write: ["x", "/cache"],
-    }],
-    ["merge", ["--model", "vit_b", "adapter", "--out", "m.pth"], {
-      read: [packages, "adapter", ".", "/cache"],
-      write: [".", "/cache"],
-    }],
-  ];
-  for (const [task, args, { read, write }] of cases) {
-    assertEquals(await grants(task, args), {
-      read: read.sort(),
-      write: write.sort(),
-      env,
-      net: undefined,
-    }, `${task} ${args.join(" ")}`);
+/** What a command may do that is started with these arguments in a folder. */
+function grants(args: readonly string[], cwd: string): Permissions {
+  const before = Deno.env.get("SAMLORA_CACHE");
+  Deno.env.set("SAMLORA_CACHE", cache);
+  try {
+    const command: Command = commands[args[0] as keyof typeof commands];
+    return permissionsOf(command, { asked: readCommand(command, args.slice(1))!, cwd });
+  } finally {
+    if (before === undefined) Deno.env.delete("SAMLORA_CACHE");
+    else Deno.env.set("SAMLORA_CACHE", before);
   }
-});
+}
 
-Deno.test("weights alone may use the network, and only the hosts that it fetches from", async () => {
-  const { net, read } = await grants("weights", ["vit_b"]);
+/** An empty folder with a file in it by the name of `run/here`. */
+async function inFolder(test: (cwd: string) => void | Promise<void>): Promise<void> {
+  const cwd = await Deno.makeTempDir();
+  try {
+    await Deno.mkdir(join(cwd, "run"));
+    await test(cwd);
+  } finally {
+    await Deno.remove(cwd, { recursive: true });
+  }
+}
+
+Deno.test("each command is granted the paths that its arguments name, and nothing else", () =>
+  inFolder((cwd) => {
+    const cases: [string[], { read?: string[]; write: string[] }][] = [
+      [["experiments"], { read: [git, ...sources], write: ["results"] }],
+      [["experiments", "--data", "d", "--out=o", "--side", "64"], {
+        read: [git, ...sources, "d"],
+        write: ["o"],
+      }],
+      [["experiment", "lora_4", '--weights=,a,b "c".pth', "--out", "o"], {
+        read: [git, ...sources, ',a,b "c".pth'],
+        write: ["o"],
+      }],
+      [["evaluate", "--data", "e/d", "run"], {
+        read: [git, "e/d", "run"],
+        write: ["run/evaluation-d.json", "run/evaluation-d.json.tmp"],
+      }],
+      [["evaluate", "--data", "d", "run", "--out", "x.json"], {
+        read: [git, "d", "run"],
+        write: ["x.json", "x.json.tmp"],
+      }],
+      [["autopsy", "--data", "d", "--out", "o", "--faults", "no-grad"], {
+        read: [git, sample, "d"],
+        write: ["o"],
+      }],
+      [["report", "s", "--pictures=d"], { read: [sample, "d"], write: ["s"] }],
+      [["predict", "--image", "i.nii", "--boxes-from=s.nii", "--out", "run/m.nii.gz"], {
+        read: ["i.nii", "s.nii"],
+        write: ["run/m.nii.gz", "run/m.nii.gz.tmp", "run/m.png", "run/m.png.tmp"],
+      }],
+      // A folder that is not there yet is made, and holds nothing else.
+      [["predict", "--image", "i.nii", "--box", "-1,2,3,4", "--out", "new/er/m.nii"], {
+        read: ["i.nii"],
+        write: ["new"],
+      }],
+      [["merge", "--model", "vit_b", "adapter", "--out", "m.pth"], {
+        read: ["adapter"],
+        write: ["m.pth", "m.pth.tmp"],
+      }],
+      [["merge", "a", "--out", "/m.pth"], { read: ["a"], write: ["/m.pth", "/m.pth.tmp"] }],
+      [["weights", "vit_b", "--folder", "f"], { write: ["f"] }],
+    ];
+    for (const [args, { read = [], write }] of cases) {
+      const absolute = (paths: readonly string[]) =>
+        paths.map((path) => path.startsWith("/") ? path : join(cwd, path)).sort();
+      const granted = grants(args, cwd);
+      assertEquals(
+        { ...granted, read: [...granted.read].sort(), write: [...granted.write].sort(), net: [] },
+        {
+          read: absolute([packages, cache, ...read, ...write]),
+          write: absolute([cache, ...write]),
+          net: [],
+          env,
+          ffi: false,
+        },
+        args.join(" "),
+      );
+      assertEquals(granted.net.length > 0, args[0] === "weights");
+    }
+  }));
+
+Deno.test("a study that goes on may read the data and weights that it was begun with", () =>
+  inFolder(async (cwd) => {
+    const config = { data: '/data of/"a",\nb', weights: "/w,1.pth" };
+    await Deno.writeTextFile(join(cwd, "run", "resume.json"), JSON.stringify({ config }));
+    const { read, write } = grants(["experiments", "--resume", join(cwd, "run")], cwd);
+    assertEquals(
+      [...read].sort(),
+      [packages, git, ...sources, cache, join(cwd, "run"), config.data, config.weights].sort(),
+    );
+    assertEquals([...write].sort(), [cache, join(cwd, "run")].sort());
+    await Deno.writeTextFile(join(cwd, "run", "resume.json"), "null");
+    assertEquals(grants(["experiments", "--resume", join(cwd, "run")], cwd).write, write);
+  }));
+
+Deno.test("weights alone may use the network, and only the hosts that it fetches from", () => {
+  const { net, read } = grants(["weights", "vit_b"], "/");
   for (const { checkpoint } of Object.values(MODELS)) {
-    assert(net!.includes(new URL(checkpoint.baseUrl).host));
+    assert(net.includes(new URL(checkpoint.baseUrl).host));
   }
-  assertEquals(net!.length, 3);
-  assertEquals(read, ["/cache", packages].sort());
-  const mirror = await grants("weights", [
-    "vit_b",
-    "--base-url",
-    "http://u:p@127.0.0.1:81/x",
-    "--folder",
-    "f",
-  ]);
+  assertEquals(net.length, 3);
+  assertEquals([...read].sort(), [cache, packages].sort());
+  const mirror = grants(["weights", "vit_b", "--base-url", "http://u:p@127.0.0.1:81/x"], "/");
   assertEquals(mirror.net, ["127.0.0.1:81"]);
-  assertEquals(mirror.write, ["/cache", "f"]);
 });
 
-Deno.test("foreign functions are for --webgpu dawn alone", async () => {
+Deno.test("foreign functions are for --webgpu dawn alone", () => {
   for (const [name, granted] of [["dawn", true], ["deno", false]] as const) {
-    const flags = await denoArguments("main", ["--webgpu", name]);
-    assertEquals(flags.includes("--allow-ffi"), granted, name);
+    assertEquals(grants(["experiments", "--webgpu", name], "/").ffi, granted, name);
   }
+  const { permissions } = configurationOf(grants(["experiments"], "/")) as {
+    permissions: { default: Record<string, unknown> };
+  };
+  const { run, sys, import: modules } = permissions.default;
+  assertEquals([run, sys, modules], [false, false, false]);
 });
 
-Deno.test("every task that runs a script of experiments/ goes through the launcher", () => {
-  for (const [name, { command }] of Object.entries(metadata.tasks)) {
-    if (!command.includes("experiments/")) continue;
-    assertMatch(command, /sh \\?"\$ROOT\/experiments\/run\.sh\\?" \w+$/, name);
-    assert(!command.includes("--allow"), name);
+Deno.test("every command is a task of one line, and no task needs a shell", () => {
+  const tasks: Record<string, unknown> = metadata.tasks;
+  for (const name of Object.keys(commands)) {
+    assertEquals(tasks[name], `deno run -qP=launcher experiments/launch.ts ${name}`);
   }
+  for (const task of Object.values(tasks)) assert(!/\b(sh|export)\b/.test(JSON.stringify(task)));
 });
 
 Deno.test("the main job runs under exactly these permissions, where all else is refused", async () => {
@@ -137,16 +161,21 @@ Deno.test("the main job runs under exactly these permissions, where all else is 
       "--ranks",
       "2",
     ];
-    const study = await runScript("main.ts", [...args, "--max-train", "2"], { cwd: folder });
+    const study = await runCommand(["experiments", ...args, "--max-train", "2"], { cwd: folder });
     assertEquals(study.code, 0, study.stderr);
     assertMatch(await Deno.readTextFile(join(folder, "out", "table.md")), /LoRA-2/);
 
-    // The same flags, with a program in the place of the study that tries what it must not.
-    const flags = await denoArguments("main", args);
-    const script = flags.findIndex((flag) => flag.endsWith("main.ts"));
+    // The same permissions, with a program in the place of the study that tries what it must not.
+    const config = join(folder, "cache", "deno.json");
+    const permissions = grants(["experiments", ...args], folder);
+    await Deno.writeTextFile(config, JSON.stringify(configurationOf(permissions)));
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
-        ...flags.slice(0, script),
+        "run",
+        "--quiet",
+        "--no-prompt",
+        "--permission-set",
+        `--config=${config}`,
         join(import.meta.dirname!, "forbidden.ts"),
         secret,
         join(folder, "elsewhere"),

@@ -9,7 +9,7 @@ import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { gpu } from "../gpu.ts";
-import { runScript } from "./command_line.ts";
+import { runCommand } from "./command_line.ts";
 import { tinyCase } from "./tiny_dataset.ts";
 
 const folder = await Deno.makeTempDir();
@@ -36,7 +36,7 @@ const common = ["--image", "t1c.nii.gz", "--axis", "1", "--side", "128"];
 
 Deno.test("boxes from a segmentation give a mask on the image's own grid, and a picture", async () => {
   const args = [...common, "--boxes-from", "seg.nii.gz", "--out", "mask.nii.gz"];
-  const { code, stdout, stderr } = await runScript("predict.ts", args, { cwd: folder });
+  const { code, stdout, stderr } = await runCommand(["predict", ...args], { cwd: folder });
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /voxels in 2 slices/);
   const [image, seg, mask] = await Promise.all(
@@ -68,7 +68,7 @@ Deno.test("given boxes and an adapter, only the chosen slices are segmented", as
   const masks: Float32Array[] = [];
   for (const adapter of [[], ["--adapter", "adapter"]]) {
     const args = [...common, "--box", "4,4,30,28", "--slices", "1", "--out", "own.nii"];
-    const { code, stderr } = await runScript("predict.ts", [...args, ...adapter], { cwd: folder });
+    const { code, stderr } = await runCommand(["predict", ...args, ...adapter], { cwd: folder });
     assertEquals(code, 0, stderr);
     masks.push((await readNifti(join(folder, "own.nii"))).data);
   }
@@ -89,17 +89,20 @@ Deno.test("predict names what is wrong, in one sentence", async () => {
     [[...common, "--box", "1,2,3", "--out", "x.nii"], /--box cannot be 1,2,3/],
     [[...common, "--box", "50,2,60,9", "--out", "x.nii"], /within the slice of 40 x 32/],
     [[...common, "--box", "1,2,9,9", "--slices", "2-7", "--out", "x.nii"], /--slices.*0 to 2/],
-    [[...common, "--box", "1,2,9,9", "--out", "x.png"], /x\.png must end in \.nii/],
+    [[...common, "--box", "1,2,9,9", "--out", "x.png"], /x\.png: it must end in \.nii/],
     [[...common, "--boxes-from", "none.nii", "--out", "x.nii"], /none\.nii/],
     [
       [...common, "--box", "1,2,9,9", "--adapter", "none", "--out", "x.nii"],
       /none holds no adapter/,
     ],
-    [[...common, "--box", "1,2,9,9", "--model", "sam", "--out", "x.nii"], /no model sam/],
+    [
+      [...common, "--box", "1,2,9,9", "--model", "sam", "--out", "x.nii"],
+      /--model cannot be sam: choose mobile_sam/,
+    ],
     [[...common, "--bax", "1"], /no option --bax/],
   ];
   for (const [args, says] of cases) {
-    const { code, stderr } = await runScript("predict.ts", args, { cwd: folder });
+    const { code, stderr } = await runCommand(["predict", ...args], { cwd: folder });
     assertEquals(code, 1, stderr);
     assertMatch(stderr, says);
     assertEquals(stderr.split("\n").filter((line) => line && !line.includes("XDG_")).length, 1);

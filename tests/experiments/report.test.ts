@@ -1,12 +1,12 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { tinyStudy } from "../report/tiny_study.ts";
-import { runScript } from "./command_line.ts";
+import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 Deno.test("the task writes both forms, with the permissions of its arguments, twice alike", async () => {
   const folder = await tinyStudy();
-  const run = () => runScript("report.ts", ["."], { cwd: folder });
+  const run = () => runCommand(["report", "."], { cwd: folder });
   const first = await run();
   assertEquals(first.code, 0, first.stderr);
   assertMatch(first.stdout, /^Report: .*report\.html/);
@@ -30,14 +30,14 @@ Deno.test("what cannot be reported on is said in one sentence", async () => {
   const study = await tinyStudy();
   await Deno.rename(study, join(folder, "study"));
   const cases: [string[], RegExp][] = [
-    [[], /^error: usage: \.\/run report STUDY/],
+    [[], /^error: report needs STUDY/],
     [["nowhere"], /^error: nowhere\/table\.json is missing: name the folder of a whole study/],
     [["study", "--dark"], /^error: there is no option --dark/],
     [["study", "--pictures", "nowhere"], /^error: .*nowhere/],
     [["study", "--pictures", "data"], /^error: .*study.*/],
   ];
   for (const [args, message] of cases) {
-    const { code, stderr } = await runScript("report.ts", args, { cwd: folder });
+    const { code, stderr } = await runCommand(["report", ...args], { cwd: folder });
     assertEquals(code, 1, stderr);
     assertMatch(stderr, message);
     assertEquals(stderr.trim().split("\n").length, 1, stderr);

@@ -12,7 +12,7 @@ import { PROTOCOL } from "../../lib/evaluate/scored_prompts.ts";
 import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
 import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
 import { readSafetensors } from "../../lib/formats/safetensors.ts";
-import { killScript, runScript } from "./command_line.ts";
+import { killCommand, runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 /** What is read of a table's row. */
@@ -31,7 +31,7 @@ const readJson = async (...path: string[]) => JSON.parse(await read(...path));
 
 async function study(out: string, ...more: string[]): Promise<void> {
   const args = ["--data", "data", "--out", out, ...options, ...more];
-  const { code, stdout, stderr } = await runScript("main.ts", args, { cwd: folder });
+  const { code, stdout, stderr } = await runCommand(["experiments", ...args], { cwd: folder });
   assertEquals(code, 0, stdout + stderr);
   assertMatch(stdout, /^Adapter: .+ \((GPU|CPU)\)/);
 }
@@ -186,7 +186,7 @@ Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretr
 Deno.test("options that save memory change no number, and are written down", async () => {
   const memory = ["--checkpoint-activations", "--cache-memory", "0", "--cache-disk", "64"];
   const args = ["lora_4", "--data", "data", "--out", "frugal", ...options, ...memory];
-  const { code, stdout, stderr } = await runScript("experiment.ts", args, { cwd: folder });
+  const { code, stdout, stderr } = await runCommand(["experiment", ...args], { cwd: folder });
   assertEquals(code, 0, stdout + stderr);
   const bytes = (out: string) =>
     Deno.readFile(join(folder, out, "lora_4", "adapter", "adapter_model.safetensors"));
@@ -238,7 +238,8 @@ Deno.test("every trained row leaves its weights in half precision, with all that
     assert(largest > 0 && largest <= 2 ** -11, `${run}: ${largest}`);
 
     // Model, side and preparation come from the folder, and so do the patients it must not be scored on.
-    const { code, stdout, stderr } = await runScript("evaluate.ts", [
+    const { code, stdout, stderr } = await runCommand([
+      "evaluate",
       join("first", "adapters", run),
       "--data",
       "data",
@@ -255,7 +256,8 @@ Deno.test("every trained row leaves its weights in half precision, with all that
 
 Deno.test("a finished run scores again, slice for slice, as it did at its end", async () => {
   for (const run of ["vanilla", "peft", "lora_4"]) {
-    const { code, stdout, stderr } = await runScript("evaluate.ts", [
+    const { code, stdout, stderr } = await runCommand([
+      "evaluate",
       join("first", run),
       "--data",
       "data",
@@ -275,7 +277,8 @@ Deno.test("a finished run scores again, slice for slice, as it did at its end", 
 Deno.test("an adapter that is in no run's folder scores as its run does, on whole volumes too", async () => {
   await Deno.rename(join(folder, "second", "lora_4", "adapter"), join(folder, "alone"));
   const args = ["alone", "--data", "data", "--side", "64", "--batch-size", "2"];
-  const { code, stdout, stderr } = await runScript("evaluate.ts", [
+  const { code, stdout, stderr } = await runCommand([
+    "evaluate",
     ...args,
     "--whole-volumes",
     "--out",
@@ -296,7 +299,7 @@ Deno.test("an adapter that is in no run's folder scores as its run does, on whol
 Deno.test("folds and seeds end in one table over every patient, and finished parts are kept", async () => {
   const args = ["lora_4", "--data", "data", "--out", "folds", "--side", "64", "--epochs", "1"];
   const all = [...args, "--folds", "2", "--seeds", "3,5", "--batch-size", "2"];
-  const first = await runScript("experiment.ts", all, { cwd: folder });
+  const first = await runCommand(["experiment", ...all], { cwd: folder });
   assertEquals(first.code, 0, first.stdout + first.stderr);
   const parts = ["seed_3-fold_1", "seed_3-fold_2", "seed_5-fold_1", "seed_5-fold_2"];
   const splits = await Promise.all(
@@ -320,17 +323,17 @@ Deno.test("folds and seeds end in one table over every patient, and finished par
   const { runs } = await readJson("folds", "lora_4", "summary.json");
   assertEquals(runs.map(({ name }: { name: string }) => name), parts);
 
-  const again = await runScript("experiment.ts", all, { cwd: folder });
+  const again = await runCommand(["experiment", ...all], { cwd: folder });
   assertEquals(again.code, 0, again.stderr);
   for (const part of parts) assertStringIncludes(again.stdout, `${part} is whole`);
-  const other = await runScript("experiment.ts", [...all, "--lr", "1e-4"], { cwd: folder });
+  const other = await runCommand(["experiment", ...all, "--lr", "1e-4"], { cwd: folder });
   assertEquals(other.code, 1);
   assertMatch(other.stderr, /folds already holds other results/);
 });
 
 Deno.test("results are not overwritten", async () => {
   const args = ["--data", "data", "--out", "first", ...options];
-  const { code, stderr } = await runScript("main.ts", args, { cwd: folder });
+  const { code, stderr } = await runCommand(["experiments", ...args], { cwd: folder });
   assertEquals(code, 1);
   assertMatch(stderr, /first already holds results/);
 });
@@ -338,9 +341,9 @@ Deno.test("results are not overwritten", async () => {
 Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-ft", async () => {
   const args = ["--data", "data", "--out", "stopped", "--baselines", "vanilla", ...options];
   const once = join("stopped", "vanilla", "checkpoint", "finished.json");
-  await killScript("main.ts", [...args, "--wise-ft", "0.5"], { cwd: folder, once });
+  await killCommand(["experiments", ...args, "--wise-ft", "0.5"], { cwd: folder, once });
   const again = ["--resume", "stopped", "--ranks", "4"];
-  const { code, stdout, stderr } = await runScript("main.ts", again, { cwd: folder });
+  const { code, stdout, stderr } = await runCommand(["experiments", ...again], { cwd: folder });
   assertEquals(code, 0, stderr);
   assertStringIncludes(stdout, "Vanilla: finished before");
   const { rows } = await readJson("stopped", "table.json");
@@ -353,7 +356,8 @@ Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-
 
 Deno.test("weights of a training that a guard has ended are not scored by --wise-ft either, fold by fold", async () => {
   const args = ["peft", "--data", "data", "--out", "diverged_folds", "--lr", "1e30"];
-  const { code, stderr } = await runScript("experiment.ts", [
+  const { code, stderr } = await runCommand([
+    "experiment",
     ...args,
     "--side",
     "64",
@@ -395,7 +399,7 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
     "--side",
     "64",
   ];
-  const { code, stderr } = await runScript("main.ts", args, { cwd: folder });
+  const { code, stderr } = await runCommand(["experiments", ...args], { cwd: folder });
   assertEquals(code, 1);
   assertMatch(
     stderr,
@@ -431,7 +435,7 @@ Deno.test("a run's folder with the adapter of another run is not scored", async 
     );
     await Deno.copyFile(from, to);
   }
-  const evaluate = () => runScript("evaluate.ts", ["swapped", "--data", "data"], { cwd: folder });
+  const evaluate = () => runCommand(["evaluate", "swapped", "--data", "data"], { cwd: folder });
   const own = await evaluate();
   assertEquals(own.code, 0, own.stderr);
   const config = await readJson("swapped", "config.json");
@@ -444,14 +448,15 @@ Deno.test("a run's folder with the adapter of another run is not scored", async 
 
 Deno.test("what no binding of the device holds is refused in one sentence", async () => {
   const args = ["lora_2000000", "--data", "data", "--out", "huge", "--side", "64"];
-  const { code, stderr } = await runScript("experiment.ts", args, { cwd: folder });
+  const { code, stderr } = await runCommand(["experiment", ...args], { cwd: folder });
   assertEquals(code, 1);
   assertMatch(stderr, /error: a buffer of \d+ bytes/);
 });
 
 Deno.test("recorded commands name no folder of this machine", async () => {
   const out = join(folder, "absolute");
-  const { code, stderr } = await runScript("experiment.ts", [
+  const { code, stderr } = await runCommand([
+    "experiment",
     "vanilla",
     `--data=${join(folder, "data")}`,
     `--out=${out}`,
@@ -480,7 +485,7 @@ Deno.test("evaluate names what is wrong with a run", async () => {
     [[], /evaluate RUN --data DIR/],
   ];
   for (const [args, says] of cases) {
-    const { code, stderr } = await runScript("evaluate.ts", args, { cwd: folder });
+    const { code, stderr } = await runCommand(["evaluate", ...args], { cwd: folder });
     assertEquals(code, 1);
     assertMatch(stderr, says);
   }

@@ -8,7 +8,6 @@ import {
 } from "../../lib/study/experiment.ts";
 import { MODEL_NAMES } from "../../lib/sam/models.ts";
 import { buildModel } from "../../lib/study/model.ts";
-import { parseOptions } from "../../lib/study/schema.ts";
 import { judgeStudy } from "../../lib/study/verdicts.ts";
 import { sweeps } from "../../experiments/sweeps/mod.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -16,6 +15,7 @@ import { adapterLayers } from "../../lib/adapters/adapter_layer.ts";
 import type { MaskScore } from "../../lib/metrics/mask_score.ts";
 import type { ProtocolSlice } from "../../lib/evaluate/protocol.ts";
 import { gpu } from "../gpu.ts";
+import { readOptions } from "./read_options.ts";
 
 const config = presets.full.config;
 
@@ -36,21 +36,18 @@ for (const [name, sweep] of Object.entries(sweeps)) {
         assert(rows.some(({ hypothesis }) => hypothesis));
       }
     }
-    const { config: chosen } = parseOptions(
-      ["--sweep", name, "--side", "128", "--epochs", "7"],
-      sweeps,
-    );
+    const { config: chosen } = readOptions(["--sweep", name, "--side", "128", "--epochs", "7"]);
     assertEquals([chosen.side, chosen.epochs, chosen.split], [128, 7, [0.54, 0.13, 0.33]]);
   });
 }
 
 Deno.test("options go over a sweep's values, and what does not go with a sweep is named", () => {
-  const { config } = parseOptions(["--sweep", "ranks", "--split", "0.6,0.2,0.2"], sweeps);
+  const { config } = readOptions(["--sweep", "ranks", "--split", "0.6,0.2,0.2"]);
   assertEquals(config.split, [0.6, 0.2, 0.2]);
-  assertEquals(parseOptions(["--sweep", "ranks", "--folds", "3"], sweeps).config.split, null);
+  assertEquals(readOptions(["--sweep", "ranks", "--folds", "3"]).config.split, null);
   const refuse = (args: string[], says: string) =>
-    assertThrows(() => parseOptions(args, sweeps), InputError, says);
-  refuse(["--sweep", "nothing"], 'no sweep "nothing": choose placements, ranks');
+    assertThrows(() => readOptions(args), InputError, says);
+  refuse(["--sweep", "nothing"], "--sweep cannot be nothing: choose placements, ranks");
   refuse(["--sweep", "ranks", "--ranks", "4"], "--ranks does not go with --sweep");
   refuse(["--sweep", "ranks", "--baselines", "full"], "--baselines does not go with --sweep");
   refuse(

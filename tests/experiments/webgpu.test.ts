@@ -1,17 +1,17 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { evaluateFields } from "../../experiments/commands.ts";
-import { parseCommandLine } from "../../lib/study/command_line.ts";
-import { parseOptions } from "../../lib/study/schema.ts";
+import { commands } from "../../experiments/commands.ts";
+import { parseOptions } from "../../lib/study/command_line.ts";
 import { openGpu } from "../../lib/study/webgpu.ts";
 import { InputError } from "../../lib/errors.ts";
+import { readOptions } from "./read_options.ts";
 
 Deno.test("--webgpu names an implementation, by default Deno's", async () => {
-  assertEquals(parseOptions([]).webgpu, "deno");
-  assertEquals(parseOptions(["--webgpu", "dawn"]).webgpu, "dawn");
-  const { given } = parseCommandLine(["run", "--webgpu=dawn"], evaluateFields);
+  assertEquals(readOptions([]).webgpu, "deno");
+  assertEquals(readOptions(["--webgpu", "dawn"]).webgpu, "dawn");
+  const { given } = parseOptions(["run", "--webgpu=dawn"], commands.evaluate.fields);
   assertEquals(given.webgpu, "dawn");
   assertThrows(
-    () => parseOptions(["--webgpu", "metal"]),
+    () => readOptions(["--webgpu", "metal"]),
     InputError,
     "--webgpu cannot be metal: choose deno or dawn",
   );

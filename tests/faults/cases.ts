@@ -30,7 +30,7 @@ export interface FaultChain {
 }
 
 /** Seconds within which a signal has to end the program. */
-const SIGNAL_SECONDS = 5;
+const SIGNAL_SECONDS = 10;
 
 /** Asserts that no file below a folder has a temporary name. */
 function assertNoTemporaries(study: TinyStudy): void {
@@ -313,7 +313,7 @@ const damaged: FaultCase = {
 };
 
 /**
- * A signal comes some time after a file, or the checkpoint after a batch of an epoch, is in place: the program ends within five seconds, with the
+ * A signal comes some time after a file, or the checkpoint after a batch of an epoch, is in place: the program ends within ten seconds, with the
  * signal's exit code.
  */
 function signalled(
@@ -343,19 +343,20 @@ function signalled(
   };
 }
 
-/** A second signal while kernels are compiled ends the program at once. */
-const signalledTwice: FaultCase = {
-  name: "two signals while kernels are compiled",
+/** A third signal while kernels are compiled ends the program at once. */
+const signalledThrice: FaultCase = {
+  name: "three signals while kernels are compiled",
   run: async (study, out) => {
     const running = study.goOn(out);
     await study.waitFor(join(out, "lora_2", "split.json"), running);
     await pause(0.3);
-    running.process.kill("SIGINT");
-    await pause(0.05);
-    try {
-      running.process.kill("SIGINT");
-    } catch {
-      // The first was enough.
+    for (let press = 0; press < 3; press++) {
+      try {
+        running.process.kill("SIGINT");
+      } catch {
+        // It has ended.
+      }
+      await pause(0.4);
     }
     const { code } = await running.outcome;
     assertEquals(code, 130);
@@ -363,10 +364,10 @@ const signalledTwice: FaultCase = {
   },
 };
 
-/** The disk hangs: a signal stops the program in time all the same, and a second one at once. */
-function hanging(signals: number): FaultCase {
+/** The disk hangs: a signal stops the program in time all the same, and a third one at once. */
+function hanging(signals: 1 | 3): FaultCase {
   return {
-    name: `${signals === 1 ? "a signal" : "two signals"} while the disk hangs`,
+    name: `${signals === 1 ? "a signal" : "three signals"} while the disk hangs`,
     run: async (study, out) => {
       const running = study.goOn(out, { fault: { hang: "safetensors$" } });
       const { pid } = running.process;
@@ -379,7 +380,7 @@ function hanging(signals: number): FaultCase {
       const start = performance.now();
       for (let i = 0; i < signals; i++) {
         running.process.kill("SIGTERM");
-        await pause(0.3);
+        await pause(0.4);
       }
       const { code, stderr } = await running.outcome;
       const took = (performance.now() - start) / 1000;
@@ -443,11 +444,11 @@ export function allFaults({ written }: TinyStudy): FaultChain[] {
       cases: [
         signalled("SIGTERM", { ...COMPILING, seconds: 0.5 }),
         signalled("SIGINT", { ...COMPILING, seconds: 2 }),
-        signalledTwice,
+        signalledThrice,
         signalled("SIGTERM", TRAINING),
         signalled("SIGINT", { ...VALIDATION, seconds: 0.1 }),
         hanging(1),
-        hanging(2),
+        hanging(3),
         signalled("SIGTERM", { ...VALIDATION, during: "as validation begins" }),
         signalled("SIGTERM", { ...SCORING, seconds: 0.5 }),
         signalled("SIGINT", { ...SCORING, during: "later in scoring", seconds: 1.5 }),

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { writeNifti } from "../../lib/formats/nifti.ts";
-import { runScript } from "../experiments/command_line.ts";
+import { runCommand } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
 import type { TinyStudy } from "./tiny_study.ts";
 
@@ -77,7 +77,7 @@ export async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Pro
     await Deno.rename(join(study.folder, "moved"), join(study.folder, "data"));
     const limited = "limited";
     assertEquals((await study.begin(limited, { fault: stop }).outcome).code, 143);
-    const { code, stderr } = await runScript("main.ts", ["--resume", limited], {
+    const { code, stderr } = await runCommand(["experiments", "--resume", limited], {
       cwd: study.folder,
     });
     assertEquals(code, 0, stderr);

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { InputError } from "../../lib/errors.ts";
 import { downloadCheckpoint, type DownloadOptions } from "../../lib/sam/download.ts";
 import { type Checkpoint, MODELS } from "../../lib/sam/models.ts";
-import { runScript } from "../experiments/command_line.ts";
+import { runCommand } from "../experiments/command_line.ts";
 
 const content = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 2654435761) >>> 24);
 const checkpoint: Checkpoint = {
@@ -190,12 +190,12 @@ Deno.test("the checkpoints are those of their publishers", () => {
 
 Deno.test("the task tells what it takes, and refuses what is not the published file", () =>
   withServer([{ content: new Uint8Array(2_000_000) }], async ({ baseUrl, folder, ranges }) => {
-    const run = (...args: string[]) => runScript("weights.ts", args, { cwd: folder });
+    const run = (...args: string[]) => runCommand(["weights", ...args], { cwd: folder });
     const unknown = await run("vit_x");
     assertEquals([unknown.code, unknown.stdout], [1, ""]);
     assertEquals(
       unknown.stderr,
-      "error: usage: ./run weights mobile_sam|vit_b|vit_l|vit_h [--folder DIR] [--base-url URL]\n",
+      "error: there is no model vit_x: name mobile_sam, vit_b, vit_l, vit_h\n",
     );
     const wrong = await run("vit_b", "--base-url", baseUrl);
     assertEquals(wrong.code, 1);

@@ -1,0 +1,172 @@
+/**
+ * Starts a command in a process of its own, with the permissions that its arguments call for and no
+ * others, and passes signals on to it.
+ *
+ * @module
+ */
+import { dirname, join, resolve } from "node:path";
+import metadata from "../../deno.json" with { type: "json" };
+import { excerpt, InputError } from "../errors.ts";
+import { cacheDir } from "../fs.ts";
+import { type Asked, type Command, nearest, readCommand, type Rights } from "./command_line.ts";
+import { LAUNCHER, signalNames } from "./interruption.ts";
+
+/** Root of the package. */
+const ROOT = join(import.meta.dirname!, "..", "..");
+
+/** Variables of the environment that a command may read. */
+const ENVIRONMENT = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", LAUNCHER];
+
+/** A permission set as a configuration file of Deno holds it; paths are absolute. */
+export interface Permissions {
+  /** Files and folders that may be read. */
+  readonly read: readonly string[];
+  /** Files and folders that may be written. */
+  readonly write: readonly string[];
+  /** Hosts that may be fetched from. */
+  readonly net: readonly string[];
+  /** Variables of the environment that may be read. */
+  readonly env: readonly string[];
+  /** True if native libraries may be loaded. */
+  readonly ffi: boolean;
+}
+
+/**
+ * The permissions that the arguments of a command call for: to read packages, code and what is named, to
+ * write results and the cache.
+ *
+ * @param options.cwd Folder that relative paths start from.
+ */
+export function permissionsOf(
+  command: Command,
+  { asked, cwd }: { asked: Asked; cwd: string },
+): Permissions {
+  const rights: Rights[] = [{ write: [cacheDir()] }, command.rights?.(asked) ?? {}];
+  for (const [name, value] of Object.entries(asked.given)) {
+    if (value !== null) rights.push(command.fields[name].rights?.(value) ?? {});
+  }
+  const paths = (of: (rights: Rights) => readonly string[] | undefined) =>
+    rights.flatMap((right) => of(right) ?? []).map((path) => resolve(cwd, path));
+  const written = [
+    ...paths(({ write }) => write),
+    ...paths(({ files }) => files).flatMap(placesOf),
+  ];
+  const own = ["node_modules", ...command.sources ?? []].map((path) => join(ROOT, path));
+  return {
+    // What is written under a temporary name and renamed is read as well.
+    read: [...new Set([...own, ...paths(({ read }) => read), ...written])],
+    write: [...new Set(written)],
+    net: rights.flatMap(({ hosts }) => hosts ?? []),
+    env: ENVIRONMENT,
+    ffi: rights.some(({ native }) => native),
+  };
+}
+
+/**
+ * The places that writing a file takes: the file, and the folder beside it that holds it until it is
+ * whole (see `writeAtomic`); or, where its folder is yet to be made, the uppermost new folder.
+ */
+function placesOf(file: string): string[] {
+  const isThere = (path: string) => {
+    try {
+      return Deno.statSync(path) !== null;
+    } catch {
+      return false;
+    }
+  };
+  let folder = dirname(file);
+  if (isThere(folder)) return [file, `${file}.tmp`];
+  while (!isThere(dirname(folder))) folder = dirname(folder);
+  return [folder];
+}
+
+/** The configuration of a command's process: where its packages are, and what it may do. */
+export function configurationOf(permissions: Permissions): Record<string, unknown> {
+  return {
+    // Packages have been put into node_modules of the root by now.
+    nodeModulesDir: "manual",
+    workspace: [], // those above a folder for temporary files are anybody's
+    lock: false,
+    imports: metadata.imports,
+    links: metadata.links.map((folder) => join(ROOT, folder)),
+    permissions: { default: { ...permissions, run: false, sys: false, import: false } },
+  };
+}
+
+/**
+ * Starts the command that the arguments name and waits for its end. Signals go on to it, so that it can
+ * save; it is given the time that it takes.
+ *
+ * @returns its exit code.
+ */
+export async function launch(
+  commands: Readonly<Record<string, Command>>,
+  [name, ...args]: readonly string[],
+): Promise<number> {
+  const cwd = Deno.env.get("INIT_CWD") ?? Deno.cwd();
+  if (name !== undefined && !Object.hasOwn(commands, name) && Object.hasOwn(metadata.tasks, name)) {
+    return await runDeno(
+      ["task", "--quiet", "--config", join(ROOT, "deno.json"), name, ...args],
+      cwd,
+    );
+  }
+  Deno.chdir(cwd);
+  const command = commandOf(commands, name);
+  const asked = readCommand(command, args);
+  if (!asked) return 0;
+  const folder = await Deno.makeTempDir({ prefix: "samlora-" });
+  try {
+    const config = join(folder, "deno.json");
+    const permissions = permissionsOf(command, { asked, cwd });
+    await Deno.writeTextFile(config, JSON.stringify(configurationOf(permissions)));
+    return await runDeno([
+      "run",
+      "--quiet",
+      "--no-prompt",
+      // Little of what a step makes outlives it: V8 would grow its nursery by 30 MiB for nothing.
+      "--v8-flags=--max-semi-space-size=1",
+      "--permission-set",
+      `--config=${config}`,
+      join(ROOT, "experiments", command.script),
+      ...args,
+    ], cwd);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function commandOf(commands: Readonly<Record<string, Command>>, name: string | undefined): Command {
+  if (name !== undefined && Object.hasOwn(commands, name)) return commands[name];
+  const list = Object.values(commands).map(({ name, about }) => `  ${name.padEnd(12)} ${about}`);
+  const names = [...Object.keys(commands), ...Object.keys(metadata.tasks)];
+  throw new InputError(
+    name === undefined
+      ? `name a command:\n${list.join("\n")}`
+      : `there is no command ${excerpt(name)}: did you mean ${nearest(name, names)}?`,
+  );
+}
+
+/** Runs Deno, and passes on to it every signal that asks this process to stop. */
+async function runDeno(args: readonly string[], cwd: string): Promise<number> {
+  const child = { process: undefined as Deno.ChildProcess | undefined };
+  const listeners = signalNames().map((name) => {
+    const pass = () => {
+      try {
+        // The console of Windows tells every process of it by itself, and `kill` cannot but end one.
+        if (Deno.build.os !== "windows") child.process?.kill(name);
+      } catch {
+        // It has ended by itself.
+      }
+    };
+    Deno.addSignalListener(name, pass);
+    return [name, pass] as const;
+  });
+  child.process = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd,
+    env: { [LAUNCHER]: String(Deno.pid), DENO_NO_PACKAGE_JSON: "1" },
+  }).spawn();
+  const { code } = await child.process.status;
+  for (const [name, pass] of listeners) Deno.removeSignalListener(name, pass);
+  return code;
+}
