@@ -28,16 +28,16 @@ export interface PoolStatistics {
   readonly bytes: number;
   /** Bytes lent out. */
   readonly liveBytes: number;
-  /** The largest `bytes` seen since the start, or since the peak was forgotten. */
+  /** Largest `bytes` since the start, or since the last `forgetPeak`. */
   readonly peakBytes: number;
 }
 
 /**
- * Lends storage buffers by exact size, of those that are idle always the oldest. What a step is lent
- * then depends on *which* buffers are idle when it begins, not on the order in which they came back;
- * and a step that gives back what it borrowed leaves the same ones idle for the next. So steps that
- * ask for the same sizes in the same order get the same buffers: from the second step on nothing is
- * allocated and every bind group is found in its cache.
+ * Lends storage buffers by exact size, of the idle ones always the oldest. So the buffers lent to a step
+ * depend on *which* are idle when it begins, not on the order in which they came back; and a step that
+ * returns all it borrowed leaves the same ones idle for the next. Steps that ask for the same sizes in
+ * the same order get the same buffers: from the second step on nothing is allocated and every bind group
+ * is found in its cache.
  */
 export class BufferPool {
   readonly #device: GPUDevice;
@@ -89,7 +89,7 @@ export class BufferPool {
     return lent;
   }
 
-  /** Takes a buffer back. Commands already encoded may still use it: the queue runs in order. */
+  /** Returns a buffer. Commands already encoded may still use it: the queue runs in order. */
   release(buffer: PooledBuffer): void {
     const { id, size } = buffer;
     this.#live--;
@@ -130,17 +130,17 @@ export class BufferPool {
     this.#idle.clear();
   }
 
-  /** Begins the peak anew at what there is now. */
+  /** Sets the peak to the present bytes. */
   forgetPeak(): void {
     this.#peakBytes = this.#bytes;
   }
 
-  /** Bytes of the buffers that nobody has borrowed. */
+  /** Bytes of the idle buffers. */
   get idleBytes(): number {
     return this.#idleBytes;
   }
 
-  /** Figures as they stand. */
+  /** Present figures. */
   get statistics(): PoolStatistics {
     return {
       buffers: this.#buffers,

@@ -1,12 +1,12 @@
 import { InputError } from "../errors.ts";
 
-/** What a tensor or command is about, in the message of a device error. */
+/** Memory that a device was asked for. */
 export interface Memory {
-  /** Bytes asked for. */
+  /** Bytes. */
   readonly size: number;
   /** Bytes held already. */
   readonly held: number;
-  /** What it was to hold, such as `a tensor [2, 3]`. */
+  /** Its content in the error message, such as `a tensor [2, 3]`. */
   readonly content: string;
 }
 

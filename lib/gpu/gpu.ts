@@ -44,8 +44,8 @@ export interface GpuOptions {
   /** Measures every dispatch by timestamps (see {@linkcode Gpu.profile}); slower. */
   readonly profile?: boolean;
   /**
-   * Called before each kernel is compiled, which takes a driver for CPUs up to a second and holds the
-   * event loop. What it throws ends the call that wanted the kernel, before anything was encoded.
+   * Called before each kernel is compiled, which takes a driver for CPUs up to a second and blocks the
+   * event loop. An error that it throws ends the call that needs the kernel, before it encodes anything.
    */
   readonly beforeCompile?: () => void;
 }
@@ -64,7 +64,7 @@ export interface GpuOptions {
 export class Gpu implements Disposable {
   /** Hardware and driver. */
   readonly info: GpuAdapter;
-  /** Lanes that run in step, 0 where shaders cannot rely on it. */
+  /** Lanes of a subgroup; 0 if shaders cannot rely on their number. */
   readonly subgroupSize: number;
   /** The underlying WebGPU device. */
   readonly device: GPUDevice;
@@ -156,12 +156,12 @@ export class Gpu implements Disposable {
     return this.#pool.acquire(bytes, shape);
   }
 
-  /** Takes a buffer back; work already encoded may still use it. */
+  /** Returns a buffer to the pool; work already encoded may still use it. */
   release(buffer: PooledBuffer): void {
     this.#pool.release(buffer);
   }
 
-  /** Frees the memory of buffers that nobody has borrowed. */
+  /** Frees the memory of idle buffers. */
   trim(): void {
     this.flush();
     this.#pipelines.dropBindGroups();
@@ -169,7 +169,7 @@ export class Gpu implements Disposable {
     this.#pool.trim();
   }
 
-  /** Begins the peak of {@linkcode memory} anew, to measure what one piece of work takes. */
+  /** Sets the peak of {@linkcode memory} to the present bytes, to measure one piece of work. */
   forgetPeak(): void {
     this.#pool.forgetPeak();
   }

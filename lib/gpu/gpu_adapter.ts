@@ -1,8 +1,8 @@
 import { InputError } from "../errors.ts";
 
-/** The adapter a result was computed on; recorded with every result. */
+/** Hardware and driver that a result was computed on; recorded with every result. */
 export interface GpuAdapter {
-  /** Name as the driver gives it, such as "NVIDIA H100" or "llvmpipe (LLVM 15.0.6, 256 bits)". */
+  /** Name given by the driver, such as "NVIDIA H100" or "llvmpipe (LLVM 15.0.6, 256 bits)". */
   readonly name: string;
   /** Vendor name or PCI number, as far as the driver tells. */
   readonly vendor: string;
@@ -14,21 +14,21 @@ export interface GpuAdapter {
   readonly features: readonly string[];
 }
 
-/** An open device with what is known of its adapter. */
+/** An open device, and its hardware. */
 export interface OpenDevice {
   /** The device, to be destroyed by whoever opened it. */
   readonly device: GPUDevice;
-  /** What is known of the adapter. */
+  /** Hardware and driver. */
   readonly info: GpuAdapter;
-  /** Lanes that run in step, where shaders may rely on it: 0 without the feature `subgroups`. */
+  /** Lanes of a subgroup, if shaders may rely on their number; otherwise 0. */
   readonly subgroupSize: number;
-  /** Whether texels are read faster than storage buffers, although they must be copied there. */
+  /** True if reading a texture, the copy to it included, is faster than reading a storage buffer. */
   readonly texels: boolean;
-  /** What shaders must begin with to use the device's features. */
+  /** WGSL directives that shaders must begin with to use the device's features. */
   readonly directives: string;
 }
 
-/** Adapter fields that WebGPU implementations have and the type package does not list everywhere. */
+/** Fields of GPUAdapterInfo that WebGPU implementations have and the type package may lack. */
 interface Info {
   readonly vendor: string;
   readonly architecture: string;
@@ -68,14 +68,14 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   );
   const open = (names: readonly string[]) =>
     adapter.requestDevice({ requiredLimits, requiredFeatures: names as GPUFeatureName[] });
-  // Deno's adapter.features hides "subgroups" although its devices have them: ask, and do without
-  // if refused.
+  // Some implementations leave "subgroups" out of adapter.features although their devices have them:
+  // ask, and do without if refused.
   let subgroups = true;
   const device = await open([...features, "subgroups"]).catch(() => {
     subgroups = false;
     return open(features);
   });
-  // Browsers' compilers want to be told of subgroups by a line that naga, Deno's, does not know.
+  // Browsers' compilers want subgroups to be enabled by a line that naga, wgpu's, does not know.
   const line = "enable subgroups;\n";
   const directives = subgroups && await compiles(device, line) ? line : "";
   const lanes = info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize ?? 0 : 0;
@@ -96,7 +96,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   };
 }
 
-/** Whether the device's compiler takes a piece of WGSL. */
+/** True if the device's compiler accepts a piece of WGSL. */
 async function compiles(device: GPUDevice, code: string): Promise<boolean> {
   device.pushErrorScope("validation");
   device.createShaderModule({ code });

@@ -11,15 +11,15 @@ export type Constants = Readonly<Record<string, number | boolean>>;
 
 /** A kernel with its constants set. */
 interface CompiledKernel {
-  /** Its name. */
+  /** Name of the kernel. */
   readonly name: string;
-  /** Its pipeline. */
+  /** Pipeline of its entry point `main`. */
   readonly pipeline: GPUComputePipeline;
   /** Uniforms at binding 0, then the kernel's buffers in order. */
   readonly layout: GPUBindGroupLayout;
   /** Names of its buffers in binding order. */
   readonly buffers: readonly string[];
-  /** How each is used. */
+  /** Kind of binding of each. */
   readonly places: readonly Place[];
   /** Its parameters in order. */
   readonly params: readonly Parameter[];
@@ -29,25 +29,25 @@ interface CompiledKernel {
 
 /** A field of a kernel's `Params`. */
 export interface Parameter {
-  /** Its name. */
+  /** Name of the field. */
   readonly name: string;
-  /** Whether it is an f32 rather than an integer. */
+  /** True for f32, false for u32 and i32. */
   readonly isFloat: boolean;
 }
 
-/** All that a dispatch needs but its parameters and workgroups. */
+/** A dispatch without its parameters and workgroups: pipeline and bind group. */
 export interface PreparedDispatch {
-  /** The kernel that it runs. */
+  /** Kernel that it runs. */
   readonly kernel: Kernel;
-  /** The kernel's constants as they were last given: they are compared when another object comes. */
+  /** Constants as last given; compared by value if the next call passes another object. */
   constants: Constants | undefined;
   /** Names of the buffers in binding order. */
   readonly names: readonly string[];
   /** The buffers in binding order. */
   readonly buffers: readonly PooledBuffer[];
-  /** Those that it may change. */
+  /** Buffers that it may change. */
   readonly written: readonly PooledBuffer[];
-  /** Those that it reads from textures. */
+  /** Buffers that it reads from textures. */
   staged: readonly StagedBuffer[];
   /** The kernel's parameters in order. */
   readonly params: readonly Parameter[];
@@ -55,17 +55,17 @@ export interface PreparedDispatch {
   readonly pipeline: GPUComputePipeline;
   /** Uniforms and buffers. */
   group: GPUBindGroup;
-  /** The dispatch that came after it the last time. */
+  /** Dispatch that came after it the last time. */
   next: PreparedDispatch | undefined;
 }
 
 /** Bytes that a kernel's parameters may take: the alignment of dynamic uniform offsets. */
 export const UNIFORM_SLOT = 256;
 
-/** Bind groups kept; beyond it the cache starts anew. */
+/** Bind groups kept; beyond it all are dropped. */
 const MAXIMUM_GROUPS = 20_000;
 
-/** Compiles kernels once for each set of constants, and makes bind groups once for each set of buffers. */
+/** Cache of pipelines, one for each set of a kernel's constants, and of bind groups, one for each set of buffers. */
 export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #directives: string;
@@ -84,10 +84,10 @@ export class PipelineCache {
   /**
    * Makes an empty cache.
    *
-   * @param options.directives What shaders must begin with on this device.
+   * @param options.directives WGSL directives that shaders begin with on this device.
    * @param options.uniforms Holds the parameters of all dispatches, a slot each.
    * @param options.staging Has the textures from which kernels read buffers.
-   * @param options.texels Whether what kernels may read from textures is read from there.
+   * @param options.texels Bind the buffers that a kernel declares as texels to textures.
    * @param options.errors Takes, later, that a kernel does not compile.
    * @param options.beforeCompile Is called before each kernel is compiled, and may throw.
    */
@@ -112,9 +112,9 @@ export class PipelineCache {
   }
 
   /**
-   * Pipeline and bind group of a dispatch, made when it is first asked for. Training encodes the same
-   * dispatches step after step: before anything is looked up, what followed the last one the last time
-   * is tried.
+   * Pipeline and bind group of a dispatch, created by the first call for it. Training encodes the same
+   * dispatches step after step: before any look-up, the one that followed the last dispatch the last
+   * time is tried.
    */
   prepare(
     kernel: Kernel,
@@ -132,7 +132,7 @@ export class PipelineCache {
     return this.#last = found;
   }
 
-  /** Forgets all bind groups: some of their buffers are about to be destroyed. */
+  /** Drops all bind groups: some of their buffers are about to be destroyed. */
   dropBindGroups(): void {
     for (const { dispatches } of this.#used) dispatches.clear();
     this.#used.clear();
@@ -160,7 +160,7 @@ export class PipelineCache {
     };
   }
 
-  /** Gives a dispatch the textures that its buffers have by now. */
+  /** Binds the textures that the buffers of a dispatch have by now. */
   restage(dispatch: PreparedDispatch): void {
     const { kernel, constants, buffers } = dispatch;
     const { staged, group } = this.#bind(this.#compiledFor(kernel, constants), buffers);
@@ -175,7 +175,7 @@ export class PipelineCache {
     const staged: StagedBuffer[] = [];
     const resource = (buffer: PooledBuffer, i: number): GPUBindingResource => {
       if (places[i] !== "texture") return { buffer: buffer.buffer };
-      // As WebGPU itself refuses it where the buffer is bound.
+      // WebGPU itself refuses this for buffers that are bound as such.
       if (buffers.some((other, j) => other === buffer && places[j] === "read_write")) {
         throw new Error(`kernel ${name} reads and writes one buffer`);
       }

@@ -4,7 +4,7 @@ import { DISPATCHES_PER_SUBMIT } from "./uniform_arena.ts";
 export interface KernelTime {
   /** Name of the kernel. */
   readonly kernel: string;
-  /** How often it was dispatched. */
+  /** Number of its dispatches. */
   readonly dispatches: number;
   /** Its time by the device's timestamps, over all dispatches. */
   readonly milliseconds: number;

@@ -5,19 +5,19 @@ import type { DeviceErrors } from "./device_errors.ts";
 export interface StagingTexture {
   /** Texels of four f32, {@linkcode STAGING_WIDTH} to a row, in the order of the buffer. */
   readonly texture: GPUTexture;
-  /** What was copied to it last. */
+  /** Buffer that was copied to it last. */
   buffer: PooledBuffer | undefined;
-  /** The version of the buffer that was copied. */
+  /** Version of the buffer when it was copied. */
   version: number;
 }
 
-/** A buffer that a dispatch reads from a texture, and that texture. */
+/** A buffer that a dispatch reads from a texture, with that texture. */
 export interface StagedBuffer {
-  /** What the dispatch reads. */
+  /** The buffer. */
   readonly buffer: PooledBuffer;
-  /** From where it reads it. */
+  /** The texture that it is copied to. */
   readonly place: StagingTexture;
-  /** The arguments of the copies: whole rows, and what is left over. */
+  /** Arguments of the copies: whole rows, and the rest of the last one. */
   readonly copies: readonly Parameters<GPUCommandEncoder["copyBufferToTexture"]>[];
 }
 
@@ -27,27 +27,27 @@ export const STAGING_WIDTH = 2048;
 /** Bytes of a texel of four f32. */
 const TEXEL = 16;
 
-/** Bytes of textures of their own that buffers may have. */
+/** Bytes that the textures of single buffers may take. */
 const OWN_BYTES = 2 ** 29;
 
 /**
- * Textures into which buffers are copied before kernels read them again and again. Under llvmpipe a
+ * Textures into which buffers are copied before kernels read them again and again. With llvmpipe a
  * texel costs a tenth of a vec4 from a storage buffer (kernels/texel.ts says why), and the copy runs at
- * 7 GB/s, so that even what is read once had better be copied.
+ * 7 GB/s, so that copying pays even for a buffer that is read once.
  *
- * There is one texture for each binding, as large as the largest buffer that was staged there: what it
- * holds is read by the very next dispatch, and the next copy waits for that. A dispatch that was prepared
- * before a texture grew goes on with the smaller one. A copy ends the compute pass,
- * which costs the host more than all else of a dispatch: with wgpu 13 µs a pass at 300 buffers on the
- * device and 32 µs at 1,800, beside the copy's own 5 to 10 µs. So a buffer that would be copied again
- * unchanged, such as a frozen weight, gets a texture of its own while memory for that is left.
+ * There is one texture for each binding, as large as the largest buffer that was staged there: its
+ * content is read by the very next dispatch, and the next copy waits for that. A dispatch that was
+ * prepared before a texture grew goes on with the smaller one. A copy ends the compute pass, which costs
+ * the host more than all else of a dispatch: with wgpu 13 µs a pass at 300 buffers on the device and
+ * 32 µs at 1,800, beside the copy's own 5 to 10 µs. So a buffer that would be copied again unchanged,
+ * such as a frozen weight, gets a texture of its own while memory for that is left.
  */
 export class Staging {
   readonly #device: GPUDevice;
   readonly #errors: DeviceErrors;
   readonly #shared = new Map<number, StagingTexture>();
   readonly #own = new Map<PooledBuffer, StagingTexture>();
-  /** The version of each buffer that was copied last. */
+  /** Version of each buffer when it was copied last. */
   readonly #copied = new Map<PooledBuffer, number>();
   #ownBytes = 0;
 
@@ -76,8 +76,8 @@ export class Staging {
   }
 
   /**
-   * Whether a dispatch had better be prepared anew, because its buffer has a texture of its own now: it
-   * was copied before and has not changed since, but its texture was needed for another.
+   * True if the cached bind group is stale: the buffer has since been staged to its own texture, because
+   * it was copied before and has not changed, but its shared texture was needed for another.
    */
   settles(staged: StagedBuffer): boolean {
     const { buffer, place } = staged;
@@ -99,7 +99,7 @@ export class Staging {
     this.#ownBytes = 0;
   }
 
-  /** Whether the texture holds what the buffer does. */
+  /** True if the texture holds the buffer's present content. */
   static isCurrent({ buffer, place }: StagedBuffer): boolean {
     return place.buffer === buffer && place.version === buffer.version;
   }
@@ -115,8 +115,8 @@ export class Staging {
   }
 
   /**
-   * A texture with that many rows or one or two more: their number is odd and not 1, because llvmpipe compiles every
-   * kernel anew for each combination of textures whose height is a power of two and others.
+   * A texture of at least `rows` rows for a buffer. Their number is odd and at least 3: llvmpipe compiles
+   * every kernel again for each combination of textures whose height is a power of two and others.
    */
   #make(rows: number, { shape, use }: PooledBuffer): StagingTexture {
     const height = Math.max(3, rows | 1);

@@ -3,18 +3,18 @@
  * lookup builds no key, so it costs no allocation.
  */
 export class Trie<Part, Value> {
-  /** What is kept under the parts that led here. */
+  /** Value under the parts that led here. */
   value: Value | undefined = undefined;
   readonly #next = new Map<Part, Trie<Part, Value>>();
 
-  /** The place one part further; made at the first call. */
+  /** The node one part further, created by the first call. */
   at(part: Part): Trie<Part, Value> {
     let next = this.#next.get(part);
     if (!next) this.#next.set(part, next = new Trie());
     return next;
   }
 
-  /** Forgets every key that begins with the parts that led here. */
+  /** Removes every key that begins with the parts that led here. */
   clear(): void {
     this.value = undefined;
     this.#next.clear();

@@ -18,7 +18,7 @@ export interface Conv2dLayerOptions {
   readonly padding?: number;
   /** 1 (default), or `inChannels` for a depthwise convolution. */
   readonly groups?: number;
-  /** Whether a bias is added. Default true. */
+  /** Add a bias. Default true. */
   readonly bias?: boolean;
 }
 

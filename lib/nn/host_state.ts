@@ -21,7 +21,7 @@ function list(names: string[]): string {
 /**
  * Checks that `state` holds exactly the tensors of `shapes`.
  *
- * @param options.source What the tensors come from, for the message.
+ * @param options.source Origin of the tensors in the error message.
  * @throws {InputError} naming the missing, the unexpected and the misshapen tensors.
  */
 export function checkHostState(

@@ -32,7 +32,7 @@ export class Linear extends Module {
     }
   }
 
-  /** Whether it computes x Wᵀ + b and nothing else, so that ops may take its weights. */
+  /** True if it computes x Wᵀ + b and nothing else, so that fused ops may read its weights. */
   get plain(): boolean {
     return true;
   }

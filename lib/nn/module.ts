@@ -6,7 +6,7 @@ import type { WeightSource } from "./weight_source.ts";
 /** Bytes that wait in the device's queue before they are sent off, so that they do not pile up. */
 const UPLOAD_BYTES = 2 ** 23;
 
-/** A field of a module as the names in checkpoints spell it: `maskTokens` is `mask_tokens`. */
+/** Name of a module's field in PyTorch checkpoints: `mask_tokens` for `maskTokens`. */
 function officialName(field: string): string {
   return field.includes("_")
     ? field
@@ -86,8 +86,8 @@ export abstract class Module {
   /**
    * Fills every weight from a state dict; if it does not fit, none is changed. Returns itself.
    *
-   * @param options.source What the weights come from, for the message.
-   * @throws {InputError} naming what is missing, unexpected or of another shape.
+   * @param options.source Origin of the weights in the error message.
+   * @throws {InputError} naming the missing, unexpected and misshapen tensors.
    */
   loadState(state: HostState, options: { source?: string } = {}): this {
     const { source = "the state dict" } = options;
@@ -103,14 +103,14 @@ export abstract class Module {
    * Fills every weight from a source, reading one tensor after another, so that host memory holds one
    * at a time; if names or shapes do not fit, none is changed. Returns itself.
    *
-   * @throws {InputError} naming what is missing, unexpected or of another shape, or what is damaged:
-   * the weights read before it are then changed.
+   * @throws {InputError} naming the missing, unexpected, misshapen or damaged tensors; the weights read
+   * before a damaged one are then changed.
    */
   async loadFrom({ source, tensors }: WeightSource): Promise<this> {
     const parameters = [...this.namedParameters()];
     const shapes = new Map(parameters.map(([path, tensor]) => [path, tensor.shape]));
     checkHostState(tensors, shapes, { source });
-    // Should the device have no memory for one, that is told later.
+    // The device may report later that it has no memory for one.
     for (const [path, { buffer }] of parameters) buffer.use ??= `weight ${path}`;
     let waiting = 0;
     for (const [path, module] of this.namedModules()) {
@@ -137,7 +137,7 @@ export abstract class Module {
    */
   protected onLoad(_state: HostState, _path: string): void {}
 
-  /** Frees all weights, and what the modules below made from theirs. */
+  /** Frees all weights, and whatever the modules below computed from theirs. */
   dispose(): void {
     for (const [, child] of this.namedChildren()) child.dispose();
     for (const [, tensor] of this.namedParameters()) {
@@ -147,5 +147,5 @@ export abstract class Module {
   }
 }
 
-/** Puts another module where a child was found. */
+/** Replaces the child that was found by another module. */
 export type Place = (replacement: Module) => void;

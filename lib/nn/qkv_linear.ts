@@ -22,7 +22,7 @@ export class QkvLinear extends Linear {
   }
 }
 
-/** What each row of a fused projection makes; null if its rows do not fall into three parts. */
+/** Part that each row of a fused projection computes; null if its rows do not fall into three parts. */
 export function qkvParts(layer: Linear): QkvPart[] | null {
   const rows = layer.outFeatures;
   const width = rows / 3 / (layer instanceof QkvLinear ? layer.heads : 1);

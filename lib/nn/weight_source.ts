@@ -20,7 +20,7 @@ export interface LazyTensor {
  * of them in host memory. Dispose it when done: it may keep a file open.
  */
 export interface WeightSource extends Disposable {
-  /** What the weights come from, such as a path, for messages. */
+  /** Origin of the weights in error messages, such as a path. */
   readonly source: string;
   /** The tensors by name. */
   readonly tensors: ReadonlyMap<string, LazyTensor>;

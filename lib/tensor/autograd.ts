@@ -6,51 +6,54 @@ import { add, addInPlace } from "./ops/arithmetic.ts";
 import { fill } from "./ops/fill.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** Tensors that an op saves for its backward; `null` for an optional one that is absent. */
+export type Saveable = readonly (Tensor | null)[];
+
 /**
- * How gradients flow back through an op.
+ * Gradient rule of an op.
  *
  * @param grad Gradient of the loss with respect to the op's output, in the output's shape.
  * @param saved The tensors the op saved, readable again.
- * @param needs For each input whether its gradient is wanted; an unwanted one may be `null` and
+ * @param needs For each input, true if its gradient is wanted; an unwanted one may be `null` and
  *   should cost nothing.
  * @returns The gradient with respect to each input, in that input's shape.
  */
-export type Backward<Saved extends readonly Tensor[]> = (
+export type Backward<Saved extends Saveable> = (
   grad: Tensor,
   saved: Saved,
   needs: readonly boolean[],
 ) => readonly (Tensor | null)[];
 
 /** An application of an op, as the tape records it. */
-export interface Application<Saved extends readonly Tensor[]> {
+export interface Application<Saved extends Saveable> {
   /** Name in error messages. */
   readonly op: string;
-  /** The tensors it was applied to. */
-  readonly inputs: readonly Tensor[];
-  /** What it computed. */
+  /** Tensors it was applied to; `null` for an optional input that is absent. */
+  readonly inputs: readonly (Tensor | null)[];
+  /** Its result. */
   readonly output: Tensor;
   /** Tensors its backward reads. */
   readonly saved: Saved;
-  /** What of it are activations though the op neither takes nor gives them: storage may round them. */
-  readonly activations?: readonly Tensor[];
-  /** Its backward: there is no op without one. */
+  /** Intermediate activations saved for backward beside inputs and output; may be stored as f16. */
+  readonly activations?: readonly (Tensor | null)[];
+  /** Gradient of the output with respect to each input; required. */
   readonly backward: Backward<Saved>;
   /** Parameters upstream that are no inputs: backward itself adds to their gradients. */
   readonly parameters?: readonly Tensor[];
 }
 
-/** A tensor in the form in which the tape keeps it until backward reads it. */
+/** A saved tensor in the form in which the tape keeps it. */
 export interface SavedTensor {
-  /** The tensor again; what is made anew belongs to the open scope. */
+  /** The tensor again; if it has to be computed, the open scope owns it. */
   unpack(): Tensor;
-  /** Frees what is kept. */
+  /** Frees the kept form. */
   dispose(): void;
 }
 
 /** Chooses the form in which a tensor that an op saves is kept. */
-export type Pack = (tensor: Tensor, application: Application<readonly Tensor[]>) => SavedTensor;
+export type Pack = (tensor: Tensor, application: Application<Saveable>) => SavedTensor;
 
-/** Where a gradient goes: a parameter, the node that computed the input, or nowhere. */
+/** Destination of a gradient: a parameter, the node that computed the input, or none. */
 export type GradientTarget = Tensor | Node | null;
 
 /** A saved tensor kept by a handle of its own. */
@@ -75,67 +78,69 @@ export function keepAsIs(tensor: Tensor): SavedTensor {
   return new Handle(tensor);
 }
 
-/** A recorded application: what backward needs, and nothing of the forward's other memory. */
+/** A recorded application of an op: the tensors its backward reads, and no other memory. */
 export class Node {
   /** Grows along every path from the parameters to the loss. */
   readonly order: number;
   /** Name of the op, in error messages. */
   readonly op: string;
-  /** For each input of the op where its gradient goes. */
+  /** Destination of the gradient of each input. */
   readonly targets: readonly GradientTarget[];
-  /** The set that keeps it for a scope to release. */
+  /** Nodes of the scope that will release it. */
   owner: Set<Node> | null = null;
-  readonly #backward: Backward<readonly Tensor[]>;
-  #saved: readonly SavedTensor[] | null;
+  readonly #backward: Backward<Saveable>;
+  #saved: readonly (SavedTensor | null)[] | null;
 
-  /** Saves what backward reads. */
-  constructor(application: Application<readonly Tensor[]>) {
+  /** Saves the tensors that backward reads. */
+  constructor(application: Application<Saveable>) {
     const tape = Tape.of(application.output.gpu);
     const pack = tape.settings.pack ?? keepAsIs;
     this.order = tape.nodes++;
     this.op = application.op;
-    this.targets = application.inputs.map((input) => input.isParameter ? input : input.node);
-    this.#saved = application.saved.map((tensor) => pack(tensor, application));
+    this.targets = application.inputs.map((input) =>
+      input && (input.isParameter ? input : input.node)
+    );
+    this.#saved = application.saved.map((tensor) => tensor && pack(tensor, application));
     this.#backward = application.backward;
   }
 
-  /** Runs the op's backward once and frees what it saved. */
+  /** Runs the op's backward, once, and frees the saved tensors. */
   run(grad: Tensor): readonly (Tensor | null)[] {
     if (!this.#saved) {
       throw new Error(`backward through ${this.op} a second time: run the forward pass again`);
     }
     const needs = this.targets.map((target) => target !== null);
-    const grads = this.#backward(grad, this.#saved.map((saved) => saved.unpack()), needs);
+    const grads = this.#backward(grad, this.#saved.map((saved) => saved && saved.unpack()), needs);
     this.release();
     return grads;
   }
 
-  /** Frees what it saved. */
+  /** Frees the saved tensors. */
   release(): void {
     if (!this.#saved) return;
-    for (const saved of this.#saved) saved.dispose();
+    for (const saved of this.#saved) saved?.dispose();
     this.#saved = null;
     this.owner?.delete(this);
   }
 }
 
-/** Whether an op on these inputs would be put on the tape. */
-export function records(inputs: readonly Tensor[]): boolean {
-  for (const input of inputs) if (input.requiresGrad) return Tape.of(input.gpu).settings.recording;
+/** True if an op on these inputs would be put on the tape. */
+export function records(inputs: readonly (Tensor | null)[]): boolean {
+  for (const input of inputs) if (input?.requiresGrad) return Tape.of(input.gpu).settings.recording;
   return false;
 }
 
 /**
  * Puts an application of an op on the tape if a parameter lies upstream, and returns its output.
- * Where everything upstream is frozen nothing is recorded and nothing saved.
+ * If everything upstream is frozen nothing is recorded and nothing saved.
  */
-export function record<const Saved extends readonly Tensor[]>(
+export function record<const Saved extends Saveable>(
   application: Application<Saved>,
 ): Tensor {
   const { inputs, output, parameters } = application;
   if (records(inputs) || (parameters && records(parameters))) {
-    // Saved is what `saved` holds, so the node may hand it back under that type.
-    output.node = new Node(application as unknown as Application<readonly Tensor[]>);
+    // The node hands back the tensors of `saved`, so their type is Saved.
+    output.node = new Node(application as unknown as Application<Saveable>);
     currentScope(output.gpu)?.adoptNode(output.node);
   }
   return output;
@@ -215,8 +220,7 @@ function reachable(last: Node): Node[] {
 
 /** The sum of two gradients, in place where nobody else can see it. */
 function accumulate(sum: Tensor | null, grad: Tensor): Tensor {
-  // A gradient that an op handed on unchanged may be freed with its first owner: hold it by a handle
-  // of our own.
+  // A gradient that an op handed on unchanged may be freed with its first owner: take a handle to it.
   if (!sum) return grad.detach();
   if (!sum.shared) return addInPlace(sum, grad);
   const total = add(sum, grad);

@@ -1,11 +1,11 @@
 import { packHalfKernel, unpackHalfKernel } from "../../kernels/elementwise/mod.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { type Application, keepAsIs, type SavedTensor } from "./autograd.ts";
+import { type Application, keepAsIs, type Saveable, type SavedTensor } from "./autograd.ts";
 import type { Shape } from "./shape.ts";
 import { Tape } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
-/** How activations are stored; they are always computed with as f32. */
+/** Element type in which activations are saved for backward; computing is always in f32. */
 export type ActivationStorage = "f32" | "f16";
 
 /** Elements below which halving a tensor is not worth a dispatch. */
@@ -29,7 +29,7 @@ export function packHalf(x: Tensor): Tensor {
   return out;
 }
 
-/** What {@linkcode packHalf} stored, as f32 again. */
+/** The f32 elements of a tensor that {@linkcode packHalf} stored, in `shape`. */
 export function unpackHalf(packed: Tensor, shape: Shape): Tensor {
   const out = Tensor.empty(packed.gpu, shape);
   const count4 = Math.ceil(out.size / 4);
@@ -43,11 +43,13 @@ export function unpackHalf(packed: Tensor, shape: Shape): Tensor {
 
 /**
  * Runs `compute`; with `f16` the tape keeps the activations that backward needs in 16 bits. The forward
- * pass is untouched and gradients stay f32: what they are computed from is rounded.
+ * pass is untouched and gradients stay f32, computed from rounded activations.
  *
- * Only what ops take and give is rounded, or name as activations within them, and only what a scope
- * would free: weights are kept anyway, and what else an op computed for its backward alone, such as
- * the statistics of a normalisation, stays exact.
+ * Rounded are inputs, outputs and the `activations` of ops, if a scope would free them: weights are
+ * kept anyway. Other tensors that an op saves for its backward, such as the statistics of a
+ * normalisation, stay exact.
+ *
+ * @throws {Error} if `compute` returns a promise.
  */
 export function withStorage<T>(gpu: Gpu, storage: ActivationStorage, compute: () => T): T {
   const pack = storage === "f16" ? keepHalf : null;
@@ -56,10 +58,10 @@ export function withStorage<T>(gpu: Gpu, storage: ActivationStorage, compute: ()
 
 function keepHalf(
   tensor: Tensor,
-  { inputs, output, activations = [] }: Application<readonly Tensor[]>,
+  { inputs, output, activations = [] }: Application<Saveable>,
 ): SavedTensor {
   const { memory, shape } = tensor;
-  const passes = [...inputs, output, ...activations].some((other) => other.memory === memory);
+  const passes = [...inputs, output, ...activations].some((other) => other?.memory === memory);
   if (!passes || tensor.scope === null || tensor.dtype !== "f32" || tensor.size < SMALLEST) {
     return keepAsIs(tensor);
   }

@@ -1,4 +1,4 @@
-/** Values kept; beyond it the memory starts anew. */
+/** Values kept; beyond it all are dropped. */
 const MAXIMUM_VALUES = 4096;
 
 interface Entry<Value> {
@@ -7,15 +7,15 @@ interface Entry<Value> {
 }
 
 /**
- * Remembers what was worked out from numbers, such as the plan of a dispatch from the sizes it is for:
- * training asks for the same plans step after step. The same key gives the same object, by which those
- * who are given it know it again.
+ * Cache of values computed from numbers, such as the plan of a dispatch from its sizes: training asks
+ * for the same plans step after step. Equal keys give the same object, so that a plan that has not changed
+ * is known by its identity.
  */
 export class Memo<Value> {
   readonly #entries = new Map<number, Entry<Value>[]>();
   #count = 0;
 
-  /** What `make` made for this key; it must depend on nothing else. */
+  /** Value of `make` for this key; it must depend on nothing else. */
   get(key: readonly number[], make: () => Value): Value {
     let hash = key.length;
     for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key[i]) | 0;

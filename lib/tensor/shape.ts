@@ -13,7 +13,27 @@ export function shapeText(shape: Shape): string {
   return `[${shape.join(", ")}]`;
 }
 
-/** Whether two shapes are the same. */
+/**
+ * Error that names an op and the shapes it cannot combine: "linear: x [2, 3] and weight [5, 4] do not
+ * fit".
+ *
+ * @param tensors Operands by the names to show; absent ones are left out.
+ * @param details Continues the sentence, such as " for 8 heads".
+ */
+export function shapeError(
+  op: string,
+  tensors: Readonly<Record<string, { readonly shape: Shape } | null>>,
+  details = "",
+): Error {
+  const texts = Object.entries(tensors).flatMap(([name, tensor]) =>
+    tensor ? [`${name} ${shapeText(tensor.shape)}`] : []
+  );
+  const last = texts.pop();
+  const others = texts.length > 0 ? `${texts.join(", ")} and ` : "";
+  return new Error(`${op}: ${others}${last} do not fit${details}`);
+}
+
+/** True if two shapes are the same. */
 export function sameShape(a: Shape, b: Shape): boolean {
   if (a.length !== b.length) return false;
   for (let axis = 0; axis < a.length; axis++) if (a[axis] !== b[axis]) return false;
@@ -21,7 +41,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
 }
 
 /**
- * Whether b, apart from leading axes of size 1, is the end of a, so that a tensor of shape b repeats as a
+ * True if b, apart from leading axes of size 1, is the end of a, so that a tensor of shape b repeats as a
  * whole along a's leading axes.
  */
 export function isTail(a: Shape, b: Shape): boolean {

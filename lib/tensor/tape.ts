@@ -25,7 +25,7 @@ export class Tape {
   readonly settings: Settings = { recording: true, pack: null, draws: null };
   /** Open scopes, the innermost last. */
   readonly scopes: Scope[] = [];
-  /** Half-precision copies of activations that the tape holds, by the memory they were made from. */
+  /** Activations that the tape holds in half precision, by the memory they were made from. */
   readonly halves = new WeakMap<object, Tensor>();
   /** Number of nodes recorded so far. */
   nodes = 0;

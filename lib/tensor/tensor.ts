@@ -42,7 +42,7 @@ export class Tensor implements Disposable {
   readonly size: number;
   /** Type of its elements. */
   readonly dtype: DType;
-  /** Whether it is a parameter: `backward` fills its {@linkcode grad}. */
+  /** True for a parameter: `backward` fills its {@linkcode grad}. */
   isParameter = false;
   /** Gradient of a parameter, summed over the backward passes since `zeroGrad`. */
   grad: Tensor | null = null;
@@ -72,7 +72,7 @@ export class Tensor implements Disposable {
   /**
    * A tensor with the given elements.
    *
-   * @param use What they are, to be told when the device has no memory for them.
+   * @param use Name of the elements, for the error if the device has no memory for them.
    * @throws {Error} if their number does not fit the shape.
    */
   static from(
@@ -98,13 +98,17 @@ export class Tensor implements Disposable {
     return Tensor.from(gpu, [value], []);
   }
 
-  /** The buffer that holds the elements. Throws after the tensor was freed. */
+  /**
+   * The buffer that holds the elements.
+   *
+   * @throws {Error} after the tensor was freed.
+   */
   get buffer(): PooledBuffer {
     if (!this.#storage) throw usedAfterFree(this.shape);
     return this.#storage.buffer;
   }
 
-  /** Whether gradients flow through it: it is a parameter or was computed from one. */
+  /** True if gradients flow through it: it is a parameter or was computed from one. */
   get requiresGrad(): boolean {
     return this.isParameter || this.node !== null;
   }
@@ -115,18 +119,22 @@ export class Tensor implements Disposable {
     return this;
   }
 
-  /** Whether another tensor or the tape shares its memory, so that it must not be changed in place. */
+  /** True if another tensor or the tape shares its memory, so that it must not be changed in place. */
   get shared(): boolean {
     return this.#storage?.shared ?? false;
   }
 
-  /** Identity of its memory: the same for views and aliases. Throws after the tensor was freed. */
+  /**
+   * Identity of its memory: the same for views and aliases.
+   *
+   * @throws {Error} after the tensor was freed.
+   */
   get memory(): object {
     this.buffer; // throws if freed
     return this.#storage!;
   }
 
-  /** Whether it was freed. */
+  /** True after it was freed. */
   get disposed(): boolean {
     return this.#storage === null;
   }
@@ -152,7 +160,7 @@ export class Tensor implements Disposable {
     return this;
   }
 
-  /** Gives its elements to the host, flat with the last axis fastest. Waits for all queued work. */
+  /** Reads its elements, flat with the last axis fastest. Waits for all queued work. */
   async data(): Promise<Float32Array> {
     if (this.dtype !== "f32") throw new Error("data() reads f32 tensors");
     if (this.size === 0) return new Float32Array(0);

@@ -30,7 +30,7 @@ export class RecordingGpu {
     this.gpu = this.#wrap(navigator.gpu) as GPU;
   }
 
-  /** How often a method was called. */
+  /** Number of calls of a method. */
   count(method: string): number {
     return this.calls.filter((call) => call.method === method).length;
   }

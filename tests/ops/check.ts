@@ -19,7 +19,7 @@ export interface Tolerance {
   readonly rtol: number;
 }
 
-/** What f32 arithmetic in another order may differ by. */
+/** Tolerance for f32 arithmetic in another order. */
 export const f32Tolerance: Tolerance = { atol: 2e-5, rtol: 2e-4 };
 
 /** One op at one set of shapes, beside its float64 reference. */

@@ -160,7 +160,7 @@ Deno.test("conv2d refuses shapes that do not fit, naming them", () => {
     Tensor.from(gpu, new Float32Array(shape.reduce((a, b) => a * b)), shape);
   const refused = (x: Tensor, weight: Tensor, options: Conv2dOptions, message: string) =>
     assertThrows(() => conv2d(x, weight, null, options), Error, message);
-  refused(zeros(1, 4, 4, 3), zeros(2, 4, 3, 3), {}, "x [1, 4, 4, 3], weight [2, 4, 3, 3]");
+  refused(zeros(1, 4, 4, 3), zeros(2, 4, 3, 3), {}, "x [1, 4, 4, 3] and weight [2, 4, 3, 3]");
   refused(zeros(1, 4, 4, 4), zeros(4, 2, 3, 3), { groups: 2 }, "only 1 group and depthwise");
   refused(zeros(1, 4, 4, 4), zeros(4, 4, 5, 5), {}, "does not fit into [1, 4, 4, 4]");
 });

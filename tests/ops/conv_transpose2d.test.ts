@@ -48,5 +48,5 @@ Deno.test("convTranspose2d refuses shapes that do not fit, naming them", () => {
   using _ = new Scope(gpu);
   const x = Tensor.from(gpu, new Float32Array(12), [1, 2, 2, 3]);
   const weight = Tensor.from(gpu, new Float32Array(16), [2, 2, 2, 2]);
-  assertThrows(() => convTranspose2d(x, weight), Error, "x [1, 2, 2, 3], weight [2, 2, 2, 2]");
+  assertThrows(() => convTranspose2d(x, weight), Error, "x [1, 2, 2, 3] and weight [2, 2, 2, 2]");
 });

@@ -320,7 +320,7 @@ testAtRandomShapes("convTranspose2d", (random) => {
   const kernel = [between(random, [1, 4]), between(random, [1, 4])];
   const stride = between(random, [1, 3]);
   const [h, w] = shapeOf(random, { rank: 2, elements: 16 });
-  // What is cut off leaves a pixel at least.
+  // At least one pixel is left.
   const smallest = Math.min((h - 1) * stride + kernel[0], (w - 1) * stride + kernel[1]);
   const options = { stride, padding: random.int(Math.min(3, Math.ceil(smallest / 2))) };
   const [batch, inp, out] = [2, 5, 5].map((high) => between(random, [1, high]));

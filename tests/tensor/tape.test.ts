@@ -22,7 +22,7 @@ Deno.test("functions that change the tape refuse a promise, and restore what the
   };
   for (const [name, call] of Object.entries(callers)) {
     let wasMade: Tensor | undefined;
-    // What it rejects with is nobody's to await: it must not end the process as unhandled.
+    // Nobody awaits it: its rejection must not end the process as unhandled.
     const compute = async (): Promise<never> => {
       wasMade = mul(x, x);
       await Promise.resolve();

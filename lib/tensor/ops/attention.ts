@@ -1,5 +1,5 @@
 import { record } from "../autograd.ts";
-import { sameShape, shapeText } from "../shape.ts";
+import { sameShape, shapeError, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import {
   attend,
@@ -23,8 +23,8 @@ export interface AttentionOptions {
 
 /**
  * Multi-head attention softmax(scale q kᵀ) v over separate queries, keys and values (Vaswani et al.
- * 2017, eq. 1). Neither scores nor probabilities are held in memory: the backward pass makes them again (Dao et
- * al. 2022, "FlashAttention").
+ * 2017, eq. 1). Neither scores nor probabilities are held in memory: the backward pass computes them again
+ * (Dao et al. 2022, "FlashAttention").
  *
  * @param q [B, Nq, heads d]
  * @param k [B, Nk, heads d]
@@ -46,11 +46,7 @@ export function attention(
     q.shape.length !== 3 || !Number.isInteger(depth) || !sameShape(k.shape, v.shape) ||
     !sameShape(k.shape, [batch, keys, channels])
   ) {
-    throw new Error(
-      `attention: q ${shapeText(q.shape)}, k ${shapeText(k.shape)} and v ${
-        shapeText(v.shape)
-      } do not fit for ${heads} heads`,
-    );
+    throw shapeError("attention", { q, k, v }, ` for ${heads} heads`);
   }
   const band = (tensor: Tensor): Band => ({ tensor, offset: 0, row: channels });
   const problem = (q: Tensor, k: Tensor, v: Tensor): Attention => ({
@@ -92,7 +88,7 @@ export function attention(
 /** Options of {@linkcode qkvAttention}. */
 export interface QkvAttentionOptions extends AttentionOptions {
   /**
-   * How query, key and value lie in the channels: for each head q, k and v together (TinyViT), or q of
+   * Order of query, key and value in the channels: for each head q, k and v together (TinyViT), or q of
    * all heads, then k of all heads, then v (SAM's ViT).
    */
   readonly layout: "per-head" | "thirds";
@@ -105,7 +101,7 @@ export interface QkvAttentionOptions extends AttentionOptions {
 /**
  * Multi-head self-attention softmax(scale q kᵀ + bias) v over a fused projection.
  *
- * With windows, those that reach beyond the image are filled up with padding, whose keys and values take part in the
+ * Windows that reach beyond the image are filled up with padding, whose keys and values take part in the
  * attention. The padding's projection is the last row.
  *
  * @param qkv [B, N, 3 heads d]; with windows [B H W, 3 heads d], or if H or W is no multiple of the
@@ -118,11 +114,7 @@ export function qkvAttention(qkv: Tensor, options: QkvAttentionOptions): Tensor 
   const layout = qkvLayout(qkv, options);
   const n = layout ? layout.window[0] * layout.window[1] : 0;
   if (!layout || (bias && !sameShape(bias.shape, [heads, n, n]))) {
-    throw new Error(
-      `qkvAttention: qkv ${shapeText(qkv.shape)}${
-        bias ? ` and bias ${shapeText(bias.shape)}` : ""
-      } do not fit for ${heads} heads${windows ? ` in ${windowsText(windows)}` : ""}`,
-    );
+    throw shapeError("qkvAttention", { qkv, bias }, ` for ${headsText(options)}`);
   }
   const problem = (qkv: Tensor, bias: Tensor | null): Attention => ({
     ...layout,
@@ -135,19 +127,19 @@ export function qkvAttention(qkv: Tensor, options: QkvAttentionOptions): Tensor 
   const shape = windows ? windows.images : qkv.shape.slice(0, 2);
   const result = record({
     op: "qkvAttention",
-    inputs: bias ? [qkv, bias] : [qkv],
+    inputs: [qkv, bias],
     output: output.view([...shape, heads * layout.depth]),
-    saved: bias ? [qkv, output, rows, bias] : [qkv, output, rows],
-    backward: (dOutput, [qkv, output, rows, bias = null], [toQkv, toBias = false]) => {
+    saved: [qkv, output, rows, bias],
+    backward: (dOutput, [qkv, output, rows, bias], [toQkv, toBias]) => {
       const dqkv = toQkv ? Tensor.empty(qkv.gpu, qkv.shape) : null;
-      const dBias = toBias ? Tensor.empty(qkv.gpu, bias!.shape) : null;
+      const dBias = bias && toBias ? Tensor.empty(qkv.gpu, bias.shape) : null;
       attendBackward(problem(qkv, bias), { output, rows, dOutput }, {
         query: dqkv,
         key: dqkv,
         value: dqkv,
         bias: dBias,
       });
-      return bias ? [dqkv, dBias] : [dqkv];
+      return [dqkv, dBias];
     },
   });
   output.dispose();
@@ -155,7 +147,14 @@ export function qkvAttention(qkv: Tensor, options: QkvAttentionOptions): Tensor 
   return result;
 }
 
-/** The windows in words, for error messages. */
-export function windowsText({ size, images }: AttentionWindows): string {
-  return `windows of ${size} x ${size} tokens of images ${shapeText(images)}`;
+/** Heads and windows in error messages: "8 heads in windows of 7 x 7 tokens of images [1, 14, 14]". */
+export function headsText(
+  { heads, windows }: { heads: number; windows?: AttentionWindows | null },
+): string {
+  return `${heads} heads` +
+    (windows
+      ? ` in windows of ${windows.size} x ${windows.size} tokens of images ${
+        shapeText(windows.images)
+      }`
+      : "");
 }

@@ -9,7 +9,7 @@ const MAXIMUM_COLUMNS = 67;
 /** The largest degree of a gain's polynomials that it has room for. */
 const MAXIMUM_ORDER = 5;
 
-/** What {@linkcode augmentImage} does, in the order of the fields. */
+/** Changes that {@linkcode augmentImage} makes, in the order of the fields. */
 export interface ImageChanges {
   /**
    * A pixel at (x, y) is shifted by a uniform cubic B-spline over control points, `spacing` pixels
@@ -39,8 +39,8 @@ export interface ImageChanges {
 
 /**
  * Warps an image [H, W] of intensities 0..255 (bilinearly, with 0 beyond it), then applies gamma, gain
- * and noise, and clips to 0..255. What is not asked for changes no bit. Images are data: no gradient
- * flows to them.
+ * and noise, and clips to 0..255. A change that is null (gamma 1) leaves all bits as they are. Images are
+ * data: no gradient flows to them.
  *
  * @returns [H, W]
  * @throws {Error} if the image is not a matrix, the numbers of shifts or coefficients do not fit, or
@@ -103,9 +103,9 @@ export interface ModelInputOptions {
   readonly width: number;
   /** Rows that the image takes in it. */
   readonly height: number;
-  /** What is subtracted, by channel. */
+  /** Subtracted from each channel. */
   readonly mean: readonly [number, number, number];
-  /** What is divided by, by channel. */
+  /** Divisor of each channel. */
   readonly std: readonly [number, number, number];
 }
 

@@ -1,13 +1,18 @@
 import { record, records } from "../autograd.ts";
-import { shapeText } from "../shape.ts";
+import { shapeError, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { add } from "./arithmetic.ts";
-import { col2im, im2col, inTurns, positions, type Window } from "./columns.ts";
+import {
+  type Convolution,
+  multiplyColumns,
+  positions,
+  scatterColumns,
+  type Window,
+} from "./columns.ts";
 import { depthwiseConv2d } from "./depthwise_conv2d.ts";
-import { gemm } from "./gemm.ts";
 import { linear } from "./matmul.ts";
 import { permute, reshape } from "./movement.ts";
-import { sum } from "./sum.ts";
+import { savedOperands, sumOfRows } from "./products.ts";
 import { gelu } from "./unary.ts";
 
 /** Options of {@linkcode conv2d}. */
@@ -44,11 +49,7 @@ export function conv2d(
     x.shape.length !== 4 || weight.shape.length !== 4 || channels !== inp * groups ||
     (bias && bias.size !== out)
   ) {
-    throw new Error(
-      `conv2d: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)}${
-        bias ? `, bias ${shapeText(bias.shape)}` : ""
-      } and ${groups} groups do not fit`,
-    );
+    throw shapeError("conv2d", { x, weight, bias }, groups > 1 ? ` for ${groups} groups` : "");
   }
   if (groups !== 1 && (groups !== channels || out !== channels)) {
     throw new Error(
@@ -62,7 +63,7 @@ export function conv2d(
   if (groups === 1 && kh * kw === 1 && stride === 1 && padding === 0) {
     return linear(x, reshape(weight, [out, inp]), bias, { residual, activation });
   }
-  if (residual || (activation && (groups > 1 || records([x, weight, ...(bias ? [bias] : [])])))) {
+  if (residual || (activation && (groups > 1 || records([x, weight, bias])))) {
     const y = conv2d(x, weight, bias, { stride, padding, groups });
     const sum = residual ? add(y, residual) : y;
     return activation ? gelu(sum) : sum;
@@ -81,7 +82,8 @@ export function conv2d(
 }
 
 /**
- * Dense convolution as a matrix product: y = col(x) Wᵀ + b with W [O, kh * kw * I].
+ * Dense convolution as a matrix product: y = col(x) Wᵀ + b with W [O, kh * kw * I]. An activation is
+ * applied only if nothing is recorded.
  *
  * Gradients: dx = col2im(dy W), dW = dyᵀ col(x), db = the sum of dy over pixels. The columns, kh * kw
  * times as large as x, are made again for dW rather than kept.
@@ -89,72 +91,28 @@ export function conv2d(
 function convByColumns(
   x: Tensor,
   weight: Tensor,
-  { window, bias, activation }: {
-    window: Window;
-    bias: Tensor | null;
-    /** Only where nothing is recorded. */
-    activation: "gelu" | null;
-  },
+  { window, bias, activation }: Convolution & { activation: "gelu" | null },
 ): Tensor {
-  const [batch, h, w] = x.shape;
+  const { gpu, shape } = x;
+  const [batch, h, w] = shape;
   const [n, k] = weight.shape;
-  const [outH, outW] = positions([h, w], window);
-  const output = Tensor.empty(x.gpu, [batch, outH, outW, n]);
-  const turns = () => inTurns(batch, [outH * outW, k]);
-  for (const turn of turns()) {
-    using col = im2col(x, window, turn);
-    gemm({
-      m: turn.rows,
-      n,
-      k,
-      a: { tensor: col, ld: k },
-      b: { tensor: weight, ld: k, transpose: true },
-      c: { tensor: output, ld: n, offset: turn.offset * n },
-      bias,
-      activation: activation ?? undefined,
-    });
-  }
-  const { shape } = x;
+  const output = Tensor.empty(gpu, [batch, ...positions([h, w], window), n]);
+  multiplyColumns({ images: x, window }, {
+    rows: { output, weight, bias, activation: activation ?? undefined },
+  });
   return record({
     op: "conv2d",
-    inputs: bias ? [x, weight, bias] : [x, weight],
+    inputs: [x, weight, bias],
     output,
-    // x is needed for dW alone, W for dx alone.
-    saved: [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x],
+    saved: savedOperands(x, weight),
     backward: (dy, [x, weight], [toX, toWeight, toBias]) => {
-      const { gpu } = dy;
       const dx = toX ? Tensor.empty(gpu, shape) : null;
       const dWeight = toWeight ? Tensor.empty(gpu, [n, k]) : null;
-      for (const turn of turns()) {
-        const dyTurn = { tensor: dy, ld: n, offset: turn.offset * n };
-        if (dx) {
-          using dCol = Tensor.empty(gpu, [turn.rows, k]);
-          gemm({
-            m: turn.rows,
-            n: k,
-            k: n,
-            a: dyTurn,
-            b: { tensor: weight, ld: k },
-            c: { tensor: dCol, ld: k },
-          });
-          col2im(dCol, dx, { window, turn });
-        }
-        if (dWeight) {
-          using col = im2col(x, window, turn);
-          gemm({
-            m: n,
-            n: k,
-            k: turn.rows,
-            a: { ...dyTurn, transpose: true },
-            b: { tensor: col, ld: k },
-            c: { tensor: dWeight, ld: k },
-            accumulate: turn.first > 0,
-          });
-        }
-      }
-      const grads = [dx, dWeight];
-      if (bias) grads.push(toBias ? sum(dy, { axes: [0, 1, 2] }) : null);
-      return grads;
+      if (dx) scatterColumns({ images: dx, window }, { rows: dy, weight });
+      multiplyColumns({ images: x, window }, {
+        weight: dWeight && { output: dWeight, rows: dy },
+      });
+      return [dx, dWeight, toBias ? sumOfRows(dy) : null];
     },
   });
 }

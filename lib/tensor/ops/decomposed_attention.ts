@@ -1,8 +1,8 @@
 import { noGrad, record } from "../autograd.ts";
 import { tidy } from "../scope.ts";
-import { sameShape, shapeText } from "../shape.ts";
+import { sameShape, shapeError, shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-import { type AttentionOptions, windowsText } from "./attention.ts";
+import { type AttentionOptions, headsText } from "./attention.ts";
 import { zeros } from "./fill.ts";
 import { gemm, type Matrix } from "./gemm.ts";
 import {
@@ -11,6 +11,7 @@ import {
   type Attention,
   type AttentionWindows,
   qkvBands,
+  type QkvLayout,
   qkvLayout,
   queryRows,
 } from "./heads.ts";
@@ -101,7 +102,7 @@ function relativeProducts(problem: Attention, table: Tensor): Tensor {
   return products;
 }
 
-/** Adds to the queries' gradient what comes through the products: dr R. */
+/** Adds the gradient that comes through the products, dr R, to the queries' gradient. */
 function addToQueries(problem: Attention, dProducts: Tensor, table: Tensor): void {
   const { batch, heads, depth, image } = problem;
   gemm({
@@ -138,66 +139,86 @@ function tableGradient(problem: Attention, dProducts: Tensor): Tensor {
   return sum(parts, { axes: [0, 1] });
 }
 
+/** Operands of {@linkcode decomposedAttention}, checked. */
+interface Checked {
+  readonly layout: QkvLayout;
+  readonly positions: RelativePositions;
+  /** Factor of the scores. */
+  readonly scale: number;
+}
+
+/** Checks the shapes. The grid is the window, or without windows the image as well. */
+function check(
+  qkv: Tensor,
+  { relPosH, relPosW }: RelativeTables,
+  { heads, grid, windows, scale }: DecomposedAttentionOptions,
+): Checked {
+  const layout = qkvLayout(qkv, { heads, layout: "thirds", windows });
+  if (
+    !layout || layout.window[0] * layout.window[1] !== grid[0] * grid[1] ||
+    !sameShape(relPosH.shape, [2 * grid[0] - 1, layout.depth]) ||
+    !sameShape(relPosW.shape, [2 * grid[1] - 1, layout.depth])
+  ) {
+    const details = ` on a grid ${shapeText(grid)} for ${headsText({ heads, windows })}`;
+    throw shapeError("decomposedAttention", { qkv, relPosH, relPosW }, details);
+  }
+  return {
+    layout: windows ? layout : { ...layout, image: grid, window: grid },
+    positions: new RelativePositions(grid),
+    scale: scale ?? 1 / Math.sqrt(layout.depth),
+  };
+}
+
+/** The attention without its bias, which is computed from it. */
+function unbiased(qkv: Tensor, { layout, scale }: Checked): Attention {
+  return { ...layout, scale, bands: qkvBands(qkv, layout), keys: null, bias: null };
+}
+
+/** The attention with the products of queries and relative positions as its bias. */
+function biased(problem: Attention, products: Tensor, { positions }: Checked): Attention {
+  const across = positions.axes[1].offset;
+  return { ...problem, bias: { kind: "relative", tensor: products, across } };
+}
+
+/** Tables of relative positions. */
+export interface RelativeTables {
+  /** Rh: [2 height - 1, d] */
+  readonly relPosH: Tensor;
+  /** Rw: [2 width - 1, d] */
+  readonly relPosW: Tensor;
+}
+
 /**
  * Multi-head self-attention over tokens on a grid, with decomposed relative positions: the score of
  * query (y, x) and key (y', x') is scale q·k + q·Rh[y - y' + height - 1] + q·Rw[x - x' + width - 1].
  *
- * What is held in memory are the products r of each query with all relative positions, made again for
- * the backward pass, and never a score for each query and key. With ds the gradient of the scores and dr its sums over the keys of
- * equal relative position along an axis: dq gains dr R, and dR = drᵀ q.
+ * Held in memory are the products r of each query with all relative positions, computed again for the
+ * backward pass, and never a score for each query and key. With ds the gradient of the scores and dr its
+ * sums over the keys of equal relative position along an axis: dq gains dr R, and dR = drᵀ q.
  *
- * With windows, those that reach beyond the image are filled up with padding, whose keys and values take
- * part in the attention. The padding's projection is the last row.
+ * Windows that reach beyond the image are filled up with padding, whose keys and values take part in the
+ * attention. The padding's projection is the last row.
  *
  * Source: Li et al. 2022, "MViTv2", eq. 4, as used by SAM's ViT.
  *
  * @param qkv [B, height width, 3 heads d]: q of all heads, then k, then v. With windows [B H W, 3 heads d],
  *   or if H or W is no multiple of the windows' size [B H W + 1, 3 heads d].
- * @param tables Rh [2 height - 1, d] and Rw [2 width - 1, d]
  * @returns [B, height width, heads d]; with windows [B, H, W, heads d].
  * @throws {Error} if the shapes do not fit.
  */
 export function decomposedAttention(
   qkv: Tensor,
-  tables: { readonly relPosH: Tensor; readonly relPosW: Tensor },
+  tables: RelativeTables,
   options: DecomposedAttentionOptions,
 ): Tensor {
   const { relPosH, relPosW } = tables;
-  const { heads, grid, windows } = options;
-  const { gpu } = qkv;
-  const layout = qkvLayout(qkv, { heads, layout: "thirds", windows });
-  const depth = layout?.depth ?? 0;
-  const n = grid[0] * grid[1];
-  const fits = layout && (layout.window[0] * layout.window[1] === n) &&
-    sameShape(relPosH.shape, [2 * grid[0] - 1, depth]) &&
-    sameShape(relPosW.shape, [2 * grid[1] - 1, depth]);
-  if (!fits) {
-    throw new Error(
-      `decomposedAttention: qkv ${shapeText(qkv.shape)} and relative positions ${
-        shapeText(relPosH.shape)
-      } and ${shapeText(relPosW.shape)} do not fit for ${heads} heads on a grid ${shapeText(grid)}${
-        windows ? ` in ${windowsText(windows)}` : ""
-      }`,
-    );
-  }
-  const positions = new RelativePositions(grid);
-  /** Without its bias, which is made from it. */
-  const problemOf = (qkv: Tensor): Attention => ({
-    ...layout,
-    ...(windows ? {} : { image: grid, window: grid }),
-    scale: options.scale ?? 1 / Math.sqrt(depth),
-    bands: qkvBands(qkv, layout),
-    keys: null,
-    bias: null,
-  });
-  const biased = (problem: Attention, products: Tensor): Attention => ({
-    ...problem,
-    bias: { kind: "relative", tensor: products, across: positions.axes[1].offset },
-  });
+  const { heads, windows } = options;
+  const checked = check(qkv, tables, options);
+  const { positions, layout: { depth } } = checked;
   using table = positions.join([relPosH, relPosW]);
-  const problem = problemOf(qkv);
+  const problem = unbiased(qkv, checked);
   using products = relativeProducts(problem, table);
-  const { output, rows } = attend(biased(problem, products));
+  const { output, rows } = attend(biased(problem, products, checked));
   const shape = windows ? windows.images : qkv.shape.slice(0, 2);
   const result = record({
     op: "decomposedAttention",
@@ -205,19 +226,20 @@ export function decomposedAttention(
     output: output.view([...shape, heads * depth]),
     saved: [qkv, table, output, rows],
     backward: (dOutput, [qkv, table, output, rows], [toQkv, toH, toW]) => {
-      const problem = problemOf(qkv);
+      const { gpu } = qkv;
+      const problem = unbiased(qkv, checked);
       const products = relativeProducts(problem, table);
       const dqkv = Tensor.empty(gpu, qkv.shape);
       const dProducts = zeros(gpu, products.shape);
       const other = toQkv ? dqkv : null;
-      attendBackward(biased(problem, products), { output, rows, dOutput }, {
+      attendBackward(biased(problem, products, checked), { output, rows, dOutput }, {
         query: dqkv,
         key: other,
         value: other,
         bias: dProducts,
       });
       products.dispose();
-      if (toQkv) addToQueries(problemOf(dqkv), dProducts, table);
+      if (toQkv) addToQueries(unbiased(dqkv, checked), dProducts, table);
       const [dH, dW] = toH || toW
         ? positions.split(tableGradient(problem, dProducts))
         : [null, null];

@@ -10,7 +10,8 @@ import { inElements } from "../../../kernels/element.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { Tensor } from "../tensor.ts";
-import { positions, type Window } from "./columns.ts";
+import { type Convolution, positions, type Window } from "./columns.ts";
+import { savedOperands, sumOfRows } from "./products.ts";
 import { sum } from "./sum.ts";
 
 /** Rows of the tallest tile of the 3 x 3 kernels. */
@@ -19,46 +20,34 @@ const TALLEST_TILE = 16;
 /** Invocations from which a device is busy, so that tiles need not be shorter. */
 const ENOUGH_INVOCATIONS = 16_384;
 
-/** What a depthwise convolution is asked for beside its operands. */
-export interface Depthwise {
-  /** Where the kernel is laid. */
-  readonly window: Window;
-  /** [C], or none. */
-  readonly bias: Tensor | null;
-}
-
 /**
- * Convolves every channel with a kernel of its own: x [B, H, W, C], weight [kh * kw, C], bias [C] ->
- * [B, H', W', C].
+ * Depthwise convolution, each channel with a kernel of its own: x [B, H, W, C], weight [kh * kw, C],
+ * bias [C] -> [B, H', W', C].
  *
- * Gradients: to x the outputs each pixel went into, to the weight the products of x and dy summed
- * over pixels in two rounds, to the bias the sum of dy.
+ * Gradients: dx gathers the outputs that each pixel went into, dW sums the products of x and dy over
+ * pixels in two rounds, db is the sum of dy.
  */
-export function depthwiseConv2d(x: Tensor, weight: Tensor, { window, bias }: Depthwise): Tensor {
+export function depthwiseConv2d(x: Tensor, weight: Tensor, { window, bias }: Convolution): Tensor {
   const { shape } = x;
   return record({
     op: "depthwise conv2d",
-    inputs: bias ? [x, weight, bias] : [x, weight],
+    inputs: [x, weight, bias],
     output: forward(x, weight, { window, bias }),
-    // x is needed for dW alone, W for dx alone.
-    saved: [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x],
-    backward: (dy, [x, weight], [toX, toWeight, toBias]) => {
-      const grads = [
-        toX ? inputGradient(dy, weight, { window, shape }) : null,
-        toWeight ? weightGradient(dy, x, window) : null,
-      ];
-      if (bias) grads.push(toBias ? sum(dy, { axes: [0, 1, 2] }) : null);
-      return grads;
-    },
+    saved: savedOperands(x, weight),
+    backward: (dy, [x, weight], [toX, toWeight, toBias]) => [
+      toX ? inputGradient(dy, weight, { window, shape }) : null,
+      toWeight ? weightGradient(dy, x, window) : null,
+      toBias ? sumOfRows(dy) : null,
+    ],
   });
 }
 
-/** Whether the 3 x 3 kernels apply. */
+/** True if the 3 x 3 kernels apply. */
 function is3x3({ kernel: [kh, kw], stride }: Window): boolean {
   return kh === 3 && kw === 3 && stride === 1;
 }
 
-function forward(x: Tensor, weight: Tensor, { window, bias }: Depthwise): Tensor {
+function forward(x: Tensor, weight: Tensor, { window, bias }: Convolution): Tensor {
   const { gpu } = x;
   const [batch, h, w, channels] = x.shape;
   const [outH, outW] = positions([h, w], window);
@@ -109,28 +98,29 @@ function weightGradient(dy: Tensor, x: Tensor, window: Window): Tensor {
   const { gpu } = x;
   const [batch, outH, , channels] = dy.shape;
   const [kh, kw] = window.kernel;
-  const buffers = { x: x.buffer, dy: dy.buffer };
-  if (is3x3(window)) {
-    const { kernel, elements } = inElements(depthwise3x3WeightKernels, channels);
-    const tiles = tilesOf(dy, elements);
-    const parts = Tensor.empty(gpu, [batch * tiles.strips * tiles.columns, 9, channels]);
-    const count = parts.shape[0] * elements;
-    gpu.run(kernel, {
-      buffers: { ...buffers, out: parts.buffer },
+  const by3x3 = is3x3(window);
+  const { kernel: tiled, elements } = inElements(depthwise3x3WeightKernels, channels);
+  const { kernel: general } = inElements(depthwiseWeightKernels, channels);
+  const tiles = tilesOf(dy, elements);
+  const groups = batch * (by3x3 ? tiles.strips * tiles.columns : outH);
+  const parts = Tensor.empty(gpu, [groups, kh * kw, channels]);
+  const buffers = { x: x.buffer, dy: dy.buffer, out: parts.buffer };
+  if (by3x3) {
+    const count = groups * elements;
+    gpu.run(tiled, {
+      buffers,
       params: { count, ...sizes(x, dy, elements), ...tiles, padding: window.padding },
       workgroups: Gpu.grid(Math.ceil(count / 64)),
     });
-    return sum(parts, { axes: [0] });
+  } else {
+    const count = groups * kh * kw * elements;
+    gpu.run(general, {
+      buffers,
+      params: { count, ...sizes(x, dy, elements), ...windowParams(window) },
+      constants: { STRIDE: window.stride },
+      workgroups: Gpu.grid(Math.ceil(count / 64)),
+    });
   }
-  const { kernel, elements } = inElements(depthwiseWeightKernels, channels);
-  const parts = Tensor.empty(gpu, [batch * outH, kh * kw, channels]);
-  const count = parts.size / channels * elements;
-  gpu.run(kernel, {
-    buffers: { ...buffers, out: parts.buffer },
-    params: { count, ...sizes(x, dy, elements), ...windowParams(window) },
-    constants: { STRIDE: window.stride },
-    workgroups: Gpu.grid(Math.ceil(count / 64)),
-  });
   return sum(parts, { axes: [0] });
 }
 

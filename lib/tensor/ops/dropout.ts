@@ -5,8 +5,8 @@ import { Tensor } from "../tensor.ts";
 
 /**
  * Sets each element to 0 with probability p and divides the others by 1 - p (inverted dropout, as in
- * training; do not call it in evaluation; Srivastava et al. 2014). Which elements depends on the seed and their index alone.
- * Gradient: dy through the same mask, which is computed anew.
+ * training; do not call it in evaluation; Srivastava et al. 2014). The mask depends on the seed and the
+ * index of the element alone. Gradient: dy through the same mask, which is computed again.
  *
  * @param options `p` in [0, 1); `seed` an integer of 32 bits, a new one for each use.
  * @throws {Error} if p is out of range.

@@ -8,15 +8,18 @@ import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import { Memo } from "../memo.ts";
 import type { Tensor } from "../tensor.ts";
 
-/** One matrix operand of a batch, as BLAS describes it: element (row, column) of matrix (i, j) lies at offset + i outer + j inner + row ld + column. */
+/**
+ * A batch of matrices in BLAS's terms: element (row, column) of matrix (i, j) lies at
+ * offset + i outer + j inner + row ld + column.
+ */
 export interface Matrix {
-  /** The memory it lies in. */
+  /** Tensor whose memory they lie in. */
   readonly tensor: Tensor;
   /** Elements from one row to the next. */
   readonly ld: number;
-  /** Read transposed. */
+  /** Read each matrix as its transpose. */
   readonly transpose?: boolean;
-  /** Its first element. */
+  /** First element. */
   readonly offset?: number;
   /** Elements from one matrix to the next along the outer batch axis. */
   readonly outer?: number;
@@ -44,26 +47,26 @@ export interface Gemm {
   readonly alpha?: number;
   /** [n], added to every row. */
   readonly bias?: Tensor | null;
-  /** Add to what C holds. */
+  /** Add the product to C's content. */
   readonly accumulate?: boolean;
   /** Applied last. */
   readonly activation?: "gelu" | "relu";
-  /** What is added, stored or multiplied on the way to C: one of them, where {@linkcode fuses} says so. */
+  /** Further operation fused into the product, if {@linkcode fuses} is true of its sizes. */
   readonly extra?: GemmExtra;
 }
 
-/** What a product does on the way to C beside bias and activation. */
+/** Operation that a product fuses beside bias and activation. */
 export type GemmExtra =
   /** Adds alpha H op(U), H [m, k] and U [n, k] (or [k, n] where B is not transposed), packed. */
   | { readonly update: { readonly h: Tensor; readonly u: Tensor; readonly alpha: number } }
   /** Adds a matrix like C before the activation. */
   | { readonly residual: Tensor }
-  /** Stores what goes into the activation in a matrix like C. */
+  /** Stores the activation's argument in a matrix like C. */
   | { readonly keep: Tensor }
   /** Multiplies by the derivative of GELU at a matrix like C. */
   | { readonly geluBackward: Tensor };
 
-/** Whether products of packed matrices with these sizes can have an extra. */
+/** True if products of packed matrices of these sizes can fuse a {@linkcode GemmExtra}. */
 export function fuses(...sizes: readonly number[]): boolean {
   return sizes.every((size) => size % 4 === 0);
 }
@@ -78,7 +81,7 @@ export function gemm(spec: Gemm): void {
   const bound: Record<string, PooledBuffer> = {
     a: a.tensor.buffer,
     b: b.tensor.buffer,
-    // A binding must hold something even where the kernel does not read it.
+    // WebGPU wants a buffer in every binding, also in one that the kernel does not read.
     bias: (bias ?? b.tensor).buffer,
     c: c.tensor.buffer,
   };
@@ -86,7 +89,7 @@ export function gemm(spec: Gemm): void {
   gpu.run(kernel, { constants, params, workgroups, buffers: bound });
 }
 
-/** The plan of a product, made once for all that differ in their memory alone. */
+/** Plan of a product, the same object for products that differ in their tensors alone. */
 function planOf(spec: Gemm, subgroupSize: number): MatmulPlan {
   const { m, n, k, a, b, c, batch, alpha = 1, activation, extra } = spec;
   const update = extra && "update" in extra ? extra.update : null;
@@ -150,14 +153,14 @@ function problemOf(spec: Gemm): MatmulProblem {
   };
 }
 
-/** An extra as the kernels know it. */
+/** Name of an extra in the kernels. */
 function extraName(extra: GemmExtra): MatmulExtra {
   if ("residual" in extra) return "residual";
   if ("keep" in extra) return "keep";
   return "geluBackward" in extra ? "gelu-backward" : "update";
 }
 
-/** Adds an extra's buffers to those of a product. */
+/** Adds the buffers of an extra to those of a product. */
 function bindExtra(bound: Record<string, PooledBuffer>, extra: GemmExtra): void {
   if ("residual" in extra) bound.residual = extra.residual.buffer;
   else if ("keep" in extra) bound.kept = extra.keep.buffer;

@@ -9,9 +9,9 @@ import { sameShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { gemm } from "./gemm.ts";
 
-/** Where a kind of rows lies: channel c of head h of row r is element offset + r row + h head + c. */
+/** Layout of queries, keys or values: channel c of head h of row r is element offset + r row + h head + c. */
 export interface Band {
-  /** The memory. */
+  /** Tensor whose memory they lie in. */
   readonly tensor: Tensor;
   /** First element. */
   readonly offset: number;
@@ -19,7 +19,7 @@ export interface Band {
   readonly row: number;
 }
 
-/** Something of query, key and value each. */
+/** A value for each of query, key and value. */
 export interface Bands<T> {
   /** Of the query. */
   readonly query: T;
@@ -29,7 +29,7 @@ export interface Bands<T> {
   readonly value: T;
 }
 
-/** What is added to the scores; attention_common.wgsl has the formulas. */
+/** Bias of the scores; attention_common.wgsl has the formulas. */
 export type ScoreBias =
   | {
     readonly kind: "table";
@@ -61,27 +61,27 @@ export interface Attention {
   /** Lines and tokens of a line of an image of queries; [1, N] for a sequence. */
   readonly image: readonly [height: number, width: number];
   /**
-   * Lines and tokens of the windows that tokens attend within. Where they reach beyond the image there
-   * are keys and values that all lie in the row after the last image's.
+   * Lines and tokens of the windows that tokens attend within. If they reach beyond the image, the keys
+   * and values there all lie in the row after the last image's.
    */
   readonly window: readonly [height: number, width: number];
-  /** Keys of each image, where they are not the queries' own rows. */
+  /** Keys of each image; null if they are the queries' own rows. */
   readonly keys: number | null;
   /** Added to the scores. */
   readonly bias: ScoreBias | null;
 }
 
-/** Whether windows reach beyond the image. */
+/** True if windows reach beyond the image. */
 export function isPadded({ image, window }: Pick<Attention, "image" | "window">): boolean {
   return image.some((length, axis) => length % window[axis] !== 0);
 }
 
-/** Rows of queries. */
+/** Number of rows of queries. */
 export function queryRows({ batch, image }: Pick<Attention, "batch" | "image">): number {
   return batch * image[0] * image[1];
 }
 
-/** Everything that a dispatch needs beside its buffers. */
+/** Dispatch of an attention kernel, without its buffers. */
 interface Plan {
   readonly kernels: AttentionKernels;
   readonly params: Record<AttentionParameters, number>;
@@ -96,7 +96,7 @@ function blockColumns([height, width]: readonly [number, number]): 2 | 4 {
   return blocks(2) < blocks(4) ? 2 : 4;
 }
 
-/** Constants of the kernel whose workgroups own keys: which gradients it writes. */
+/** Constants of the kernel whose workgroups own keys: the gradients that it writes. */
 type KeyConstants = Readonly<Record<"TO_KEY" | "TO_VALUE" | "FUSED", boolean>>;
 
 const plans = new Memo<Plan>();
@@ -132,64 +132,27 @@ function planOf(attention: Attention, own: KeyConstants | null): Plan {
 }
 
 function makePlan(attention: Attention, own: KeyConstants | null): Plan {
-  const { batch, heads, depth, scale, bands, keys, bias } = attention;
-  const { gpu } = bands.query.tensor;
+  const { batch, heads, depth, keys, bias } = attention;
+  const { gpu } = attention.bands.query.tensor;
   const vec4 = depth % 4 === 0;
   const linear = bias?.kind !== "relative";
-  const kernels = attentionKernels({
-    depth,
-    vec4,
-    linear,
-    subgroupSize: gpu.info.type === "CPU" ? gpu.subgroupSize : 0,
-  });
+  const subgroupSize = gpu.info.type === "CPU" ? gpu.subgroupSize : 0;
+  const kernels = attentionKernels({ depth, vec4, linear, subgroupSize });
   const cross = keys !== null;
-  const queries = attention.image[0] * attention.image[1];
-  const image = cross && own ? [1, keys] : attention.image;
-  const window = cross && own ? [1, keys] : attention.window;
-  const units = (elements: number) => vec4 ? elements / 4 : elements;
+  // A kernel that owns keys of another sequence tiles those instead of the queries.
+  const tiled: Grid = cross && own ? { image: [1, keys], window: [1, keys] } : attention;
   const columns = linear ? 4 : blockColumns(attention.window);
-  const relative = bias?.kind === "relative" ? bias : null;
-  // Tiles of each height and width that a window's part within the image can have.
-  const parts = image.map((length, axis) => {
-    const count = Math.ceil(length / window[axis]);
-    return [[count - 1, window[axis]], [1, length - (count - 1) * window[axis]]];
-  });
-  let tiles = 0;
-  for (const [down, height] of parts[0]) {
-    for (const [across, width] of parts[1]) {
-      const blocks = linear
-        ? Math.ceil(height * width / 4)
-        : Math.ceil(height / (4 / columns)) * Math.ceil(width / columns);
-      tiles += down * across * Math.ceil(blocks / kernels.blocks);
-    }
-  }
+  const blocks = (height: number, width: number) =>
+    linear
+      ? Math.ceil(height * width / 4)
+      : Math.ceil(height / (4 / columns)) * Math.ceil(width / columns);
+  const tiles = tileCount(
+    tiled,
+    (height, width) => Math.ceil(blocks(height, width) / kernels.blocks),
+  );
   return {
     kernels,
-    params: {
-      batch,
-      heads,
-      image_h: image[0],
-      image_w: image[1],
-      size_h: window[0],
-      size_w: window[1],
-      windows_y: Math.ceil(image[0] / window[0]),
-      windows_x: Math.ceil(image[1] / window[1]),
-      others: own ? queries : keys ?? 0,
-      rows: batch * queries,
-      q_offset: units(bands.query.offset),
-      k_offset: units(bands.key.offset),
-      v_offset: units(bands.value.offset),
-      q_row: units(bands.query.row),
-      k_row: units(bands.key.row),
-      v_row: units(bands.value.row),
-      head: units(attention.head),
-      out_row: units(heads * depth),
-      out_head: units(depth),
-      pad_row: batch * queries,
-      rel_row: relative?.tensor.shape[2] ?? 0,
-      rel_w: relative?.across ?? 0,
-      scale,
-    },
+    params: paramsOf(attention, { tiled, vec4, owns: own ? "keys" : "queries" }),
     constants: {
       BIAS: bias ? bias.kind === "table" ? 1 : 2 : 0,
       CROSS: cross,
@@ -201,7 +164,62 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   };
 }
 
-/** Output and what the backward pass needs of it. */
+/** Sizes of images and of the windows within them, in lines and tokens. */
+type Grid = Pick<Attention, "image" | "window">;
+
+/** Tiles of all windows of an image, of `tiles` for a window's part within the image. */
+function tileCount(
+  { image, window }: Grid,
+  tiles: (height: number, width: number) => number,
+): number {
+  // All windows along an axis but the last have their full length.
+  const [down, across] = image.map((length, axis) => {
+    const count = Math.ceil(length / window[axis]);
+    return [[count - 1, window[axis]], [1, length - (count - 1) * window[axis]]];
+  });
+  let sum = 0;
+  for (const [rows, height] of down) {
+    for (const [columns, width] of across) sum += rows * columns * tiles(height, width);
+  }
+  return sum;
+}
+
+/** Parameters of the kernels, with offsets in vec4s or elements. */
+function paramsOf(
+  { batch, heads, depth, scale, bands, head, image, keys, bias }: Attention,
+  { tiled, vec4, owns }: { tiled: Grid; vec4: boolean; owns: "queries" | "keys" },
+): Record<AttentionParameters, number> {
+  const units = (elements: number) => vec4 ? elements / 4 : elements;
+  const queries = image[0] * image[1];
+  const relative = bias?.kind === "relative" ? bias : null;
+  return {
+    batch,
+    heads,
+    image_h: tiled.image[0],
+    image_w: tiled.image[1],
+    size_h: tiled.window[0],
+    size_w: tiled.window[1],
+    windows_y: Math.ceil(tiled.image[0] / tiled.window[0]),
+    windows_x: Math.ceil(tiled.image[1] / tiled.window[1]),
+    others: owns === "keys" ? queries : keys ?? 0,
+    rows: batch * queries,
+    q_offset: units(bands.query.offset),
+    k_offset: units(bands.key.offset),
+    v_offset: units(bands.value.offset),
+    q_row: units(bands.query.row),
+    k_row: units(bands.key.row),
+    v_row: units(bands.value.row),
+    head: units(head),
+    out_row: units(heads * depth),
+    out_head: units(depth),
+    pad_row: batch * queries,
+    rel_row: relative?.tensor.shape[2] ?? 0,
+    rel_w: relative?.across ?? 0,
+    scale,
+  };
+}
+
+/** Output of an attention, and the statistics that its backward reads. */
 export interface Attended {
   /** [batch * queries, heads depth] */
   readonly output: Tensor;
@@ -236,15 +254,15 @@ export function attend(attention: Attention): Attended {
   return { output, rows };
 }
 
-/** Where gradients go, laid out as what they are gradients of; null where none is wanted. */
+/** Tensors to write gradients to, in the layout of query, key and value; null for unwanted ones. */
 export interface AttentionGradients extends Bands<Tensor | null> {
-  /** Of the bias: of a table, or of the products with relative positions. */
+  /** Gradient of the table, or of the products with relative positions. */
   readonly bias: Tensor | null;
 }
 
 /**
- * Writes gradients. Where query, key and value lie in one tensor their gradients do too, and with padding
- * they include that of the padding's row.
+ * Writes the gradients of an attention. If query, key and value lie in one tensor their gradients do too;
+ * with padding they include that of the padding's row.
  */
 export function attendBackward(
   attention: Attention,
@@ -274,7 +292,7 @@ export function attendBackward(
       workgroups: Gpu.grid(Math.ceil(to.bias.size / 64)),
     });
   }
-  // A binding must hold something of its own even where the kernel does not write it.
+  // WebGPU wants a buffer in every binding, also in one that the kernel does not write.
   using spare = Tensor.empty(gpu, [4]);
   if (to.query) {
     const drelative = bias?.kind === "relative" ? to.bias : null;
@@ -306,7 +324,7 @@ export function attendBackward(
   }
 }
 
-/** The gradients of the padding's key and value, which all windows' padding shares. */
+/** Gradients of the padding's key and value, which the padding of all windows shares. */
 function padGradients(
   { heads, depth, scale, bands, head }: Attention,
   { rows, dOutput }: { rows: Tensor; dOutput: Tensor },
@@ -354,12 +372,12 @@ export interface AttentionWindows {
   readonly images: readonly [batch: number, height: number, width: number];
 }
 
-/** How query, key and value lie in a fused projection, and which rows attend to which. */
+/** Layout of query, key and value in a fused projection, and the windows that rows attend within. */
 export type QkvLayout = Pick<Attention, "batch" | "heads" | "depth" | "head" | "image" | "window">;
 
 /**
- * Checks the shape of a fused projection: [B, N, 3 heads d], or with windows [rows, 3 heads d] where the
- * rows are the images' tokens and, if windows reach beyond the images, one for the padding.
+ * Layout of a fused projection [B, N, 3 heads d], or with windows [rows, 3 heads d]: the rows are the
+ * images' tokens and, if windows reach beyond the images, one for the padding.
  *
  * @returns null if it does not fit.
  */

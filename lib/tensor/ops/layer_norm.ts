@@ -5,7 +5,7 @@ import {
   layerNormParametersKernels,
 } from "../../../kernels/normalisation/mod.ts";
 import { record } from "../autograd.ts";
-import { shapeText } from "../shape.ts";
+import { shapeError } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { rowDispatch } from "./rows.ts";
 import { sumTo } from "./sum.ts";
@@ -37,11 +37,7 @@ export function layerNorm(
   const { gpu } = x;
   const channels = x.shape.at(-1) ?? 0;
   if (channels === 0 || weight.size !== channels || bias.size !== channels) {
-    throw new Error(
-      `layerNorm: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)} and bias ${
-        shapeText(bias.shape)
-      } do not fit`,
-    );
+    throw shapeError("layerNorm", { x, weight, bias });
   }
   const rows = x.size / channels;
   const { kernel, elements: length } = inElements(layerNormKernels, channels);
@@ -63,46 +59,62 @@ export function layerNorm(
     inputs: [x, weight, bias],
     output,
     saved: [x, weight, statistics],
-    backward: (dy, [x, weight, statistics], [toX, toWeight, toBias]) => {
-      let dx = null;
-      if (toX) {
-        dx = Tensor.empty(gpu, x.shape);
-        gpu.run(inElements(layerNormBackwardKernels, channels).kernel, {
-          buffers: {
-            x: x.buffer,
-            weight: weight.buffer,
-            statistics: statistics.buffer,
-            dy: dy.buffer,
-            dx: dx.buffer,
-          },
-          params: { rows, length },
-          ...rowDispatch(gpu, rows),
-        });
-      }
+    backward: (dy, saved, [toX, toWeight, toBias]) => {
+      const dx = toX ? inputGradient(dy, saved) : null;
       if (!toWeight && !toBias) return [dx, null, null];
-      const chunk = Math.max(ROWS_PER_CHUNK, Math.ceil(rows / MAXIMUM_CHUNKS));
-      const chunks = Math.ceil(rows / chunk);
-      const dweight = Tensor.empty(gpu, [chunks, channels]);
-      const dbias = Tensor.empty(gpu, [chunks, channels]);
-      gpu.run(inElements(layerNormParametersKernels, channels).kernel, {
-        buffers: {
-          x: x.buffer,
-          statistics: statistics.buffer,
-          dy: dy.buffer,
-          dweight: dweight.buffer,
-          dbias: dbias.buffer,
-        },
-        params: { rows, length, chunk },
-        workgroups: [Math.ceil(length / 32), chunks],
-      });
+      const { dweight, dbias } = parameterSums(dy, saved);
       return [
         dx,
         toWeight ? sumTo(dweight, weight.shape) : null,
-        toBias ? sumTo(dbias, weight.shape) : null,
+        toBias ? sumTo(dbias, bias.shape) : null,
       ];
     },
   });
-  // What the tape saved it holds by handles of its own.
-  statistics.dispose();
+  statistics.dispose(); // the tape has a handle of its own
   return output;
+}
+
+/** Tensors that the gradients read: x [..., C], weight [C], and mean and rstd of each row [rows, 2]. */
+type Saved = readonly [x: Tensor, weight: Tensor, statistics: Tensor];
+
+function inputGradient(dy: Tensor, [x, weight, statistics]: Saved): Tensor {
+  const { gpu } = x;
+  const [rows] = statistics.shape;
+  const dx = Tensor.empty(gpu, x.shape);
+  const { kernel, elements: length } = inElements(layerNormBackwardKernels, weight.size);
+  gpu.run(kernel, {
+    buffers: {
+      x: x.buffer,
+      weight: weight.buffer,
+      statistics: statistics.buffer,
+      dy: dy.buffer,
+      dx: dx.buffer,
+    },
+    params: { rows, length },
+    ...rowDispatch(gpu, rows),
+  });
+  return dx;
+}
+
+/** Gradients of weight and bias, summed within chunks of rows: [chunks, C] each. */
+function parameterSums(dy: Tensor, [x, weight, statistics]: Saved) {
+  const { gpu } = x;
+  const [rows] = statistics.shape;
+  const { kernel, elements: length } = inElements(layerNormParametersKernels, weight.size);
+  const chunk = Math.max(ROWS_PER_CHUNK, Math.ceil(rows / MAXIMUM_CHUNKS));
+  const chunks = Math.ceil(rows / chunk);
+  const dweight = Tensor.empty(gpu, [chunks, weight.size]);
+  const dbias = Tensor.empty(gpu, [chunks, weight.size]);
+  gpu.run(kernel, {
+    buffers: {
+      x: x.buffer,
+      statistics: statistics.buffer,
+      dy: dy.buffer,
+      dweight: dweight.buffer,
+      dbias: dbias.buffer,
+    },
+    params: { rows, length, chunk },
+    workgroups: [Math.ceil(length / 32), chunks],
+  });
+  return { dweight, dbias };
 }

@@ -1,9 +1,8 @@
 import { record } from "../autograd.ts";
-import { sameShape, shapeText } from "../shape.ts";
+import { sameShape, shapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { fuses } from "./gemm.ts";
-import { times, timesTransposed, transposedTimes } from "./products.ts";
-import { sum } from "./sum.ts";
+import { sumOfRows, times, timesTransposed, transposedTimes } from "./products.ts";
 
 /** Weights of a linear layer with a low-rank update. */
 export interface LoraWeights {
@@ -20,12 +19,12 @@ export interface LoraWeights {
 }
 
 /**
- * y = x Wᵀ + b + s (x Aᵀ) Bᵀ over the last axis (Hu et al. 2021, eq. 3). The
- * product with B runs on where the one with W ends, before the output is stored (where all sizes are
- * multiples of 4; otherwise it is added to it); with B = 0 the output is bit-equal to the frozen layer's.
+ * y = x Wᵀ + b + s (x Aᵀ) Bᵀ over the last axis (Hu et al. 2021, eq. 3). If all sizes are multiples of 4
+ * the product with B is fused into the one with W, otherwise it is added to its output; with B = 0 the
+ * output is bit-equal to the frozen layer's.
  *
- * Gradients, with h = x Aᵀ and g = s dy B: dx = dy W + g A, dA = gᵀ x, dB = s dyᵀ h; dW and db as in
- * a linear layer where those are trained too.
+ * Gradients, with h = x Aᵀ and g = s dy B: dx = dy W + g A, dA = gᵀ x, dB = s dyᵀ h; dW and db are those
+ * of a linear layer.
  *
  * @throws {Error} if the shapes do not fit.
  */
@@ -36,11 +35,7 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
   if (
     x.shape.at(-1) !== inp || loraA.shape[1] !== inp || !sameShape(loraB.shape, [out, rank])
   ) {
-    throw new Error(
-      `loraLinear: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)}, A ${
-        shapeText(loraA.shape)
-      } and B ${shapeText(loraB.shape)} do not fit`,
-    );
+    throw shapeError("loraLinear", { x, weight, A: loraA, B: loraB });
   }
   const h = timesTransposed(x, loraA); // [..., r]
   const fused = fuses(inp, out, rank);
@@ -51,7 +46,7 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
   if (!fused) timesTransposed(h, loraB, { alpha: scaling, addTo: output });
   return record({
     op: "loraLinear",
-    inputs: [x, loraA, loraB, weight, ...(bias ? [bias] : [])],
+    inputs: [x, loraA, loraB, weight, bias],
     output,
     saved: [x, h, weight, loraA, loraB],
     backward: (dy, [x, h, weight, loraA, loraB], [toX, toA, toB, toWeight, toBias]) => {
@@ -61,12 +56,13 @@ export function loraLinear(x: Tensor, weights: LoraWeights): Tensor {
         : fused
         ? times(dy, weight, { extra: { update: { h: g!, u: loraA, alpha: 1 } } })
         : times(g!, loraA, { addTo: times(dy, weight) });
-      const dA = toA ? transposedTimes(g!, x) : null;
-      const dB = toB ? transposedTimes(dy, h, { alpha: scaling }) : null;
-      const dWeight = toWeight ? transposedTimes(dy, x) : null;
-      const grads = [dx, dA, dB, dWeight];
-      if (bias) grads.push(toBias ? sum(dy.view([dy.size / out, out]), { axes: [0] }) : null);
-      return grads;
+      return [
+        dx,
+        toA ? transposedTimes(g!, x) : null,
+        toB ? transposedTimes(dy, h, { alpha: scaling }) : null,
+        toWeight ? transposedTimes(dy, x) : null,
+        toBias ? sumOfRows(dy) : null,
+      ];
     },
   });
 }

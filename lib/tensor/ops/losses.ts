@@ -23,7 +23,7 @@ export interface DiceBceOptions {
   readonly smooth?: number;
 }
 
-/** Loss and what it is made of. */
+/** Loss, and the Dice coefficients in it. */
 export interface DiceBce {
   /** Scalar to go backward from. */
   readonly loss: Tensor;
@@ -31,12 +31,15 @@ export interface DiceBce {
   readonly dice: Tensor;
 }
 
-/** What one pass over logits and targets leaves of each sample. */
+/** Reductions of each sample's logits and targets, from one pass over them. */
 interface MaskTerms {
+  /** [samples] */
   readonly dice: Tensor;
+  /** Terms of the loss: [samples]. */
   readonly terms: Tensor;
+  /** Coefficients of the gradient: [samples, 2]. */
   readonly coefficients: Tensor;
-  /** [samples, chunks, 4]: what mask_sums.wgsl leaves. */
+  /** Partial sums of mask_sums.wgsl: [samples, chunks, 4]. */
   readonly sums: Tensor;
 }
 
@@ -168,7 +171,7 @@ export function diceLoss(
   return loss;
 }
 
-/** A mask's agreement with its target, and what it is made of. */
+/** Agreement of masks with their targets. */
 export interface MaskOverlap {
   /** [B]: the Dice coefficient 2 |P ∩ T| / (|P| + |T|); 1 where both are empty. */
   readonly dice: Tensor;

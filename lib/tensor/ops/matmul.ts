@@ -1,9 +1,9 @@
 import { record, records } from "../autograd.ts";
-import { sameShape, shapeText, sizeOf } from "../shape.ts";
+import { sameShape, type Shape, shapeError, shapeText, sizeOf } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { add } from "./arithmetic.ts";
 import { fuses, gemm } from "./gemm.ts";
-import { times, timesTransposed, transposedTimes } from "./products.ts";
+import { savedOperands, sumOfRows, times, timesTransposed, transposedTimes } from "./products.ts";
 import { sum } from "./sum.ts";
 import { gelu } from "./unary.ts";
 
@@ -13,6 +13,41 @@ export interface MatmulOptions {
   readonly transposeA?: boolean;
   /** Read b as its transpose over the last two axes. */
   readonly transposeB?: boolean;
+}
+
+/** A batch of packed matrices, the factor of a product. */
+interface Factor {
+  readonly tensor: Tensor;
+  /** Read each matrix as its transpose. */
+  readonly transpose: boolean;
+  /** Elements from one matrix to the next; 0 for one matrix that all products share. */
+  readonly stride: number;
+}
+
+function transposed(factor: Factor): Factor {
+  return { ...factor, transpose: !factor.transpose };
+}
+
+/** op(A) op(B) for all matrices of `shape` [..., m, n], without history; k is the length of the sums. */
+function multiply(a: Factor, b: Factor, k: number, shape: Shape): Tensor {
+  const [m, n] = shape.slice(-2);
+  const output = Tensor.empty(a.tensor.gpu, shape);
+  const matrices = ({ tensor, transpose, stride }: Factor, [rows, columns]: readonly number[]) => ({
+    tensor,
+    ld: transpose ? rows : columns,
+    transpose,
+    inner: stride,
+  });
+  gemm({
+    m,
+    n,
+    k,
+    a: matrices(a, [m, k]),
+    b: matrices(b, [k, n]),
+    c: { tensor: output, ld: n, inner: m * n },
+    batch: [1, sizeOf(shape.slice(0, -2))],
+  });
+  return output;
 }
 
 /**
@@ -25,121 +60,54 @@ export interface MatmulOptions {
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false } = options;
-  const fail = () => {
-    throw new Error(
-      `matmul: ${shapeText(a.shape)}${transposeA ? "ᵀ" : ""} and ${shapeText(b.shape)}${
-        transposeB ? "ᵀ" : ""
-      } do not fit`,
-    );
-  };
-  if (a.shape.length < 2 || b.shape.length < 2) fail();
-  const batchShape = a.shape.slice(0, -2);
+  const batch = a.shape.slice(0, -2);
   const shared = b.shape.length === 2;
-  if (!shared && !sameShape(batchShape, b.shape.slice(0, -2))) fail();
   const [ra, ca] = a.shape.slice(-2);
   const [rb, cb] = b.shape.slice(-2);
   const [m, k] = transposeA ? [ca, ra] : [ra, ca];
   const [kb, n] = transposeB ? [cb, rb] : [rb, cb];
-  if (k !== kb) fail();
-  const batch = sizeOf(batchShape);
-  const strideB = shared ? 0 : rb * cb;
-
-  const multiply = (
-    x: Tensor,
-    y: Tensor,
-    [rows, columns, depth]: readonly [number, number, number],
-    layout: {
-      tx: boolean;
-      ty: boolean;
-      strideX: number;
-      strideY: number;
-      shape: readonly number[];
-    },
-  ) => {
-    const z = Tensor.empty(x.gpu, layout.shape);
-    gemm({
-      m: rows,
-      n: columns,
-      k: depth,
-      a: {
-        tensor: x,
-        ld: layout.tx ? rows : depth,
-        transpose: layout.tx,
-        inner: layout.strideX,
-      },
-      b: {
-        tensor: y,
-        ld: layout.ty ? depth : columns,
-        transpose: layout.ty,
-        inner: layout.strideY,
-      },
-      c: { tensor: z, ld: columns, inner: rows * columns },
-      batch: [1, batch],
-    });
-    return z;
-  };
-  const output = multiply(a, b, [m, n, k], {
-    tx: transposeA,
-    ty: transposeB,
-    strideX: ra * ca,
-    strideY: strideB,
-    shape: [...batchShape, m, n],
+  if (
+    a.shape.length < 2 || b.shape.length < 2 || k !== kb ||
+    !(shared || sameShape(batch, b.shape.slice(0, -2)))
+  ) {
+    const text = ({ shape }: Tensor, transpose: boolean) =>
+      `${shapeText(shape)}${transpose ? "ᵀ" : ""}`;
+    throw new Error(`matmul: ${text(a, transposeA)} and ${text(b, transposeB)} do not fit`);
+  }
+  const left = (tensor: Tensor): Factor => ({ tensor, transpose: transposeA, stride: ra * ca });
+  const right = (tensor: Tensor): Factor => ({
+    tensor,
+    transpose: transposeB,
+    stride: shared ? 0 : rb * cb,
   });
   return record({
     op: "matmul",
     inputs: [a, b],
-    output,
+    output: multiply(left(a), right(b), k, [...batch, m, n]),
     saved: [a, b],
     backward: (dy, [a, b], [toA, toB]) => {
-      let da = null;
-      let db = null;
-      if (toA) {
-        // da = dy bᵀ, or its transpose b dyᵀ where a was read transposed.
-        da = transposeA
-          ? multiply(b, dy, [k, m, n], {
-            tx: transposeB,
-            ty: true,
-            strideX: strideB,
-            strideY: m * n,
-            shape: a.shape,
-          })
-          : multiply(dy, b, [m, k, n], {
-            tx: false,
-            ty: !transposeB,
-            strideX: m * n,
-            strideY: strideB,
-            shape: a.shape,
-          });
-      }
-      if (toB) {
-        const shape = [...batchShape, ...b.shape.slice(-2)];
-        db = transposeB
-          ? multiply(dy, a, [n, k, m], {
-            tx: true,
-            ty: transposeA,
-            strideX: m * n,
-            strideY: ra * ca,
-            shape,
-          })
-          : multiply(a, dy, [k, n, m], {
-            tx: !transposeA,
-            ty: false,
-            strideX: ra * ca,
-            strideY: m * n,
-            shape,
-          });
-        if (shared && batchShape.length > 0) {
-          db = sum(db, { axes: batchShape.map((_, axis) => axis) });
-        }
-      }
-      return [da, db];
+      const gradient: Factor = { tensor: dy, transpose: false, stride: m * n };
+      // An operand that was read transposed gets the transpose of its gradient: b dyᵀ, dyᵀ a.
+      const da = !toA
+        ? null
+        : transposeA
+        ? multiply(right(b), transposed(gradient), n, a.shape)
+        : multiply(gradient, transposed(right(b)), n, a.shape);
+      const shape = [...batch, rb, cb];
+      const db = !toB
+        ? null
+        : transposeB
+        ? multiply(transposed(gradient), left(a), m, shape)
+        : multiply(transposed(left(a)), gradient, m, shape);
+      const overBatch = { axes: batch.map((_, axis) => axis) };
+      return [da, db && shared && batch.length > 0 ? sum(db, overBatch) : db];
     },
   });
 }
 
 /** Options of {@linkcode linear}. */
 export interface LinearOptions {
-  /** Added to the product: as large as the output. */
+  /** Added to the product, in the output's shape. */
   readonly residual?: Tensor | null;
   /** Applied last. */
   readonly activation?: "gelu" | null;
@@ -147,7 +115,7 @@ export interface LinearOptions {
 
 /**
  * y = x Wᵀ + b over the last axis, as torch.nn.functional.linear: x [..., in], W [out, in], b [out]; with
- * options gelu(x Wᵀ + b + residual). The residual is part of the product, and so is GELU where nothing is
+ * options gelu(x Wᵀ + b + residual). The residual is fused into the product, and so is GELU if nothing is
  * recorded.
  *
  * Gradients: dx = dy W, dW = dyᵀ x, db = the sum of dy over all but the last axis; the residual's is dy.
@@ -166,13 +134,9 @@ export function linear(
     weight.shape.length !== 2 || x.shape.at(-1) !== inp || (bias && bias.size !== out) ||
     (residual && residual.size !== x.size / inp * out)
   ) {
-    throw new Error(
-      `linear: x ${shapeText(x.shape)}, weight ${shapeText(weight.shape)}${
-        bias ? ` and bias ${shapeText(bias.shape)}` : ""
-      }${residual ? ` and residual ${shapeText(residual.shape)}` : ""} do not fit`,
-    );
+    throw shapeError("linear", { x, weight, bias, residual });
   }
-  const inputs = [x, weight, bias, residual].filter((input) => input !== null);
+  const inputs = [x, weight, bias, residual];
   if (activation && records(inputs)) return gelu(linear(x, weight, bias, { residual }));
   if (residual && !fuses(inp, out)) {
     const y = add(linear(x, weight, bias), residual);
@@ -186,17 +150,12 @@ export function linear(
       activation: activation ?? undefined,
       extra: residual ? { residual } : undefined,
     }),
-    // x is needed for dW alone, W for dx alone.
-    saved: [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x],
-    backward: (dy, [x, weight], [toX, toWeight, ...others]) => {
-      const dx = toX ? times(dy, weight) : null;
-      const dWeight = toWeight ? transposedTimes(dy, x) : null;
-      const grads = [dx, dWeight];
-      if (bias) {
-        grads.push(others[0] ? sum(dy.view([dy.size / out, out]), { axes: [0] }) : null);
-      }
-      if (residual) grads.push(dy);
-      return grads;
-    },
+    saved: savedOperands(x, weight),
+    backward: (dy, [x, weight], [toX, toWeight, toBias]) => [
+      toX ? times(dy, weight) : null,
+      toWeight ? transposedTimes(dy, x) : null,
+      toBias ? sumOfRows(dy) : null,
+      dy,
+    ],
   });
 }

@@ -80,7 +80,7 @@ export function adamStep(options: AdamStep): void {
   });
 }
 
-/** What {@linkcode globalNormClip} gives: two scalars that stay on the GPU. */
+/** Result of {@linkcode globalNormClip}: two scalars that stay on the GPU. */
 export interface NormClip {
   /** min(1, maxNorm / (norm + 1e-6)). */
   readonly scale: Tensor;

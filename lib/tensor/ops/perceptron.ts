@@ -1,11 +1,10 @@
 import { record, records } from "../autograd.ts";
-import { shapeText } from "../shape.ts";
+import { shapeError } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { add } from "./arithmetic.ts";
 import { fuses } from "./gemm.ts";
 import { linear } from "./matmul.ts";
-import { times, timesTransposed, transposedTimes } from "./products.ts";
-import { sum } from "./sum.ts";
+import { sumOfRows, times, timesTransposed, transposedTimes } from "./products.ts";
 import { gelu } from "./unary.ts";
 
 /** Weights of a perceptron with one hidden layer. */
@@ -21,9 +20,9 @@ export interface PerceptronWeights {
 }
 
 /**
- * y = gelu(x W₁ᵀ + b₁) W₂ᵀ + b₂ + residual over the last axis, x [..., in], residual [..., out]. GELU is part
- * of the first product and the residual of the second; in the backward pass GELU's derivative is part of
- * the product that makes the hidden layer's gradient.
+ * y = gelu(x W₁ᵀ + b₁) W₂ᵀ + b₂ + residual over the last axis, x [..., in], residual [..., out]. GELU is
+ * fused into the first product and the residual into the second; in the backward pass GELU's derivative is
+ * fused into the product that gives the hidden layer's gradient.
  *
  * Gradients, with z = x W₁ᵀ + b₁: dz = (dy W₂) gelu'(z), dx = dz W₁, dW₁ = dzᵀ x, dW₂ = dyᵀ gelu(z); the
  * residual's is dy.
@@ -42,19 +41,14 @@ export function perceptron(
     x.shape.at(-1) !== inp || weight2.shape[1] !== hidden ||
     (residual && residual.size !== x.size / inp * out)
   ) {
-    throw new Error(
-      `perceptron: x ${shapeText(x.shape)}, weights ${shapeText(weight1.shape)} and ${
-        shapeText(weight2.shape)
-      }${residual ? ` and residual ${shapeText(residual.shape)}` : ""} do not fit`,
-    );
+    throw shapeError("perceptron", { x, weight1, weight2, residual });
   }
   if (!fuses(inp, hidden, out)) {
     const y = linear(gelu(linear(x, weight1, bias1)), weight2, bias2);
     return residual ? add(residual, y) : y;
   }
   const inputs = [x, weight1, weight2, bias1, bias2, residual];
-  const present = inputs.filter((input) => input !== null);
-  const keep = records(present) ? Tensor.empty(x.gpu, x.shape.with(-1, hidden)) : null; // z
+  const keep = records(inputs) ? Tensor.empty(x.gpu, x.shape.with(-1, hidden)) : null; // z
   const h = timesTransposed(x, weight1, {
     bias: bias1,
     activation: "gelu",
@@ -66,7 +60,7 @@ export function perceptron(
   });
   record({
     op: "perceptron",
-    inputs: present,
+    inputs,
     output,
     // x and h are needed for the weights' gradients alone.
     saved: [
@@ -76,23 +70,20 @@ export function perceptron(
       weight2,
       keep ?? h,
     ],
-    activations: keep ? [h, keep] : [h],
+    activations: [h, keep],
     backward: (dy, [x, h, weight1, weight2, z], needs) => {
-      const needed = (input: Tensor | null) => input !== null && needs[present.indexOf(input)];
-      const [toX, toWeight1, toWeight2, toBias1, toBias2] = inputs.map(needed);
-      const rows = (y: Tensor) => y.view([y.size / y.shape.at(-1)!, y.shape.at(-1)!]);
+      const [toX, toWeight1, toWeight2, toBias1, toBias2] = needs;
       const dz = toX || toWeight1 || toBias1
         ? times(dy, weight2, { extra: { geluBackward: z } })
         : null;
-      const grads = [
+      return [
         toX ? times(dz!, weight1) : null,
         toWeight1 ? transposedTimes(dz!, x) : null,
         toWeight2 ? transposedTimes(dy, h) : null,
-        toBias1 ? sum(rows(dz!), { axes: [0] }) : null,
-        toBias2 ? sum(rows(dy), { axes: [0] }) : null,
+        toBias1 ? sumOfRows(dz!) : null,
+        toBias2 ? sumOfRows(dy) : null,
         dy,
       ];
-      return grads.filter((_, i) => inputs[i] !== null);
     },
   });
   h.dispose();

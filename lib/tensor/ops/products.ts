@@ -1,53 +1,46 @@
+import { sum } from "./sum.ts";
 import { Tensor } from "../tensor.ts";
 import { gemm, type GemmExtra } from "./gemm.ts";
 
 /** Options of the products of a linear layer. */
 export interface ProductOptions {
-  /** Multiplies the product; default 1. */
+  /** Factor of the product; default 1. */
   readonly alpha?: number;
   /** Added to every row of the product. */
   readonly bias?: Tensor | null;
-  /** A tensor that the product is added to in place, instead of making one. */
+  /** Tensor that the product is added to in place, instead of making one. */
   readonly addTo?: Tensor;
   /** Applied last. */
   readonly activation?: "gelu" | "relu";
-  /** What happens on the way; all sizes must be multiples of 4. */
+  /** Operation fused into the product; all sizes must be multiples of 4. */
   readonly extra?: GemmExtra;
 }
 
 /** x Wᵀ without history: x [..., in], weight [out, in] -> [..., out]. The forward of a linear layer. */
 export function timesTransposed(x: Tensor, weight: Tensor, options: ProductOptions = {}): Tensor {
-  const { alpha, bias, addTo, activation, extra } = options;
-  const [out, inp] = weight.shape;
-  const product = addTo ?? Tensor.empty(x.gpu, x.shape.with(-1, out));
-  gemm({
-    m: x.size / inp,
-    n: out,
-    k: inp,
-    a: { tensor: x, ld: inp },
-    b: { tensor: weight, ld: inp, transpose: true },
-    c: { tensor: product, ld: out },
-    alpha,
-    bias,
-    accumulate: addTo !== undefined,
-    activation,
-    extra,
-  });
-  return product;
+  return multiply(x, weight, { ...options, transpose: true });
 }
 
 /** y W without history: y [..., out], weight [out, in] -> [..., in]. The gradient to the input. */
 export function times(y: Tensor, weight: Tensor, options: ProductOptions = {}): Tensor {
-  const { alpha, bias, addTo, activation, extra } = options;
-  const [out, inp] = weight.shape;
-  const product = addTo ?? Tensor.empty(y.gpu, y.shape.with(-1, inp));
+  return multiply(y, weight, { ...options, transpose: false });
+}
+
+function multiply(
+  x: Tensor,
+  weight: Tensor,
+  { addTo, transpose, alpha, bias, activation, extra }: ProductOptions & { transpose: boolean },
+): Tensor {
+  const [rows, columns] = weight.shape;
+  const [n, k] = transpose ? [rows, columns] : [columns, rows];
+  const product = addTo ?? Tensor.empty(x.gpu, x.shape.with(-1, n));
   gemm({
-    m: y.size / out,
-    n: inp,
-    k: out,
-    a: { tensor: y, ld: out },
-    b: { tensor: weight, ld: inp },
-    c: { tensor: product, ld: inp },
+    m: x.size / k,
+    n,
+    k,
+    a: { tensor: x, ld: k },
+    b: { tensor: weight, ld: columns, transpose },
+    c: { tensor: product, ld: n },
     alpha,
     bias,
     accumulate: addTo !== undefined,
@@ -75,4 +68,18 @@ export function transposedTimes(y: Tensor, x: Tensor, options: { alpha?: number 
     alpha: options.alpha,
   });
   return product;
+}
+
+/** Sum over all but the last axis, without history: [..., C] -> [C]. The gradient to the bias. */
+export function sumOfRows(y: Tensor): Tensor {
+  const channels = y.shape.at(-1)!;
+  return sum(y.view([y.size / channels, channels]), { axes: [0] });
+}
+
+/**
+ * Tensors that the gradients of a product of x and a weight read: x for the weight's alone, the weight
+ * for x's alone. One that is not needed is replaced by the other, so that it is not kept.
+ */
+export function savedOperands(x: Tensor, weight: Tensor): [x: Tensor, weight: Tensor] {
+  return [weight.requiresGrad ? x : weight, x.requiresGrad ? weight : x];
 }

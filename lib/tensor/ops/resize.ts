@@ -11,7 +11,7 @@ import { Tensor } from "../tensor.ts";
 /**
  * Resizes images x [B, H, W, C] to [B, height, width, C], as torch.nn.functional.interpolate with
  * mode="bilinear", align_corners=False, antialias=False. Gradient: each input pixel gathers the
- * output pixels it is part of.
+ * output pixels that it contributes to.
  *
  * @throws {Error} if x has not four axes or a size is not a positive whole number.
  */

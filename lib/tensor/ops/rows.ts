@@ -3,7 +3,7 @@ import { Gpu } from "../../gpu/gpu.ts";
 /** Rows below which one invocation a row would leave most of a CPU's vector lanes idle. */
 const FEW_ROWS = 16;
 
-/** How a kernel that reduces over rows (kernels/normalisation/row.wgsl) is dispatched. */
+/** Dispatch of a kernel that reduces over rows (kernels/normalisation/row.wgsl). */
 export interface RowDispatch {
   /** Invocations that share a row. */
   readonly constants: { readonly ROW_LANES: 1 | 64 };

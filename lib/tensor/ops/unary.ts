@@ -25,7 +25,7 @@ function unary(
     constants,
     workgroups,
   });
-  // f' is cheapest in terms of f for these.
+  // The derivative of these is cheapest in terms of the output.
   const saved = op === "sigmoid" || op === "exp" || op === "sqrt" ? output : x;
   return record({
     op,

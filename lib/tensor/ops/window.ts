@@ -76,7 +76,7 @@ export function crop2d(
 }
 
 /**
- * The tokens of images [B, H, W, C] as rows [B H W, C]. Where windows of size x size tokens reach beyond
+ * The tokens of images [B, H, W, C] as rows [B H W, C]. If windows of size x size tokens reach beyond
  * the images there is one row more, of zeros: it stands for all the padding. Gradient: dy without it.
  *
  * @throws {Error} if x has not four axes or the size is not a positive whole number.

@@ -37,7 +37,7 @@ export function normal64([x, y]: readonly [number, number], width: number, seed:
   return radius * (x % 4 < 2 ? Math.cos(angle) : Math.sin(angle));
 }
 
-/** Where a pixel comes from, by a sum over all control points. */
+/** Source of a pixel, by a sum over all control points. */
 export function sourceOf64(
   x: number,
   y: number,
