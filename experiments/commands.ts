@@ -60,6 +60,7 @@ export const commands = {
     about: "Train and compare vanilla, PEFT and LoRA",
     fields: studyOptions(Object.keys(sweeps)),
     sources: CODE,
+    saves: true,
     rights: ({ given }) => given.resume ? {} : results({ given }),
   }),
   experiment: command({
@@ -69,6 +70,7 @@ export const commands = {
     argument: { name: "NAME", help: "vanilla, peft, full or lora_<rank>, such as lora_32" },
     fields: experimentOptions,
     sources: CODE,
+    saves: true,
     rights: results,
   }),
   evaluate: command({

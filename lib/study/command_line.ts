@@ -143,6 +143,8 @@ export interface Command<F extends Fields = any> {
   readonly required?: readonly (keyof F & string)[];
   /** Files and folders of the package that it reads beside modules and npm packages. */
   readonly sources?: readonly string[];
+  /** True if it saves its state when it is asked to stop, and when its launcher has ended. */
+  readonly saves?: boolean;
   /** Rights that do not follow from one option alone. */
   rights?(asked: Asked<F>): Rights;
 }
@@ -453,7 +455,8 @@ function defaultOf({ default: value }: Field): string {
 }
 
 /**
- * The command as a user would type it, without folders of this machine: of paths the last part stays.
+ * The command as a user would type it, without folders of this machine: of paths the last part stays, in
+ * quotes and with escapes where it holds a space or a control character.
  * The arguments have been parsed before, so that an option's value follows it or its equals sign.
  */
 function commandLine(
@@ -468,5 +471,6 @@ function commandLine(
       ? argument
       : basename(argument);
   });
-  return ["./run", task, ...shown].join(" ");
+  const quoted = shown.map((part) => /^[\w@%+=:,./-]+$/.test(part) ? part : JSON.stringify(part));
+  return ["./run", task, ...quoted].join(" ");
 }

@@ -12,6 +12,12 @@ export const LAUNCHER = "SAMLORA_LAUNCHER";
 /** Milliseconds that saving may take after a signal. */
 const PATIENCE = 9000;
 
+/** Process id of the launcher that started this program; null if none did, or it may not be known. */
+export function launcherOf(): number | null {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: LAUNCHER });
+  return state === "granted" ? Number(Deno.env.get(LAUNCHER)) || null : null;
+}
+
 /** The signals that ask a program of this system to stop. */
 export function signalNames(): readonly SignalName[] {
   return Deno.build.os === "windows"
@@ -70,12 +76,10 @@ export class Interruption implements Disposable {
   static async start(): Promise<Interruption> {
     const interruption = new Interruption();
     const worker = interruption.#worker;
-    const { state } = await Deno.permissions.query({ name: "env", variable: LAUNCHER });
-    const launcher = state === "granted" ? Number(Deno.env.get(LAUNCHER)) || null : null;
     await new Promise<void>((listening) => {
       worker.onmessage = () => listening();
       const [names, heard] = [interruption.#names, interruption.#heard];
-      worker.postMessage({ names, heard, launcher } satisfies Listening);
+      worker.postMessage({ names, heard, launcher: launcherOf() } satisfies Listening);
     });
     worker.onmessage = () => interruption.#stop();
     return interruption;

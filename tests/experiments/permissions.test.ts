@@ -145,30 +145,37 @@ Deno.test("every command is a task of one line, and no task needs a shell", () =
   for (const task of Object.values(tasks)) assert(!/\b(sh|export)\b/.test(JSON.stringify(task)));
 });
 
-Deno.test("the main job runs under exactly these permissions, where all else is refused", async () => {
+Deno.test("commands run under exactly these permissions, where all else is refused, on any path", async () => {
   const folder = await tinyDataset(3);
+  const data = Deno.build.os === "windows" ? "a, b" : 'a, "b"\n c';
+  await Deno.rename(join(folder, "data"), join(folder, data));
   const secret = await Deno.makeTempFile({ prefix: "samlora-secret-" });
   try {
-    const args = [
-      "--data",
-      "data",
-      "--out",
-      "out",
-      "--side",
-      "64",
-      "--epochs",
-      "1",
-      "--ranks",
-      "2",
-    ];
-    const study = await runCommand(["experiments", ...args, "--max-train", "2"], { cwd: folder });
-    assertEquals(study.code, 0, study.stderr);
+    const small = ["--side", "64", "--data", data];
+    const study = ["experiments", ...small, "--epochs", "1", "--ranks", "2", "--out", "out"];
+    const scan = join(data, "TINY-MEN-00001-000", "TINY-MEN-00001-000");
+    const image = ["--image", `${scan}-t1c.nii.gz`, "--boxes-from", `${scan}-seg.nii.gz`];
+    for (
+      const args of [
+        [...study, "--baselines", "vanilla", "--max-train", "2"],
+        ["evaluate", "out/lora_2", ...small, "--max-test", "1"],
+        ["evaluate", "out/lora_2", ...small, "--max-test", "1", "--out", "b, c.json"],
+        ["predict", ...image, "--side", "64", "--out", "d, e.nii"],
+      ]
+    ) {
+      const { code, stderr } = await runCommand(args, { cwd: folder });
+      assertEquals(code, 0, stderr);
+    }
     assertMatch(await Deno.readTextFile(join(folder, "out", "table.md")), /LoRA-2/);
+    assertEquals(
+      [...Deno.readDirSync(folder)].map(({ name }) => name).sort(),
+      [data, "b, c.json", "cache", "d, e.nii", "d, e.png", "out"],
+    );
 
     // The same permissions, with a program in the place of the study that tries what it must not.
     const config = join(folder, "cache", "deno.json");
-    const permissions = grants(["experiments", ...args], folder);
-    await Deno.writeTextFile(config, JSON.stringify(configurationOf(permissions)));
+    await Deno.writeTextFile(config, JSON.stringify(configurationOf(grants(study, folder))));
+    const forbidden = join(import.meta.dirname!, "forbidden.ts");
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
         "run",
@@ -176,7 +183,8 @@ Deno.test("the main job runs under exactly these permissions, where all else is 
         "--no-prompt",
         "--permission-set",
         `--config=${config}`,
-        join(import.meta.dirname!, "forbidden.ts"),
+        forbidden,
+        data,
         secret,
         join(folder, "elsewhere"),
       ],

@@ -1,0 +1,112 @@
+/**
+ * Commands of `./run` in a terminal of their own, with keys and signals as a user sends them. Linux with
+ * util-linux alone.
+ *
+ * @module
+ */
+import { join } from "node:path";
+
+const root = join(import.meta.dirname!, "..", "..");
+
+/** True where terminals can be made and processes listed. */
+export const HAS_TERMINALS = Deno.build.os === "linux" &&
+  await Deno.stat("/usr/bin/script").then(() => true, () => false);
+
+/** Folders of the processes that are there, by process id. */
+async function processes(): Promise<Map<number, string>> {
+  const found = new Map<number, string>();
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const cwd = await Deno.readLink(`/proc/${name}/cwd`).catch(() => null);
+    if (cwd !== null) found.set(Number(name), cwd);
+  }
+  return found;
+}
+
+/** A command of `./run` in a terminal. */
+export class Terminal {
+  readonly #script: Deno.ChildProcess;
+  readonly #keys: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #folder: string;
+  #shown = "";
+  readonly #read: Promise<void>;
+
+  /**
+   * Starts the command.
+   *
+   * @param options.cwd Folder that no other process runs in.
+   */
+  constructor(command: string, { cwd }: { cwd: string }) {
+    this.#folder = cwd;
+    this.#script = new Deno.Command("/usr/bin/script", {
+      // The terminal's exit code is the command's.
+      args: [
+        "--quiet",
+        "--return",
+        "--command",
+        `exec ${join(root, "run")} ${command}`,
+        "/dev/null",
+      ],
+      cwd,
+      env: { NO_COLOR: "1", SHELL: "/bin/sh", SAMLORA_CACHE: join(cwd, "cache") },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    this.#keys = this.#script.stdin.getWriter();
+    this.#read = this.#listen();
+  }
+
+  async #listen(): Promise<void> {
+    for await (const text of this.#script.stdout.pipeThrough(new TextDecoderStream())) {
+      this.#shown += text;
+    }
+  }
+
+  /** All that the terminal has shown. */
+  get shown(): string {
+    return this.#shown.replaceAll("\r\n", "\n");
+  }
+
+  /** Waits until the terminal has shown something; fails if the command ends before. */
+  async waitFor(text: RegExp): Promise<void> {
+    let ended = false;
+    this.#script.status.then(() => ended = true);
+    while (!text.test(this.shown)) {
+      if (ended) throw new Error(`it ended before it showed ${text}:\n${this.shown}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Presses Ctrl-C: the terminal sends SIGINT to all processes in its foreground. */
+  async interrupt(): Promise<void> {
+    await this.#keys.write(new Uint8Array([3]));
+  }
+
+  /** Sends a signal to the process of `./run` alone: the first in the folder that is not the terminal. */
+  async kill(signal: Deno.Signal): Promise<void> {
+    const own = [...await processes()].filter(([pid, cwd]) =>
+      cwd === this.#folder && pid !== this.#script.pid
+    );
+    Deno.kill(Math.min(...own.map(([pid]) => pid)), signal);
+  }
+
+  /** Closes the terminal, as its window does: what runs in it gets a SIGHUP. */
+  close(): void {
+    this.#script.kill("SIGKILL");
+  }
+
+  /** Waits for the end; returns the exit code and the processes that are still there after some time. */
+  async end(seconds = 0): Promise<{ code: number; left: number[] }> {
+    const { code } = await this.#script.status;
+    await this.#keys.close().catch(() => {});
+    await this.#read.catch(() => {});
+    const until = performance.now() + 1000 * seconds;
+    let left: number[];
+    do {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      left = [...await processes()].filter(([, cwd]) => cwd === this.#folder).map(([pid]) => pid);
+    } while (left.length > 0 && performance.now() < until);
+    return { code, left };
+  }
+}
