@@ -26,7 +26,7 @@ import { autopsyMarkdown } from "./autopsy/table.ts";
 import { signAdapter } from "../lib/study/adapter.ts";
 import { defaultsOf, pick } from "../lib/study/command_line.ts";
 import { type Config, configFields } from "../lib/study/schema.ts";
-import { loraExperiment } from "../lib/study/experiment.ts";
+import { adapterExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { adapterOptions, weightsFile } from "../lib/study/model.ts";
@@ -105,7 +105,7 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
   if (faults.some(({ foreignAdapter }) => foreignAdapter)) {
     console.log("Training an adapter for another task: the whole head.");
     await trainOtherTask({ gpu, config, reader, parts }, async (sam) => {
-      const experiment = loraExperiment(16);
+      const experiment = adapterExperiment(16);
       const adapter = await collectAdapter(sam, adapterOptions(experiment, config));
       const other = { experiment, config: { ...config, data: "heads" } };
       await saveAdapter(

@@ -1,8 +1,9 @@
 // ./run experiment NAME: one row of the comparison by itself.
+import { PEFT_TYPES } from "../lib/adapters/methods.ts";
 import { InputError } from "../lib/errors.ts";
 import { publishStudy } from "../lib/report/publish.ts";
 import { runStudies } from "../lib/study/cross_validation.ts";
-import { type LoneExperiment, loraExperiment, withWiseFt } from "../lib/study/experiment.ts";
+import { adapterExperiment, type LoneExperiment, withWiseFt } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
 import { commands } from "./commands.ts";
@@ -27,13 +28,17 @@ const experiments: Readonly<Record<string, LoneExperiment>> = {
   lora_256,
 };
 
-/** The experiment of a name; LoRA of any other rank has the values of `lora_16`. */
+/** The experiment of a name; adapters of any other method and rank have the values of `lora_16`. */
 function byName(name: string): LoneExperiment {
   if (Object.hasOwn(experiments, name)) return experiments[name];
-  const rank = Number(/^lora_(\d+)$/.exec(name)?.[1]);
-  if (rank >= 1) return { ...lora_16, experiment: loraExperiment(rank) };
+  const [, peftType, rank] = /^([a-z]+)_(\d+)$/.exec(name) ?? [];
+  if (PEFT_TYPES.includes(peftType) && Number(rank) >= 1) {
+    return { ...lora_16, experiment: adapterExperiment(Number(rank), peftType) };
+  }
   throw new InputError(
-    `there is no experiment ${name}: name ${Object.keys(experiments).join(", ")} or lora_<rank>`,
+    `there is no experiment ${name}: name ${Object.keys(experiments).join(", ")} or ${
+      PEFT_TYPES.map((type) => `${type}_<rank>`).join(" or ")
+    }`,
   );
 }
 

@@ -1,7 +1,7 @@
 // ./run experiments: every row of the comparison, then the table.
 import { publishStudy } from "../lib/report/publish.ts";
 import { runStudies } from "../lib/study/cross_validation.ts";
-import { baselines, loraExperiment, withWiseFt } from "../lib/study/experiment.ts";
+import { adapterExperiment, baselines, withWiseFt } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
 import { resumeStudy } from "../lib/study/study.ts";
@@ -17,7 +17,7 @@ await runCommand(commands.experiments, async ({ given, line: command }) => {
   }
   const experiments = sweep ? sweep.experiments(options.config) : [
     ...options.baselines.map((name) => baselines[name]),
-    ...options.ranks.map(loraExperiment),
+    ...options.ranks.map((rank) => adapterExperiment(rank, options.config.peftType)),
   ];
   const rows = withWiseFt(experiments, options.wiseFt);
   await runStudies(rows, { options, command, publish: publishStudy });

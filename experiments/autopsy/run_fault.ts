@@ -18,7 +18,7 @@ import { adapterWeights } from "../../lib/adapters/adapter.ts";
 import { loadAdapter } from "../../lib/study/adapter_folder.ts";
 import { openAdapter } from "../../lib/study/adapter.ts";
 import type { Config } from "../../lib/study/schema.ts";
-import { loraExperiment } from "../../lib/study/experiment.ts";
+import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { buildModel, restoreWeights } from "../../lib/study/model.ts";
 import type { Fault, RawLabels } from "./faults.ts";
 
@@ -89,7 +89,7 @@ export async function runFault(
   };
   const prompt = config.validationPrompt;
   const parts = fault.parts?.(context.parts) ?? context.parts;
-  const sam = await buildModel(gpu, { experiment: loraExperiment(rank), config });
+  const sam = await buildModel(gpu, { experiment: adapterExperiment(rank), config });
   try {
     const build = fault.model ?? ((sam, options) => new SliceModel(sam, options));
     using model = build(sam, { side: config.side, labels: context.labels });
@@ -188,7 +188,7 @@ export async function trainOtherTask(
   { gpu, config, reader, parts }: Pick<AutopsyContext, "gpu" | "config" | "reader" | "parts">,
   save: (sam: Sam) => Promise<void>,
 ): Promise<void> {
-  const sam = await buildModel(gpu, { experiment: loraExperiment(16), config });
+  const sam = await buildModel(gpu, { experiment: adapterExperiment(16), config });
   try {
     using model = new SliceModel(sam, { side: config.side });
     const head: SliceReader = {

@@ -6,6 +6,9 @@ import type { AdapterMethod, AdapterTensor } from "./method.ts";
 /** The known methods, one row each. */
 export const METHODS: readonly AdapterMethod[] = [lora, loha];
 
+/** Names of the methods as options have them: `peft_type` in small letters. */
+export const PEFT_TYPES: readonly string[] = METHODS.map(({ peftType }) => peftType.toLowerCase());
+
 /**
  * The method of a `peft_type`, in any case.
  *
@@ -14,11 +17,7 @@ export const METHODS: readonly AdapterMethod[] = [lora, loha];
 export function methodOf(peftType: string): AdapterMethod {
   const method = METHODS.find((method) => method.peftType === peftType.toUpperCase());
   if (method) return method;
-  throw new InputError(
-    `there is no adapter method ${peftType}: choose ${
-      METHODS.map(({ peftType }) => peftType.toLowerCase()).join(" or ")
-    }`,
-  );
+  throw new InputError(`there is no adapter method ${peftType}: choose ${PEFT_TYPES.join(" or ")}`);
 }
 
 /** A weight's path, if it is a tensor of an adapted layer: the layer's path, the tensor, its method. */

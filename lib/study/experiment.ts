@@ -4,6 +4,7 @@
  * @module
  */
 import * as v from "valibot";
+import { methodOf } from "../adapters/methods.ts";
 import { InputError } from "../errors.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { metricsAt } from "../metrics/metrics.ts";
@@ -124,9 +125,11 @@ export function configOf({ overrides }: Experiment, config: Config): Config {
   return { ...config, ...overrides };
 }
 
-/** The experiment for a rank. */
-export function loraExperiment(rank: number): Experiment {
-  return { name: `lora_${rank}`, kind: "lora", rank };
+/** The experiment for a rank, of LoRA or of another method of adapters. */
+export function adapterExperiment(rank: number, peftType = "lora"): Experiment {
+  const row = { name: `${peftType}_${rank}`, kind: "lora", rank } as const;
+  if (peftType === "lora") return row;
+  return { ...row, label: `${methodOf(peftType).label}-${rank}`, overrides: { peftType } };
 }
 
 /** Each experiment, and after those that train something what WiSE-FT makes of them at each alpha. */

@@ -16,9 +16,6 @@ import type { StateDict } from "../formats/state_dict.ts";
 import type { Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
 
-/** Method of the experiments' adapters. */
-const ADAPTER_METHOD = methodOf("LORA");
-
 /** Which pretrained model: its name, its file if it is not the published one, its input's side. */
 export type Pretrained = Pick<Config, "model" | "weights" | "side">;
 
@@ -70,7 +67,8 @@ export async function buildModel(
   if (experiment.kind === "full") unfreeze(sam, experiment.modules ?? FULL_MODULES);
   if (experiment.kind === "lora") {
     const random = new Random(config.seed).fork("adapters");
-    await injectAdapter(sam, ADAPTER_METHOD, { ...adapterOptions(experiment, config), random });
+    const options = adapterOptions(experiment, config);
+    await injectAdapter(sam, methodOf(config.peftType), { ...options, random });
   }
   return sam;
 }
@@ -113,7 +111,7 @@ export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): S
 /** An experiment's values by PEFT's names. */
 export function adapterOptions(experiment: Experiment, config: Config): AdapterOptions {
   return {
-    ...ADAPTER_METHOD.options({ ...config, rank: experiment.rank! }),
+    ...methodOf(config.peftType).options({ ...config, rank: experiment.rank! }),
     target_modules: config.targets,
     blocks: config.blocks ?? undefined,
     modules_to_save: config.modulesToSave,

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
+import { PEFT_TYPES } from "../adapters/methods.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
 import { FIT_DEFAULTS } from "../train/plan.ts";
@@ -464,12 +465,21 @@ export const configFields = {
     group: "training",
     added: true,
   }),
+  peftType: field({
+    type: v.picklist(PEFT_TYPES),
+    default: "lora",
+    flag: "peft-type",
+    argument: "NAME",
+    help: `method of the adapters: ${PEFT_TYPES.join(", ")}`,
+    group: "adapters",
+    added: true,
+  }),
   alpha: field({
     type: positive,
     default: 16,
     flag: "alpha",
     argument: "X",
-    help: "LoRA's alpha; the update is scaled by alpha / rank",
+    help: "the adapters' alpha; updates are scaled by alpha / rank",
     group: "adapters",
   }),
   dropout: field({
@@ -477,7 +487,7 @@ export const configFields = {
     default: 0,
     flag: "dropout",
     argument: "P",
-    help: "dropout on the adapters' input",
+    help: "dropout of the adapters: of LoRA's input, of rows of LoHa's update",
     group: "adapters",
   }),
   targets: field({
@@ -685,7 +695,7 @@ const studyFields = {
     default: null,
     flag: "ranks",
     argument: "A,B",
-    help: "ranks of the LoRA experiments (default 16,32,64)",
+    help: "ranks of the adapters (default 16,32,64)",
     group: "adapters",
     common: true,
   }),
@@ -752,7 +762,7 @@ export function studyOptions(sweeps: readonly string[] = []) {
 export interface Options extends Omit<Values<typeof studyFields>, "preset" | "ranks" | "sweep"> {
   /** Values for every experiment. */
   readonly config: Config;
-  /** Ranks of the LoRA experiments. */
+  /** Ranks of the adapters. */
   readonly ranks: readonly number[];
   /** Values of the config that the command line or its `--config` file names. */
   readonly given: Partial<Config>;

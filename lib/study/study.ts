@@ -10,10 +10,10 @@ import { scoreTrivialPredictors } from "../evaluate/trivial_predictors.ts";
 import { compareRows, type ComparisonRow, type TableVerdict } from "./comparison.ts";
 import { compareScores, readAllScores, testsOf } from "./comparisons.ts";
 import {
+  adapterExperiment,
   configOf,
   displayName,
   type Experiment,
-  loraExperiment,
   withWiseFt,
 } from "./experiment.ts";
 import { codeVersion, describeAdapter, describeEnvironment } from "./environment.ts";
@@ -108,7 +108,7 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
   const config = { ...begun.config, ...options.given };
   const experiments = options.givenRanks === null
     ? begun.experiments
-    : withRanks(begun.experiments, options.givenRanks);
+    : withRanks(begun.experiments, options.givenRanks, config.peftType);
   const differences = [
     ...experiments.some(({ name }, i) => begun.experiments[i]?.name !== name) ||
         experiments.length < begun.experiments.length
@@ -197,10 +197,13 @@ async function tryModels(
 function withRanks(
   experiments: readonly Experiment[],
   ranks: readonly number[],
+  peftType: string,
 ): StudyRecord["experiments"] {
   const others = experiments.filter(({ kind, wiseFt }) => kind !== "lora" && !wiseFt);
   const alphas = new Set(experiments.flatMap(({ wiseFt }) => wiseFt?.alpha ?? []));
-  return withWiseFt([...others, ...ranks.map(loraExperiment)], [...alphas]);
+  return withWiseFt([...others, ...ranks.map((rank) => adapterExperiment(rank, peftType))], [
+    ...alphas,
+  ]);
 }
 
 /** What the study would be computed from now. */

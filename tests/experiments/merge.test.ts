@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { presets } from "../../lib/study/schema.ts";
-import { loraExperiment } from "../../lib/study/experiment.ts";
+import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { readWeights } from "../../lib/nn/weight_source.ts";
 import { Random } from "../../lib/random.ts";
@@ -88,7 +88,7 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     await saveAdapter(join(folder, name, "adapter"), adapter);
   }
   const run = {
-    experiment: loraExperiment(4),
+    experiment: adapterExperiment(4),
     config: { ...presets.quick.config, model: "vit_b" },
   };
   await Deno.writeTextFile(join(folder, "vit_b_run", "config.json"), JSON.stringify(run));

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { ownWeights } from "../../lib/study/adapter.ts";
 import { parseConfig, presets } from "../../lib/study/schema.ts";
-import { loraExperiment } from "../../lib/study/experiment.ts";
+import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { readFinished } from "../../lib/study/finished_file.ts";
 import { readGuard } from "../../lib/study/guard_file.ts";
 import { readRun } from "../../lib/study/run_folder.ts";
@@ -275,7 +275,7 @@ async function runWith(value: unknown): Promise<string> {
 }
 
 Deno.test("a run's experiment is one that can be rebuilt, or is refused", async () => {
-  const sound = loraExperiment(4);
+  const sound = adapterExperiment(4);
   const { config } = presets.quick;
   const others = [{ rank: -5 }, { rank: 0 }, { rank: 2 ** 40 }, { name: 3 }, { name: {} }, {
     x: 1,

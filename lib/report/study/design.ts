@@ -27,7 +27,7 @@ export function rankSection(subject: Subject): Block[] {
   const diceOf = (name: string) => subject.rows.find(({ model }) => model === name)!.dice;
   const { headlines } = subject;
   const series = groups.map(({ name, models }): RankSeries => ({
-    name: name || "LoRA",
+    name: name || (/^(\w+)-\d+$/.exec(models[0].name)?.[1] ?? "LoRA"),
     ranks: models.map(({ rank }) => rank!),
     scores: headlines.map((prompt) => models.map((model) => diceOf(model.name)[prompt])),
   }));

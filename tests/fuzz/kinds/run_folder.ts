@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter, runOf } from "../../../lib/study/adapter.ts";
 import { parseConfig, presets } from "../../../lib/study/schema.ts";
-import { displayName, loraExperiment } from "../../../lib/study/experiment.ts";
+import { adapterExperiment, displayName } from "../../../lib/study/experiment.ts";
 import { adapterOptions, weightsFile } from "../../../lib/study/model.ts";
 import { readRun, readSplit } from "../../../lib/study/run_folder.ts";
 import { sliceOptions } from "../../../lib/study/study_data.ts";
@@ -20,7 +20,7 @@ const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.strin
 /** What a run of the program leaves that its other commands read. */
 const sound: Readonly<Record<string, Uint8Array>> = {
   "config.json": json({
-    experiment: loraExperiment(4),
+    experiment: adapterExperiment(4),
     config: presets.quick.config,
     data: { cases: 3, crop: { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 } },
   }),
@@ -92,7 +92,7 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
   for (const [name, { shape, data }] of weights) {
     assertEquals(data.length, shape.reduce((product, length) => product * length, 1), name);
   }
-  if (edits.length === 0) assertEquals(experiment, loraExperiment(4));
+  if (edits.length === 0) assertEquals(experiment, adapterExperiment(4));
 }
 
 /** Folders of runs. */

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
 import { presets } from "../../../lib/study/schema.ts";
-import { loraExperiment } from "../../../lib/study/experiment.ts";
+import { adapterExperiment } from "../../../lib/study/experiment.ts";
 import { formatFinished, readFinished } from "../../../lib/study/finished_file.ts";
 import { formatGuard, readGuard } from "../../../lib/study/guard_file.ts";
 import { readRecord } from "../../../lib/study/study_folder.ts";
@@ -64,7 +64,7 @@ const FINISHED = "checkpoint/finished.json";
 /** What a study that was stopped goes on from; the files of its run lie beside its record. */
 const sound: Readonly<Record<string, Uint8Array>> = {
   "resume.json": text(JSON.stringify({
-    experiments: [loraExperiment(4)],
+    experiments: [adapterExperiment(4)],
     config: presets.quick.config,
     sample: "A-1:2:3",
     command: "./run experiments",
