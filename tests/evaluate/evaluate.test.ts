@@ -1,6 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { SliceReader } from "../../lib/data/loader.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { evaluate, meanDice } from "../../lib/evaluate/evaluate.ts";
@@ -9,8 +8,9 @@ import { scoreMask } from "../../lib/metrics/mask_score.ts";
 import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "../train/discs.ts";
+import { tinySam } from "../train/tiny_sam.ts";
 
-const sam = await buildMobileSam(gpu);
+const sam = tinySam();
 const square = discs("square", { count: 3 });
 const wide = discs("wide", { count: 2, width: 80, height: 50 });
 /** Slices of two sizes, mixed. */
@@ -65,8 +65,6 @@ Deno.test("scores and losses are those of the masks, read back and compared pixe
     const scores = evaluation.slices.map((slice) => slice.scores[kind]!.dice);
     assertAlmostEquals(meanDice(evaluation, kind), scores.reduce((a, b) => a + b) / 5, 1e-12);
   });
-  assert(meanDice(evaluation, "tight-box") > 0.6, "the model finds bright discs");
-  assert(meanDice(evaluation, "tight-box") > meanDice(evaluation, "whole-image"));
 });
 
 Deno.test("neither batches nor order decide a slice's score, the seed decides its jitter", async () => {

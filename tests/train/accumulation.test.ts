@@ -1,14 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { SliceModel } from "../../lib/evaluate/slice_model.ts";
-import { fit } from "../../lib/train/fit.ts";
-import { discs } from "./discs.ts";
-import { tinySam } from "./tiny_sam.ts";
+import { discData, trainLastAttention, trainTiny } from "./train_tiny.ts";
 
-/** Runs `act` while every optimiser step first tells `onStep` the gradients it is about to use. */
+/** Runs `act` while every optimizer step first tells `onStep` the gradients it is about to use. */
 async function watchingSteps<T>(
   onStep: () => void,
   act: () => Promise<T>,
@@ -25,32 +23,31 @@ async function watchingSteps<T>(
   }
 }
 
-/** The gradients of each optimiser step of one epoch over seven slices, and the epoch's mean loss. */
+/** The gradients of each optimizer step of one epoch over seven slices, and the epoch's mean loss. */
 async function train(options: { batchSize: number; gradientAccumulationSteps?: number }) {
-  const sam = tinySam();
-  const lora = { r: 2, lora_alpha: 2, modules_to_save: ["mask_decoder"], random: new Random(0) };
-  await injectLora(sam, lora);
-  using model = new SliceModel(sam, { side: 64 });
-  const reader = discs("accumulated", { count: 8 });
-  const parts = { train: reader.refs.slice(0, 7), validation: reader.refs.slice(7) };
   const reads: Promise<Float32Array[]>[] = [];
+  let sam: Sam;
   const read = () =>
     reads.push(
       Promise.all(sam.trainableParameters().flatMap(([, { grad }]) => grad?.data() ?? [])),
     );
-  const { epochs: [{ steps, trainLoss }] } = await watchingSteps(
+  const { result: { epochs: [{ steps, trainLoss }] } } = await watchingSteps(
     read,
     () =>
-      fit(model, { reader, ...parts }, {
+      trainTiny(discData("accumulated", 7), {
         epochs: 1,
         prompt: "tight-box",
         flip: 0,
         learningRate: 1e-6, // so small that a step's weights hardly differ by how it was computed
+        prepare: async (built) => {
+          sam = built;
+          await injectLora(sam, { r: 2, lora_alpha: 2, random: new Random(0) });
+          trainLastAttention(sam);
+        },
         ...options,
       }),
   );
   const gradients = (await Promise.all(reads)).map((parts) => parts.flatMap((part) => [...part]));
-  sam.dispose();
   assertEquals(steps, gradients.length);
   return { gradients, trainLoss };
 }
@@ -77,7 +74,7 @@ Deno.test("gradients accumulated over batches are those of one batch of all thei
   }
 });
 
-Deno.test("the last optimiser step of an epoch takes the batches that are left", async () => {
+Deno.test("the last optimizer step of an epoch takes the batches that are left", async () => {
   const whole = await train({ batchSize: 3 }); // 3, 3, 1
   const parts = await train({ batchSize: 1, gradientAccumulationSteps: 3 });
   assertEquals([whole.gradients.length, parts.gradients.length], [3, 3]);

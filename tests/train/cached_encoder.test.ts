@@ -14,7 +14,7 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
-import { adaptLastBlock } from "./adapt_last_block.ts";
+import { adaptLastBlock } from "./train_tiny.ts";
 import { tinySam } from "./tiny_sam.ts";
 
 const SIDE = 64;

@@ -1,6 +1,4 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { injectLora } from "../../lib/adapters/lora.ts";
-import { Random } from "../../lib/random.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { zeros } from "../../lib/tensor/ops/fill.ts";
@@ -13,17 +11,15 @@ import { GuardError } from "../../lib/evaluate/guards.ts";
 import { type Procedure, SOUND } from "../../lib/train/procedure.ts";
 import { runProtocol } from "../../lib/evaluate/protocol.ts";
 import { SliceModel } from "../../lib/evaluate/slice_model.ts";
-import { fit, fitBy } from "../../lib/train/fit.ts";
+import { fitBy } from "../../lib/train/fit.ts";
 import type { FitData, FitOptions } from "../../lib/train/plan.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
+import { adaptLastBlock, discData, trainLastAttention, trainTiny } from "./train_tiny.ts";
 
 /** Six slices to train on and two to validate on; tumours of 5 to 20 % of 64 x 64. */
-function data(): FitData {
-  const reader = discs("guarded", { count: 8 });
-  return { reader, train: reader.refs.slice(0, 6), validation: reader.refs.slice(6) };
-}
+const data = () => discData("guarded", 6);
 
 const quick = {
   batchSize: 2,
@@ -35,11 +31,11 @@ const quick = {
 
 async function adapted(): Promise<Sam> {
   const sam = tinySam();
-  await injectLora(sam.imageEncoder, { r: 2, lora_alpha: 2, random: new Random(0) });
+  await adaptLastBlock(sam, { blocks: [1, 2] });
   return sam;
 }
 
-/** Which guard ends a training by a procedure, and after how many steps. */
+/** Name of the guard that ends a training by a procedure, and the steps done. */
 async function caught(
   procedure: (sam: Sam) => Partial<Procedure>,
   options: {
@@ -82,7 +78,7 @@ Deno.test("a forward pass under no-grad is caught", async () => {
   assertEquals(found, "no-gradient 3");
 });
 
-Deno.test("an optimiser whose step is never taken is caught", async () => {
+Deno.test("an optimizer whose step is never taken is caught", async () => {
   const found = await caught((sam) => ({
     step: () => {
       for (const [, parameter] of sam.trainableParameters()) parameter.zeroGrad();
@@ -163,37 +159,38 @@ Deno.test("a model that calls everything tumour is caught after the warm-up and 
       return { ...step, logits: add(step.logits, more) };
     }
   }
-  const reader = discs("small", { count: 6, width: 96, height: 96 });
   const found = await caught(() => ({}), {
     model: (sam) => new Collapsed(sam, { side: 64 }),
-    data: { reader, train: reader.refs.slice(0, 4), validation: reader.refs.slice(4) },
+    data: discData("small", 4, { width: 96, height: 96 }),
     fit: { epochs: 20, patience: 20 },
   });
   assertEquals(found, "whole-image-mask 34");
 });
 
 Deno.test("sound trainings of every size and prompt are let alone", async () => {
-  const reader = discs("sound", { count: 5 });
+  const whole = { prompt: "whole-image", validationPrompt: "whole-image" } as const;
   for (
-    const [count, options] of [
-      [1, { epochs: 3, batchSize: 1, prompt: "whole-image", validationPrompt: "whole-image" }],
-      [3, { epochs: 2, batchSize: 4, gradientAccumulationSteps: 2, prompt: "mixed" }],
-      [4, { epochs: 12, batchSize: 1, prompt: "whole-image", warmupSteps: 0 }],
+    const [slices, prepare, options] of [
+      [1, adaptLastBlock, { ...whole, epochs: 3, batchSize: 1 }],
+      [3, trainLastAttention, {
+        epochs: 2,
+        batchSize: 4,
+        gradientAccumulationSteps: 2,
+        prompt: "mixed",
+      }],
+      // Long enough for every guard: 36 batches after the warm-up.
+      [4, adaptLastBlock, { ...whole, epochs: 9, batchSize: 1, warmupSteps: 0 }],
+      [4, trainLastAttention, { ...whole, epochs: 9, batchSize: 1, warmupSteps: 0 }],
     ] as const
   ) {
-    for (const what of ["lora", "decoder"]) {
-      const sam = what === "lora" ? await adapted() : tinySam();
-      if (what === "decoder") sam.maskDecoder.setTrainable(true);
-      using model = new SliceModel(sam, { side: 64 });
-      const parts = {
-        reader,
-        train: reader.refs.slice(0, count),
-        validation: reader.refs.slice(4),
-      };
-      const { epochs } = await fit(model, parts, { ...quick, learningRate: 5e-3, ...options });
-      assert(epochs.length > 0);
-      sam.dispose();
-    }
+    const { result: { epochs } } = await trainTiny(discData("sound", slices), {
+      ...quick,
+      learningRate: 5e-3,
+      patience: 9,
+      ...options,
+      prepare,
+    });
+    assertEquals(epochs.length, options.epochs);
   }
 });
 

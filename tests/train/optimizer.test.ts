@@ -51,7 +51,7 @@ Deno.test("a step without any gradient is refused", () => {
   assertThrows(() => adam.step(0.1), Error, "call backward first");
 });
 
-Deno.test("the moments outlive scopes and are freed with the optimiser", () => {
+Deno.test("the moments outlive scopes and are freed with the optimizer", () => {
   using x = parameter(1, 2, 3);
   const before = gpu.memory.live;
   let adam: Adam;

@@ -7,10 +7,10 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
 import { SliceModel } from "../../lib/evaluate/slice_model.ts";
-import { fit } from "../../lib/train/fit.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
 import { tinySam } from "./tiny_sam.ts";
+import { trainLastAttention, trainTiny } from "./train_tiny.ts";
 
 const data = discs("prompted", { count: 4 });
 const samples = await Promise.all(
@@ -20,7 +20,7 @@ const prompts = samples.map(({ slice: { mask, ref: { width, height } } }) =>
   drawPrompt("tight-box", { mask, width, height, random: new Random(0) })
 );
 
-/** A model whose decoder is trainable, and which remembers the steps that it was asked for. */
+/** A model that remembers the steps that it was asked for. */
 class Watched extends SliceModel {
   readonly steps: { prompts: readonly Prompt[]; mask: boolean; logits: Promise<Float32Array> }[] =
     [];
@@ -36,7 +36,7 @@ class Watched extends SliceModel {
 
 function watched(): Watched {
   const sam = tinySam();
-  sam.maskDecoder.setTrainable(true);
+  trainLastAttention(sam);
   return new Watched(sam, { side: 64 });
 }
 
@@ -196,11 +196,7 @@ Deno.test("several first prompts give the mean of the losses, gradients and Dice
 
 Deno.test("a model trains on a mixture, iteratively, and equal seeds give equal numbers", async () => {
   const train = async (promptIterations: number, promptsPerStep = 1) => {
-    const sam = tinySam();
-    sam.maskDecoder.setTrainable(true);
-    using model = new SliceModel(sam, { side: 64 });
-    const { epochs } = await fit(
-      model,
+    const { result } = await trainTiny(
       { reader: data, train: data.refs.slice(0, 3), validation: data.refs.slice(3) },
       {
         epochs: 2,
@@ -208,10 +204,10 @@ Deno.test("a model trains on a mixture, iteratively, and equal seeds give equal 
         prompt: { "tight-box": 0.3, "points-5": 0.4, "whole-image": 0.3 },
         promptIterations,
         promptsPerStep,
+        prepare: trainLastAttention,
       },
     );
-    sam.dispose();
-    return epochs.map(({ trainLoss, validationDice }) => [trainLoss, validationDice]);
+    return result.epochs.map(({ trainLoss, validationDice }) => [trainLoss, validationDice]);
   };
   const before = gpu.memory.live;
   const first = await train(3);

@@ -10,13 +10,13 @@ import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "./discs.ts";
 
-const STEPS = 8;
+const STEPS = 5;
 
 /** MobileSAM with adapters on two discs: the first gradients, the losses, the bytes of the tape. */
 async function train(storage: ActivationStorage) {
   const sam = await buildMobileSam(gpu);
   await injectLora(sam, { r: 4, lora_alpha: 4, random: new Random(0) });
-  using model = new SliceModel(sam, { side: 128, storage });
+  using model = new SliceModel(sam, { side: 64, storage });
   const reader = discs("storage", { count: 2 });
   const slices = await Promise.all(reader.refs.map((ref) => reader.read(ref)));
   const samples = slices.map((slice) => ({ slice, variant: "" }));
@@ -39,7 +39,7 @@ async function train(storage: ActivationStorage) {
     if (step === 1) { // in the first step B is zero, and so is A's gradient
       for (const { grad } of parameters) gradients.push(...await grad!.data());
     }
-    adam.step(2e-3);
+    adam.step(4e-3);
   }
   sam.dispose();
   return { losses, gradients, tape };
