@@ -182,8 +182,10 @@ export { wiseFt } from "./lib/train/wise_ft.ts";
 
 export { promptName } from "./lib/report/format.ts";
 export * from "./lib/report/mask_pictures.ts";
-export type { Palette } from "./lib/report/palette.ts";
-export * from "./lib/report/plots.ts";
+export { type Palette, paper } from "./lib/report/palette.ts";
+export { bestEpoch, type Curve, lossCurves } from "./lib/report/loss_curves.ts";
+export type { GreySlice, MaskPrediction } from "./lib/report/slice_view.ts";
+export { standalone } from "./lib/report/svg.ts";
 export * from "./lib/report/protocol_table.ts";
 export * from "./lib/report/rasterize.ts";
 export * from "./lib/report/table.ts";

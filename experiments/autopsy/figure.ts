@@ -1,7 +1,7 @@
 import * as Plot from "@observablehq/plot";
-import { lineSample, plotContent } from "../../lib/report/plot_content.ts";
+import { plotContent } from "../../lib/report/panels.ts";
 import { rasterFont } from "../../lib/report/rasterize.ts";
-import { escapeXml } from "../../lib/report/xml.ts";
+import { escapeXml, strokePath } from "../../lib/report/svg.ts";
 import type { CurvePoint, FaultRun } from "./run_fault.ts";
 
 /** Style of a line in every panel, and its name in the legend. */
@@ -102,7 +102,7 @@ export function autopsyFigure(
   });
   const title = "Course of a training under each fault, and the guard that sees it";
   const sample = (at: number, style: LineStyle) =>
-    lineSample({ x: at, y: 46, length: 30 }, style) +
+    strokePath(`M${at},46h30`, style) +
     `<text x="${at + 36}" y="50" fill="${ink}">${style.name}</text>`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +

@@ -3,9 +3,8 @@ import type { SliceSet } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import { mean } from "../stats/summary.ts";
 import { dice } from "../metrics/metrics.ts";
-import type { SheetCase } from "./contact_sheet.ts";
+import type { Sheet, SheetCase } from "./contact_sheet.ts";
 import type { Study, StudyModel } from "../study/read_study.ts";
-import type { Sheet } from "./study_report.ts";
 
 /** Models beside each other: vanilla and PEFT, then those of the highest Dice. */
 const MODELS = 5;
@@ -90,7 +89,7 @@ export async function chooseCases(study: Study, slices: SliceSet): Promise<Sheet
         if (Math.abs(dice(predicted, mask) - expected) > TOLERANCE) {
           throw notThese(study, `${id} has another truth`);
         }
-        return { mask: predicted, dice: expected };
+        return { name: model.name, mask: predicted, dice: expected };
       });
       const { width, height, caseId, index } = ref;
       const name = `${caseId.replace(/^.*?-(?=\d)/, "")}, slice ${index}`;

@@ -1,153 +1,100 @@
-import { encode } from "fast-png";
-import { tightBox } from "../data/prompts.ts";
-import { FIGURE_WIDTH } from "./figures.ts";
-import { outlinePath } from "./outline.ts";
 import type { Palette } from "./palette.ts";
-import { escapeXml } from "./xml.ts";
+import {
+  closeUp,
+  frame,
+  type GreySlice,
+  type MaskPrediction,
+  outlinePath,
+  sliceImage,
+} from "./slice_view.ts";
+import { FIGURE_WIDTH, strokePath, svgText } from "./svg.ts";
 
-/** One slice with what the models made of it. */
-export interface SheetCase {
-  /** Why it is shown: "best", "median", "worst". */
+/** One slice with the models' masks. */
+export interface SheetCase extends GreySlice {
+  /** Reason why it is shown: "best", "median", "worst". */
   readonly rank: string;
-  /** Which slice it is, in a few words. */
+  /** Case and slice, in a few words. */
   readonly name: string;
-  /** height * width grey values from 0 to 255, rows one after another. */
-  readonly image: Float32Array | Uint8Array;
-  readonly width: number;
-  readonly height: number;
   /** height * width bytes; any value but 0 is tumour. */
   readonly truth: Uint8Array;
   /** In the order of the columns. */
-  readonly predictions: readonly { readonly mask: Uint8Array; readonly dice: number }[];
+  readonly predictions: readonly (MaskPrediction & { readonly dice: number })[];
 }
 
-/** A square part of a slice, in pixels. */
-interface View {
-  readonly x: number;
-  readonly y: number;
-  readonly side: number;
+/** The cases of a contact sheet, as `chooseCases` picks them. */
+export interface Sheet {
+  /** Names of the columns, as many as each case has predictions. */
+  readonly models: readonly string[];
+  readonly cases: readonly SheetCase[];
 }
 
-/** The close-up is so many times the tumour's box, and no smaller than this. */
+/** Size of the close-up: so many times the tumour's box, and no smaller than this. */
 const CLOSE_UP = { factor: 2.2, minimum: 40 };
 
 // On a slice, which is grey on black whatever the page is.
 const TRUTH = "#ffe94a";
 const PREDICTION = "#ff6a1a";
-const CASING = "#000000";
+const WHITE = "#ffffff";
 
 const GAP = 6;
 const HEAD = 46;
 const LABEL = 18;
 const RANKS = 70;
 
-/** A square round the tumour that lies within the slice where it can. */
-function closeUp({ truth, width, height }: SheetCase): View {
-  const [x0, y0, x1, y1] = tightBox({ mask: truth, width, height });
-  const side = Math.min(
-    Math.max(CLOSE_UP.minimum, Math.ceil(CLOSE_UP.factor * Math.max(x1 - x0, y1 - y0))),
-    Math.max(width, height),
-  );
-  const place = (centre: number, extent: number) =>
-    extent <= side
-      ? Math.round((extent - side) / 2)
-      : Math.round(Math.max(0, Math.min(extent - side, centre - side / 2)));
-  return { x: place((x0 + x1) / 2, width), y: place((y0 + y1) / 2, height), side };
-}
-
-/** The part of a slice as PNG, black beyond its edges. */
-function crop({ image, width, height }: SheetCase, { x, y, side }: View): string {
-  const data = new Uint8Array(side * side);
-  for (let i = 0; i < data.length; i++) {
-    const [column, row] = [x + i % side, y + Math.floor(i / side)];
-    if (column < 0 || row < 0 || column >= width || row >= height) continue;
-    data[i] = Math.max(0, Math.min(255, Math.round(image[row * width + column])));
-  }
-  const png = encode({ width: side, height: side, data, channels: 1, depth: 8 });
-  return `data:image/png;base64,${png.toBase64()}`;
-}
-
-/** An outline with a dark edge, which is seen on any grey. */
-function outline(path: string, colour: string, { unit, dash }: { unit: number; dash?: number[] }) {
-  const line = (stroke: string, width: number, dashes = "") =>
-    `<path d="${path}" fill="none" stroke="${stroke}" stroke-width="${
-      (width * unit).toFixed(3)
-    }" ` +
-    `stroke-linejoin="round"${dashes}/>`;
-  const dashes = dash
-    ? ` stroke-dasharray="${dash.map((length) => (length * unit).toFixed(3)).join(" ")}"`
-    : "";
-  return line(CASING, 3.2, "").replace("/>", ` stroke-opacity="0.55"/>`) +
-    line(colour, 1.7, dashes);
+/** An outline with a dark edge, which is seen on any grey; `unit` is the slice pixels of a picture's. */
+function outline(mask: Uint8Array, width: number, unit: number, colour: string): string {
+  const path = outlinePath(mask, width);
+  const dash = colour === PREDICTION ? `${5 * unit} ${3 * unit}` : undefined;
+  return strokePath(path, { stroke: "#000000", width: 3.2 * unit }, `stroke-opacity="0.55"`) +
+    strokePath(path, { stroke: colour, width: 1.7 * unit, dash });
 }
 
 /**
  * Slices below each other, models beside each other: the whole slice with the place of the close-up,
  * then the close-up once for each model with the truth and the model's mask outlined, and its Dice.
- *
- * @param sheet.models Names of the models, as many as each case has predictions.
  */
-export function contactSheet(
-  { models, cases }: { models: readonly string[]; cases: readonly SheetCase[] },
-  palette: Palette,
-): string {
+export function contactSheet({ models, cases }: Sheet, palette: Palette): string {
   const columns = models.length + 1;
   const tile = Math.min(168, Math.floor((FIGURE_WIDTH - RANKS - (columns - 1) * GAP) / columns));
   const x = (column: number) => RANKS + column * (tile + GAP);
-  const rowHeight = tile + LABEL + GAP;
-  const text = (at: number, y: number, value: string, options = "") =>
-    `<text x="${at}" y="${y}" fill="${palette.ink}" ${options}>${escapeXml(value)}</text>`;
-  const defs: string[] = [];
+  const middle = `text-anchor="middle"`;
+  const text = (value: string, x: number, y: number, attributes = "") =>
+    svgText(value, { x, y, fill: palette.ink }, attributes);
   const rows = cases.map((one, row) => {
-    const y = HEAD + row * rowHeight;
-    const view = closeUp(one);
-    const whole: View = {
-      x: Math.round((one.width - Math.max(one.width, one.height)) / 2),
-      y: Math.round((one.height - Math.max(one.width, one.height)) / 2),
-      side: Math.max(one.width, one.height),
-    };
-    defs.push(
-      `<image id="case-${row}" x="${view.x}" y="${view.y}" width="${view.side}" ` +
-        `height="${view.side}" href="${crop(one, view)}"/>`,
+    const y = HEAD + row * (tile + LABEL + GAP);
+    const place = (column: number) => ({ x: x(column), y, width: tile, height: tile });
+    const whole = { x: 0, y: 0, width: one.width, height: one.height };
+    const view = closeUp(one.truth, one, CLOSE_UP) ?? whole;
+    const [unit, wholeUnit] = [view, whole].map(({ width, height }) =>
+      Math.max(width, height) / tile
     );
-    const frame = (column: number, { x: vx, y: vy, side }: View, content: string) =>
-      `<svg x="${x(column)}" y="${y}" width="${tile}" height="${tile}" ` +
-      `viewBox="${vx} ${vy} ${side} ${side}">${content}</svg>`;
-    const truth = outlinePath(one.truth, one.width);
-    const first = frame(
-      0,
-      whole,
-      `<image x="${whole.x}" y="${whole.y}" width="${whole.side}" height="${whole.side}" ` +
-        `href="${crop(one, whole)}"/><rect x="${view.x}" y="${view.y}" width="${view.side}" ` +
-        `height="${view.side}" fill="none" stroke="#ffffff" stroke-width="${
-          (1.3 * whole.side / tile).toFixed(2)
-        }"/>`,
+    const marked = strokePath(
+      `M${view.x},${view.y}h${view.width}v${view.height}h${-view.width}z`,
+      { stroke: WHITE, width: 1.3 * wholeUnit },
     );
-    const unit = view.side / tile;
+    const truth = outline(one.truth, one.width, unit, TRUTH);
     const tiles = one.predictions.map(({ mask, dice }, i) =>
       frame(
-        i + 1,
         view,
-        `<use href="#case-${row}"/>` + outline(truth, TRUTH, { unit }) +
-          outline(outlinePath(mask, one.width), PREDICTION, { unit, dash: [5, 3] }),
-      ) + text(x(i + 1) + tile / 2, y + tile + 14, dice.toFixed(3), `text-anchor="middle"`)
+        place(i + 1),
+        `<use href="#case-${row}"/>` + truth + outline(mask, one.width, unit, PREDICTION),
+      ) + text(dice.toFixed(3), x(i + 1) + tile / 2, y + tile + 14, middle)
     );
-    return text(0, y + 16, one.rank, `font-weight="600" font-size="13"`) + first +
-      text(x(0) + tile / 2, y + tile + 14, one.name, `text-anchor="middle" font-size="10"`) +
-      tiles.join("");
+    return `<defs>${sliceImage(one, view, `case-${row}`)}</defs>` +
+      text(one.rank, 0, y + 16, `font-weight="600" font-size="13"`) +
+      frame(whole, place(0), sliceImage(one, whole, `slice-${row}`) + marked) +
+      text(one.name, x(0) + tile / 2, y + tile + 14, `${middle} font-size="10"`) + tiles.join("");
   });
   const heads = ["Slice", ...models].map((name, i) =>
-    text(x(i) + tile / 2, HEAD - 8, name, `text-anchor="middle" font-weight="600"`)
+    text(name, x(i) + tile / 2, HEAD - 8, `${middle} font-weight="600"`)
   );
   const key = `<rect x="${x(0)}" y="1" width="264" height="20" rx="3" fill="#3a3a3a"/>` +
-    `<path d="M${x(0) + 10},11h30" stroke="${TRUTH}" stroke-width="2"/>` +
-    `<text x="${x(0) + 47}" y="15" fill="#ffffff">truth</text>` +
-    `<path d="M${
-      x(0) + 96
-    },11h30" stroke="${PREDICTION}" stroke-width="2" stroke-dasharray="5 3"/>` +
-    `<text x="${x(0) + 133}" y="15" fill="#ffffff">model's mask; Dice</text>`;
+    strokePath(`M${x(0) + 10},11h30`, { stroke: TRUTH, width: 2 }) +
+    svgText("truth", { x: x(0) + 47, y: 15, fill: WHITE }) +
+    strokePath(`M${x(0) + 96},11h30`, { stroke: PREDICTION, width: 2, dash: "5 3" }) +
+    svgText("model's mask; Dice", { x: x(0) + 133, y: 15, fill: WHITE });
   const width = Math.max(FIGURE_WIDTH, x(columns) - GAP);
-  const height = HEAD + cases.length * rowHeight;
+  const height = HEAD + cases.length * (tile + LABEL + GAP);
   return `<svg width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ` +
-    `font-size="12"><defs>${defs.join("")}</defs>${key}${heads.join("")}${rows.join("")}</svg>`;
+    `font-size="12">${key}${heads.join("")}${rows.join("")}</svg>`;
 }

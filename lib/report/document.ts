@@ -7,7 +7,7 @@
  */
 import { markdownTable } from "./markdown_table.ts";
 import { night, page, type Palette, paper, properties } from "./palette.ts";
-import { escapeXml } from "./xml.ts";
+import { escapeXml, standalone } from "./svg.ts";
 
 /** A piece of text: plain, code or strong. */
 export type Inline = string | { readonly code: string } | { readonly strong: string };
@@ -314,7 +314,7 @@ export async function documentMarkdown(
       case "table":
         return captionedTable(block, ++counters.tables);
       case "figure": {
-        const svg = standalone(block.draw(paper), block.alt);
+        const svg = standalone(block.draw(paper), block.alt, paper.ground);
         const path = `${folder}/${block.name}.${block.rasterize ? "png" : "svg"}`;
         files.push({ path, content: await block.rasterize?.(svg) ?? svg });
         return `![${escapeMarkdown(block.alt)}](${path})\n\n` +
@@ -334,14 +334,4 @@ export async function documentMarkdown(
     ...await sequence(blocks),
   ].join("\n\n") + "\n";
   return { text, files };
-}
-
-/** An SVG as a file of its own: with its namespace, a font, and white paper behind it. */
-function standalone(svg: string, alt: string): string {
-  const fonts = `Lato, Helvetica, Arial, 'Liberation Sans', sans-serif`;
-  return svg.trim().replace(
-    /^<svg ([^>]*)>/,
-    `<svg xmlns="http://www.w3.org/2000/svg" font-family="${fonts}" $1>` +
-      `<title>${escapeXml(alt)}</title><rect width="100%" height="100%" fill="${paper.ground}"/>`,
-  ) + "\n";
 }

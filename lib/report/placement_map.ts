@@ -1,7 +1,6 @@
-import { FIGURE_WIDTH, textWidth } from "./figures.ts";
+import { FIGURE_WIDTH, svgText, textWidth } from "./svg.ts";
 import type { PlacedPart } from "../study/placement.ts";
 import type { Palette } from "./palette.ts";
-import { escapeXml } from "./xml.ts";
 
 /** Models that were trained at the same places. */
 export interface PlacementRow {
@@ -62,10 +61,8 @@ export function placementMap(
   const pitch = Math.min(34, (FIGURE_WIDTH - left - right) / columns.length);
   const top = 40;
   const x = (column: number) => left + column * pitch;
-  const text = (at: number, y: number, value: string, options = "") =>
-    `<text x="${at.toFixed(1)}" y="${y}" fill="${palette.ink}" ${options}>${
-      escapeXml(value)
-    }</text>`;
+  const text = (x: number, y: number, value: string, attributes = "") =>
+    svgText(value, { x, y, fill: palette.ink }, attributes);
 
   const groups: { name: string; first: number; last: number }[] = [];
   columns.forEach((part, i) => {

@@ -8,10 +8,13 @@ import { readStudy, type Study } from "../study/read_study.ts";
 import { readRun } from "../study/run_folder.ts";
 import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
 import { chooseCases } from "./choose_cases.ts";
+import type { Sheet } from "./contact_sheet.ts";
 import { documentHtml, documentMarkdown } from "./document.ts";
 import { maskPicture } from "./mask_pictures.ts";
-import { lossCurves } from "./plots.ts";
-import { type Sheet, studyReport } from "./study_report.ts";
+import { lossCurves } from "./loss_curves.ts";
+import { paper } from "./palette.ts";
+import { studyReport } from "./study_report.ts";
+import { standalone } from "./svg.ts";
 import { tableMarkdown, tableText } from "./table.ts";
 
 /** The page, beside the study's table. */
@@ -20,14 +23,16 @@ export const REPORT = "report";
 /** Writes curves, the sample's masks, `table.md` and the report, and shows the table. */
 export async function publishStudy(results: StudyResults): Promise<void> {
   const { folder, table, runs, sample, write, log } = results;
-  const { simulated } = table.context;
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
     name: displayName(run.summary.experiment),
     metrics: [...run.metrics],
     earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
   }));
-  if (curves.length > 0) await write("loss_curves.svg", lossCurves(curves, { simulated }));
-  if (sample) await write("masks.png", await maskPicture({ ...sample, simulated }));
+  if (curves.length > 0) {
+    const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
+    await write("loss_curves.svg", svg);
+  }
+  if (sample) await write("masks.png", await maskPicture(sample));
   await write("table.md", tableMarkdown(table));
   log(tableText(table));
   if (table.rows.some(({ kind }) => kind !== "trivial")) {

@@ -4,16 +4,15 @@
  *
  * @module
  */
+import type { Sheet } from "./contact_sheet.ts";
 import type { Document } from "./document.ts";
 import { abstractOf } from "./study/abstract.ts";
 import { placementSection, rankSection, verdictSection } from "./study/design.ts";
 import { methodsSection, reproductionSection } from "./study/methods.ts";
 import { boundarySection, comparisonSection, promptsSection, sizeSection } from "./study/scores.ts";
 import { Subject } from "./study/subject.ts";
-import { casesSection, guardSection, type Sheet, trainingSection } from "./study/training.ts";
+import { casesSection, guardSection, trainingSection } from "./study/training.ts";
 import type { Study } from "../study/read_study.ts";
-
-export type { Sheet } from "./study/training.ts";
 
 /** The report of a study, with the sheet of its cases where pictures may be shown. */
 export function studyReport(study: Study, sheet: Sheet | null): Document {

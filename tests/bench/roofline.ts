@@ -1,7 +1,7 @@
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import { rasterFont } from "../../lib/report/rasterize.ts";
-import { escapeXml } from "../../lib/report/xml.ts";
+import { escapeXml } from "../../lib/report/svg.ts";
 
 /** A kernel in a roofline picture. */
 export interface RooflinePoint {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseHTML } from "linkedom";
 import { dotsFigure, linesFigure, rankFigure } from "../../lib/report/figures.ts";
-import { outlinePath } from "../../lib/report/outline.ts";
+import { outlinePath } from "../../lib/report/slice_view.ts";
 import { page, paper } from "../../lib/report/palette.ts";
 import { placementMap } from "../../lib/report/placement_map.ts";
 

@@ -34,7 +34,7 @@ async function draw(drawn: MaskPictureOptions) {
     if (g < 0.6 * r && b < 0.3 * r) return r > 120 ? "orange line" : "orange fill";
     return `${r},${g},${b}`;
   };
-  const panelTop = (drawn.caption || drawn.simulated ? 34 : 8) + 40;
+  const panelTop = (drawn.caption ? 34 : 8) + 40;
   return {
     picture,
     colourAt,
@@ -99,13 +99,13 @@ Deno.test("values beyond 0..255 are clipped, not wrapped", async () => {
   assertEquals(dark.slice(0, 5, 5), "black");
 });
 
-Deno.test("simulated tumours are named in a caption strip", async () => {
+Deno.test("a caption stands in a strip above the panels", async () => {
   const plain = await draw(options);
-  const simulated = await draw({ ...options, simulated: true });
-  assertEquals(simulated.picture.height - plain.picture.height, 34 - 8);
+  const captioned = await draw({ ...options, caption: "TINY-1, slice 3" });
+  assertEquals(captioned.picture.height - plain.picture.height, 34 - 8);
   const strip = Array.from(
     { length: 120 * 26 },
-    (_, i) => simulated.colourAt(8 + i % 120, i / 120),
+    (_, i) => captioned.colourAt(8 + i % 120, i / 120),
   );
   assert(strip.filter((colour) => colour !== "white").length > 200, "text");
 });

@@ -3,22 +3,12 @@
  *
  * @module
  */
-import { contactSheet, type SheetCase } from "../contact_sheet.ts";
+import { contactSheet, type Sheet } from "../contact_sheet.ts";
 import type { Block, FigureBlock } from "../document.ts";
 import { absent, count, mebibytes, promptName, seconds } from "../format.ts";
-import { lossCurves } from "../plots.ts";
+import { CURVES_IN_A_ROW, lossCurves } from "../loss_curves.ts";
 import { rasterize } from "../rasterize.ts";
 import { type Subject, valueText } from "./subject.ts";
-
-/** Curves beside each other in one figure. */
-const CURVES_IN_A_ROW = 4;
-
-/** The cases of the contact sheet, as `chooseCases` picks them. */
-export interface Sheet {
-  /** Names of the columns. */
-  readonly models: readonly string[];
-  readonly cases: readonly SheetCase[];
-}
 
 /** Parameters, time and memory, and the curves of every training. */
 export function trainingSection(subject: Subject): Block[] {
@@ -52,7 +42,7 @@ export function trainingSection(subject: Subject): Block[] {
               ? "; dashed line: where early stopping ended the training, or would have"
               : ""
           }.`,
-        draw: (palette) => lossCurves(own, { palette, title: false }),
+        draw: (palette) => lossCurves(own, palette),
       };
     },
   );
@@ -120,12 +110,11 @@ function keptText(
 /** The contact sheet. */
 export function casesSection(sheet: Sheet | null, subject: Subject): Block[] {
   if (!sheet || sheet.cases.length === 0) return [];
-  const { models, cases } = sheet;
   return [{ kind: "heading", level: 2, text: "Cases" }, {
     kind: "figure",
     name: "cases",
     alt: `Best, median and worst test slices with the outlines of the truth and of the masks of ${
-      models.join(", ")
+      sheet.models.join(", ")
     }`,
     caption:
       `Best, median and worst test slices${
@@ -134,7 +123,7 @@ export function casesSection(sheet: Sheet | null, subject: Subject): Block[] {
         promptName(subject.primary)
       } prompt, ranked by the mean Dice of the models shown; of each, slices of different patients where there ` +
       `are such. Left: the slice, with the place of the close-up. Solid: truth; dashed: the model's mask, with its Dice.`,
-    draw: (palette) => contactSheet({ models, cases }, palette),
+    draw: (palette) => contactSheet(sheet, palette),
     rasterize,
   }];
 }
