@@ -6,7 +6,7 @@ import { Random } from "../../lib/random.ts";
 export interface Discs extends SliceReader {
   /** The slices, each of another patient. */
   readonly refs: readonly SliceRef[];
-  /** How often slices were read. */
+  /** Number of slices read so far. */
   reads: number;
 }
 

@@ -46,7 +46,7 @@ const batch = (step: number, figures: Partial<BatchFigures> = {}): BatchFigures 
   ...figures,
 });
 
-/** What guards say of batches, from step 1 on, until the first is caught. */
+/** Guard and step of the first batch that is caught, from step 1 on; null if none is. */
 function caught(
   figures: (step: number) => Partial<BatchFigures>,
   { guards = new Guards(options), steps = 200, from = 1 } = {},
