@@ -73,6 +73,7 @@ export * from "./lib/nn/embedding.ts";
 export * from "./lib/nn/host_state.ts";
 export * from "./lib/nn/layer_norm.ts";
 export * from "./lib/nn/linear.ts";
+export * from "./lib/adapters/loha.ts";
 export * from "./lib/adapters/lora.ts";
 export * from "./lib/adapters/adapter_layer.ts";
 export { injectAdapter } from "./lib/adapters/inject.ts";

@@ -10,11 +10,11 @@ import type { Config } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
 import { readRun } from "./run_folder.ts";
 
-/** What the file of an adapter says of where it comes from, beside the tensors. */
+/** Metadata of an adapter's file that name its origin: the run, and the pretrained weights. */
 const RUN = "samlora_run";
 const BASE = "samlora_base";
 
-/** What identifies weights: a file's SHA-256, whatever its name, or a package with its version. */
+/** Identity of weights: a file's SHA-256, whatever its name, or a package with its version. */
 function identity(weights: string): string {
   return /sha256 [0-9a-f]+/.exec(weights)?.[0] ?? weights;
 }
@@ -109,7 +109,7 @@ export async function openAdapter(path: string): Promise<Adapter> {
 }
 
 /**
- * What a run was trained with, if the path of an adapter is the folder of a run; else null.
+ * Config of the run whose folder is the path of an adapter; null if it is no run's folder.
  *
  * @throws {InputError} if the run's config is damaged.
  */

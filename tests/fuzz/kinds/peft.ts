@@ -14,7 +14,7 @@ import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, jsonText, labels, some } from "../mutations.ts";
 import { safetensorsEdit } from "./safetensors.ts";
 
-const fixtures = join(import.meta.dirname!, "..", "..", "weights", "fixtures", "peft");
+const fixtures = join(import.meta.dirname!, "..", "..", "adapters", "fixtures", "peft");
 
 const TENSORS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";

@@ -13,7 +13,7 @@ import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, labels, some } from "../mutations.ts";
 import { safetensorsEdit } from "./safetensors.ts";
 
-const fixture = join(import.meta.dirname!, "..", "..", "weights", "fixtures", "peft", "default");
+const fixture = join(import.meta.dirname!, "..", "..", "adapters", "fixtures", "peft", "default");
 
 const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 
