@@ -4,6 +4,7 @@ import { InputError } from "../errors.ts";
 import { mean } from "../stats/summary.ts";
 import { dice } from "../metrics/metrics.ts";
 import type { Sheet, SheetCase } from "./contact_sheet.ts";
+import { modelName } from "./format.ts";
 import type { Study, StudyModel } from "../study/read_study.ts";
 
 /** Models beside each other: vanilla and PEFT, then those of the highest Dice. */
@@ -15,7 +16,7 @@ const EACH = 2;
 /** Scores are written to six decimals. */
 const TOLERANCE = 2e-6;
 
-/** Of two models: whether they were scored on the same slices, cut alike. */
+/** True if two models were scored on the same slices, cut alike. */
 function sameSlices(a: StudyModel, b: StudyModel): boolean {
   const key = ({ slices }: StudyModel) =>
     slices.map(({ id, tumourPixels }) => `${id} ${tumourPixels}`).sort().join();
@@ -89,14 +90,14 @@ export async function chooseCases(study: Study, slices: SliceSet): Promise<Sheet
         if (Math.abs(dice(predicted, mask) - expected) > TOLERANCE) {
           throw notThese(study, `${id} has another truth`);
         }
-        return { name: model.name, mask: predicted, dice: expected };
+        return { name: modelName(model.name), mask: predicted, dice: expected };
       });
       const { width, height, caseId, index } = ref;
       const name = `${caseId.replace(/^.*?-(?=\d)/, "")}, slice ${index}`;
       cases.push({ rank, name, image, width, height, truth: mask, predictions });
     }
   }
-  return { models: models.map(({ name }) => name), cases };
+  return { models: models.map(({ name }) => modelName(name)), cases };
 }
 
 function notThese({ folder }: Study, reason: string): InputError {

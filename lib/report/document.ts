@@ -40,7 +40,7 @@ export interface FigureBlock {
   /** Name of its file, without folder and extension. */
   readonly name: string;
   readonly caption: Text;
-  /** What it shows, for those who do not see it. */
+  /** Description for those who do not see it. */
   readonly alt: string;
   /** Draws it as SVG. */
   readonly draw: (palette: Palette) => string;
@@ -54,7 +54,7 @@ export type Block =
   | { readonly kind: "paragraph"; readonly text: Text }
   | { readonly kind: "list"; readonly items: readonly Text[] }
   | { readonly kind: "code"; readonly text: string }
-  /** What most readers leave closed. */
+  /** Blocks that most readers leave closed. */
   | { readonly kind: "details"; readonly summary: string; readonly blocks: readonly Block[] }
   | TableBlock
   | FigureBlock;
@@ -64,7 +64,7 @@ export interface Document {
   readonly title: string;
   /** Stands small below the title. */
   readonly subtitle: Text;
-  /** What came out, in a few sentences. */
+  /** Results in a few sentences. */
   readonly abstract: readonly Text[];
   readonly blocks: readonly Block[];
 }

@@ -6,7 +6,7 @@
 import { labelOf, type Level, type MaskMetric, METRICS } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
 
-/** What stands for a figure that there is not. */
+/** Text in place of a figure that there is not. */
 export const absent = "–";
 
 /** A difference with its sign; one that rounds to nothing has none. */
@@ -72,6 +72,14 @@ export function mebibytes(value?: number): string {
 /** "1 slice", "48 slices". */
 export function plural(value: number, noun: string): string {
   return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+/**
+ * Name of a row or model for readers. The baseline that trains the mask decoder alone is called PEFT in a
+ * study's files, which is the library's name too.
+ */
+export function modelName(name: string): string {
+  return name.replace(/^PEFT(?=$|,)/, "PEFT (decoder only)");
 }
 
 /** "tight box", "box ±20 %", "5 points", "3 clicks". */

@@ -1,4 +1,4 @@
-/** How one model is drawn: told apart by colour, and by dash and marker where there is none. */
+/** Line and marker of one model: told apart by colour, and by dash and marker where there is none. */
 export interface SeriesStyle {
   /** A colour. */
   readonly colour: string;
@@ -6,7 +6,7 @@ export interface SeriesStyle {
   readonly dash?: string;
   /** Marker, by Plot's names. */
   readonly symbol: "circle" | "square" | "triangle" | "diamond" | "cross" | "times" | "star";
-  /** Whether the marker is filled, or its outline alone. */
+  /** True if the marker is filled, false if it is its outline alone. */
   readonly filled: boolean;
 }
 
@@ -18,7 +18,7 @@ export interface Palette {
   readonly soft: string;
   /** Frames and grid. */
   readonly line: string;
-  /** What lies behind. */
+  /** Background. */
   readonly ground: string;
   /** Told apart by colour-blind readers too: Okabe and Ito's, darker on white, lighter on black. */
   readonly series: readonly string[];

@@ -7,7 +7,7 @@ export interface PlacementRow {
   /** Their names. */
   readonly name: string;
   readonly parts: readonly PlacedPart[];
-  /** What stands behind the row, a text for each of the map's figures. */
+  /** Texts behind the row, one for each of the map's figures. */
   readonly figures: readonly string[];
 }
 
@@ -27,7 +27,7 @@ function place(part: string): { group: string; name: string } {
 }
 
 /**
- * Which blocks were trained: rows of models against the parts of SAM, a line within a row for each kind
+ * Map of the trained blocks: rows of models against the parts of SAM, a line within a row for each kind
  * of layer that has adapters anywhere. Full is an adapter, hatched what was trained as a whole.
  */
 export function placementMap(

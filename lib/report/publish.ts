@@ -11,6 +11,7 @@ import { chooseCases } from "./choose_cases.ts";
 import type { Sheet } from "./contact_sheet.ts";
 import { documentHtml, documentMarkdown } from "./document.ts";
 import { maskPicture } from "./mask_pictures.ts";
+import { modelName } from "./format.ts";
 import { lossCurves } from "./loss_curves.ts";
 import { paper } from "./palette.ts";
 import { studyReport } from "./study_report.ts";
@@ -24,7 +25,7 @@ export const REPORT = "report";
 export async function publishStudy(results: StudyResults): Promise<void> {
   const { folder, table, runs, sample, write, log } = results;
   const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
-    name: displayName(run.summary.experiment),
+    name: modelName(displayName(run.summary.experiment)),
     metrics: [...run.metrics],
     earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
   }));
@@ -32,7 +33,10 @@ export async function publishStudy(results: StudyResults): Promise<void> {
     const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
     await write("loss_curves.svg", svg);
   }
-  if (sample) await write("masks.png", await maskPicture(sample));
+  if (sample) {
+    const predictions = sample.predictions.map((one) => ({ ...one, name: modelName(one.name) }));
+    await write("masks.png", await maskPicture({ ...sample, predictions }));
+  }
   await write("table.md", tableMarkdown(table));
   log(tableText(table));
   if (table.rows.some(({ kind }) => kind !== "trivial")) {

@@ -15,6 +15,7 @@ import {
   mebibytes,
   metricHeader,
   metricText,
+  modelName,
   percent,
   plural,
   probability,
@@ -47,7 +48,7 @@ function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
       ...tested(["Vanilla comparison"], "p (vanilla)"),
     ],
     rows: rows.map((row) => [
-      row.model,
+      modelName(row.model),
       percent(primary(row)),
       ...(hasIntervals ? [intervalText(primary(row))] : []),
       ...tested([signed(row.peftComparison)], probability(row.tests?.peft?.pHolm)),
@@ -64,7 +65,9 @@ function promptGrid({ context, rows }: ComparisonTable): TextGrid | null {
   const mean = (score?: Score) => score === undefined ? absent : (100 * score.mean).toFixed(1);
   return {
     header: ["Dice (%)", ...prompts.map(promptName)],
-    rows: rows.map((row) => [row.model, ...prompts.map((prompt) => mean(row.dice[prompt]))]),
+    rows: rows.map((
+      row,
+    ) => [modelName(row.model), ...prompts.map((prompt) => mean(row.dice[prompt]))]),
   };
 }
 
@@ -84,7 +87,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       "Best epoch",
     ],
     rows: rows.map((row) => [
-      row.model,
+      modelName(row.model),
       percent(row.iou?.[context.primaryPrompt]),
       ...metrics.map((name) => metricText(name, row.metrics?.[name])),
       count(row.trainableParameters),
@@ -110,7 +113,7 @@ function verdictGrid({ verdicts }: ComparisonTable): TextGrid | null {
       const points = (value: number) => signed(METRICS[metric].scale * value);
       return [
         hypothesis,
-        `${model} − ${reference}`,
+        `${modelName(model)} − ${modelName(reference)}`,
         `${promptName(prompt)}, ${metric}`,
         expected(verdict),
         difference === null ? absent : points(difference),
@@ -132,7 +135,7 @@ function grids(table: ComparisonTable): TextGrid[] {
     .filter((grid) => grid !== null);
 }
 
-/** What the numbers are. */
+/** Metric, prompt, units and tests of the numbers. */
 function caption({ context, rows }: ComparisonTable): string {
   const scored = context.splits[context.scoredOn];
   const tested = rows.some((row) => row.tests)
@@ -145,7 +148,7 @@ function caption({ context, rows }: ComparisonTable): string {
     `(${context.scoredOn} split); comparisons are differences in percentage points.${tested}`;
 }
 
-/** What is needed to make the table again; the command stands apart. */
+/** Data, model and adapter that made the table; the command stands apart. */
 function settings({ context }: ComparisonTable): string[] {
   const splits = Object.entries(context.splits).map(([name, size]) =>
     `${name} ${plural(size.patients, "patient")}, ${plural(size.slices, "slice")}`

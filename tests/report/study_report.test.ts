@@ -120,7 +120,7 @@ Deno.test("tables say what the study's files say", () => {
     "Model",
     "Dice, %",
     "95 % interval",
-    "Against PEFT",
+    "Against PEFT (decoder only)",
     "p",
     "Against Vanilla",
     "p",
@@ -128,7 +128,7 @@ Deno.test("tables say what the study's files say", () => {
   ]);
   assertEquals(cells[1], ["Vanilla", "81.2 ± 5.2", "80.1 to 82.5", "–", "–", "–", "–", "–"]);
   assertEquals(cells[2], [
-    "PEFT",
+    "PEFT (decoder only)",
     "82.9 ± 5.2",
     "81.8 to 84.2",
     "–",
@@ -156,7 +156,10 @@ Deno.test("early stopping is told where it ended a training and where it would h
     const column = header.indexOf("Stopped early");
     return column < 0 ? [] : rows.map((row) => [row[0], row[column]]);
   });
-  assertEquals(rows, [["PEFT", "no (would have, after 2)"], ["LoRA-4", "no"], ["LoRA-8", "yes"]]);
+  assertEquals(rows, [["PEFT (decoder only)", "no (would have, after 2)"], ["LoRA-4", "no"], [
+    "LoRA-8",
+    "yes",
+  ]]);
   const curves = whole.files.find(({ path }) => path === "report/loss_curves.svg")!.content;
   const marks = (curves as string).match(/aria-label="early stopping"/g)!;
   assertEquals(marks.length, 2 * 2, "two trainings, in losses and in Dice");
@@ -397,7 +400,7 @@ Deno.test("the sheet shows best, median and worst, of different patients, and ch
   const folder = await tinyStudy();
   const study = await read(folder);
   const sheet = (await chooseCases(study, tinySlices()))!;
-  assertEquals(sheet.models, ["Vanilla", "PEFT", "LoRA-4", "LoRA-8"]);
+  assertEquals(sheet.models, ["Vanilla", "PEFT (decoder only)", "LoRA-4", "LoRA-8"]);
   // The larger the tumour, the less a shift of a pixel costs.
   const slices = sheet.cases.map(({ rank, name }) => `${rank} ${name}`);
   assertEquals(slices, [

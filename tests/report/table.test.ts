@@ -59,7 +59,12 @@ function cells(markdown: string, model: string): string[][] {
 Deno.test("comparisons are signed differences in percentage points, as the study printed them", () => {
   const markdown = tableMarkdown(compareRows([trivial, lora, peft, vanilla], context));
   assertEquals(cells(markdown, "LoRA-64")[0], ["LoRA-64", "2.1 ± 5.0", "−85.6", "−81.9"]);
-  assertEquals(cells(markdown, "PEFT")[0], ["PEFT", "87.7 ± 5.0", "–", "+3.7"]);
+  assertEquals(cells(markdown, "PEFT (decoder only)")[0], [
+    "PEFT (decoder only)",
+    "87.7 ± 5.0",
+    "–",
+    "+3.7",
+  ]);
   assertEquals(cells(markdown, "Vanilla")[0], ["Vanilla", "84.0 ± 5.0", "−3.7", "–"]);
   assertEquals(cells(markdown, "Filled box")[0], ["Filled box", "85.0 ± 5.0", "−2.7", "+1.0"]);
 });
@@ -129,7 +134,7 @@ Deno.test("intervals and adjusted p values stand beside what they belong to, whe
     "+6.0",
     "< 0.001",
   ]);
-  assertEquals(cells(markdown, "PEFT")[0].slice(2), ["–", "–", "–", "+3.7", "–"]);
+  assertEquals(cells(markdown, "PEFT (decoder only)")[0].slice(2), ["–", "–", "–", "+3.7", "–"]);
   assertStringIncludes(markdown, "Holm-adjusted");
 });
 

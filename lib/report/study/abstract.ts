@@ -83,7 +83,7 @@ export function abstractOf(subject: Subject): Text[] {
     sentences.push(
       `Without a prompt (the whole image as the box) the highest mean Dice was ${
         (100 * top.dice["whole-image"].mean).toFixed(1)
-      } % (${top.model})${
+      } % by ${top.model}${
         ones ? `, where a mask of ones has ${(100 * ones.mean).toFixed(1)} %` : ""
       }.`,
     );

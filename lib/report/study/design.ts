@@ -1,5 +1,5 @@
 /**
- * What the models differ in: ranks, places, and what was expected of them.
+ * Differences between the models: ranks, places, and hypotheses about them.
  *
  * @module
  */
@@ -50,7 +50,7 @@ export function rankSection(subject: Subject): Block[] {
   }];
 }
 
-/** Which parts each model trained. */
+/** Map of the parts that each model trained. */
 export function placementSection(subject: Subject): Block[] {
   const trained = subject.models.filter(({ placement, trainableParameters }) =>
     placement && trainableParameters > 0
@@ -85,7 +85,7 @@ export function placementSection(subject: Subject): Block[] {
   }];
 }
 
-/** The hypotheses, and what became of each. */
+/** The hypotheses and their verdicts. */
 export function verdictSection(subject: Subject): Block[] {
   const { verdicts } = subject.study;
   if (verdicts.length === 0) return [];

@@ -8,10 +8,10 @@ import { count, plural, promptName } from "../format.ts";
 import type { StudyModel } from "../../study/read_study.ts";
 import { configFields, type Subject, valueText } from "./subject.ts";
 
-/** What each kind of model is, and what several of it are called. */
+/** Each kind of model: the name of several of it, and a description. */
 const KINDS: Readonly<Record<string, { name: string; is: string }>> = {
   vanilla: { name: "Vanilla", is: "as it comes" },
-  peft: { name: "PEFT", is: "the mask decoder alone is trained" },
+  peft: { name: "PEFT (decoder only)", is: "the mask decoder alone is trained" },
   full: { name: "Full fine-tunes", is: "whole modules are trained" },
   lora: {
     name: "all others",
@@ -46,7 +46,7 @@ function promptsText(prompt: unknown): string {
 
 const OPTIMIZERS: Readonly<Record<string, string>> = { adam: "Adam", adamw: "AdamW" };
 
-/** How models were trained, as far as they share it; in what they differ stands in a table. */
+/** Settings of training that all models share; the others stand in a table. */
 function trainingText(models: readonly StudyModel[]): string {
   const of = (field: string) => sharedValue(models, field);
   const [optimizer, rate, pretrainedRate, batch, warmup] = [

@@ -1,5 +1,5 @@
 /**
- * How well the models did: against each other, by prompt, at boundaries, by size of the tumour.
+ * Scores of the models: against each other, by prompt, at boundaries, by size of the tumour.
  *
  * @module
  */

@@ -1,11 +1,11 @@
 /**
- * What every section of a study's report asks of the study, and how its cells are written.
+ * The study as the sections of its report read it, and the cells that they share.
  *
  * @module
  */
 import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
-import { absent, intervalText, meanText, signed } from "../format.ts";
+import { absent, intervalText, meanText, modelName, signed } from "../format.ts";
 import type { Study, StudyModel, StudyRow } from "../../study/read_study.ts";
 
 /** The prompts that the text and the first figures are about, where they were scored. */
@@ -21,7 +21,7 @@ export function smallestP(patients: number): number {
 
 type Interval = readonly [low: number, high: number] | null;
 
-/** What the tests say of a model against one of the references. */
+/** Tested difference of a model from one of the references. */
 export interface Tested {
   readonly difference: number;
   readonly interval: Interval;
@@ -29,7 +29,7 @@ export interface Tested {
   readonly pHolm: number;
 }
 
-/** A study with what every section asks of it. */
+/** A study for its report, its models by the names that readers see. */
 export class Subject {
   readonly study: Study;
   readonly models: readonly StudyModel[];
@@ -39,9 +39,9 @@ export class Subject {
 
   constructor(study: Study) {
     this.study = study;
-    this.models = study.models;
+    this.models = study.models.map((model) => ({ ...model, name: modelName(model.name) }));
     const { rows, context } = study.table;
-    this.rows = rows;
+    this.rows = rows.map((row) => ({ ...row, model: modelName(row.model) }));
     this.primary = context.primaryPrompt;
     this.prompts = [...new Set(rows.flatMap(({ dice }) => Object.keys(dice)))];
   }
@@ -75,10 +75,12 @@ export class Subject {
     metric = "dice",
   ): Tested | undefined {
     return this.study.statistics.find((one) => one.prompt === prompt && one.metric === metric)
-      ?.comparisons.find((one) => one.model === model && one.reference === reference);
+      ?.comparisons.find((one) =>
+        modelName(one.model) === model && modelName(one.reference) === reference
+      );
   }
 
-  /** Whether means have intervals: with one patient, or from before there were any, they have none. */
+  /** True if means have intervals; with one patient they have none. */
   get hasIntervals(): boolean {
     return this.rows.some(({ dice }) => dice[this.primary]?.interval);
   }
@@ -135,7 +137,7 @@ export function best(scores: readonly (Score | undefined)[], lower = false): num
   return lower ? Math.min(...means) : Math.max(...means);
 }
 
-/** Whether a mean is the best of some, as far as its text shows. */
+/** True if a mean is the best of some, as far as its text shows. */
 export function isBest(
   score: Score | undefined,
   all: readonly (Score | undefined)[],

@@ -1,5 +1,5 @@
 /**
- * What training took, how it went, what it came to on single slices, and what a guard ended.
+ * Cost and course of training, masks of single slices, and the runs that a guard ended.
  *
  * @module
  */
@@ -96,7 +96,7 @@ export function trainingSection(subject: Subject): Block[] {
   ];
 }
 
-/** Which weights of some trainings were scored: the best epoch's, or the last's. */
+/** Says if the best epoch's weights of some trainings were scored, or the last's. */
 function keptText(
   curves: readonly { readonly name: string; readonly keptLast: boolean }[],
 ): string {
