@@ -430,7 +430,7 @@ export function allFaults({ written }: TinyStudy): FaultChain[] {
       name: "removed",
       cases: [
         littleMemory(20, "weight image_encoder"),
-        littleMemory(60, "true masks"),
+        littleMemory(60, "kernel"),
         lostDevice(1),
         vanished,
         littleMemory(66, "kernel"),
