@@ -189,6 +189,4 @@ export type { GreySlice, MaskPrediction } from "./lib/report/slice_view.ts";
 export { standalone } from "./lib/report/svg.ts";
 export * from "./lib/report/protocol_table.ts";
 export * from "./lib/report/rasterize.ts";
-export * from "./lib/report/table.ts";
-export * from "./lib/study/comparison.ts";
 export * from "./lib/study/progress.ts";

@@ -30,9 +30,9 @@ import { adapterExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { adapterOptions, weightsFile } from "../lib/study/model.ts";
-import { requireEmpty } from "../lib/study/study_folder.ts";
+import { requireEmpty } from "../lib/study/folder.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
-import { openGpu } from "../lib/study/webgpu.ts";
+import { openGpu } from "../lib/study/device.ts";
 import { commands } from "./commands.ts";
 
 /** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
@@ -107,13 +107,8 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
     await trainOtherTask({ gpu, config, reader, parts }, async (sam) => {
       const experiment = adapterExperiment(16);
       const adapter = await collectAdapter(sam, adapterOptions(experiment, config));
-      const other = { experiment, config: { ...config, data: "heads" } };
-      await saveAdapter(
-        join(foreign, "adapter"),
-        signAdapter(adapter, other, environment.weights),
-      );
-      const own = JSON.stringify({ experiment, config: { ...config, data: data.name } }, null, 2);
-      await writeFileAtomic(join(foreign, "config.json"), own + "\n");
+      const other = { experiment, config: { ...config, data: "heads" }, split: data.split };
+      await saveAdapter(foreign, signAdapter(adapter, other, environment.weights));
     });
   }
 
@@ -135,6 +130,11 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
       parts,
       labels,
       foreign,
+      origin: {
+        experiment: adapterExperiment(16),
+        config: { ...config, data: data.name },
+        split: data.split,
+      },
       sample,
       onProgress: (done) => progress.update({ done }),
     });

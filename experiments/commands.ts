@@ -42,7 +42,7 @@ const HOSTS = [
   "raw.githubusercontent.com",
 ];
 
-/** File in a run's folder with its scores on a data set. */
+/** File in an adapter's folder with its scores on a data set. */
 export function evaluationFile(run: string, data: string): string {
   return join(run, `evaluation-${basename(resolve(data))}.json`);
 }
@@ -79,7 +79,7 @@ export const commands = {
     about: "Score a run or an adapter on a data set; a run keeps the values it was trained with",
     argument: {
       name: "RUN",
-      help: "the folder of a run, a PEFT folder, a file of Sam_LoRA, or vanilla",
+      help: "a study's adapter (results/…/adapters/lora_16), a file of Sam_LoRA, or vanilla",
     },
     required: ["data"],
     fields: {
@@ -89,7 +89,7 @@ export const commands = {
         default: null,
         flag: "out",
         argument: "FILE",
-        help: "file for the scores (default: one in the run's folder)",
+        help: "file for the scores (default: one in the adapter's folder)",
         group: "running",
         common: true,
         rights: writesFile,
@@ -180,7 +180,7 @@ export const commands = {
         default: null,
         flag: "adapter",
         argument: "PATH",
-        help: "a PEFT folder, the folder of a run, or a file of Sam_LoRA",
+        help: "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA",
         group: "adapters",
         rights: reads,
       }),
@@ -196,7 +196,7 @@ export const commands = {
     about: "Fold an adapter into the model's weights",
     argument: {
       name: "ADAPTER",
-      help: "a PEFT folder, the folder of a run, or a file of Sam_LoRA",
+      help: "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA",
     },
     required: ["out"],
     fields: {

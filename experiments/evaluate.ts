@@ -1,5 +1,5 @@
 // ./run evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
@@ -11,9 +11,9 @@ import type { Sam } from "../lib/sam/sam.ts";
 import { runProtocol } from "../lib/evaluate/protocol.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
-import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
+import { openAdapter, ownWeights, readOrigin, requireBase } from "../lib/study/adapter.ts";
 import { pick } from "../lib/study/command_line.ts";
-import { type Config, configFields, dataSeed, presets } from "../lib/study/schema.ts";
+import { type Config, configFields, dataSeed, parseConfig, presets } from "../lib/study/schema.ts";
 import { displayName, type Experiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
@@ -24,39 +24,42 @@ import {
   sliceModel,
   weightsFile,
 } from "../lib/study/model.ts";
-import { listJson, summarizeScores } from "../lib/study/run_experiment.ts";
-import { readRun, readSplit } from "../lib/study/run_folder.ts";
+import { rounded } from "../lib/study/records.ts";
+import { linesJson, type Origin } from "../lib/study/results.ts";
+import { summarizeScores } from "../lib/study/statistics.ts";
 import { limit, openSlicesWithProgress } from "../lib/study/study_data.ts";
-import { openGpu } from "../lib/study/webgpu.ts";
+import { openGpu } from "../lib/study/device.ts";
 import { commands, evaluationFile } from "./commands.ts";
 
-/** Model that is scored, with the values that its input is prepared by. */
+/** Model to score. */
 interface Subject {
   /** As tables call it. */
   readonly name: string;
-  /** What was trained, if it is a run or vanilla. */
+  /** Experiment that trained it, if it is known. */
   readonly experiment: Experiment | null;
+  /** Patients that it was trained on, if they are known. */
+  readonly split: Origin["split"] | null;
   /** Which model, and how its input is prepared. */
   readonly config: Config;
   /** Builds it, with its weights. */
   build(gpu: Gpu, config: Config): Promise<Sam>;
 }
 
-/** Finds out what the command line names. */
+/** The model that the command line names. */
 async function openSubject(path: string, overrides: Partial<Config>): Promise<Subject> {
   const config = { ...presets.full.config, ...overrides };
   if (path === "vanilla") {
     const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
-    return { name: displayName(experiment), experiment, config, build: buildPretrained };
+    const name = displayName(experiment);
+    return { name, experiment, split: null, config, build: buildPretrained };
   }
-  const entry = await Deno.stat(path).catch(() => null);
-  const isAdapter = entry?.isFile ||
-    await Deno.stat(join(path, "adapter_model.safetensors")).then(() => true, () => false);
-  if (isAdapter && await runOf(path) === null) {
-    const adapter = await openAdapter(path);
+  const adapter = await openAdapter(path);
+  const origin = await readOrigin(path, adapter);
+  if (!origin) {
     return {
       name: basename(path),
       experiment: null,
+      split: null,
       config,
       build: async (gpu, config) => {
         await requireBase(adapter, await weightsFile(config));
@@ -66,7 +69,8 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
       },
     };
   }
-  const { experiment, config: trained } = await readRun(path);
+  const { experiment, split } = origin;
+  const trained = parseConfig(origin.config, path);
   if (overrides.weights === undefined) ownWeights(path, trained);
   if (overrides.model !== undefined && overrides.model !== trained.model) {
     throw new InputError(`${path} was trained on ${trained.model}: leave out --model`);
@@ -74,22 +78,22 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
   return {
     name: displayName(experiment),
     experiment,
+    split,
     config: { ...trained, ...overrides },
     build: async (gpu, config) => {
+      await requireBase(adapter, await weightsFile(config));
       const sam = await buildModel(gpu, { experiment, config });
-      if (experiment.kind !== "vanilla") {
-        const adapter = await openAdapter(path);
-        await requireBase(adapter, await weightsFile(config));
-        restoreWeights(sam, adapterWeights(adapter), path);
-      }
+      restoreWeights(sam, adapterWeights(adapter), path);
       return sam;
     },
   };
 }
 
-/** The slices of patients that the run was neither trained nor chosen on. */
-async function withoutSeenPatients(run: string, refs: readonly SliceRef[]): Promise<SliceRef[]> {
-  const split = await readSplit(run);
+/** Slices of patients that the run was neither trained nor chosen on. */
+function withoutSeenPatients(
+  refs: readonly SliceRef[],
+  { run, split }: { run: string; split: Origin["split"] },
+): SliceRef[] {
   const seen = new Set([...split.train, ...split.validation]);
   const unseen = refs.filter(({ patient }) => !seen.has(patient));
   if (unseen.length === 0) {
@@ -111,8 +115,8 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const { data, maxTest, out: file } = values;
   const overrides = pick(given, configFields);
   const subject = await openSubject(path, overrides);
-  const { name, experiment } = subject;
-  if (!file && (experiment === null || path === "vanilla")) {
+  const { name, experiment, split } = subject;
+  if (!file && split === null) {
     throw new InputError(`${path} is no run's folder to write to: name a file with --out`);
   }
   const config = { ...subject.config, data: data! };
@@ -121,8 +125,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(data!, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config, values);
-  const trained = experiment !== null && experiment.kind !== "vanilla";
-  const unseen = trained ? await withoutSeenPatients(path, slices.refs) : slices.refs;
+  const unseen = split ? withoutSeenPatients(slices.refs, { run: path, split }) : slices.refs;
   if (experiment === null) {
     console.log("An adapter does not say which patients it was trained on: scored on all.");
   }
@@ -134,11 +137,13 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   using model = sliceModel(sam, { ...config, cacheMemory: 0, cacheDisk: 0 });
   const progress = new Progress({ label: `${name} on ${dataset.name}`, total: refs.length });
   const start = performance.now();
-  const result = await runProtocol(model, { reader: slices, refs }, {
-    seed,
-    batchSize: config.batchSize,
-    onProgress: (done) => progress.update({ done }),
-  });
+  const result = rounded(
+    await runProtocol(model, { reader: slices, refs }, {
+      seed,
+      batchSize: config.batchSize,
+      onProgress: (done) => progress.update({ done }),
+    }),
+  );
   const seconds = (performance.now() - start) / 1000;
   const scores = summarizeScores(result);
   const patients = new Set(refs.map(({ patient }) => patient)).size;
@@ -169,7 +174,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   };
   // The lists, one item a line, close the object.
   const json = JSON.stringify(head, null, 2).replace(/\n}$/, "") +
-    `,\n"slices": ${listJson(result.slices)},\n"cases": ${listJson(result.cases)}}\n`;
+    `,\n"slices": ${linesJson(result.slices)},\n"cases": ${linesJson(result.cases)}}\n`;
   await writeFileAtomic(out, json);
   console.log(`Written: ${out}`);
 });

@@ -2,10 +2,10 @@
 import { PEFT_TYPES } from "../lib/adapters/methods.ts";
 import { InputError } from "../lib/errors.ts";
 import { publishStudy } from "../lib/report/publish.ts";
-import { runStudies } from "../lib/study/cross_validation.ts";
 import { adapterExperiment, type LoneExperiment, withWiseFt } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
+import { runStudy } from "../lib/study/study.ts";
 import { commands } from "./commands.ts";
 import { full } from "./full.ts";
 import { lora_128 } from "./lora_128.ts";
@@ -46,5 +46,5 @@ await runCommand(commands.experiment, async ({ argument, given, line: command })
   const { experiment, values } = byName(argument);
   const options = resolveOptions(given, values);
   const rows = withWiseFt([experiment], options.wiseFt);
-  await runStudies(rows, { options, command, publish: publishStudy });
+  await runStudy(rows, { options, command, publish: publishStudy });
 });

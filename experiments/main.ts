@@ -1,10 +1,9 @@
 // ./run experiments: every row of the comparison, then the table.
 import { publishStudy } from "../lib/report/publish.ts";
-import { runStudies } from "../lib/study/cross_validation.ts";
 import { adapterExperiment, baselines, withWiseFt } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
-import { resumeStudy } from "../lib/study/study.ts";
+import { resumeStudy, runStudy } from "../lib/study/study.ts";
 import { commands } from "./commands.ts";
 import { sweeps } from "./sweeps/mod.ts";
 
@@ -20,5 +19,5 @@ await runCommand(commands.experiments, async ({ given, line: command }) => {
     ...options.ranks.map((rank) => adapterExperiment(rank, options.config.peftType)),
   ];
   const rows = withWiseFt(experiments, options.wiseFt);
-  await runStudies(rows, { options, command, publish: publishStudy });
+  await runStudy(rows, { options, command, publish: publishStudy });
 });

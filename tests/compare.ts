@@ -5,9 +5,12 @@
 // times, dates, paths and versions are left out of the comparison; trained weights count by their hash.
 import { parseArgs } from "@std/cli/parse-args";
 import { basename, join, relative, resolve } from "node:path";
-import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { gunzipSync } from "node:zlib";
+import { computeTable, experimentsOf, poolRecords } from "../lib/study/comparison.ts";
+import { readStudyFiles } from "../lib/study/read_study.ts";
+import { rounded } from "../lib/study/records.ts";
+import { type ComparisonTable, readRuns } from "../lib/study/results.ts";
+import { summarizeScores } from "../lib/study/statistics.ts";
 import { tinyDataset } from "./experiments/tiny_dataset.ts";
 
 /** Options of every tiny study. */
@@ -138,7 +141,7 @@ const JOBS: Readonly<Record<string, readonly (readonly string[])[]>> = {
 
 /** Fields that are of the time, the place or the version, not of the result. */
 const VOLATILE =
-  /(^|[._])(seconds|trainSeconds|secondsPerStep|peakGpuBytes|date|command|commit|samlora|code|environment|version|milliseconds|time|sha256|hash|out|cases\.json)$/i;
+  /(^|[._])(seconds|trainSeconds|secondsPerStep|peakGpuBytes|date|command|commit|samlora|code|environment|version|milliseconds|time|sha256|hash|out|cases\.json|simulated)$/i;
 
 const decoder = new TextDecoder();
 
@@ -182,25 +185,124 @@ async function figuresOf(folder: string): Promise<Map<string, string>> {
     if (VOLATILE.test(path)) return;
     if (value !== null && typeof value === "object") {
       for (const [key, inner] of Object.entries(value)) put(`${path}.${key}`, inner);
-    } else figures.set(path, JSON.stringify(value));
+    } else if (value !== undefined) figures.set(path, JSON.stringify(value));
   };
+  const runs = await readRuns(folder);
+  const isPacked = (name: string) =>
+    runs !== null && /^(adapters.|(runs|table)\.json$|records\.json\.gz$)/.test(name);
   for await (const path of filesOf(folder)) {
     const name = relative(folder, path);
+    // Two copies of trained weights were left once; those in half precision are gone.
+    if (isPacked(name) || /(^|\W)adapters\W|^cross_validation\.json$/.test(name)) continue;
     const bytes = await Deno.readFile(path);
-    if (/\.safetensors$/.test(name)) {
-      // The hash of the run's config is of its fields, of which a version may have more.
-      const text = Buffer.from(bytes).toString("latin1")
-        .replace(/"samlora_run":"[0-9a-f]{64}"/, (hash) => " ".repeat(hash.length));
-      figures.set(name, createHash("sha256").update(text, "latin1").digest("hex"));
-    } else if (/\.json$/.test(name)) put(name, JSON.parse(decoder.decode(bytes)));
-    else if (/\.json\.gz$/.test(name)) put(name, JSON.parse(decoder.decode(gunzipSync(bytes))));
+    if (/\.safetensors$/.test(name)) put(name, tensorHash(bytes));
+    else if (/\.json$/.test(name)) put(name, JSON.parse(decoder.decode(bytes)));
     else if (/\.jsonl$/.test(name)) {
       decoder.decode(bytes).trim().split("\n").forEach((line, i) =>
         put(`${name}[${i}]`, JSON.parse(line))
       );
     }
   }
+  if (runs) { for await (const [name, value] of unpack(folder)) put(name, value); }
   return figures;
+}
+
+/** SHA-256 of the tensors of a safetensors file, whatever else it says. */
+function tensorHash(bytes: Uint8Array): string {
+  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const { __metadata__: _, ...header } = JSON.parse(decoder.decode(bytes.slice(8, 8 + length)));
+  return createHash("sha256").update(JSON.stringify(header)).update(bytes.slice(8 + length))
+    .digest("hex");
+}
+
+/**
+ * The figures of a study under the names of files that studies once had: a folder a row, and for each part
+ * of a cross-validation a study of its own.
+ */
+async function* unpack(folder: string): AsyncGenerator<[name: string, value: unknown]> {
+  const { table, runs, records } = await readStudyFiles(folder);
+  const parts = [...new Set(runs.map(({ part }) => part))];
+  for (const part of parts) {
+    const own = runs.filter((run) => run.part === part).map((run) => ({ ...run, part: "" }));
+    const found = records.filter((one) => one.part === part);
+    for (const { experiment, config, data, split, environment, epochs, summary, guard } of own) {
+      const at = (file: string) => join(part, experiment.name, file);
+      yield [at("config.json"), { experiment, config, data }];
+      yield [at("split.json"), split];
+      yield [at("environment.json"), environment];
+      for (const [i, epoch] of epochs.entries()) yield [at(`metrics.jsonl[${i}]`), epoch];
+      if (guard) yield [at("guard.json"), guard];
+      const scores = found.find(({ row }) => row === experiment.name);
+      if (!summary || !scores) continue;
+      const { slices, cases, masks } = scores;
+      yield [at("scores.json"), slices];
+      yield [at("cases.json"), cases];
+      yield [at("masks.json"), masks];
+      yield [at("summary.json"), { experiment, ...summary, ...summarizeScores({ slices, cases }) }];
+      const weights = join(folder, "adapters", part, experiment.name);
+      if (!await Deno.stat(weights).catch(() => null)) continue;
+      const bytes = await Deno.readFile(join(weights, "adapter_model.safetensors"));
+      yield [at("adapter/adapter_model.safetensors"), tensorHash(bytes)];
+      const adapter = await Deno.readTextFile(join(weights, "adapter_config.json")).catch(() =>
+        null
+      );
+      if (adapter) yield [at("adapter/adapter_config.json"), JSON.parse(adapter)];
+    }
+    const trivial = found.filter((one) => one.trivial);
+    yield [
+      join(part, "trivial.json"),
+      Object.fromEntries(trivial.map(({ row, slices }) => [row, slices])),
+    ];
+    const { pooled: _, ...context } = table.context;
+    const { train, validation, test } = own[0].data;
+    const partTable = part === "" ? table : computeTable({
+      ...context,
+      seed: Number(own[0].config.seed),
+      splits: { train, validation, test },
+    }, { runs: own, records: found.map((one) => ({ ...one, part: "" })) });
+    yield* tableFiles(part, partTable);
+  }
+  if (parts.length === 1 && parts[0] === "") return;
+  yield* tableFiles("", table);
+  for (const experiment of experimentsOf(runs)) {
+    const own = runs.filter((run) => run.experiment.name === experiment.name);
+    const { slices, cases } = poolRecords(records, experiment.name);
+    const at = (file: string) => join(experiment.name, file);
+    yield [at("scores.json"), rounded(slices)];
+    yield [at("cases.json"), rounded(cases)];
+    yield [at("summary.json"), {
+      experiment,
+      trainableParameters: own[0].summary!.trainableParameters,
+      placement: own[0].summary!.placement,
+      runs: own.map(({ part, config, summary }) => ({
+        name: part,
+        seed: config.seed,
+        fold: config.fold,
+        bestEpoch: summary!.bestEpoch,
+        dice: summarizeScores(
+          records.find((one) => one.part === part && one.row === experiment.name)!,
+        ).dice,
+      })),
+      ...summarizeScores({ slices, cases }),
+    }];
+  }
+}
+
+/** A table under the names that its parts had. */
+function* tableFiles(folder: string, table: ComparisonTable): Generator<[string, unknown]> {
+  const { statistics, verdicts, ...rest } = table;
+  const stated = verdicts.length > 0;
+  yield [join(folder, "table.json"), { ...rest, ...(stated && { verdicts }) }];
+  yield [join(folder, "statistics.json"), statistics];
+  if (stated) yield [join(folder, "verdicts.json"), verdicts];
+}
+
+/** True if two figures differ by no more than what comes of scores being rounded before they are averaged. */
+function isRounding(path: string, before: string, after: string): boolean {
+  if (!/(summary|table|evaluated)\.json\./.test(path)) return false;
+  const [a, b] = [Number(before), Number(after)];
+  const scale = /accuracy$|Comparison$/.test(path) ? 100 : Math.max(1, Math.abs(a));
+  return Math.abs(a - b) <= 2e-6 * scale;
 }
 
 async function* filesOf(folder: string): AsyncGenerator<string> {
@@ -225,12 +327,14 @@ async function diff(a: string, b: string): Promise<boolean> {
       continue;
     }
     const [old, now] = await Promise.all([figuresOf(before), figuresOf(after)]);
-    const changed = [...old].filter(([key, value]) => now.has(key) && now.get(key) !== value);
+    const unequal = [...old].filter(([key, value]) => now.has(key) && now.get(key) !== value);
+    const changed = unequal.filter(([key, value]) => !isRounding(key, value, now.get(key)!));
     const gone = [...old.keys()].filter((key) => !now.has(key));
     const added = [...now.keys()].filter((key) => !old.has(key));
-    const equal = old.size - changed.length - gone.length;
+    const equal = old.size - unequal.length - gone.length;
     console.log(
-      `${name}: ${equal} equal, ${changed.length} differ, ${gone.length} gone, ${added.length} new`,
+      `${name}: ${equal} equal, ${unequal.length - changed.length} but for rounding, ` +
+        `${changed.length} differ, ${gone.length} gone, ${added.length} new`,
     );
     if (changed.length + gone.length > 0) same = false;
     for (const [key, value] of changed.slice(0, 8)) {

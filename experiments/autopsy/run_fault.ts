@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import type { SliceReader } from "../../lib/data/loader.ts";
 import type { PromptKind } from "../../lib/data/prompts.ts";
 import type { SliceRef } from "../../lib/data/slices.ts";
@@ -15,11 +15,11 @@ import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import type { EpochMetrics } from "../../lib/train/training.ts";
 import { fitBy } from "../../lib/train/fit.ts";
 import { adapterWeights } from "../../lib/adapters/adapter.ts";
-import { loadAdapter } from "../../lib/study/adapter_folder.ts";
-import { openAdapter } from "../../lib/study/adapter.ts";
+import { openAdapter, requireOrigin } from "../../lib/study/adapter.ts";
 import type { Config } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { buildModel, restoreWeights } from "../../lib/study/model.ts";
+import type { Origin } from "../../lib/study/results.ts";
 import type { Fault, RawLabels } from "./faults.ts";
 
 /** The prompts that a run is scored under at its end. */
@@ -66,8 +66,10 @@ export interface AutopsyContext {
   readonly reader: SliceReader;
   readonly parts: Partition<SliceRef>;
   readonly labels: RawLabels;
-  /** Folder with the adapter of another task, under the config of this one. */
+  /** Folder with the adapter of another task. */
   readonly foreign: string;
+  /** Run that the adapter is taken for. */
+  readonly origin: Origin;
   /** The slice whose masks are drawn. */
   readonly sample: SliceRef;
   readonly onProgress?: (done: number, total: number) => void;
@@ -123,14 +125,14 @@ export async function runFault(
       },
     );
     if (fault.foreignAdapter) {
+      const adapter = await openAdapter(context.foreign);
       try {
-        await openAdapter(context.foreign);
+        requireOrigin(adapter, context.origin);
       } catch (error) {
         if (!(error instanceof GuardError)) throw error;
         const message = error.message.replaceAll(context.foreign, basename(context.foreign));
         onCaught(new GuardError(error.guard, message, curve.at(-1)!.step));
       }
-      const adapter = await loadAdapter(join(context.foreign, "adapter"));
       restoreWeights(sam, adapterWeights(adapter), context.foreign);
     }
     using scored = new SliceModel(sam, { side: config.side });

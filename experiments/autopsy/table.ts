@@ -1,5 +1,5 @@
 import { markdownTable } from "../../lib/report/markdown_table.ts";
-import type { Environment } from "../../lib/study/environment.ts";
+import type { Environment } from "../../lib/study/results.ts";
 import { type FaultRun, SCORED } from "./run_fault.ts";
 
 /** The autopsy's table: rows with what they share. */

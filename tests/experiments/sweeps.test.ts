@@ -8,7 +8,7 @@ import {
 } from "../../lib/study/experiment.ts";
 import { MODEL_NAMES } from "../../lib/sam/models.ts";
 import { buildModel } from "../../lib/study/model.ts";
-import { judgeStudy } from "../../lib/study/verdicts.ts";
+import { judgeStudy } from "../../lib/study/statistics.ts";
 import { sweeps } from "../../experiments/sweeps/mod.ts";
 import { InputError } from "../../lib/errors.ts";
 import { adapterLayers } from "../../lib/adapters/adapter_layer.ts";

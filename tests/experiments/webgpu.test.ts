@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { commands } from "../../experiments/commands.ts";
 import { parseOptions } from "../../lib/study/command_line.ts";
-import { openGpu } from "../../lib/study/webgpu.ts";
+import { openGpu } from "../../lib/study/device.ts";
 import { InputError } from "../../lib/errors.ts";
 import { readOptions } from "./read_options.ts";
 

@@ -245,10 +245,10 @@ const notANumber: FaultCase = {
   run: async (study, out) => {
     const said = await study.fail(study.begin(out, { fault: { gradient: 2 } }));
     assertMatch(said, /the gradient is not finite after step 2: lower the learning rate/);
-    const run = join(study.folder, out, "lora_2");
-    assert(exists(join(run, "guard.json")));
-    for (const result of ["adapter", "scores.json", "summary.json"]) {
-      assert(!exists(join(run, result)), result);
+    const [run] = JSON.parse(await Deno.readTextFile(join(study.folder, out, "runs.json")));
+    assertEquals([run.guard.guard, run.summary], ["non-finite", undefined]);
+    for (const left of ["adapters", "lora_2"]) {
+      assert(!exists(join(study.folder, out, left)), left);
     }
     const table = await Deno.readTextFile(join(study.folder, out, "table.json"));
     assert(!table.includes('"LoRA-2"'), table);
@@ -261,7 +261,7 @@ const twoProcesses: FaultCase = {
   name: "two processes on one output folder, of which the first is killed",
   run: async (study, out) => {
     const first = study.goOn(out);
-    await study.waitFor(join(out, "lora_2", "split.json"), first);
+    await study.waitFor(join(out, "lora_2", "run.json"), first);
     first.process.kill("SIGSTOP");
     const said = await study.fail(study.resume(out));
     assertMatch(said, /another process is writing to \S+: wait until it ends/);
@@ -280,7 +280,7 @@ const staleLock: FaultCase = {
   run: async (study, out) => {
     await Deno.writeTextFile(join(study.folder, out, "lock"), `${Deno.pid}\n`);
     const running = study.goOn(out);
-    await study.waitFor(join(out, "lora_2", "split.json"), running);
+    await study.waitFor(join(out, "lora_2", "run.json"), running);
     running.process.kill("SIGKILL");
     await running.outcome;
     return "goes on: the lock is the system's and went with the process";
@@ -348,7 +348,7 @@ const signalledThrice: FaultCase = {
   name: "three signals while kernels are compiled",
   run: async (study, out) => {
     const running = study.goOn(out);
-    await study.waitFor(join(out, "lora_2", "split.json"), running);
+    await study.waitFor(join(out, "lora_2", "run.json"), running);
     await pause(0.3);
     for (let press = 0; press < 3; press++) {
       try {
@@ -394,15 +394,15 @@ function hanging(signals: 1 | 3): FaultCase {
   };
 }
 
-const COMPILING = { during: "while kernels are compiled", after: "lora_2/split.json" };
+const COMPILING = { during: "while kernels are compiled", after: "lora_2/run.json" };
 const TRAINING = { during: "in training", after: 1 };
 /** The tiny study has three batches an epoch. */
 const VALIDATION = { during: "in validation", after: 3 };
-const SCORING = { during: "in scoring", after: "lora_2/adapter/adapter_config.json" };
+const SCORING = { during: "in scoring", after: "adapters/lora_2/adapter_config.json" };
 
 /** A few of the faults, one of each sort. */
 export const SOME_FAULTS: readonly FaultChain[] = [
-  { name: "removed", cases: [cacheFull, diskFull("lora_2/config.json"), lostDevice(1), vanished] },
+  { name: "removed", cases: [cacheFull, diskFull("lora_2/run.json"), lostDevice(1), vanished] },
   {
     name: "kept",
     cases: [

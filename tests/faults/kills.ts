@@ -120,7 +120,7 @@ const validating = EPOCH_ENDS.map((number) =>
 /** In the order of a life, each for the same share of the kills. */
 const AIMS: readonly Aim[] = [
   whileWriting("^killed", 4), // the study's first files
-  after("lora_2/split.json", between(/split/, /000001/)), // kernels are compiled
+  after("lora_2/run.json", between(/run[.]json/, /000001/)), // kernels are compiled
   whileWriting("safetensors$", 7),
   training[0],
   training[1],
@@ -130,10 +130,10 @@ const AIMS: readonly Aim[] = [
   training[4],
   validating[1],
   whileWriting("safetensors$", 7),
-  after("lora_2/adapter/adapter_config.json", between(/adapter_config/, /scores/)),
-  whileWriting("^killed.*(scores|cases|masks|summary|finished)[.]json$", 5),
-  after("lora_2/checkpoint/finished.json", between(/finished/, /table.json/)),
-  whileWriting("^killed.*(table|report)[.](json|md|html)$", 4),
+  after("adapters/lora_2/adapter_config.json", between(/adapter_config/, /records/)),
+  whileWriting("^killed.*lora_2.(records|run|finished)[.]json([.]gz)?$", 4),
+  after("lora_2/finished.json", between(/finished/, /table.json/)),
+  whileWriting("^killed[^/]*/(runs|records|table|report)[.](json([.]gz)?|md|html)$", 6),
   after("table.json", () => 0.02),
 ];
 
@@ -147,8 +147,8 @@ function momentOf(study: TinyStudy, out: string): Moment {
   if (!has("resume.json")) return "before the study's folder";
   const files = filesBelow(folder);
   if (files.some((file) => file.endsWith(".tmp"))) return "while a file is written";
-  if (has("lora_2", "checkpoint", "finished.json")) return "in the report";
-  if (has("lora_2", "adapter", "adapter_config.json")) return "in scoring of the test set";
+  if (has("lora_2", "finished.json")) return "in the report";
+  if (has("adapters", "lora_2", "adapter_config.json")) return "in scoring of the test set";
   const newest = Math.max(
     ...files.map((file) => Number(/(\d{6})\.safetensors$/.exec(file)?.[1] ?? 0)),
   );

@@ -91,21 +91,24 @@ export async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Pro
       .replace(/"weights": "npm[^"]*"/, '"weights": "other"');
     await Deno.writeTextFile(record, other);
     await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
-    const metrics = await Deno.readTextFile(join(study.folder, forced, "lora_2", "metrics.jsonl"));
-    assertEquals(metrics.trim().split("\n").length, 3);
+    const [run] = JSON.parse(await Deno.readTextFile(join(study.folder, forced, "runs.json")));
+    assertEquals(run.epochs.length, 3);
   });
-  await t.step("several studies go on by the command that they were begun by", async () => {
+  await t.step("a study of several seeds goes on by --resume and by its own command", async () => {
     const several = "several";
     const args = ["--seeds", "0,1", "--epochs", "1"];
-    const fault = { ...stop, after: "seed_1/.*000002.safetensors$" };
-    assertEquals((await study.begin(several, { args, fault }).outcome).code, 143);
+    const stopAt = (after: string) => ({ fault: { ...stop, after } });
+    const first = study.begin(several, { args, ...stopAt("seed_0/.*000002.safetensors$") });
+    assertEquals((await first.outcome).code, 143);
     assertMatch(
-      await study.fail(study.resume(several)),
-      /several holds several studies: give the command that is in its cross_validation.json again/,
+      await study.fail(study.resume(several, { args: ["--seeds", "0,2"] })),
+      /something else than --seeds 0,2/,
     );
+    const second = study.resume(several, stopAt("seed_1/.*000002.safetensors$"));
+    assertEquals((await second.outcome).code, 143);
     const { stdout } = await study.succeed(study.begin(several, { args }));
-    assertMatch(stdout, /several\/seed_0 is whole/);
-    assertMatch(stdout, /Going on with several\/seed_1/);
+    assertMatch(stdout, /Going on with several/);
+    assertMatch(stdout, /Part seed_0\nLoRA-2: finished before/);
     assertMatch(stdout, /LoRA-2: going on after step 2, in epoch 1/);
   });
 }

@@ -6,12 +6,12 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
-import { ownWeights } from "../../lib/study/adapter.ts";
+import { ownWeights, readOrigin } from "../../lib/study/adapter.ts";
 import { parseConfig, presets } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
-import { readFinished } from "../../lib/study/finished_file.ts";
-import { readGuard } from "../../lib/study/guard_file.ts";
-import { readRun } from "../../lib/study/run_folder.ts";
+import { StudyFolder } from "../../lib/study/folder.ts";
+import { readRecords } from "../../lib/study/records.ts";
+import { TaskFiles } from "../../lib/study/task_files.ts";
 import { openDataset } from "../../lib/data/dataset.ts";
 import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { openSlices } from "../../lib/data/slices.ts";
@@ -24,6 +24,7 @@ import { officialWeights } from "../../lib/sam/names.ts";
 import { parseSafetensors } from "../../lib/formats/safetensors.ts";
 import { addWeightedAdapter } from "../../lib/adapters/weighted_adapter.ts";
 import { tinyDataset } from "../experiments/tiny_dataset.ts";
+import { tinyFiles } from "../report/tiny_study.ts";
 
 const fixtures = join(import.meta.dirname!, "..", "data", "fixtures");
 
@@ -267,27 +268,33 @@ Deno.test("weights that do not fit together are left as they are, and none grow 
   }
 });
 
-/** A run's folder with this config.json. */
-async function runWith(value: unknown): Promise<string> {
-  const folder = await Deno.makeTempDir();
-  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(value));
-  return folder;
-}
-
 Deno.test("a run's experiment is one that can be rebuilt, or is refused", async () => {
-  const sound = adapterExperiment(4);
+  const experiment = adapterExperiment(4);
   const { config } = presets.quick;
+  const split = { seed: 1, train: ["a"], validation: ["b"], test: ["c"] };
+  const originOf = (value: unknown) => {
+    const metadata = { samlora_run: JSON.stringify(value) };
+    return readOrigin("nowhere", { config: null, tensors: new Map(), metadata, source: "nowhere" });
+  };
   const others = [{ rank: -5 }, { rank: 0 }, { rank: 2 ** 40 }, { name: 3 }, { name: {} }, {
     x: 1,
   }];
   for (const change of [...others, { kind: "vanilla" }]) {
-    const folder = await runWith({ experiment: { ...sound, ...change }, config });
-    await assertRejects(() => readRun(folder), InputError, "no experiment that can be rebuilt");
-    await Deno.remove(folder, { recursive: true });
+    const changed = { experiment: { ...experiment, ...change }, config, split };
+    await assertRejects(() => originOf(changed), InputError, "nowhere is damaged (experiment");
   }
-  const folder = await runWith({ experiment: sound, config: { ...config, flip: undefined } });
-  await assertRejects(() => readRun(folder), InputError, "flip is not valid (it is missing)");
-  await Deno.remove(folder, { recursive: true });
+  const both = { ...split, test: ["a"] };
+  await assertRejects(
+    () => originOf({ experiment, config, split: both }),
+    InputError,
+    "a patient is in more than one part",
+  );
+  const found = await originOf({ experiment, config: { ...config, flip: undefined }, split });
+  assertThrows(
+    () => parseConfig(found!.config, "nowhere"),
+    InputError,
+    "flip is not valid (it is missing)",
+  );
 });
 
 Deno.test("a file that a run's config names is not opened on its word", () => {
@@ -356,13 +363,24 @@ Deno.test("an empty split of a config is refused as any other", () => {
 
 Deno.test("what a run left for the study to go on with is refused where it is not ours", async () => {
   const folder = await Deno.makeTempDir();
-  const step = '{"guard": "non-finite", "step": 1e999, "message": "x"}';
-  await Deno.writeTextFile(join(folder, "guard.json"), step);
-  await assertRejects(() => readGuard(folder), InputError, "guard.json is damaged");
-  await Deno.mkdir(join(folder, "checkpoint"));
-  for (const text of ["{}", "null", '{"crc32": 0, "run": {"metrics": 1}}']) {
-    await Deno.writeTextFile(join(folder, "checkpoint", "finished.json"), text);
-    await assertRejects(() => readFinished(folder), InputError, "finished.json is damaged");
+  using study = await StudyFolder.create(folder);
+  const task = new TaskFiles(study, "", "lora_4");
+  const [run] = JSON.parse(new TextDecoder().decode((await tinyFiles())["runs.json"]));
+  const step = JSON.stringify({ ...run, guard: { guard: "non-finite", step: 0, message: "x" } });
+  await study.write("lora_4/run.json", step.replace('"step":0', '"step":1e999'));
+  await assertRejects(() => task.readRun(), InputError, "run.json is damaged");
+  for (const text of ["[1]", "null", '{"lora_4/run.json": 0}']) {
+    await study.write("lora_4/finished.json", text);
+    await assertRejects(() => task.isFinished(), InputError, "finished.json is damaged");
   }
+  await study.write("lora_4/finished.json", '{"lora_4/run.json": "00"}');
+  await assertRejects(() => task.isFinished(), InputError, "run.json is damaged: remove");
   await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("scores that unpack to far more than scores do are refused", async () => {
+  const path = await Deno.makeTempFile();
+  await Deno.writeFile(path, gzipSync(new Uint8Array(2 ** 24)));
+  await assertRejects(() => readRecords(path), InputError, "is damaged");
+  await Deno.remove(path);
 });

@@ -12,7 +12,14 @@ import { chooseCases } from "../../lib/report/choose_cases.ts";
 import { documentHtml, documentMarkdown } from "../../lib/report/document.ts";
 import { readStudy } from "../../lib/study/read_study.ts";
 import { studyReport } from "../../lib/report/study_report.ts";
-import { tinyModels, tinySlices, tinyStudy, type TinyStudyOptions } from "./tiny_study.ts";
+import type { ComparisonTable } from "../../lib/study/results.ts";
+import {
+  changeRuns,
+  tinyModels,
+  tinySlices,
+  tinyStudy,
+  type TinyStudyOptions,
+} from "./tiny_study.ts";
 
 /** What is used of a page's elements. */
 interface Element {
@@ -27,9 +34,6 @@ function select(html: string, selector: string): Element[] {
   return [...document.querySelectorAll(selector)];
 }
 
-const read = (folder: string, models: Readonly<Record<string, string>> = tinyModels) =>
-  readStudy(folder, { nameOf: ({ name }) => models[name] });
-
 /** The report of a tiny study as page and as Markdown, after `change` was made to its folder. */
 async function report(
   options: TinyStudyOptions & { change?: (folder: string) => Promise<unknown>; sheet?: boolean } =
@@ -38,7 +42,7 @@ async function report(
   const folder = await tinyStudy(options);
   try {
     await options.change?.(folder);
-    const study = await read(folder, options.models);
+    const study = await readStudy(folder);
     const sheet = options.sheet ? await chooseCases(study, tinySlices()) : null;
     const document = studyReport(study, sheet);
     return { html: documentHtml(document), ...await documentMarkdown(document, "report") };
@@ -49,6 +53,14 @@ async function report(
 
 const put = (folder: string, file: string, value: unknown) =>
   Deno.writeTextFile(join(folder, file), JSON.stringify(value));
+
+async function changeTable(
+  folder: string,
+  change: (table: ComparisonTable) => unknown,
+): Promise<void> {
+  const table = JSON.parse(await Deno.readTextFile(join(folder, "table.json")));
+  await put(folder, "table.json", change(table));
+}
 
 const whole = await report({ sheet: true });
 
@@ -192,16 +204,14 @@ Deno.test("the Markdown twin has the tables' text, cell by cell", () => {
 /** The report of the tiny study with fields of some models' configurations changed. */
 function reportWith(names: readonly string[], fields: Readonly<Record<string, unknown>>) {
   return report({
-    change: async (folder) => {
-      for (const name of names) {
-        const path = join(folder, name, "config.json");
-        const value = JSON.parse(await Deno.readTextFile(path));
-        await put(folder, `${name}/config.json`, {
-          ...value,
-          config: { ...value.config, ...fields },
-        });
-      }
-    },
+    change: (folder) =>
+      changeRuns(
+        folder,
+        (run) =>
+          names.includes(run.experiment.name)
+            ? { ...run, config: { ...run.config, ...fields } }
+            : run,
+      ),
   });
 }
 
@@ -226,11 +236,11 @@ Deno.test("the learning rate of pretrained weights is told where they had one of
 Deno.test("models that were drawn back towards the pretrained weights are explained", async () => {
   assert(!whole.text.includes("WiSE-FT"));
   const { html, text } = await report({
-    change: async (folder) => {
-      const summary = JSON.parse(await Deno.readTextFile(join(folder, "lora_8", "summary.json")));
-      summary.experiment.wiseFt = { of: "lora_4", alpha: 0.75 };
-      await put(folder, "lora_8/summary.json", summary);
-    },
+    change: (folder) =>
+      changeRuns(folder, (run) => {
+        if (run.experiment.name !== "lora_8") return run;
+        return { ...run, experiment: { ...run.experiment, wiseFt: { of: "lora_4", alpha: 0.75 } } };
+      }),
   });
   for (const form of [html, text]) assertStringIncludes(form, "1 − a of the pretrained");
 });
@@ -268,49 +278,22 @@ Deno.test("hostile names stay text in both forms", async () => {
   }
 });
 
-Deno.test("a study without tests, protocol, curves, masks and placement has no such sections", async () => {
-  const { html, text } = await report({
+Deno.test("a study without tests and curves says nothing of them", async () => {
+  const { html, text, files } = await report({
     change: async (folder) => {
-      await Deno.remove(join(folder, "statistics.json"));
-      for (const name of Object.keys(tinyModels)) {
-        const path = join(folder, name, "summary.json");
-        const { protocol: _p, placement: _q, ...rest } = JSON.parse(await Deno.readTextFile(path));
-        await put(folder, `${name}/summary.json`, rest);
-        for (const file of ["metrics.jsonl", "masks.json", "environment.json", "split.json"]) {
-          await Deno.remove(join(folder, name, file)).catch(() => {});
-        }
-      }
+      await changeTable(folder, (table) => ({ ...table, statistics: [] }));
+      await changeRuns(folder, (run) => ({ ...run, epochs: [] }));
     },
   });
   const headings = select(html, "h2").map(({ textContent }) => textContent);
-  assertEquals(headings, [
-    "Comparison",
-    "Prompts",
-    "Rank",
-    "Training and its cost",
-    "Data and methods",
-    "To make it again",
-  ]);
+  assert(!headings.includes("Hypotheses") && !headings.includes("Cases"));
+  assert(!files.some(({ path }) => path.includes("loss_curves")));
   assert(!text.includes("Verdict"));
   assert(!text.includes("Wilcoxon"));
 });
 
 Deno.test("a cross-validation has its trainings and masks in its parts", async () => {
-  const { html, text } = await report({
-    sheet: true,
-    change: async (folder) => {
-      for (const part of ["seed_0", "seed_1"]) {
-        const other = await tinyStudy();
-        await Deno.rename(other, join(folder, part));
-      }
-      for (const name of Object.keys(tinyModels)) {
-        for (const file of ["config.json", "environment.json", "split.json", "masks.json"]) {
-          await Deno.remove(join(folder, name, file));
-        }
-        await Deno.remove(join(folder, name, "metrics.jsonl")).catch(() => {});
-      }
-    },
-  });
+  const { html, text } = await report({ sheet: true, parts: ["seed_0", "seed_1"] });
   const headings = select(html, "h2").map(({ textContent }) => textContent);
   assert(headings.includes("Cases") && headings.includes("Training and its cost"));
   // Three trained models in two parts each, four curves beside each other.
@@ -322,10 +305,12 @@ Deno.test("a cross-validation has its trainings and masks in its parts", async (
 Deno.test("verdicts, notes and stopped runs are told where there are some", async () => {
   const { html, text } = await report({
     change: async (folder) => {
-      await put(folder, "verdicts.json", [{
+      const verdict = {
         experiment: "lora_8",
         hypothesis: "A higher rank is better.",
         than: "lora_4",
+        model: "LoRA-8",
+        reference: "LoRA-4",
         prompt: "jittered-box",
         metric: "hd95",
         expected: "less",
@@ -335,18 +320,25 @@ Deno.test("verdicts, notes and stopped runs are told where there are some", asyn
         p: 0.1,
         pHolm: 0.3,
         patients: 3,
+        paired: 6,
+        unpaired: 0,
         verdict: "undecided",
-      }]);
+      } as const;
+      await changeTable(folder, (table) => ({ ...table, verdicts: [verdict] }));
       await put(folder, "notes.json", {
         notes: ["From a set that is cited here."],
         references: [{ name: "A second reader", dice: 0.912, source: "680 slices" }],
       });
-      await Deno.mkdir(join(folder, "lora_9"));
-      await put(folder, "lora_9/guard.json", {
+      const guard = {
         guard: "non-finite",
         message: "the loss is NaN: take a lower learning rate",
         step: 12,
-      });
+      };
+      const path = join(folder, "runs.json");
+      const runs = JSON.parse(await Deno.readTextFile(path));
+      const experiment = { name: "lora_9", kind: "lora", rank: 9 };
+      runs.push({ ...runs.at(-1), experiment, summary: undefined, guard });
+      await put(folder, "runs.json", runs);
     },
   });
   for (const form of [html, text]) {
@@ -373,23 +365,38 @@ Deno.test("a missing or damaged file is named in one sentence", async () => {
       /table\.json is damaged \(context/,
     ],
     [
-      "summary.json",
-      (folder) => Deno.writeTextFile(join(folder, "peft/summary.json"), "{"),
-      /no JSON/,
+      "table.json",
+      (folder) =>
+        changeTable(folder, ({ context, ...table }) => ({
+          ...table,
+          context: { ...context, primaryPrompt: "laser" },
+        })),
+      /table\.json is damaged \(context\.primaryPrompt: there is no such prompt/,
+    ],
+    ["runs.json", (folder) => Deno.writeTextFile(join(folder, "runs.json"), "{"), /no JSON/],
+    ["runs.json", (folder) => put(folder, "runs.json", null), /runs\.json is damaged/],
+    ["runs.json", (folder) => Deno.remove(join(folder, "runs.json")), /earlier versions/],
+    [
+      "runs.json",
+      (folder) => changeRuns(folder, (run) => ({ ...run, epochs: [{ epoch: "x" }] })),
+      /runs\.json is damaged \(0\.epochs\.0\.epoch/,
     ],
     [
-      "metrics.jsonl",
-      (folder) => Deno.writeTextFile(join(folder, "peft/metrics.jsonl"), '{"epoch":"x"}\n'),
-      /metrics\.jsonl, line 1, is damaged \(epoch/,
+      "records.json.gz",
+      (folder) => Deno.remove(join(folder, "records.json.gz")),
+      /records\.json\.gz is missing/,
     ],
-    ["config.json", (folder) => Deno.remove(join(folder, "vanilla/config.json")), /is missing/],
-    ["verdicts.json", (folder) => put(folder, "verdicts.json", {}), /verdicts\.json is damaged/],
+    [
+      "records.json.gz",
+      (folder) => Deno.truncate(join(folder, "records.json.gz"), 300),
+      /records\.json\.gz is damaged/,
+    ],
     ["notes.json", (folder) => put(folder, "notes.json", { note: 1 }), /notes\.json is damaged/],
   ];
   for (const [file, change, message] of cases) {
     const folder = await tinyStudy();
     await change(folder);
-    const error = await assertRejects(() => read(folder), InputError);
+    const error = await assertRejects(() => readStudy(folder), InputError);
     assertMatch(error.message, message, file);
     assert(!error.message.includes("\n"));
     await Deno.remove(folder, { recursive: true });
@@ -398,7 +405,7 @@ Deno.test("a missing or damaged file is named in one sentence", async () => {
 
 Deno.test("the sheet shows best, median and worst, of different patients, and checks the truth", async () => {
   const folder = await tinyStudy();
-  const study = await read(folder);
+  const study = await readStudy(folder);
   const sheet = (await chooseCases(study, tinySlices()))!;
   assertEquals(sheet.models, ["Vanilla", "PEFT (decoder only)", "LoRA-4", "LoRA-8"]);
   // The larger the tumour, the less a shift of a pixel costs.

@@ -5,15 +5,15 @@
  */
 import type { Text } from "../document.ts";
 import { intervalText, plural, promptName, signed } from "../format.ts";
-import type { StudyRow } from "../../study/read_study.ts";
+import type { ComparedRow } from "../../study/results.ts";
 import { ALPHA, smallestP, type Subject } from "./subject.ts";
 
 /** Says in a few sentences on whom the models were scored, and what came out. */
 export function abstractOf(subject: Subject): Text[] {
   const { context, primary, modelRows, trivialRows } = subject;
   const scored = context.splits[context.scoredOn];
-  const value = (row: StudyRow) => row.dice[primary];
-  const described = (row: StudyRow) => {
+  const value = (row: ComparedRow) => row.dice[primary];
+  const described = (row: ComparedRow) => {
     const score = value(row);
     return `${(100 * score.mean).toFixed(1)} %` +
       (score.interval ? ` (95 % interval ${intervalText(score)})` : "");
@@ -88,11 +88,5 @@ export function abstractOf(subject: Subject): Text[] {
       }.`,
     );
   }
-  const notes: Text[] = context.simulated
-    ? [[
-      { strong: "Simulated tumours. " },
-      "The patients are deformations of one real brain, their tumours are simulated: these figures show that the method runs, and say nothing about patients.",
-    ]]
-    : [];
-  return [...notes, sentences.join(" ")];
+  return [sentences.join(" ")];
 }

@@ -87,7 +87,7 @@ export function placementSection(subject: Subject): Block[] {
 
 /** The hypotheses and their verdicts. */
 export function verdictSection(subject: Subject): Block[] {
-  const { verdicts } = subject.study;
+  const { verdicts } = subject.study.table;
   if (verdicts.length === 0) return [];
   const nameOf = (experiment: string) =>
     subject.models.find((model) => model.experiment === experiment)?.name ?? experiment;

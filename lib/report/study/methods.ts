@@ -95,9 +95,7 @@ export function methodsSection(subject: Subject): Block[] {
   const items: Text[] = [
     [
       { strong: "Data. " },
-      `${context.dataset}${
-        context.simulated ? " (simulated tumours in deformations of one real brain)" : ""
-      }; ${parts.join("; ")}. All scans of a patient lie in one part${
+      `${context.dataset}; ${parts.join("; ")}. All scans of a patient lie in one part${
         study.split ? ` (split seed ${study.split.seed})` : ""
       }.${
         crop && crop.lostVoxels > 0
@@ -134,7 +132,7 @@ export function methodsSection(subject: Subject): Block[] {
       `diagonal of the grid), as in the BraTS challenges. A pixel belongs to a mask where its logit is above 0.`,
     ],
   ];
-  const tests = study.statistics.length > 0
+  const tests = study.table.statistics.length > 0
     ? ` Tests: two-sided Wilcoxon signed-rank on patients' mean paired differences, exact up to 50 ` +
       `patients; Holm's adjustment over all comparisons under one prompt by one metric.`
     : "";

@@ -47,15 +47,12 @@ export function comparisonSection(subject: Subject): Block[] {
   const isReference = (model: string, i: number) =>
     references.some(({ name }, j) => name === model && j >= i);
   const scored = context.splits[context.scoredOn];
-  const hasTests = subject.study.statistics.length > 0;
+  const hasTests = subject.study.table.statistics.length > 0;
   const all = subject.modelRows.map(({ dice }) => dice[primary]);
   const compared = rows.filter(({ dice }) => dice[primary]);
   const table: Block = {
     kind: "table",
-    caption:
-      `Dice under the ${promptName(primary)} prompt${
-        context.simulated ? " on simulated tumours" : ""
-      }: mean ± ` +
+    caption: `Dice under the ${promptName(primary)} prompt: mean ± ` +
       `standard deviation over ${plural(scored.slices, "slice")} of ${
         plural(scored.patients, "patient")
       }` +
@@ -297,7 +294,7 @@ export function sizeSection(subject: Subject): Block[] {
   const edges = models[0].protocol!.strataEdges!;
   const prompt = subject.primary;
   const [low, high] = edges.map((edge) => edge.toFixed(0));
-  const strata = ["small", "medium", "large"];
+  const strata = ["small", "medium", "large"] as const;
   const panels = [`up to ${low} mm²`, `from ${low} to ${high} mm²`, `above ${high} mm²`];
   const of = (model: StudyModel, prompt: string) =>
     strata.map((stratum) => model.protocol!.prompts[prompt]?.strata[stratum]);

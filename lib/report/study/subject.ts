@@ -6,7 +6,8 @@
 import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
 import { absent, intervalText, meanText, modelName, signed } from "../format.ts";
-import type { Study, StudyModel, StudyRow } from "../../study/read_study.ts";
+import type { Study, StudyModel } from "../../study/read_study.ts";
+import type { ComparedRow } from "../../study/results.ts";
 
 /** The prompts that the text and the first figures are about, where they were scored. */
 const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];
@@ -33,7 +34,7 @@ export interface Tested {
 export class Subject {
   readonly study: Study;
   readonly models: readonly StudyModel[];
-  readonly rows: readonly StudyRow[];
+  readonly rows: readonly ComparedRow[];
   readonly prompts: readonly string[];
   readonly primary: string;
 
@@ -56,11 +57,11 @@ export class Subject {
   }
 
   /** Rows that are models, and those that see no image. */
-  get modelRows(): StudyRow[] {
+  get modelRows(): ComparedRow[] {
     return this.rows.filter(({ kind }) => kind !== "trivial");
   }
 
-  get trivialRows(): StudyRow[] {
+  get trivialRows(): ComparedRow[] {
     return this.rows.filter(({ kind }) => kind === "trivial");
   }
 
@@ -74,7 +75,7 @@ export class Subject {
     prompt: string,
     metric = "dice",
   ): Tested | undefined {
-    return this.study.statistics.find((one) => one.prompt === prompt && one.metric === metric)
+    return this.study.table.statistics.find((one) => one.prompt === prompt && one.metric === metric)
       ?.comparisons.find((one) =>
         modelName(one.model) === model && modelName(one.reference) === reference
       );
@@ -89,7 +90,7 @@ export class Subject {
   get testedPatients(): number {
     return Math.max(
       0,
-      ...this.study.statistics.flatMap(({ comparisons }) =>
+      ...this.study.table.statistics.flatMap(({ comparisons }) =>
         comparisons.map(({ patients }) => patients)
       ),
     );

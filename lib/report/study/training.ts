@@ -117,9 +117,7 @@ export function casesSection(sheet: Sheet | null, subject: Subject): Block[] {
       sheet.models.join(", ")
     }`,
     caption:
-      `Best, median and worst test slices${
-        subject.context.simulated ? " (simulated tumours)" : ""
-      } under the ${
+      `Best, median and worst test slices under the ${
         promptName(subject.primary)
       } prompt, ranked by the mean Dice of the models shown; of each, slices of different patients where there ` +
       `are such. Left: the slice, with the place of the close-up. Solid: truth; dashed: the model's mask, with its Dice.`,

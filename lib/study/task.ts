@@ -1,0 +1,342 @@
+/**
+ * One task of a study: an experiment in one part is trained, if there is something to train, and scored.
+ *
+ * @module
+ */
+import { basename, join } from "node:path";
+import type { PromptKind } from "../data/prompts.ts";
+import type { SliceRef } from "../data/slices.ts";
+import { adapterWeights } from "../adapters/adapter.ts";
+import { collectAdapter } from "../adapters/apply_adapter.ts";
+import { encodeRunLengths } from "../formats/run_length.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { dice as diceOf } from "../metrics/metrics.ts";
+import type { HostTensor } from "../nn/host_state.ts";
+import type { ActivationCache } from "../sam/activation_cache.ts";
+import type { Sam } from "../sam/sam.ts";
+import { mean } from "../stats/summary.ts";
+import { noGrad } from "../tensor/autograd.ts";
+import { Scope } from "../tensor/scope.ts";
+import { readCheckpoint, writeCheckpoint } from "../train/checkpoint_file.ts";
+import { evaluationPrompt } from "../evaluate/scored_prompts.ts";
+import { checkScores, GuardError } from "../evaluate/guards.ts";
+import { type ProtocolSlice, runProtocol } from "../evaluate/protocol.ts";
+import type { SliceModel } from "../evaluate/slice_model.ts";
+import { fit } from "../train/fit.ts";
+import type { EpochMetrics } from "../train/training.ts";
+import type { TrainingState } from "../train/resume.ts";
+import { wiseFt } from "../train/wise_ft.ts";
+import { openAdapter, requireOrigin, signAdapter } from "./adapter.ts";
+import { type Config, dataSeed } from "./schema.ts";
+import { configOf, displayName, type Experiment } from "./experiment.ts";
+import type { StudyFolder } from "./folder.ts";
+import type { Interruption } from "./interruption.ts";
+import { adapterOptions, buildModel, restoreWeights, sliceModel } from "./model.ts";
+import { describePlacement } from "./placement.ts";
+import type { Part } from "./plan.ts";
+import { Progress } from "./progress.ts";
+import { type Records, rounded } from "./records.ts";
+import type { Environment, Run, RunSummary } from "./results.ts";
+import { HEADLINE_PROMPTS, PRIMARY_PROMPT } from "./statistics.ts";
+import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
+import { CHECKPOINTS, guardOf, TaskFiles } from "./task_files.ts";
+
+/** What the tasks of one part of a study share. */
+export interface PartContext {
+  readonly part: Part;
+  readonly gpu: Gpu;
+  /** Slices of the part; a row with another preparation has its own of them. */
+  readonly data: StudyData;
+  readonly environment: Environment;
+  /** Frozen activations, as far as rows share them. */
+  readonly cache: ActivationCache;
+  /** Slice whose masks are drawn; null if none are. */
+  readonly sample: SliceRef | null;
+  readonly log: (line: string) => void;
+  /** Folder of the study. */
+  readonly folder: StudyFolder;
+  /** Asks a training to stop. */
+  readonly interruption: Interruption;
+  /** Seconds between checkpoints within an epoch. */
+  readonly checkpointSeconds: number;
+  /** Called once there is something to go on with. */
+  readonly onKept: () => void;
+}
+
+/**
+ * Trains and scores one experiment. A task that was finished before is kept, one that was stopped goes
+ * on from its last checkpoint.
+ *
+ * @throws {GuardError} if a guard has ended the run, now or before: its `run.json` then says so.
+ */
+export async function runTask(experiment: Experiment, context: PartContext): Promise<void> {
+  const { part, folder, gpu, log, onKept } = context;
+  const files = new TaskFiles(folder, part.name, experiment.name);
+  const begun = await files.readRun();
+  const ended = guardOf(begun);
+  if (ended) throw ended;
+  if (await files.isFinished()) {
+    onKept();
+    log(`${displayName(experiment)}: finished before\n`);
+    return;
+  }
+  const config = configOf(experiment, part.config);
+  const data = await openRowData(context.data, { config: part.config, row: config, log });
+  const found = await readCheckpoint(files.at(CHECKPOINTS));
+  found?.damaged.forEach(log);
+  // Paths of this machine are nobody else's: their last part names the data and the weights.
+  const run: Run = {
+    part: part.name,
+    experiment,
+    config: { ...config, data: data.name, weights: config.weights && basename(config.weights) },
+    data: {
+      cases: data.slices.dataset.cases.length,
+      ...describeParts(data),
+      crop: data.slices.crop,
+    },
+    environment: found && begun ? begun.environment : context.environment,
+    split: data.split,
+    epochs: [],
+  };
+  await files.writeRun(run);
+  try {
+    await new Task({ run, config, data, files, context }).run(found?.state ?? null);
+  } catch (error) {
+    if (!(error instanceof GuardError)) throw error;
+    const { guard, step, message } = error;
+    await files.writeRun({ ...run, guard: { guard, step, message } });
+    onKept();
+    throw error;
+  } finally {
+    gpu.trim();
+  }
+}
+
+/** A task under way. */
+class Task {
+  readonly #run: Run;
+  readonly #config: Config;
+  readonly #data: StudyData;
+  readonly #files: TaskFiles;
+  readonly #context: PartContext;
+  /** Name of the experiment in tables. */
+  readonly #name: string;
+  #epochs: EpochMetrics[] = [];
+
+  constructor(
+    { run, config, data, files, context }: {
+      run: Run;
+      config: Config;
+      data: StudyData;
+      files: TaskFiles;
+      context: PartContext;
+    },
+  ) {
+    this.#run = run;
+    this.#config = config;
+    this.#data = data;
+    this.#files = files;
+    this.#context = context;
+    this.#name = displayName(run.experiment);
+  }
+
+  /** Trains, from a state or from the start, and scores. */
+  async run(from: TrainingState | null): Promise<void> {
+    const { gpu, cache, onKept, log } = this.#context;
+    const { experiment } = this.#run;
+    const sam = await buildModel(gpu, { experiment, config: this.#config });
+    try {
+      using model = sliceModel(sam, this.#config, cache);
+      gpu.trim(); // what the row before has left does not count
+      gpu.forgetPeak();
+      if (from) await this.#tellState(from);
+      const summary = { ...this.#describe(sam), ...await this.#prepare(model, from) };
+      const records = await this.#score(model);
+      await this.#files.finish({ ...this.#run, epochs: this.#epochs, summary }, records);
+      onKept();
+      log("");
+    } finally {
+      sam.dispose();
+    }
+  }
+
+  async #tellState({ position: { epoch, step, epochs } }: TrainingState): Promise<void> {
+    const { log, onKept } = this.#context;
+    this.#epochs = [...epochs];
+    onKept();
+    const underWay = Math.min(epoch, this.#config.epochs);
+    log(`${this.#name}: going on after step ${step}, in epoch ${underWay}`);
+    if (epochs.length > 0) await this.#files.writeEpochs(epochs);
+  }
+
+  #describe(sam: Sam): RunSummary {
+    const { crop } = this.#config;
+    const hasOwnSlices = this.#data !== this.#context.data;
+    return {
+      trainableParameters: sam.trainableParameters()
+        .reduce((sum, [, tensor]) => sum + tensor.size, 0),
+      ...(hasOwnSlices && crop !== null && { crop: describeCrop(this.#data.slices.crop, crop) }),
+      placement: describePlacement(sam),
+    };
+  }
+
+  /** Gives the model the weights that are scored; what of them was trained is written down. */
+  async #prepare(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
+    const { wiseFt } = this.#run.experiment;
+    if (wiseFt) {
+      await this.#drawBack(model.sam, wiseFt);
+      await this.#save(model.sam);
+    } else if (model.sam.trainableParameters().length > 0) {
+      const summary = await this.#train(model, from);
+      await this.#save(model.sam);
+      return summary;
+    }
+    return {};
+  }
+
+  async #train(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
+    const { folder, interruption, checkpointSeconds, onKept } = this.#context;
+    const { epochs } = this.#config;
+    const start = (epoch: number) =>
+      new Progress({
+        label: `${this.#name} epoch ${epoch}/${epochs}`,
+        total: this.#data.parts.train.length,
+      });
+    let progress = start(from?.position.epoch ?? 1);
+    const options: Parameters<typeof fit>[2] = {
+      ...this.#config,
+      from,
+      checkpointSeconds,
+      signal: interruption.signal,
+      onCheckpoint: async (state) => {
+        await folder.check();
+        await writeCheckpoint(this.#files.at(CHECKPOINTS), state);
+        onKept();
+      },
+      onProgress: (update) => progress.update(update),
+      onEpoch: async (epoch, best) => {
+        this.#epochs.push(epoch);
+        await this.#files.writeEpochs(this.#epochs);
+        progress.finish(
+          `${this.#name} ${describeEpoch(epoch, epochs)}${best ? " (best)" : ""}, ` +
+            `${(epoch.seconds / epoch.steps).toFixed(2)} s a step`,
+        );
+        progress = start(epoch.epoch + 1);
+      },
+    };
+    const { split, parts, slices: reader } = this.#data;
+    const { peakGpuBytes, bestEpoch, stoppedEarly, earlyStoppingEpoch } = await interruption
+      .saving(() => fit(model, { ...split, ...parts, reader }, options));
+    // The first step compiles kernels and fills caches: the median epoch is what a step costs.
+    const perStep = this.#epochs.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
+    return {
+      secondsPerStep: perStep[perStep.length >> 1],
+      trainSeconds: this.#epochs.reduce((sum, { seconds }) => sum + seconds, 0),
+      peakGpuBytes,
+      bestEpoch,
+      stoppedEarly,
+      earlyStoppingEpoch,
+    };
+  }
+
+  /** Puts the weights that another row has trained into a model, drawn back towards what it has now. */
+  async #drawBack(
+    sam: Sam,
+    { of, alpha }: NonNullable<Experiment["wiseFt"]>,
+  ): Promise<void> {
+    const { folder, part } = this.#context;
+    const source = new TaskFiles(folder, part.name, of);
+    const other = await source.readRun();
+    const ended = guardOf(other);
+    if (ended) throw ended; // its weights are scored no more than it
+    await source.isFinished();
+    const adapter = await openAdapter(join(folder.path, source.adapter));
+    requireOrigin(adapter, other!);
+    const pretrained = new Map<string, HostTensor>();
+    for (const [name, tensor] of sam.trainableParameters()) {
+      pretrained.set(name, { shape: tensor.shape, data: await tensor.data() });
+    }
+    const drawn = wiseFt({ pretrained, trained: adapterWeights(adapter) }, alpha);
+    restoreWeights(sam, drawn, adapter.source);
+  }
+
+  /** Writes the trained weights, with all that scoring them elsewhere needs to know. */
+  async #save(sam: Sam): Promise<void> {
+    const { experiment } = this.#run;
+    const adapter = await collectAdapter(sam, adapterOptions(experiment, this.#config));
+    await this.#files.writeAdapter(
+      signAdapter(adapter, this.#run, this.#context.environment.weights),
+    );
+  }
+
+  /** Scores the test slices under the whole protocol. */
+  async #score(model: SliceModel): Promise<Records> {
+    const { test } = this.#data.parts;
+    const progress = new Progress({ label: `${this.#name} test`, total: test.length });
+    const masks: Records["masks"][number][] = [];
+    const { slices, cases } = rounded(
+      await runProtocol(model, { reader: this.#data.slices, refs: test }, {
+        seed: dataSeed(this.#config),
+        batchSize: this.#config.batchSize,
+        onMasks: ({ id, width, height }, found) => {
+          const mask = found.get(PRIMARY_PROMPT);
+          if (mask) masks.push({ id, ...encodeRunLengths(mask, { width, height }) });
+        },
+        onProgress: (done) => progress.update({ done }),
+      }),
+    );
+    if (model.sam.trainableParameters().length > 0) this.#checkScores(slices);
+    const dice = (kind: PromptKind) =>
+      mean(slices.flatMap(({ scores }) => scores[kind]?.dice ?? [])).toFixed(3);
+    const headlines = HEADLINE_PROMPTS.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`);
+    progress.finish(`${this.#name}: test Dice ${headlines.join(", ")}`);
+    return {
+      part: this.#run.part,
+      row: this.#run.experiment.name,
+      trivial: false,
+      slices,
+      cases,
+      masks,
+      sample: await this.#predictSample(model),
+    };
+  }
+
+  #checkScores(slices: readonly ProtocolSlice[]): void {
+    const sizes = new Map(
+      this.#data.parts.test.map(({ id, width, height }) => [id, width * height]),
+    );
+    checkScores(
+      slices.flatMap(({ id, tumourPixels, scores }) => {
+        const score = scores[this.#config.validationPrompt];
+        return score ? [{ dice: score.dice, truth: tumourPixels / sizes.get(id)! }] : [];
+      }),
+      { what: `${this.#name} on the test slices` },
+    );
+  }
+
+  /** Mask of the sample under its tight box; null if it is no slice of these data, as it was cut. */
+  async #predictSample(model: SliceModel): Promise<Records["sample"]> {
+    const { sample } = this.#context;
+    const own = sample && this.#data.slices.refs.find(({ id }) => id === sample.id);
+    if (!own || own.width !== sample.width || own.height !== sample.height) return null;
+    const slice = await this.#data.slices.read(own);
+    using _ = new Scope(model.sam.gpu);
+    const logits = await noGrad(model.sam.gpu, () => {
+      const samples = [{ slice, variant: "" }];
+      return model.decode(model.encode(samples), samples, [
+        evaluationPrompt("tight-box", slice, dataSeed(this.#config)),
+      ]);
+    }).data();
+    const mask = Uint8Array.from(logits, (logit) => logit > 0 ? 1 : 0);
+    return { ...encodeRunLengths(mask, own), dice: diceOf(mask, slice.mask) };
+  }
+}
+
+/** "epoch 3/50: loss …, validation loss …, validation Dice …". */
+function describeEpoch(
+  { epoch, trainLoss, validationLoss, validationDice }: EpochMetrics,
+  epochs: number,
+): string {
+  return `epoch ${epoch}/${epochs}: loss ${trainLoss.toFixed(3)}, ` +
+    `validation loss ${validationLoss.toFixed(3)}, validation Dice ${validationDice.toFixed(3)}`;
+}
