@@ -5,11 +5,11 @@
  *
  * @example Adapt MobileSAM to a data set
  * ```ts ignore
- * import { buildMobileSam, evaluate, fit, Gpu, injectLora, openDataset, openSlices, partition, Random,
+ * import { loadSam, evaluate, fit, Gpu, injectLora, openDataset, openSlices, partition, Random,
  *   SliceModel, splitPatients } from "@samlora/samlora";
  *
  * using gpu = await Gpu.open();
- * const sam = await buildMobileSam(gpu);
+ * const sam = await loadSam(gpu);
  * await injectLora(sam, { r: 16, lora_alpha: 16, target_modules: ["attn.qkv"], random: new Random(0) });
  *
  * const slices = await openSlices(await openDataset("BraTS-MEN/"));
@@ -22,7 +22,9 @@
  *
  * @module
  */
+export { bytesOf, type ByteSource } from "./lib/byte_source.ts";
 export * from "./lib/errors.ts";
+export { openBytes } from "./lib/fs.ts";
 export * from "./lib/random.ts";
 
 export * from "./lib/stats/bootstrap.ts";
@@ -88,20 +90,19 @@ export * from "./lib/nn/weight_source.ts";
 export * from "./lib/adapters/adapter.ts";
 export * from "./lib/adapters/config.ts";
 export * from "./lib/adapters/apply_adapter.ts";
-export { bytesOf, type ByteSource, openBytes } from "./lib/formats/byte_source.ts";
-export * from "./lib/sam/download.ts";
+export * from "./lib/files/download.ts";
 export * from "./lib/adapters/legacy.ts";
 export * from "./lib/sam/mobile_sam.ts";
 export * from "./lib/sam/names.ts";
 export * from "./lib/formats/onnx.ts";
-export * from "./lib/sam/open_weights.ts";
-export * from "./lib/formats/raw_safetensors.ts";
+export * from "./lib/formats/weights.ts";
+export * from "./lib/files/pretrained.ts";
+export * from "./lib/sam/official_weights.ts";
 export * from "./lib/formats/raw_tensor.ts";
 export * from "./lib/adapters/rename_adapter.ts";
 export * from "./lib/formats/safetensors.ts";
 export * from "./lib/formats/state_dict.ts";
 export * from "./lib/formats/torch.ts";
-export * from "./lib/sam/transformers_names.ts";
 export * from "./lib/adapters/weighted_adapter.ts";
 
 export * from "./lib/data/augment.ts";
@@ -110,6 +111,7 @@ export * from "./lib/data/dataset.ts";
 export * from "./lib/data/sources/source.ts";
 export * from "./lib/data/loader.ts";
 export * from "./lib/formats/nifti.ts";
+export * from "./lib/data/nifti_file.ts";
 export type { Axis } from "./lib/data/plane.ts";
 export {
   centreCrop,
@@ -135,8 +137,8 @@ export * from "./lib/formats/volume.ts";
 export * from "./lib/data/warp.ts";
 
 export * from "./lib/sam/build_sam.ts";
-export * from "./lib/sam/activation_cache.ts";
-export * from "./lib/sam/cached_encoder.ts";
+export * from "./lib/evaluate/activation_cache.ts";
+export * from "./lib/evaluate/cached_encoder.ts";
 export * from "./lib/sam/common.ts";
 export * from "./lib/sam/image_encoder.ts";
 export * from "./lib/sam/image_encoder_vit.ts";

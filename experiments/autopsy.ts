@@ -1,5 +1,6 @@
 // ./run autopsy: what each fault of published code does to a training, and which guard sees it.
 import { join } from "node:path";
+import { weightsFile } from "../lib/files/pretrained.ts";
 import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
@@ -29,7 +30,7 @@ import { type Config, configFields } from "../lib/study/schema.ts";
 import { adapterExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
-import { adapterOptions, weightsFile } from "../lib/study/model.ts";
+import { adapterOptions } from "../lib/study/model.ts";
 import { requireEmpty } from "../lib/study/folder.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/device.ts";

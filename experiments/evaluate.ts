@@ -1,5 +1,6 @@
 // ./run evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
 import { basename } from "node:path";
+import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { openDataset } from "../lib/data/dataset.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
 import { InputError } from "../lib/errors.ts";
@@ -17,13 +18,7 @@ import { type Config, configFields, dataSeed, parseConfig, presets } from "../li
 import { displayName, type Experiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
-import {
-  buildModel,
-  buildPretrained,
-  restoreWeights,
-  sliceModel,
-  weightsFile,
-} from "../lib/study/model.ts";
+import { buildModel, restoreWeights, sliceModel } from "../lib/study/model.ts";
 import { rounded } from "../lib/study/records.ts";
 import { linesJson, type Origin } from "../lib/study/results.ts";
 import { summarizeScores } from "../lib/study/statistics.ts";
@@ -51,7 +46,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
   if (path === "vanilla") {
     const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
     const name = displayName(experiment);
-    return { name, experiment, split: null, config, build: buildPretrained };
+    return { name, experiment, split: null, config, build: loadSam };
   }
   const adapter = await openAdapter(path);
   const origin = await readOrigin(path, adapter);
@@ -63,7 +58,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
       config,
       build: async (gpu, config) => {
         await requireBase(adapter, await weightsFile(config));
-        const sam = await buildPretrained(gpu, config);
+        const sam = await loadSam(gpu, config);
         await applyAdapter(sam, adapter);
         return sam;
       },

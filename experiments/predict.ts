@@ -1,6 +1,7 @@
 // ./run predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
-import { readNifti, writeNifti } from "../lib/formats/nifti.ts";
 import { cut, paste, planeOf, whole } from "../lib/data/plane.ts";
+import { readNifti, writeNifti } from "../lib/data/nifti_file.ts";
+import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { rescale } from "../lib/data/preprocess.ts";
 import { type Box, tightBox } from "../lib/data/prompts.ts";
 import { binarise } from "../lib/data/target.ts";
@@ -15,7 +16,6 @@ import { dice } from "../lib/metrics/metrics.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
 import { runCommand } from "../lib/study/main.ts";
-import { buildPretrained, weightsFile } from "../lib/study/model.ts";
 import { commands, pictureFile } from "./commands.ts";
 
 /** A slice to segment, and where. */
@@ -56,10 +56,10 @@ await runCommand(commands.predict, async ({ given, values }) => {
   }
 
   const adapter = values.adapter ? await openAdapter(values.adapter) : null;
-  if (adapter) await requireBase(adapter, await weightsFile({ model, weights, side }));
+  if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));
   using gpu = await Gpu.open();
   console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
-  const sam = await buildPretrained(gpu, { model, weights, side });
+  const sam = await loadSam(gpu, { model, weights, side });
   if (adapter) await applyAdapter(sam, adapter);
   using predictor = new SamPredictor(sam, { side });
   const voxels = new Float32Array(image.data.length);

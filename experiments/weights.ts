@@ -1,6 +1,6 @@
 // ./run weights MODEL: downloads published weights to the cache.
 import { excerpt, InputError } from "../lib/errors.ts";
-import { downloadCheckpoint } from "../lib/sam/download.ts";
+import { downloadCheckpoint } from "../lib/files/download.ts";
 import { MODEL_NAMES, MODELS } from "../lib/sam/models.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { Progress } from "../lib/study/progress.ts";

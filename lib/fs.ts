@@ -1,6 +1,64 @@
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
+import { allBytes, type ByteSource, endsEarly } from "./byte_source.ts";
 import { InputError } from "./errors.ts";
+
+/** A file that stays open until it is disposed of. */
+class FileBytes implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  readonly #file: Deno.FsFile;
+  #isOpen = true;
+
+  constructor(name: string, file: Deno.FsFile) {
+    this.name = name;
+    this.#file = file;
+    this.size = file.statSync().size;
+  }
+
+  // In one step, so that no other read moves the file's position in between.
+  read(at: number, target: Uint8Array): void {
+    this.#file.seekSync(at, Deno.SeekMode.Start);
+    for (let done = 0; done < target.length;) {
+      const count = this.#file.readSync(target.subarray(done));
+      if (count === null) endsEarly(this.name, target.length - done);
+      done += count;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isOpen) this.#file.close();
+    this.#isOpen = false;
+  }
+}
+
+/**
+ * Opens a file for reading from anywhere.
+ *
+ * @throws {InputError} if it cannot be opened, or is a folder.
+ */
+export function openBytes(path: string): ByteSource {
+  let reason: string;
+  try {
+    const file = Deno.openSync(path);
+    if (file.statSync().isFile) return new FileBytes(path, file);
+    file.close();
+    reason = "it is not a file";
+  } catch (error) {
+    reason = error instanceof Error ? error.message : String(error);
+  }
+  throw new InputError(`cannot read ${path} (${reason}): check the path`);
+}
+
+/**
+ * Reads a whole file.
+ *
+ * @throws {InputError} as {@linkcode openBytes}.
+ */
+export function readBytes(path: string): Uint8Array<ArrayBuffer> {
+  using file = openBytes(path);
+  return allBytes(file);
+}
 
 let serial = 0;
 
@@ -17,20 +75,18 @@ const underWay = new Set<string>();
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  await writeAtomic(path, async (file) => {
-    for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-  });
+  await writeAtomic(path, (output) => output.getWriter().write(bytes));
 }
 
 /**
  * Writes a file in parts, whole or not at all, as {@linkcode writeFileAtomic} does.
  *
- * @param write Writes the content to the open file.
+ * @param write Writes the content; the stream need not be closed.
  * @throws {InputError} if the folder cannot be written to.
  */
 export async function writeAtomic(
   path: string,
-  write: (file: Deno.FsFile) => Promise<void>,
+  write: (output: WritableStream<Uint8Array>) => Promise<void>,
 ): Promise<void> {
   const folder = mayWrite(dirname(path)) ? null : `${path}.tmp`;
   const name = `${basename(path)}.${process.pid}.${serial++}.tmp`;
@@ -40,7 +96,13 @@ export async function writeAtomic(
     await makeFolder(folder ?? dirname(path));
     {
       using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
-      await write(file);
+      await write(
+        new WritableStream({
+          write: async (part) => {
+            for (let done = 0; done < part.length;) done += await file.write(part.subarray(done));
+          },
+        }),
+      );
       await file.sync();
     }
     await Deno.rename(temporary, path);
@@ -98,7 +160,7 @@ export async function syncFolder(path: string): Promise<void> {
   await folder.sync();
 }
 
-/** Whether a file bears the name of a write that is under way, or was killed. */
+/** True if a file bears the name of a write that is under way, or was killed. */
 export function isTemporary(name: string): boolean {
   return /\.\d+\.\d+\.tmp$/.test(name);
 }

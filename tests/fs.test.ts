@@ -11,8 +11,8 @@ Deno.test("a write that fails leaves the old content and nothing beside it", asy
   await writeFileAtomic(path, "old");
   await assertRejects(
     () =>
-      writeAtomic(path, async (file) => {
-        await file.write(new Uint8Array(10));
+      writeAtomic(path, async (output) => {
+        await output.getWriter().write(new Uint8Array(10));
         throw new Error("No space left on device (os error 28)");
       }),
     InputError,
@@ -59,8 +59,8 @@ Deno.test("a file gets its name when it is on the disk, and then its folder, wit
 
 Deno.test("a program that exits amid a write takes what it has written along", async () => {
   const folder = await Deno.makeTempDir();
-  const write = writeAtomic(join(folder, "file.json"), async (file) => {
-    await file.write(new Uint8Array(10));
+  const write = writeAtomic(join(folder, "file.json"), async (output) => {
+    await output.getWriter().write(new Uint8Array(10));
     assertEquals(names(folder).length, 1);
     dropWrites();
     assertEquals(names(folder), []);

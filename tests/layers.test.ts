@@ -16,6 +16,7 @@ const LAYERS: string[][] = [
   ["lib/data"],
   ["lib/sam"],
   ["lib/adapters"],
+  ["lib/files"],
   ["lib/metrics"],
   ["lib/evaluate"],
   ["lib/train"],

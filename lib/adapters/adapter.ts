@@ -1,9 +1,8 @@
 import { excerpt, InputError } from "../errors.ts";
-import { encodeRawSafetensors, float16Tensor, float32Tensor } from "../formats/raw_safetensors.ts";
-import { type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
-import { parseSafetensors } from "../formats/safetensors.ts";
+import { areTransformersNames, officialName, transformersName } from "../sam/names.ts";
+import { float16Tensor, float32Tensor, type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
+import { encodeSafetensors, parseSafetensors } from "../formats/safetensors.ts";
 import type { StateDict } from "../formats/state_dict.ts";
-import { areTransformersNames, officialName, transformersName } from "../sam/transformers_names.ts";
 import { formatAdapterConfig, parseAdapterConfig } from "./config.ts";
 import type { AdapterConfig, AdapterMethod, LayerTensors } from "./method.ts";
 import { METHODS, parseTensorName } from "./methods.ts";
@@ -59,7 +58,7 @@ export interface AdapterFiles {
 export function encodeAdapter({ config, configText, tensors, metadata }: Adapter): AdapterFiles {
   const prefixed = new Map([...tensors].map(([name, tensor]) => [PREFIX + name, tensor]));
   return {
-    weights: encodeRawSafetensors(prefixed, { metadata }),
+    weights: encodeSafetensors(prefixed, { metadata }),
     config: config && (configText ?? formatAdapterConfig(config)),
   };
 }

@@ -1,6 +1,6 @@
 import { excerpt, InputError } from "../errors.ts";
-import { encodeRawSafetensors, float32Tensor } from "../formats/raw_safetensors.ts";
-import { type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
+import { encodeSafetensors } from "../formats/safetensors.ts";
+import { float32Tensor, type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { WeightSource } from "../nn/weight_source.ts";
 import { type Adapter, adapterParts, createAdapter } from "./adapter.ts";
@@ -150,7 +150,7 @@ export function encodeLegacyLora(adapter: Adapter): Uint8Array {
   }
   const rest = [...saved].map(([name, raw]) => [official(name), raw] as const);
   const all = [...flat, ...second, ...rest].sort(([x], [y]) => x < y ? -1 : 1);
-  return encodeRawSafetensors(new Map(all));
+  return encodeSafetensors(new Map(all));
 }
 
 function refuse(path: string, reason: string): never {

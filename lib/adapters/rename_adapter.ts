@@ -1,5 +1,5 @@
-import { transformersName } from "../sam/transformers_names.ts";
 import { type Adapter, adapterParts } from "./adapter.ts";
+import { transformersName } from "../sam/names.ts";
 import { patternValue } from "./targets.ts";
 
 /** PEFT's note of transformers' SamModel; some names mean different modules without it. */

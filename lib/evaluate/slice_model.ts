@@ -1,7 +1,7 @@
 import type { AugmentedSlice } from "../data/augment.ts";
+import { CachedEncoder, type SharedActivations } from "./cached_encoder.ts";
 import { inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
-import { CachedEncoder, type SharedActivations } from "../sam/cached_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
 import { type ActivationStorage, withStorage } from "../tensor/half.ts";
 import { augmentImage, modelInput } from "../tensor/ops/augment.ts";

@@ -1,31 +1,24 @@
 /**
- * NIfTI volumes on disk. Headers are parsed by npm `nifti-reader-js`; the voxels are streamed, so
- * that reading takes the memory of the Float32Array and one block, whatever the file's type. The
- * library leaves byte order, scaling and the choice of the affine to its caller, and reads NIfTI-2's
- * 64-bit fields wrongly when they are big-endian: all four are done here.
+ * NIfTI volumes, from bytes and to bytes. Headers are parsed by npm `nifti-reader-js`; the voxels are
+ * streamed, so that reading takes the memory of the Float32Array and one block, whatever the file's
+ * type. The library leaves byte order, scaling and the choice of the affine to its caller, and reads
+ * NIfTI-2's 64-bit fields wrongly when they are big-endian: all four are done here.
  *
  * @module
  */
 import { type NIFTI1, type NIFTI2, readHeader } from "nifti-reader-js";
-import { Buffer } from "node:buffer";
-import { createReadStream } from "node:fs";
-import { endianness } from "node:os";
-import type { Readable } from "node:stream";
-import { createGunzip, gzipSync } from "node:zlib";
+import type { ByteSource } from "../byte_source.ts";
 import { InputError } from "../errors.ts";
-import { writeFileAtomic } from "../fs.ts";
+import { type Dtype, elementsOf, ITEM_SIZE, reverseBytes } from "./raw_tensor.ts";
 import type { Volume } from "./volume.ts";
 
-/** The types that {@linkcode writeNifti} stores voxels in. */
+/** Types of voxels that {@linkcode encodeNifti} writes. */
 export type NiftiDatatype = "uint8" | "int16" | "float32";
 
-/** Options of {@linkcode writeNifti}. */
-export interface WriteNiftiOptions {
-  /** Integer types round and refuse what does not fit. */
-  datatype: NiftiDatatype;
-}
+/** Unpacks the bytes of a .gz file, which come in pieces. */
+export type Gunzip = (pieces: Iterable<Uint8Array<ArrayBuffer>>) => AsyncIterable<Uint8Array>;
 
-/** Bytes decoded at a time; a multiple of every voxel size. */
+/** Bytes read and decoded at a time; a multiple of every voxel size. */
 const BLOCK = 1 << 18;
 
 /** DEFLATE cannot shrink by more than 1032 to 1: what a .gz claims beyond that is not in it. */
@@ -43,111 +36,102 @@ const TRUSTED_DEFLATE_RATIO = 16;
 /** Bytes that may follow the voxels; reading them checks the checksum at the end of a .gz. */
 const MAX_TRAILING_BYTES = 1 << 24;
 
-type VoxelArray =
-  | Uint8Array
-  | Int8Array
-  | Uint16Array
-  | Int16Array
-  | Uint32Array
-  | Int32Array
-  | BigUint64Array
-  | BigInt64Array
-  | Float32Array
-  | Float64Array;
-
-/** NIfTI's datatype codes. */
-const DATATYPES: Record<number, new (buffer: ArrayBuffer, at: number, n: number) => VoxelArray> = {
-  2: Uint8Array,
-  4: Int16Array,
-  8: Int32Array,
-  16: Float32Array,
-  64: Float64Array,
-  256: Int8Array,
-  512: Uint16Array,
-  768: Uint32Array,
-  1024: BigInt64Array,
-  1280: BigUint64Array,
+/** Element types by NIfTI's datatype codes. */
+const DTYPES: Readonly<Record<number, Dtype>> = {
+  2: "U8",
+  4: "I16",
+  8: "I32",
+  16: "F32",
+  64: "F64",
+  256: "I8",
+  512: "U16",
+  768: "U32",
+  1024: "I64",
+  1280: "U64",
 };
 
-const BYTES_PER_VOXEL: Record<number, number> = {
-  2: 1,
-  4: 2,
-  8: 4,
-  16: 4,
-  64: 8,
-  256: 1,
-  512: 2,
-  768: 4,
-  1024: 8,
-  1280: 8,
-};
-
-interface Layout {
-  shape: [number, number, number];
-  spacing: [number, number, number];
-  affine: Float64Array;
-  header: Volume["header"];
-  datatype: number;
-  bytesPerVoxel: number;
-  littleEndian: boolean;
-  offset: number;
-  slope: number;
-  intercept: number;
+/** A parsed header: the geometry, and how the voxels are stored. */
+interface Layout extends Omit<Volume, "data"> {
+  readonly dtype: Dtype;
+  readonly littleEndian: boolean;
+  /** Position of the first voxel, in bytes. */
+  readonly offset: number;
+  readonly slope: number;
+  readonly intercept: number;
 }
 
+/** Unpacks by the platform's DecompressionStream, which takes files of one member. */
+const webGunzip: Gunzip = (pieces) =>
+  new Blob([...pieces]).stream().pipeThrough(new DecompressionStream("gzip"));
+
 /**
- * Reads a `.nii` or `.nii.gz` file (told apart by content, not by name): NIfTI-1 or NIfTI-2, either
- * byte order, every integer and floating-point type up to 64 bits. `scl_slope` and `scl_inter` are
- * applied (a slope of 0 means no scaling); the affine is the sform, else the qform, else the voxel
- * size on the diagonal. Lengths are taken to be millimetres.
+ * Reads a `.nii` or `.nii.gz` file (told apart by content): NIfTI-1 or NIfTI-2, either byte order, every
+ * integer and floating-point type up to 64 bits. `scl_slope` and `scl_inter` are applied (a slope of 0
+ * means no scaling); the affine is the sform, else the qform, else the voxel size on the diagonal.
+ * Lengths are taken to be millimetres.
  *
- * @throws {InputError} if the file is missing, truncated, damaged, not NIfTI, not one 3D volume, has
- * more than 2^29 voxels, or holds NaN or infinite voxels or such an affine.
+ * @param options.gunzip Unpacks a `.gz`; default: the platform's DecompressionStream.
+ * @throws {InputError} if the file is truncated, damaged, not NIfTI, not one 3D volume, has more than
+ * 2^29 voxels, or holds NaN or infinite voxels or such an affine.
  */
-export async function readNifti(path: string): Promise<Volume> {
-  const size = await fileSize(path);
-  const magic = await firstBytes(path, 2);
+export async function parseNifti(
+  file: ByteSource,
+  { gunzip = webGunzip }: { gunzip?: Gunzip } = {},
+): Promise<Volume> {
+  const magic = new Uint8Array(Math.min(2, file.size));
+  file.read(0, magic);
   const gzipped = magic[0] === 0x1f && magic[1] === 0x8b;
-  const bytes = new ByteReader(byteStream(path, gzipped));
+  const open = () => new ByteReader(gzipped ? gunzip(piecesOf(file)) : piecesOf(file));
+  const bytes = open();
   try {
-    const layout = await readLayout(bytes, path);
-    const voxels = layout.shape[0] * layout.shape[1] * layout.shape[2];
-    const end = layout.offset + voxels * layout.bytesPerVoxel;
-    if (end > (gzipped ? size * MAX_DEFLATE_RATIO : size)) {
+    const layout = await readLayout(bytes, file.name);
+    const { shape, spacing, affine, header, dtype, offset } = layout;
+    const voxels = shape[0] * shape[1] * shape[2];
+    const end = offset + voxels * ITEM_SIZE[dtype];
+    if (end > (gzipped ? file.size * MAX_DEFLATE_RATIO : file.size)) {
       throw new InputError(
-        `${path} promises ${layout.shape.join(" x ")} voxels, more than its ${size} bytes can ` +
+        `${file.name} promises ${shape.join(" x ")} voxels, more than its ${file.size} bytes can ` +
           `hold: it is truncated or its header is damaged, so copy or download it again`,
       );
     }
     if (voxels > MAX_VOXELS) {
       throw new InputError(
-        `${path} has ${layout.shape.join(" x ")} voxels, more than the ${MAX_VOXELS} that are ` +
-          `read: crop or resample it`,
+        `${file.name} has ${
+          shape.join(" x ")
+        } voxels, more than the ${MAX_VOXELS} that are read: ` +
+          `crop or resample it`,
       );
     }
-    if (gzipped && voxels > TRUSTED_VOXELS && end > TRUSTED_DEFLATE_RATIO * size) {
-      await requireBytes(path, end);
+    if (gzipped && voxels > TRUSTED_VOXELS && end > TRUSTED_DEFLATE_RATIO * file.size) {
+      await requireBytes(open(), end);
     }
-    await bytes.skip(layout.offset - bytes.position);
+    await bytes.skip(offset - bytes.position);
     const data = await readVoxels(bytes, layout, voxels);
     await bytes.drain(MAX_TRAILING_BYTES);
-    refuseNonFinite(data, layout.shape, path);
-    const { shape, spacing, affine, header } = layout;
+    refuseNonFinite(data, shape, file.name);
     return { data, shape, spacing, affine, header };
   } catch (error) {
     if (error instanceof InputError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new InputError(
-      `${path} is truncated or damaged (${reason}): copy or download it again`,
+      `${file.name} is truncated or damaged (${reason}): copy or download it again`,
     );
   } finally {
     await bytes.close();
   }
 }
 
+/** The bytes of a file, a block at a time. */
+function* piecesOf(file: ByteSource): Generator<Uint8Array<ArrayBuffer>> {
+  for (let at = 0; at < file.size; at += BLOCK) {
+    const piece = new Uint8Array(Math.min(BLOCK, file.size - at));
+    file.read(at, piece);
+    yield piece;
+  }
+}
+
 /** Unpacks a file to nowhere, and throws if fewer bytes than promised come out. */
-async function requireBytes(path: string, promised: number): Promise<void> {
-  const bytes = new ByteReader(byteStream(path, true));
+async function requireBytes(bytes: ByteReader, promised: number): Promise<void> {
   try {
     await bytes.drain(promised);
     if (bytes.position >= promised) return;
@@ -157,58 +141,20 @@ async function requireBytes(path: string, promised: number): Promise<void> {
   throw new Error(`it unpacks to ${bytes.position} of the ${promised} bytes its header promises`);
 }
 
-async function fileSize(path: string): Promise<number> {
-  try {
-    const info = await Deno.stat(path);
-    if (info.isFile) return info.size;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${path} (${reason}): check the path`);
-  }
-  throw new InputError(`${path} is not a file: give the path of a .nii or .nii.gz file`);
-}
-
-async function firstBytes(path: string, count: number): Promise<Uint8Array> {
-  let file: Deno.FsFile;
-  try {
-    file = await Deno.open(path);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${path} (${reason}): check its permissions`);
-  }
-  try {
-    const bytes = new Uint8Array(count);
-    const read = await file.read(bytes);
-    return bytes.subarray(0, read ?? 0);
-  } finally {
-    file.close();
-  }
-}
-
-/** The file's bytes, decompressed; node's gunzip takes files of several members (bgzip), too. */
-function byteStream(path: string, gzipped: boolean): Readable {
-  const file = createReadStream(path, { highWaterMark: BLOCK });
-  if (!gzipped) return file;
-  const gunzip = createGunzip({ chunkSize: BLOCK });
-  file.on("error", (error) => gunzip.destroy(error));
-  gunzip.on("close", () => file.destroy());
-  return file.pipe(gunzip);
-}
-
 /** Hands out a stream of chunks in the pieces that are asked for. */
 class ByteReader {
   position = 0;
-  readonly #stream: Readable;
-  readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #chunks: Iterator<Uint8Array> | AsyncIterator<Uint8Array>;
   #chunk: Uint8Array = new Uint8Array(0);
 
-  constructor(stream: Readable) {
-    this.#stream = stream;
-    this.#chunks = stream[Symbol.asyncIterator]();
+  constructor(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>) {
+    this.#chunks = Symbol.asyncIterator in chunks
+      ? chunks[Symbol.asyncIterator]()
+      : chunks[Symbol.iterator]();
   }
 
   /** Up to `count` bytes, at least one unless the stream has ended; valid until the next call. */
-  async some(count: number): Promise<Uint8Array> {
+  async #some(count: number): Promise<Uint8Array> {
     while (this.#chunk.length === 0) {
       const { done, value } = await this.#chunks.next();
       if (done) return new Uint8Array(0);
@@ -224,7 +170,7 @@ class ByteReader {
   async fill(target: Uint8Array): Promise<number> {
     let filled = 0;
     while (filled < target.length) {
-      const piece = await this.some(target.length - filled);
+      const piece = await this.#some(target.length - filled);
       if (piece.length === 0) break;
       target.set(piece, filled);
       filled += piece.length;
@@ -232,28 +178,23 @@ class ByteReader {
     return filled;
   }
 
-  async skip(count: number): Promise<void> {
-    for (let left = count; left > 0;) {
-      const piece = await this.some(left);
-      if (piece.length === 0) throw new Error("it ends before its first voxel");
-      left -= piece.length;
-    }
-  }
-
+  /** Passes over bytes, as many of `atMost` as there are. */
   async drain(atMost: number): Promise<void> {
     for (let left = atMost; left > 0;) {
-      const piece = await this.some(left);
+      const piece = await this.#some(left);
       if (piece.length === 0) return;
       left -= piece.length;
     }
   }
 
+  async skip(count: number): Promise<void> {
+    const start = this.position;
+    await this.drain(count);
+    if (this.position - start < count) throw new Error("it ends before its first voxel");
+  }
+
   async close(): Promise<void> {
     await this.#chunks.return?.();
-    if (this.#stream.closed) return;
-    const closed = new Promise((resolve) => this.#stream.once("close", resolve));
-    this.#stream.destroy();
-    await closed;
   }
 }
 
@@ -281,7 +222,11 @@ async function readLayout(bytes: ByteReader, path: string): Promise<Layout> {
   return parseHeader(header, littleEndian, path);
 }
 
-/** @param bytes The fixed header alone: the library must not walk extensions that it trusts. */
+/**
+ * Checks a header's fields.
+ *
+ * @param bytes The fixed header alone: the library must not walk extensions that it trusts.
+ */
 function parseHeader(
   bytes: Uint8Array<ArrayBuffer>,
   littleEndian: boolean,
@@ -295,11 +240,10 @@ function parseHeader(
   );
   const offset = second ? Number(view.getBigInt64(168, littleEndian)) : parsed.vox_offset;
   const shape = volumeShape(dims, path);
-
-  const datatype = parsed.datatypeCode;
-  if (!(datatype in DATATYPES)) {
+  const dtype = DTYPES[parsed.datatypeCode];
+  if (!dtype) {
     throw new InputError(
-      `${path} has voxels of NIfTI datatype ${datatype}: convert it to an integer or ` +
+      `${path} has voxels of NIfTI datatype ${parsed.datatypeCode}: convert it to an integer or ` +
         `floating-point type of at most 64 bits`,
     );
   }
@@ -311,35 +255,46 @@ function parseHeader(
   }
   // NIfTI: a slope of 0 means that the values are stored unscaled; NaN is seen in the wild for it.
   const scaled = Number.isFinite(parsed.scl_slope) && parsed.scl_slope !== 0;
-  const intercept = scaled && Number.isFinite(parsed.scl_inter) ? parsed.scl_inter : 0;
+  return {
+    shape,
+    ...headerGeometry(parsed, headerAffine(parsed, view, littleEndian), path),
+    dtype,
+    littleEndian,
+    offset,
+    slope: scaled ? parsed.scl_slope : 1,
+    intercept: scaled && Number.isFinite(parsed.scl_inter) ? parsed.scl_inter : 0,
+  };
+}
 
-  const affine = headerAffine(parsed, view, littleEndian);
+/** Spacing, and the fields that a volume is written again with. */
+function headerGeometry(
+  parsed: NIFTI1 | NIFTI2,
+  affine: Float64Array,
+  path: string,
+): Pick<Volume, "spacing" | "affine" | "header"> {
   if (!affine.every(isFloat32)) {
+    const rows = affine.subarray(0, 12).join(", ");
     throw new InputError(
-      `${path} has an affine that is not finite (${
-        affine.subarray(0, 12).join(", ")
-      }): its header ` +
-        `is damaged, so copy or download it again`,
+      `${path} has an affine that is not finite (${rows}): its header is damaged, so copy or ` +
+        `download it again`,
     );
   }
-  const columns = [0, 1, 2].map((c) => Math.hypot(affine[c], affine[4 + c], affine[8 + c]));
-  const spacing = columns.map((column, i) => {
+  const spacing = [0, 1, 2].map((i) => {
     const size = Math.abs(parsed.pixDims[1 + i]);
+    const column = Math.hypot(affine[i], affine[4 + i], affine[8 + i]);
     return isLength(size) ? size : isLength(column) ? column : 1;
   }) as [number, number, number];
   const quaternion = [parsed.quatern_b, parsed.quatern_c, parsed.quatern_d] as const;
   const qoffset = [parsed.qoffset_x, parsed.qoffset_y, parsed.qoffset_z] as const;
   // A form that the file does not use may hold anything.
   const hasQform = parsed.qform_code > 0 && [...quaternion, ...qoffset].every(isFloat32);
+  // An affine that comes of a qform too odd to be written again is kept as a sform.
+  const ownSform = hasQform || parsed.sform_code > 0;
   return {
-    shape,
     spacing,
     affine,
     header: {
-      // An affine that comes of a qform too odd to be written again is kept as a sform.
-      sformCode: formCode(
-        hasQform || parsed.sform_code > 0 ? parsed.sform_code : parsed.qform_code,
-      ),
+      sformCode: formCode(ownSform ? parsed.sform_code : parsed.qform_code),
       qformCode: hasQform ? formCode(parsed.qform_code) : 0,
       quaternion: hasQform ? quaternion : [0, 0, 0],
       qoffset: hasQform ? qoffset : [0, 0, 0],
@@ -347,16 +302,10 @@ function parseHeader(
       units: parsed.xyzt_units,
       description: parsed.description.replace(/\0.*$/s, ""),
     },
-    datatype,
-    bytesPerVoxel: BYTES_PER_VOXEL[datatype],
-    littleEndian,
-    offset,
-    slope: scaled ? parsed.scl_slope : 1,
-    intercept,
   };
 }
 
-/** Whether a value of a header can be written as NIfTI-1 stores it. */
+/** True if NIfTI-1, whose numbers are float32, can store a value. */
 function isFloat32(value: number): boolean {
   return Number.isFinite(Math.fround(value));
 }
@@ -366,7 +315,7 @@ function formCode(code: number): number {
   return Math.min(Math.max(0, code), 32767);
 }
 
-/** Whether a value can be the side of a voxel. */
+/** True if a value can be the side of a voxel. */
 function isLength(value: number): boolean {
   return isFloat32(value) && Math.fround(value) > 0;
 }
@@ -412,37 +361,31 @@ function headerAffine(header: NIFTI1 | NIFTI2, view: DataView, littleEndian: boo
   return affine;
 }
 
-async function readVoxels(bytes: ByteReader, layout: Layout, voxels: number) {
-  const { datatype, bytesPerVoxel, slope, intercept } = layout;
-  const swapped = layout.littleEndian !== (endianness() === "LE");
+async function readVoxels(
+  bytes: ByteReader,
+  { dtype, littleEndian, slope, intercept }: Layout,
+  voxels: number,
+): Promise<Float32Array> {
+  const size = ITEM_SIZE[dtype];
   const data = new Float32Array(voxels);
-  const block = new Uint8Array(Math.min(BLOCK, voxels * bytesPerVoxel));
+  const block = new Uint8Array(Math.min(BLOCK, voxels * size));
   for (let at = 0; at < voxels;) {
-    const wanted = Math.min(block.length, (voxels - at) * bytesPerVoxel);
-    const filled = await bytes.fill(block.subarray(0, wanted));
-    if (filled < wanted) {
-      const held = at + Math.floor(filled / bytesPerVoxel);
+    const piece = block.subarray(0, (voxels - at) * size);
+    const filled = await bytes.fill(piece);
+    if (filled < piece.length) {
+      const held = at + Math.floor(filled / size);
       throw new Error(`it holds ${held} of the ${voxels} voxels that its header promises`);
     }
-    if (swapped) swapBytes(block.subarray(0, wanted), bytesPerVoxel);
-    const values = new DATATYPES[datatype](block.buffer, 0, wanted / bytesPerVoxel);
-    if (values instanceof BigInt64Array || values instanceof BigUint64Array) {
-      for (let i = 0; i < values.length; i++) data[at + i] = Number(values[i]) * slope + intercept;
-    } else if (slope === 1 && intercept === 0) {
-      data.set(values, at);
+    if (!littleEndian) reverseBytes(piece, size);
+    const values = elementsOf({ dtype, bytes: piece });
+    if (slope === 1 && intercept === 0 && !(typeof values[0] === "bigint")) {
+      data.set(values as ArrayLike<number>, at);
     } else {
-      for (let i = 0; i < values.length; i++) data[at + i] = values[i] * slope + intercept;
+      for (let i = 0; i < values.length; i++) data[at + i] = Number(values[i]) * slope + intercept;
     }
     at += values.length;
   }
   return data;
-}
-
-function swapBytes(bytes: Uint8Array, width: number): void {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (width === 2) buffer.swap16();
-  else if (width === 4) buffer.swap32();
-  else if (width === 8) buffer.swap64();
 }
 
 function refuseNonFinite(
@@ -471,24 +414,24 @@ const STORED = {
 } as const;
 
 /**
- * Writes a volume as NIfTI-1, compressed if the name ends in `.gz`, with the affine as its sform and
- * the header's qform beside it. The file appears under its name only when it is whole.
+ * The bytes of a volume as NIfTI-1, with the affine as its sform and the header's qform beside it.
  *
- * @throws {InputError} if a value is not finite or does not fit the type, if a side is longer than
- * NIfTI-1 can say (32767), or if the folder cannot be written to.
+ * @param options.datatype Type of the voxels; integer types round, and refuse what does not fit.
+ * @param options.source Name of the file, for messages.
+ * @throws {InputError} if a value is not finite or does not fit the type, or if a side is longer than
+ * NIfTI-1 can say (32767).
  */
-export async function writeNifti(
-  path: string,
+export function encodeNifti(
   volume: Volume,
-  options: WriteNiftiOptions,
-): Promise<void> {
+  { datatype, source }: { datatype: NiftiDatatype; source: string },
+): Uint8Array<ArrayBuffer> {
   const { shape, data } = volume;
   if (shape.some((n) => n > 32767)) {
     throw new InputError(
-      `${path} cannot hold ${shape.join(" x ")} voxels: NIfTI-1 allows 32767 along a side`,
+      `${source} cannot hold ${shape.join(" x ")} voxels: NIfTI-1 allows 32767 along a side`,
     );
   }
-  const { code, array, low, high } = STORED[options.datatype];
+  const { code, array, low, high } = STORED[datatype];
   const bytesPerVoxel = array.BYTES_PER_ELEMENT;
   const file = new Uint8Array(352 + data.length * bytesPerVoxel);
   writeHeader(new DataView(file.buffer), volume, { code, bytesPerVoxel });
@@ -497,13 +440,12 @@ export async function writeNifti(
     const value = array === Float32Array ? data[i] : Math.round(data[i]);
     if (!Number.isFinite(value) || value < low || value > high) {
       throw new InputError(
-        `${path} cannot hold the value ${data[i]} as ${options.datatype}: choose another type`,
+        `${source} cannot hold the value ${data[i]} as ${datatype}: choose another type`,
       );
     }
     voxels[i] = value;
   }
-  if (endianness() !== "LE") swapBytes(file.subarray(352), bytesPerVoxel);
-  await writeFileAtomic(path, path.endsWith(".gz") ? gzipSync(file) : file);
+  return file;
 }
 
 function writeHeader(

@@ -46,61 +46,90 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, length) => product * length, 1);
 }
 
-/** A buffer that starts at the bytes, which are copied only if their place in it is not aligned. */
-function aligned({ dtype, bytes }: RawTensor): [ArrayBufferLike, number, number] {
+/** Elements of a {@linkcode RawTensor} as the type that they are stored in. */
+export type Elements =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | BigUint64Array
+  | BigInt64Array
+  | Float16Array
+  | Float32Array
+  | Float64Array;
+
+const ARRAYS: Readonly<
+  Record<Dtype, new (buffer: ArrayBufferLike, at: number, length: number) => Elements>
+> = {
+  F64: Float64Array,
+  F32: Float32Array,
+  F16: Float16Array,
+  BF16: Uint16Array,
+  I64: BigInt64Array,
+  I32: Int32Array,
+  I16: Int16Array,
+  I8: Int8Array,
+  U64: BigUint64Array,
+  U32: Uint32Array,
+  U16: Uint16Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+};
+
+/**
+ * The elements in their own type; those of BF16 as 16 bits each. A view on the bytes, which are copied
+ * only where they are not aligned.
+ */
+export function elementsOf({ dtype, bytes }: Pick<RawTensor, "dtype" | "bytes">): Elements {
   const size = ITEM_SIZE[dtype];
   const source = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
-  return [source.buffer, source.byteOffset, bytes.byteLength / size];
-}
-
-/** bfloat16 is the upper half of a float32. */
-function widenBfloat16(halves: Uint16Array): Float32Array {
-  const words = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) words[i] = halves[i] << 16;
-  return new Float32Array(words.buffer);
+  return new ARRAYS[dtype](source.buffer, source.byteOffset, bytes.byteLength / size);
 }
 
 /**
  * The elements as float32: for F32 a view on the file's bytes where they are aligned (they then share
  * memory), a copy or a conversion otherwise. F64, I32, I64, U32 and U64 round to the nearest float32.
  */
-export function toFloat32(tensor: RawTensor): Float32Array {
-  const place = aligned(tensor);
-  switch (tensor.dtype) {
-    case "F32":
-      return new Float32Array(...place);
-    case "F64":
-      return Float32Array.from(new Float64Array(...place));
-    case "F16":
-      return Float32Array.from(new Float16Array(...place));
-    case "BF16":
-      return widenBfloat16(new Uint16Array(...place));
-    case "I64":
-      return Float32Array.from(new BigInt64Array(...place), Number);
-    case "U64":
-      return Float32Array.from(new BigUint64Array(...place), Number);
-    case "I32":
-      return Float32Array.from(new Int32Array(...place));
-    case "U32":
-      return Float32Array.from(new Uint32Array(...place));
-    case "I16":
-      return Float32Array.from(new Int16Array(...place));
-    case "U16":
-      return Float32Array.from(new Uint16Array(...place));
-    case "I8":
-      return Float32Array.from(new Int8Array(...place));
-    case "U8":
-    case "BOOL":
-      return Float32Array.from(new Uint8Array(...place));
+export function toFloat32(tensor: Pick<RawTensor, "dtype" | "bytes">): Float32Array {
+  const elements = elementsOf(tensor);
+  if (elements instanceof Float32Array) return elements;
+  if (tensor.dtype === "BF16") {
+    // bfloat16 is the upper half of a float32
+    return new Float32Array(Uint32Array.from(elements as Uint16Array, (half) => half << 16).buffer);
   }
+  if (elements instanceof BigInt64Array || elements instanceof BigUint64Array) {
+    return Float32Array.from(elements as Iterable<bigint>, Number);
+  }
+  return Float32Array.from(elements);
+}
+
+/** Elements in memory as they are stored in a file. */
+export function float32Tensor(shape: readonly number[], data: Float32Array): RawTensor {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { dtype: "F32", shape: [...shape], bytes };
+}
+
+/** A tensor rounded to half precision; null if a value is beyond its range of 65504. */
+export function float16Tensor(raw: RawTensor): RawTensor | null {
+  const data = Float16Array.from(toFloat32(raw));
+  if (!data.every(Number.isFinite)) return null;
+  return { dtype: "F16", shape: raw.shape, bytes: new Uint8Array(data.buffer) };
 }
 
 /** Bytes converted at a time. */
 const CHUNK_BYTES = 2 ** 22;
 
-/** Turns each element's bytes round, in place. */
-function reverseBytes(bytes: Uint8Array, size: number): void {
-  for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse();
+/** Turns the bytes of each element round, in place: big-endian to little-endian. */
+export function reverseBytes(bytes: Uint8Array, size: number): void {
+  for (let at = 0; at < bytes.length; at += size) {
+    for (let i = at, j = at + size - 1; i < j; i++, j--) {
+      const byte = bytes[i];
+      bytes[i] = bytes[j];
+      bytes[j] = byte;
+    }
+  }
 }
 
 /**
@@ -126,7 +155,7 @@ export function readElements(
     const bytes = chunk.subarray(0, count * size);
     read(done * size, bytes);
     if (bigEndian) reverseBytes(bytes, size);
-    result.set(toFloat32({ dtype, shape: [count], bytes }), done);
+    result.set(toFloat32({ dtype, bytes }), done);
     done += count;
   }
   return result;

@@ -1,10 +1,11 @@
 import { excerpt, InputError } from "../errors.ts";
-import { writeFileAtomic } from "../fs.ts";
+import type { HostState } from "../nn/host_state.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
-import { bytesOf, type ByteSource } from "./byte_source.ts";
+import { bytesOf, type ByteSource } from "../byte_source.ts";
 import {
   type Dtype,
   elementCount,
+  float32Tensor,
   ITEM_SIZE,
   type RawTensor,
   readElements,
@@ -39,21 +40,16 @@ function isNaturals(value: unknown): value is number[] {
 interface Place {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** Its first byte, from the start of the file. */
+  /** Its first byte, from the start of the data. */
   readonly begin: number;
   /** The byte after its last one. */
   readonly end: number;
 }
 
-/** Reads the header of a safetensors file: an 8-byte length and a JSON object; then come the data. */
-function readHeader(
-  file: ByteSource,
-): { places: Map<string, Place>; metadata: Record<string, string> } {
-  const refuse = (reason: string): never => {
-    throw new InputError(
-      `${file.name} is not a sound safetensors file (${excerpt(reason)}): get the file again`,
-    );
-  };
+type Refuse = (reason: string) => never;
+
+/** The JSON object at the start of a safetensors file, after its length in 8 bytes; then come the data. */
+function readHeader(file: ByteSource, refuse: Refuse): [Record<string, unknown>, number] {
   if (file.size < 8) refuse(`${file.size} bytes are too few for a header`);
   const length = new Uint8Array(8);
   file.read(0, length);
@@ -63,64 +59,71 @@ function readHeader(
   if (dataStart > file.size) {
     refuse(`the header ends at byte ${dataStart}, the file at ${file.size}`);
   }
-
-  let header: unknown;
+  const json = new Uint8Array(Number(headerBytes));
+  file.read(8, json);
   try {
-    const json = new Uint8Array(Number(headerBytes));
-    file.read(8, json);
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
-  } catch (error) {
-    if (error instanceof InputError) throw error;
+    const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
+    if (isObject(header)) return [header, dataStart];
+  } catch {
     refuse("its header is not JSON");
   }
-  if (!isObject(header)) return refuse("its header is not a JSON object");
+  return refuse("its header is not a JSON object");
+}
 
-  const { __metadata__: metadata = {}, ...entries } = header;
-  if (!isObject(metadata) || Object.values(metadata).some((value) => typeof value !== "string")) {
-    refuse("its metadata are not texts");
+/** Checks the description of one tensor. */
+function readPlace(entry: unknown, quoted: string, refuse: Refuse): Place {
+  if (!isObject(entry)) return refuse(`${quoted} has no description`);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (typeof dtype !== "string") return refuse(`${quoted} has no type`);
+  if (!Object.hasOwn(ITEM_SIZE, dtype)) return refuse(`${quoted} has the unknown type "${dtype}"`);
+  if (!isNaturals(shape)) return refuse(`${quoted} has no valid shape`);
+  if (!isNaturals(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
+    return refuse(`${quoted} has no valid data_offsets`);
   }
+  const [begin, end] = offsets;
+  const expected = elementCount(shape) * ITEM_SIZE[dtype as Dtype];
+  if (end - begin !== expected) {
+    refuse(`${quoted} of shape [${shape}] has ${end - begin} bytes instead of ${expected}`);
+  }
+  return { dtype: dtype as Dtype, shape, begin, end };
+}
 
-  const places = new Map<string, Place>();
-  const dataBytes = file.size - dataStart;
-  for (const [name, entry] of Object.entries(entries)) {
-    if (!isObject(entry)) return refuse(`tensor "${name}" has no description`);
-    const { dtype, shape, data_offsets: offsets } = entry;
-    if (typeof dtype !== "string") return refuse(`tensor "${name}" has no type`);
-    if (!Object.hasOwn(ITEM_SIZE, dtype)) {
-      return refuse(`tensor "${name}" has the unknown type "${dtype}"`);
-    }
-    if (!isNaturals(shape)) return refuse(`tensor "${name}" has no valid shape`);
-    if (!isNaturals(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
-      return refuse(`tensor "${name}" has no valid data_offsets`);
-    }
-    const [begin, end] = offsets;
+/** Refuses tensors that overlap, leave the data or leave a gap in them, as the format demands. */
+function checkCover(places: ReadonlyMap<string, Place>, dataBytes: number, refuse: Refuse): void {
+  let covered = 0;
+  const inOrder = [...places].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+  for (const [name, { begin, end }] of inOrder) {
     if (end > dataBytes) {
       refuse(`tensor "${name}" ends at byte ${end} of the data, which has ${dataBytes}`);
     }
-    const expected = elementCount(shape) * ITEM_SIZE[dtype as Dtype];
-    if (end - begin !== expected) {
-      refuse(
-        `tensor "${name}" of shape [${shape}] has ${end - begin} bytes instead of ${expected}`,
-      );
-    }
-    places.set(name, {
-      dtype: dtype as Dtype,
-      shape,
-      begin: dataStart + begin,
-      end: dataStart + end,
-    });
-  }
-
-  let covered = dataStart;
-  const inOrder = [...places].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
-  for (const [name, { begin, end }] of inOrder) {
     if (begin < covered) refuse(`tensor "${name}" overlaps the one before it`);
     if (begin > covered) refuse(`${begin - covered} bytes before tensor "${name}" belong to none`);
     covered = end;
   }
-  const rest = file.size - covered;
-  if (rest > 0) refuse(`${rest} bytes at its end belong to no tensor`);
-  return { places, metadata: metadata as Record<string, string> };
+  if (covered < dataBytes) refuse(`${dataBytes - covered} bytes at its end belong to no tensor`);
+}
+
+/** Reads and checks all but the data of a safetensors file. */
+function readPlaces(
+  file: ByteSource,
+): { places: Map<string, Place>; dataStart: number; metadata: Record<string, string> } {
+  const refuse: Refuse = (reason) => {
+    throw new InputError(
+      `${file.name} is not a sound safetensors file (${excerpt(reason)}): get the file again`,
+    );
+  };
+  const [header, dataStart] = readHeader(file, refuse);
+  const { __metadata__: metadata = {}, ...entries } = header;
+  if (!isObject(metadata) || Object.values(metadata).some((value) => typeof value !== "string")) {
+    refuse("its metadata are not texts");
+  }
+  const places = new Map(
+    Object.entries(entries).map((
+      [name, entry],
+    ) => [name, readPlace(entry, `tensor "${name}"`, refuse)]),
+  );
+  checkCover(places, file.size - dataStart, refuse);
+  return { places, dataStart, metadata: metadata as Record<string, string> };
 }
 
 /**
@@ -131,10 +134,11 @@ function readHeader(
  * @throws {InputError} saying what is wrong with the file.
  */
 export function parseSafetensors(bytes: Uint8Array, options: { source: string }): Safetensors {
-  const { places, metadata } = readHeader(bytesOf(bytes, options));
+  const { places, dataStart, metadata } = readPlaces(bytesOf(bytes, options));
+  const data = bytes.subarray(dataStart);
   const tensors = new Map<string, RawTensor>();
   for (const [name, { dtype, shape, begin, end }] of places) {
-    tensors.set(name, { dtype, shape, bytes: bytes.subarray(begin, end) });
+    tensors.set(name, { dtype, shape, bytes: data.subarray(begin, end) });
   }
   return { tensors, metadata };
 }
@@ -146,9 +150,10 @@ export function parseSafetensors(bytes: Uint8Array, options: { source: string })
  * @throws {InputError} saying what is wrong with the file.
  */
 export function openSafetensors(file: ByteSource): WeightSource {
+  const { places, dataStart } = readPlaces(file);
   const tensors = new Map<string, LazyTensor>();
-  for (const [name, { dtype, shape, begin }] of readHeader(file).places) {
-    const read = (at: number, target: Uint8Array): void => file.read(begin + at, target);
+  for (const [name, { dtype, shape, begin }] of places) {
+    const read = (at: number, target: Uint8Array) => file.read(dataStart + begin + at, target);
     const length = elementCount(shape);
     tensors.set(name, {
       dtype,
@@ -159,22 +164,6 @@ export function openSafetensors(file: ByteSource): WeightSource {
   return { source: file.name, tensors, [Symbol.dispose]: () => file[Symbol.dispose]() };
 }
 
-/**
- * Reads a safetensors file.
- *
- * @throws {InputError} if it cannot be read or is damaged.
- */
-export async function readSafetensors(path: string): Promise<Safetensors> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await Deno.readFile(path);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${path} (${reason}): name a safetensors file`);
-  }
-  return parseSafetensors(bytes, { source: path });
-}
-
 /** The tensors of a safetensors file, every dtype converted to float32. */
 export function toStateDict({ tensors }: Safetensors): StateDict {
   return new Map(
@@ -182,62 +171,64 @@ export function toStateDict({ tensors }: Safetensors): StateDict {
   );
 }
 
-/** How tensors are stored. */
-export interface SafetensorsOptions {
-  /** The element type in the file; F16 halves the size and keeps 11 significant bits. */
-  dtype?: "F32" | "F16";
-  /** Free text for the header. */
-  metadata?: Readonly<Record<string, string>>;
+/**
+ * A state dict as it is stored: sorted by name (by code unit, so that the order is the same on every
+ * machine), in float32 or rounded to half precision.
+ */
+export function rawTensors(
+  state: HostState,
+  { dtype = "F32" }: { dtype?: "F32" | "F16" } = {},
+): Map<string, RawTensor> {
+  const names = [...state.keys()].sort();
+  return new Map(names.map((name) => {
+    const { shape, data } = state.get(name)!;
+    if (dtype === "F32") return [name, float32Tensor(shape, data)];
+    return [name, { dtype, shape, bytes: new Uint8Array(Float16Array.from(data).buffer) }];
+  }));
+}
+
+/** Parts of a safetensors file, in order: its header, then each tensor in the order of the map. */
+function* safetensorsParts(
+  tensors: ReadonlyMap<string, RawTensor>,
+  metadata: Readonly<Record<string, string>>,
+): Generator<Uint8Array> {
+  const header: Record<string, unknown> = {};
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
+  let dataBytes = 0;
+  for (const [name, { dtype, shape, bytes }] of tensors) {
+    if (elementCount(shape) * ITEM_SIZE[dtype] !== bytes.byteLength) {
+      throw new RangeError(`tensor "${name}" of shape [${shape}] has ${bytes.byteLength} bytes`);
+    }
+    header[name] = { dtype, shape, data_offsets: [dataBytes, dataBytes += bytes.byteLength] };
+  }
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const headerBytes = Math.ceil(text.length / 8) * 8; // so that the data are aligned
+  const start = new Uint8Array(8 + headerBytes);
+  new DataView(start.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  start.fill(0x20, 8); // JSON may end in spaces
+  start.set(text, 8);
+  yield start;
+  for (const { bytes } of tensors.values()) yield bytes;
 }
 
 /**
- * The bytes of a safetensors file: names and metadata sorted, the data aligned to 8 bytes, so that
- * equal tensors make equal bytes whatever the order they were put in.
+ * The bytes of a safetensors file with tensors as they are stored: in the order of the map, each in
+ * its own element type, so that a file that was parsed is written back bit for bit.
+ *
+ * @param tensors Those of {@linkcode rawTensors}, or of a file.
+ * @param options.metadata Free text for the header, in the order given.
+ * @throws {RangeError} if a tensor's bytes do not fit its shape.
  */
-export function encodeSafetensors(state: StateDict, options: SafetensorsOptions = {}): Uint8Array {
-  const { dtype = "F32", metadata } = options;
-  const header: Record<string, unknown> = {};
-  if (metadata) header.__metadata__ = Object.fromEntries(Object.entries(metadata).sort());
-
-  // By code unit, not by locale: the order is the same on every machine.
-  const names = [...state.keys()].sort();
-  let dataBytes = 0;
-  for (const name of names) {
-    const { shape, data } = state.get(name)!;
-    if (elementCount(shape) !== data.length) {
-      throw new RangeError(`tensor "${name}" of shape [${shape}] has ${data.length} elements`);
-    }
-    const end = dataBytes + data.length * ITEM_SIZE[dtype];
-    header[name] = { dtype, shape, data_offsets: [dataBytes, end] };
-    dataBytes = end;
-  }
-
-  const text = new TextEncoder().encode(JSON.stringify(header));
-  const headerBytes = Math.ceil(text.length / 8) * 8;
-  const file = new Uint8Array(8 + headerBytes + dataBytes);
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true);
-  file.fill(0x20, 8, 8 + headerBytes); // JSON may end in spaces
-  file.set(text, 8);
-  const Elements = dtype === "F16" ? Float16Array : Float32Array;
-  const elements = new Elements(file.buffer, 8 + headerBytes, dataBytes / ITEM_SIZE[dtype]);
-  let offset = 0;
-  for (const name of names) {
-    const { data } = state.get(name)!;
-    elements.set(data, offset);
-    offset += data.length;
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, RawTensor>,
+  { metadata = {} }: { metadata?: Readonly<Record<string, string>> } = {},
+): Uint8Array<ArrayBuffer> {
+  const parts = [...safetensorsParts(tensors, metadata)];
+  const file = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    file.set(part, at);
+    at += part.length;
   }
   return file;
-}
-
-/**
- * Writes a safetensors file, whole or not at all.
- *
- * @throws {InputError} if the folder cannot be written to.
- */
-export async function writeSafetensors(
-  path: string,
-  state: StateDict,
-  options: SafetensorsOptions = {},
-): Promise<void> {
-  await writeFileAtomic(path, encodeSafetensors(state, options));
 }

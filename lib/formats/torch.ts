@@ -1,6 +1,6 @@
 import { excerpt, InputError } from "../errors.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
-import type { ByteSource } from "./byte_source.ts";
+import type { ByteSource } from "../byte_source.ts";
 import {
   PickledTuple,
   type PickleGlobal,
@@ -10,7 +10,7 @@ import {
   unpickle,
 } from "./pickle.ts";
 import { type Dtype, elementCount, ITEM_SIZE, readElements } from "./raw_tensor.ts";
-import { ZipFile } from "./zip.ts";
+import { openZip, type ReadAt } from "./zip.ts";
 
 /** A pickle of 20,000 tensors is 3 MB. */
 const MAXIMUM_PICKLE_BYTES = 2 ** 24;
@@ -143,13 +143,13 @@ function storageDtype(type: PickleValue): Dtype | undefined {
   return DTYPES.find(([storage]) => storage === name)?.[2];
 }
 
-/** How a kind of PyTorch file is read, once its pickle is. */
+/** A PyTorch file whose pickle is read, in either layout. */
 interface Container {
-  /** What was pickled. */
+  /** Value of the pickle. */
   readonly content: PickleValue;
-  /** The bytes of a storage, and whether its numbers are big-endian. */
-  open(storage: Storage): (at: number, target: Uint8Array) => void;
-  /** Whether numbers are stored with their highest byte first. */
+  /** Opens the bytes of a storage. */
+  open(storage: Storage): Promise<ReadAt>;
+  /** True if numbers are stored with their highest byte first. */
   readonly bigEndian: boolean;
 }
 
@@ -200,36 +200,34 @@ function refusals(source: string): Pick<PickleOptions, "refuse" | "forbid"> {
 }
 
 /** The layout of torch 1.6 and later: a zip with data.pkl and one entry for each storage. */
-function openZip(bytes: ByteSource): Container {
+async function openZipLayout(bytes: ByteSource): Promise<Container> {
   const { refuse, forbid } = refusals(bytes.name);
-  const zip = new ZipFile(bytes, refuse);
-  const pickles = [...zip.entries.values()].filter(({ name }) =>
-    /^([^/]+\/)?data\.pkl$/.test(name)
-  );
+  const entries = await openZip(bytes, refuse);
+  const pickles = [...entries.keys()].filter((name) => /^([^/]+\/)?data\.pkl$/.test(name));
   if (pickles.length !== 1) refuse(`a zip with ${pickles.length} data.pkl instead of one`);
-  const [pickle] = pickles;
-  const folder = pickle.name.slice(0, -"data.pkl".length);
-  const readWhole = (name: string, most: number): Uint8Array | null => {
-    const entry = zip.entries.get(name);
-    if (!entry) return null;
-    if (entry.size > most) refuse(`entry "${name}" has ${entry.size} bytes`);
-    const content = new Uint8Array(entry.size);
-    zip.content(entry)(0, content);
+  const folder = pickles[0].slice(0, -"data.pkl".length);
+  const readWhole = async (name: string, most: number): Promise<Uint8Array> => {
+    const { size, open } = entries.get(name)!;
+    if (size > most) refuse(`entry "${name}" has ${size} bytes`);
+    const content = new Uint8Array(size);
+    (await open())(0, content);
     return content;
   };
 
-  const byteorder = readWhole(`${folder}byteorder`, 16) ?? new Uint8Array(0);
-  const order = new TextDecoder().decode(byteorder);
-  if (!["", "little", "big"].includes(order)) refuse(`the byte order "${order}"`);
+  const byteorder = `${folder}byteorder`;
+  const order = entries.has(byteorder)
+    ? new TextDecoder().decode(await readWhole(byteorder, 16))
+    : "little";
+  if (!["little", "big"].includes(order)) refuse(`the byte order "${order}"`);
   const storages = new Storages(refuse);
-  const { value: content } = unpickle(readWhole(pickle.name, MAXIMUM_PICKLE_BYTES)!, {
+  const { value: content } = unpickle(await readWhole(pickles[0], MAXIMUM_PICKLE_BYTES), {
     globals: GLOBALS,
     persistent: storages.persistent,
     refuse,
     forbid,
   });
   for (const { key, dtype, length } of storages.byKey.values()) {
-    const entry = zip.entries.get(`${folder}data/${key}`);
+    const entry = entries.get(`${folder}data/${key}`);
     if (!entry) return refuse(`storage "${key}" is missing`);
     if (entry.size !== length * ITEM_SIZE[dtype]) {
       refuse(`storage "${key}" of ${length} ${dtype} has ${entry.size} bytes`);
@@ -238,7 +236,7 @@ function openZip(bytes: ByteSource): Container {
   return {
     content,
     bigEndian: order === "big",
-    open: ({ key }) => zip.content(zip.entries.get(`${folder}data/${key}`)!),
+    open: ({ key }) => entries.get(`${folder}data/${key}`)!.open(),
   };
 }
 
@@ -246,7 +244,7 @@ function openZip(bytes: ByteSource): Container {
  * The layout before torch 1.6: pickles of a magic number, the protocol, the system, the content and
  * the storages' keys, then each storage as its length and its bytes, always little-endian.
  */
-function openLegacy(bytes: ByteSource): Container {
+function openLegacyLayout(bytes: ByteSource): Container {
   const { refuse, forbid } = refusals(bytes.name);
   const head = new Uint8Array(Math.min(bytes.size, MAXIMUM_PICKLE_BYTES));
   bytes.read(0, head);
@@ -290,7 +288,8 @@ function openLegacy(bytes: ByteSource): Container {
   return {
     content,
     bigEndian: false,
-    open: ({ key }) => (from, target) => bytes.read(places.get(key)! + from, target),
+    open: ({ key }) =>
+      Promise.resolve((from, target) => bytes.read(places.get(key)! + from, target)),
   };
 }
 
@@ -345,11 +344,11 @@ function isContiguous({ shape, stride }: PickledTensor): boolean {
 }
 
 /** The elements of a tensor, in C order. */
-function readTensor(tensor: PickledTensor, container: Container): Float32Array {
+async function readTensor(tensor: PickledTensor, container: Container): Promise<Float32Array> {
   const { dtype, offset, shape, stride, storage } = tensor;
   const count = elementCount(shape);
   if (count === 0) return new Float32Array(0);
-  const read = container.open(storage);
+  const read = await container.open(storage);
   const elements = (length: number): Float32Array =>
     readElements((at, target) => read(offset * ITEM_SIZE[dtype] + at, target), {
       dtype,
@@ -401,11 +400,14 @@ const USUAL_KEYS = ["model_state_dict", "state_dict", "model", "module", "net", 
  * @param options.key The part of the checkpoint to take, such as "ema".
  * @throws {InputError} saying what is wrong with the file.
  */
-export function openTorch(bytes: ByteSource, options: { key?: string } = {}): WeightSource {
+export async function openTorch(
+  bytes: ByteSource,
+  options: { key?: string } = {},
+): Promise<WeightSource> {
   const { refuse } = refusals(bytes.name);
   const start = new Uint8Array(Math.min(2, bytes.size));
   bytes.read(0, start);
-  const container = start[0] === 0x50 ? openZip(bytes) : openLegacy(bytes);
+  const container = start[0] === 0x50 ? await openZipLayout(bytes) : openLegacyLayout(bytes);
 
   let visited = 0;
   const collect = (
@@ -469,7 +471,7 @@ export function openTorch(bytes: ByteSource, options: { key?: string } = {}): We
     tensors.set(name, {
       shape: tensor.shape,
       dtype: tensor.dtype,
-      read: () => Promise.resolve().then(() => readTensor(tensor, container)),
+      read: () => readTensor(tensor, container),
     });
   }
   return { source: bytes.name, tensors, [Symbol.dispose]: () => bytes[Symbol.dispose]() };

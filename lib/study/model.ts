@@ -1,56 +1,17 @@
 import { InputError } from "../errors.ts";
+import { loadSam } from "../files/pretrained.ts";
+import { ActivationCache } from "../evaluate/activation_cache.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { checkHostState } from "../nn/host_state.ts";
 import { injectAdapter } from "../adapters/inject.ts";
 import type { AdapterOptions } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { Random } from "../random.ts";
-import { buildSam } from "../sam/build_sam.ts";
-import { ActivationCache } from "../sam/activation_cache.ts";
 import type { Sam } from "../sam/sam.ts";
 import { SliceModel } from "../evaluate/slice_model.ts";
-import { checkpointPath } from "../sam/download.ts";
-import { loadMobileSamWeights } from "../sam/mobile_sam.ts";
-import { MODELS } from "../sam/models.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
-
-/** Which pretrained model: its name, its file if it is not the published one, its input's side. */
-export type Pretrained = Pick<Config, "model" | "weights" | "side">;
-
-/**
- * The file of a model's pretrained weights: the one that the config names, else the one that
- * `./run weights` fetched; null for MobileSAM's, which come with the package.
- *
- * @throws {InputError} if there is none.
- */
-export async function weightsFile({ model, weights }: Pretrained): Promise<string | null> {
-  if (weights !== null || model === "mobile_sam") return weights;
-  const cached = checkpointPath(MODELS[model].checkpoint);
-  try {
-    await Deno.stat(cached);
-    return cached;
-  } catch {
-    throw new InputError(
-      `--model ${model} needs its weights: ./run weights ${model} fetches them, or name a file with --weights`,
-    );
-  }
-}
-
-/**
- * The pretrained model that is chosen, frozen.
- *
- * @throws {InputError} if its weights are not named, cannot be read or are another model's.
- */
-export async function buildPretrained(gpu: Gpu, chosen: Pretrained): Promise<Sam> {
-  const { model, side } = chosen;
-  const weights = await weightsFile(chosen);
-  return await buildSam(gpu, MODELS[model], {
-    weights: weights ?? await loadMobileSamWeights(),
-    side,
-  });
-}
 
 /**
  * The pretrained model with what the experiment trains unfrozen: nothing, whole modules or adapters.
@@ -61,7 +22,7 @@ export async function buildModel(
   gpu: Gpu,
   { experiment, config }: { experiment: Experiment; config: Config },
 ): Promise<Sam> {
-  const sam = await buildPretrained(gpu, config);
+  const sam = await loadSam(gpu, config);
   sam.imageEncoder.checkpointActivations = config.checkpointActivations;
   if (experiment.kind === "peft") sam.maskDecoder.setTrainable(true);
   if (experiment.kind === "full") unfreeze(sam, experiment.modules ?? FULL_MODULES);

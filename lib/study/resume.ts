@@ -4,10 +4,10 @@
  * @module
  */
 import { InputError } from "../errors.ts";
+import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { codeVersion, describeEnvironment } from "./environment.ts";
 import { adapterExperiment, type Experiment, withWiseFt } from "./experiment.ts";
-import { weightsFile } from "./model.ts";
 import { type Config, optionDifferences, type Options } from "./schema.ts";
 import { partsOf, type Plan } from "./plan.ts";
 import type { StudyData } from "./study_data.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 import { join, resolve } from "node:path";
+import { weightsFile } from "../files/pretrained.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -15,7 +16,7 @@ import { configOf, displayName, type Experiment } from "./experiment.ts";
 import { requireNew, StudyFolder } from "./folder.ts";
 import { gather, requireNoneCaught, scoreTrivial, taskFolders } from "./gather.ts";
 import { Interruption } from "./interruption.ts";
-import { activationCache, buildModel, weightsFile } from "./model.ts";
+import { activationCache, buildModel } from "./model.ts";
 import type { Options } from "./schema.ts";
 import { type Part, partsOf, PLAN, type Plan, planJson, readPlan } from "./plan.ts";
 import type { Publish } from "./publish.ts";

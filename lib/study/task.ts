@@ -4,6 +4,7 @@
  * @module
  */
 import { basename, join } from "node:path";
+import type { ActivationCache } from "../evaluate/activation_cache.ts";
 import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { adapterWeights } from "../adapters/adapter.ts";
@@ -12,7 +13,6 @@ import { encodeRunLengths } from "../formats/run_length.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { dice as diceOf } from "../metrics/metrics.ts";
 import type { HostTensor } from "../nn/host_state.ts";
-import type { ActivationCache } from "../sam/activation_cache.ts";
 import type { Sam } from "../sam/sam.ts";
 import { mean } from "../stats/summary.ts";
 import { noGrad } from "../tensor/autograd.ts";

@@ -5,8 +5,8 @@
  */
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
-import { readSafetensors } from "../formats/safetensors.ts";
-import { writeFileAtomic } from "../fs.ts";
+import { parseSafetensors } from "../formats/safetensors.ts";
+import { readBytes, writeFileAtomic } from "../fs.ts";
 import { decodeState, encodeState, type TrainingState } from "./resume.ts";
 
 /** Checkpoints that a folder keeps. */
@@ -62,7 +62,10 @@ export async function readCheckpoint(folder: string): Promise<FoundCheckpoint | 
   for (const number of await numbers(folder)) {
     try {
       const path = fileOf(folder, number);
-      return { state: decodeState(await readSafetensors(path), path), damaged };
+      return {
+        state: decodeState(parseSafetensors(readBytes(path), { source: path }), path),
+        damaged,
+      };
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       damaged.push(error.message);

@@ -1,7 +1,12 @@
 import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
-import { encodeSafetensors, type Safetensors, toStateDict } from "../formats/safetensors.ts";
+import {
+  encodeSafetensors,
+  rawTensors,
+  type Safetensors,
+  toStateDict,
+} from "../formats/safetensors.ts";
 import { adapterLayers } from "../adapters/adapter_layer.ts";
 import { guardError } from "../evaluate/guards.ts";
 import { checkHostState, type HostTensor } from "../nn/host_state.ts";
@@ -188,7 +193,7 @@ export function encodeState(
   { position, tensors }: { position: string; tensors: TrainingState["tensors"] },
 ): Uint8Array {
   const metadata = { version: STATE_VERSION, position, crc32: checksum(position, tensors) };
-  return encodeSafetensors(new Map(tensors), { metadata });
+  return encodeSafetensors(rawTensors(tensors), { metadata });
 }
 
 /**

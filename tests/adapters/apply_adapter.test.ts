@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { float32Tensor } from "../../lib/formats/raw_tensor.ts";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import type { Linear } from "../../lib/nn/linear.ts";
@@ -9,7 +10,6 @@ import type { Adapter } from "../../lib/adapters/adapter.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import type { AdapterConfig } from "../../lib/adapters/method.ts";
 import { applyAdapter, collectAdapter } from "../../lib/adapters/apply_adapter.ts";
-import { float32Tensor } from "../../lib/formats/raw_safetensors.ts";
 import { renameAdapter } from "../../lib/adapters/rename_adapter.ts";
 import { fixtures, tinySam, wave } from "./tiny_model.ts";
 

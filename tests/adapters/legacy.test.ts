@@ -1,19 +1,20 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { float32Tensor } from "../../lib/formats/raw_tensor.ts";
+import { openWeights } from "../../lib/formats/weights.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Random } from "../../lib/random.ts";
 import { type Adapter, adapterWeights, createAdapter } from "../../lib/adapters/adapter.ts";
 import { newAdapterConfig } from "../../lib/adapters/config.ts";
 import { encodeLegacyLora, readLegacyAdapter } from "../../lib/adapters/legacy.ts";
-import { encodeRawSafetensors, float32Tensor } from "../../lib/formats/raw_safetensors.ts";
-import { openWeights } from "../../lib/sam/open_weights.ts";
 import { renameAdapter } from "../../lib/adapters/rename_adapter.ts";
 import type { StateDict } from "../../lib/formats/state_dict.ts";
-import { parseSafetensors } from "../../lib/formats/safetensors.ts";
-import { dict, storageId, tensor, text, torchLegacy, torchZip } from "../weights/torch_file.ts";
+import { encodeSafetensors, parseSafetensors } from "../../lib/formats/safetensors.ts";
+import { dict, storageId, tensor, text, torchLegacy, torchZip } from "../formats/torch_file.ts";
+import { openBytes } from "../../lib/fs.ts";
 
 /** Reads a file as the command line does. */
 async function readLegacyLora(path: string): Promise<Adapter> {
-  using file = openWeights(path);
+  using file = await openWeights(openBytes(path));
   return await readLegacyAdapter(file);
 }
 
@@ -25,7 +26,7 @@ function legacyBytes(change: (tensors: Map<string, number[]>) => void = () => {}
     for (let i = 0; i < 4; i++) shapes.set(`w_${matrix}_00${i}`, matrix === "a" ? [2, 4] : [4, 2]);
   }
   change(shapes);
-  return encodeRawSafetensors(
+  return encodeSafetensors(
     new Map([...shapes].map(([name, shape]) => {
       const size = shape.reduce((a, b) => a * b, 1);
       return [

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { officialName, transformersName } from "../../lib/sam/names.ts";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { mergeAdapters, unmergeResidual } from "../../lib/adapters/adapter_layer.ts";
@@ -11,15 +12,15 @@ import { adapterWeights } from "../../lib/adapters/adapter.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { formatAdapterConfig, parseAdapterConfig } from "../../lib/adapters/config.ts";
 import { applyAdapter } from "../../lib/adapters/apply_adapter.ts";
-import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
-import { officialName, transformersName } from "../../lib/sam/transformers_names.ts";
+import { toStateDict } from "../../lib/formats/safetensors.ts";
 import { addWeightedAdapter } from "../../lib/adapters/weighted_adapter.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "../sam/images.ts";
 import { fixtures, tinyNames, tinySam, wave } from "./tiny_model.ts";
+import { readTensors } from "../formats/tensors_file.ts";
 
 /** What peft computed; see tests/reference/make_adapter_fixtures.py. */
-const expected = toStateDict(await readSafetensors(join(fixtures, "outputs.safetensors")));
+const expected = toStateDict(readTensors(join(fixtures, "outputs.safetensors")));
 const folders = [...Deno.readDirSync(fixtures)].filter(({ isDirectory }) => isDirectory)
   .map(({ name }) => name).sort();
 const computed = [...new Set([...expected.keys()].map((name) => name.split(":")[0]))].sort();

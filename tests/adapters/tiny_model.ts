@@ -1,7 +1,7 @@
 import { Linear } from "../../lib/nn/linear.ts";
+import { transformersName } from "../../lib/sam/names.ts";
 import { Module } from "../../lib/nn/module.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { transformersName } from "../../lib/sam/transformers_names.ts";
 import { gpu } from "../gpu.ts";
 
 /** Where the script left what the real peft made. */

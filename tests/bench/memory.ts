@@ -1,7 +1,7 @@
 import { Gpu } from "../../lib/gpu/gpu.ts";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { discs } from "../train/discs.ts";
@@ -30,7 +30,7 @@ export async function benchMemory(): Promise<MemoryResult[]> {
   const batchSize = 2;
   const reader = discs("memory", { count: EPOCH * batchSize + 2 });
   using gpu = await Gpu.open();
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   await injectLora(sam, { r: 16, lora_alpha: 16, random: new Random(0) });
   using model = new SliceModel(sam, { side: 64 });
   const results: MemoryResult[] = [];

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { Gpu } from "../../lib/gpu/gpu.ts";
-import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import type { Measurement, Task } from "./model_process.ts";
 import { Peer } from "./peers/process.ts";
 import { batchOf, type Kind, type Model, MODEL_NAMES, seededVitB } from "./training.ts";
+import { writeTensors } from "../formats/tensors_file.ts";
 
 /** What a model costs at one side. */
 export interface ModelResult {
@@ -84,7 +84,7 @@ export async function benchModels(
 
 async function writeVitB(path: string): Promise<string> {
   using gpu = await Gpu.open();
-  await writeSafetensors(path, new Map(seededVitB(gpu)));
+  await writeTensors(path, new Map(seededVitB(gpu)));
   return path;
 }
 

@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import type { HostState } from "../../lib/nn/host_state.ts";
-import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
-import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import { threads } from "./ceiling.ts";
 import { interleaved, type Timed } from "./measure.ts";
 import { Peer } from "./peers/process.ts";
 import { batchOf, type Kind, type Model, seededVitB, Training } from "./training.ts";
+import { writeTensors } from "../formats/tensors_file.ts";
+import { mobileSamState } from "../sam/pretrained.ts";
 
 /** A step to be compared. */
 export interface StepCase {
@@ -63,7 +63,7 @@ export async function benchPeerSteps(
   try {
     const results: PeerStep[] = [];
     for (const one of cases) {
-      const weights = one.model === "vit_b" ? seededVitB(gpu) : await loadMobileSamWeights();
+      const weights = one.model === "vit_b" ? seededVitB(gpu) : await mobileSamState();
       // What lies before the first adapter of ViT-B is the patches alone: nothing to cache.
       const kinds: Kind[] = one.model === "vit_b" ? ["lora"] : ["lora", "lora_late"];
       for (const kind of kinds) {
@@ -148,7 +148,7 @@ async function writeInputs(path: string, weights: HostState, training: Training)
   state.set("bench.pixels", { shape: [batch, side, side, 3], data: training.pixels });
   state.set("bench.masks", { shape: [batch, side, side], data: training.masks });
   state.set("bench.boxes", { shape: [batch, 4], data: Float32Array.from(boxes.flat()) });
-  await writeSafetensors(path, state);
+  await writeTensors(path, state);
 }
 
 /** The largest relative difference from PyTorch's losses, step by step. */

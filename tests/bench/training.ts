@@ -1,9 +1,10 @@
 import type { Gpu } from "../../lib/gpu/gpu.ts";
+import { loadSam } from "../../lib/files/pretrained.ts";
+import { CachedEncoder } from "../../lib/evaluate/cached_encoder.ts";
 import { injectLora, LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam, buildSam, emptySam, type SamWeights } from "../../lib/sam/build_sam.ts";
+import { buildSam, emptySam } from "../../lib/sam/build_sam.ts";
 import { MODELS } from "../../lib/sam/models.ts";
-import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
@@ -12,6 +13,8 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
 import { disc, seededState, wave } from "../sam/seeded.ts";
+import type { HostState } from "../../lib/nn/host_state.ts";
+import { hostWeights } from "../../lib/nn/weight_source.ts";
 
 /** The models that are benchmarked. */
 export type Model = "mobile_sam" | "vit_b";
@@ -45,7 +48,7 @@ export interface TrainingOptions {
   /** Images of a step. */
   readonly batch: number;
   /** Other weights than MobileSAM's own, or than seeded ones for ViT-B. */
-  readonly weights?: SamWeights;
+  readonly weights?: HostState | string;
 }
 
 /** Images of a step: as many as keep MobileSAM's widest activation within a binding of 128 MiB. */
@@ -108,9 +111,10 @@ export class Training implements Disposable {
     gpu: Gpu,
     { model = "mobile_sam", kind, side, batch, weights }: TrainingOptions,
   ): Promise<Training> {
-    const sam = model === "mobile_sam"
-      ? await buildMobileSam(gpu, { weights })
-      : await buildSam(gpu, MODELS.vit_b, { weights: weights ?? seededVitB(gpu), side });
+    const state = weights ?? (model === "vit_b" ? seededVitB(gpu) : null);
+    const sam = typeof state === "string" || state === null
+      ? await loadSam(gpu, { model, weights: state, side })
+      : await buildSam(gpu, MODELS[model], { weights: hostWeights(state, "the state"), side });
     if (kind === "peft") sam.maskDecoder.setTrainable(true);
     if (kind === "lora" || kind === "lora_late") {
       await injectLora(sam, {

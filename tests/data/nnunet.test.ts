@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
 import { openDataset } from "../../lib/data/dataset.ts";
 import { openSlices } from "../../lib/data/slices.ts";
-import { writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { InputError } from "../../lib/errors.ts";
 import { tinyCase, tinyShape } from "../experiments/tiny_dataset.ts";

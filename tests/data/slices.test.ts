@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
 import { openDataset } from "../../lib/data/dataset.ts";
-import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { openSlices, type OpenSlicesOptions, type SliceProgress } from "../../lib/data/slices.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { InputError } from "../../lib/errors.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { writeNifti } from "../../lib/formats/nifti.ts";
+import { writeNifti } from "../../lib/data/nifti_file.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 
 /** Runs `body` with a folder of its own, which goes when it ends. */

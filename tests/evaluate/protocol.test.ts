@@ -1,10 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { drawPrompt, errorClick, PROMPT_KINDS, type PromptPoint } from "../../lib/data/prompts.ts";
 import type { SliceReader } from "../../lib/data/loader.ts";
 import type { Slice } from "../../lib/data/slices.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SamPredictor } from "../../lib/sam/predictor.ts";
 import { mean } from "../../lib/stats/summary.ts";
 import { scoreMask } from "../../lib/metrics/mask_score.ts";
@@ -16,7 +16,7 @@ import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { gpu } from "../gpu.ts";
 import { discs } from "../train/discs.ts";
 
-const sam = await buildMobileSam(gpu);
+const sam = await loadSam(gpu);
 const made = discs("protocol", { count: 5 });
 
 /** Two cases: three slices of one, with a gap, and two of the other, one of them without tumour. */

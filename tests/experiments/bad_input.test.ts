@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
-import { writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
-import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import { runCommand } from "./command_line.ts";
 import { tinyCase, tinyDataset, tinyFile, tinyShape as shape } from "./tiny_dataset.ts";
+import { writeTensors } from "../formats/tensors_file.ts";
 
 const { image, mask } = tinyCase(1);
 
@@ -100,7 +100,7 @@ const cases: Record<string, BadInput> = {
   },
   "weights of another model": {
     damage: (_, folder) =>
-      writeSafetensors(
+      writeTensors(
         join(folder, "data", "other.safetensors"),
         new Map([["image_encoder.other", { shape: [1], data: new Float32Array(1) }]]),
       ),

@@ -1,23 +1,24 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
+import { openBytes } from "../../lib/fs.ts";
 import { join } from "node:path";
 import { presets } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { readWeights } from "../../lib/nn/weight_source.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { SamPredictor } from "../../lib/sam/predictor.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
-import { openBytes } from "../../lib/formats/byte_source.ts";
-import { mobileSamShapes } from "../../lib/sam/mobile_sam.ts";
-import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
+import { toStateDict } from "../../lib/formats/safetensors.ts";
 import { openTorch } from "../../lib/formats/torch.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testBox, testImage } from "../sam/images.ts";
 import { fixtures } from "../adapters/tiny_model.ts";
 import { runCommand } from "./command_line.ts";
+import { readTensors } from "../formats/tensors_file.ts";
+import { mobileSamShapes } from "../sam/pretrained.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -37,7 +38,7 @@ Deno.test("merged weights segment as model and adapter do apart", async () => {
     use_dora: true,
     target_modules: ["attn.qkv", "attn.proj", "q_proj", "lin1"],
   };
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const vanilla = await logitsOf(sam);
   const random = new Random("adapter");
   const layers = await injectLora(sam, { ...options, random });
@@ -53,13 +54,13 @@ Deno.test("merged weights segment as model and adapter do apart", async () => {
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /Merged 29 adapted Linears.*residual of \d/);
 
-  const state = toStateDict(await readSafetensors(join(folder, "merged.safetensors")));
+  const state = toStateDict(readTensors(join(folder, "merged.safetensors")));
   const forTorch = ["run", "--out", "merged.pth"];
   assertEquals((await runCommand(["merge", ...forTorch], { cwd: folder })).code, 0);
-  const same = await readWeights(openTorch(openBytes(join(folder, "merged.pth"))));
+  const same = await readWeights(await openTorch(openBytes(join(folder, "merged.pth"))));
   assertEquals(new Map([...same].sort()), new Map([...state].sort()));
   assertEquals([...state.keys()].sort(), [...mobileSamShapes().keys()].sort());
-  const plain = (await buildMobileSam(gpu)).loadState(state);
+  const plain = (await loadSam(gpu)).loadState(state);
   const merged = await logitsOf(plain);
   plain.dispose();
 

@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { adapterWeights } from "../../lib/adapters/adapter.ts";
-import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
-import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
+import { toStateDict } from "../../lib/formats/safetensors.ts";
 import { loadAdapter } from "../../lib/study/adapter_folder.ts";
 import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
+import { readTensors } from "../formats/tensors_file.ts";
+import { mobileSamState } from "../sam/pretrained.ts";
 
 const folder = await tinyDataset(6);
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -27,11 +28,11 @@ Deno.test("--peft-type loha trains, saves and scores a row LoHa-2, whose merged 
   assertEquals([peft_type, r, alpha], ["LOHA", 2, 3]);
 
   await run("merge", "study/loha_2", "--out", "merged.safetensors");
-  const merged = toStateDict(await readSafetensors(join(folder, "merged.safetensors")));
+  const merged = toStateDict(readTensors(join(folder, "merged.safetensors")));
   const weights = adapterWeights(adapter);
   const layers = new Set([...weights.keys()].map((name) => name.replace(/\.hada_.*/, "")));
   assertEquals(layers.size, 10);
-  const pretrained = await loadMobileSamWeights();
+  const pretrained = await mobileSamState();
   for (const [name, { shape, data }] of merged) {
     const before = pretrained.get(name)!.data;
     const layer = name.replace(/\.weight$/, "");

@@ -1,11 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { decode } from "fast-png";
 import { join } from "node:path";
-import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { gpu } from "../gpu.ts";
@@ -57,7 +57,7 @@ Deno.test("boxes from a segmentation give a mask on the image's own grid, and a 
 });
 
 Deno.test("given boxes and an adapter, only the chosen slices are segmented", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const random = new Random(0);
   const layers = await injectLora(sam, { r: 2, random });
   for (const { lora_B: { weight } } of layers.values()) {

@@ -10,7 +10,6 @@ import { decode } from "fast-png";
 import { join } from "node:path";
 import { metricsAt } from "../../lib/metrics/metrics.ts";
 import { PROTOCOL } from "../../lib/evaluate/scored_prompts.ts";
-import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
 import { type RawTensor, toFloat32 } from "../../lib/formats/raw_tensor.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { computeTable } from "../../lib/study/comparison.ts";
@@ -19,6 +18,7 @@ import { readRecords, type Records } from "../../lib/study/records.ts";
 import { readRuns, type Run } from "../../lib/study/results.ts";
 import { killCommand, runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
+import { mobileSamState } from "../sam/pretrained.ts";
 
 /** What is read of a table's row. */
 interface Row {
@@ -174,7 +174,7 @@ Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretr
     const share = name.includes("lora_B") ? 0.25 : 1;
     assertEquals(drawn, adapters.get(name)!.map((value) => share * value), name);
   }
-  const [pretrained, decoder] = [await loadMobileSamWeights(), await weightsOf("peft")];
+  const [pretrained, decoder] = [await mobileSamState(), await weightsOf("peft")];
   let moved = 0;
   for (const [name, drawn] of await weightsOf("peft_wise_0_25")) {
     const before = pretrained.get(name)!.data;

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
 import { createVolume } from "../../lib/formats/volume.ts";
-import { writeNifti } from "../../lib/formats/nifti.ts";
 import { runCommand } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
 import type { TinyStudy } from "./tiny_study.ts";

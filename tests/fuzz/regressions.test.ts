@@ -4,6 +4,8 @@
  * @module
  */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
+import { officialWeights } from "../../lib/sam/official_weights.ts";
 import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { ownWeights, readOrigin } from "../../lib/study/adapter.ts";
@@ -13,20 +15,18 @@ import { StudyFolder } from "../../lib/study/folder.ts";
 import { readRecords } from "../../lib/study/records.ts";
 import { TaskFiles } from "../../lib/study/task_files.ts";
 import { openDataset } from "../../lib/data/dataset.ts";
-import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { openSlices } from "../../lib/data/slices.ts";
 import { parseSplit } from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
 import { hostWeights, readWeights } from "../../lib/nn/weight_source.ts";
 import { adapterParts, createAdapter } from "../../lib/adapters/adapter.ts";
 import { newAdapterConfig, parseAdapterConfig } from "../../lib/adapters/config.ts";
-import { officialWeights } from "../../lib/sam/names.ts";
 import { parseSafetensors } from "../../lib/formats/safetensors.ts";
 import { addWeightedAdapter } from "../../lib/adapters/weighted_adapter.ts";
 import { tinyDataset } from "../experiments/tiny_dataset.ts";
 import { tinyFiles } from "../report/tiny_study.ts";
 
-const fixtures = join(import.meta.dirname!, "..", "data", "fixtures");
+const fixtures = join(import.meta.dirname!, "..", "formats", "fixtures");
 
 /** Reads a file with these bytes. */
 async function niftiOf(bytes: Uint8Array) {

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
 import { ones } from "../../lib/tensor/ops/fill.ts";
 import { gelu, relu } from "../../lib/tensor/ops/unary.ts";
@@ -58,7 +58,7 @@ Deno.test("what is encoded is submitted before a kernel is compiled, if it is en
 Deno.test("steps of MobileSAM make no buffer and no bind group from the second on, and never wait", async () => {
   const recorder = new RecordingGpu();
   using gpu = await Gpu.open({ gpu: recorder.gpu });
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   await injectLora(sam, { r: 4, lora_alpha: 4, random: new Random(0) });
   using adam = new Adam(sam.trainableParameters().map(([, tensor]) => tensor), { maxGradNorm: 1 });
   const side = 64;

@@ -1,4 +1,4 @@
-"""Loads what writeTorch of lib/weights/torch_writer.ts wrote, with the real torch.
+"""Loads what writeTorch of lib/formats/torch_writer.ts wrote, with the real torch.
 
 python check_torch_writer.py FILE.pth
 """

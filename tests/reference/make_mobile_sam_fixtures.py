@@ -2,7 +2,7 @@
 
 Usage: python make_mobile_sam_fixtures.py WEIGHTS OUT
 WEIGHTS is a safetensors file of the model's 327 tensors under their official names, such as
-`writeSafetensors(path, await loadMobileSamWeights())` writes. Needs torch and numpy.
+`writeTensors(path, await mobileSamState())` of tests/ writes. Needs torch and numpy.
 
 Inputs, targets and adapters are formulas (seeded.py and tests/sam/seeded.ts), so that the
 file holds results only: samples of the embedding, the logits and the gradients, and the losses of a

@@ -1,4 +1,4 @@
-"""Writes tests/data/fixtures/*.nii[.gz] with nibabel (5.4), and what nibabel reads back of them.
+"""Writes tests/formats/fixtures/*.nii[.gz] with nibabel (5.4), and what nibabel reads back of them.
 
 Run from the project's root: python3 tests/reference/make_nifti_fixtures.py
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-OUT = Path("tests/data/fixtures")
+OUT = Path("tests/formats/fixtures")
 SHAPE = (5, 4, 3)
 AFFINE = np.array([[-1.5, 0.1, 0, 10], [0.2, 2, 0, -20], [0, 0.3, 2.5, 30], [0, 0, 0, 1.0]])
 TYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]

@@ -3,8 +3,8 @@
 // Rule: of each scan the slice along the last axis with the most tumour voxels, the first of equal ones.
 // Image and mask keep their voxels and spacing; the affine's origin moves to the slice.
 import { join } from "node:path";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { openDataset } from "../../lib/data/dataset.ts";
-import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume, type Volume } from "../../lib/formats/volume.ts";
 
 /** Slice z of a volume, as a volume of one slice that lies where it did. */

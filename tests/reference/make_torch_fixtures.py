@@ -1,4 +1,4 @@
-"""Writes tests/weights/fixtures: files that torch.save wrote, and the names of SAM's tensors.
+"""Writes tests/formats/fixtures and, of the names, tests/sam/fixtures: files that torch.save wrote, and the names of SAM's tensors.
 
 Usage: python make_torch_fixtures.py OUT
 Needs torch (2.5.1), segment-anything (1.0), transformers (4.57.1) with Pillow and requests, and timm.

@@ -2,6 +2,7 @@
 //
 // deno run --allow-all tests/reference/write_adapters.ts FOLDER
 import { join } from "node:path";
+import { transformersName } from "../../lib/sam/names.ts";
 import { injectAdapter } from "../../lib/adapters/inject.ts";
 import type { LohaOptions } from "../../lib/adapters/loha.ts";
 import type { LoraOptions } from "../../lib/adapters/lora.ts";
@@ -13,11 +14,10 @@ import { adapterWeights, inHalfPrecision } from "../../lib/adapters/adapter.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { renameAdapter } from "../../lib/adapters/rename_adapter.ts";
-import { writeSafetensors } from "../../lib/formats/safetensors.ts";
 import type { StateDict } from "../../lib/formats/state_dict.ts";
-import { transformersName } from "../../lib/sam/transformers_names.ts";
 import { gpu } from "../gpu.ts";
 import { tinySam, wave } from "../adapters/tiny_model.ts";
+import { writeTensors } from "../formats/tensors_file.ts";
 
 /** Options by name; those with loha in their name are of that method. */
 const adapters: Record<string, LoraOptions & LohaOptions> = {
@@ -91,7 +91,7 @@ for (const [name, options] of Object.entries(adapters)) {
     join(folder, name),
     library === "transformers" ? renameAdapter(adapter, library) : adapter,
   );
-  await writeSafetensors(join(folder, `${name}.safetensors`), outputs);
+  await writeTensors(join(folder, `${name}.safetensors`), outputs);
   model.dispose();
 }
 gpu[Symbol.dispose]();

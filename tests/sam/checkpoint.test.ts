@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
+import { CachedEncoder } from "../../lib/evaluate/cached_encoder.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
 import type { ImageEncoder } from "../../lib/sam/image_encoder.ts";
 import { ImageEncoderViT } from "../../lib/sam/image_encoder_vit.ts";
 import { TinyViT } from "../../lib/sam/tiny_vit.ts";

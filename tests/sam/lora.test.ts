@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { InputError } from "../../lib/errors.ts";
 import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
@@ -31,7 +31,7 @@ function fillB(adapters: Map<string, LoraLinear>): void {
 }
 
 Deno.test("the default targets are the ten qkv of the encoder", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const adapters = await injectLora(sam, { r: 2, random: new Random(0) });
   assertEquals(
     [...adapters.keys()],
@@ -43,7 +43,7 @@ Deno.test("the default targets are the ten qkv of the encoder", async () => {
 });
 
 Deno.test("any Linear of encoder or decoder can be adapted, and a wrong name lists what there is", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const random = new Random(0);
   const { message } = await assertRejects(
     () => injectLora(sam.imageEncoder, { r: 2, target_modules: ["q_proj"], random }),
@@ -72,7 +72,7 @@ Deno.test("any Linear of encoder or decoder can be adapted, and a wrong name lis
 });
 
 Deno.test("before training an adapted MobileSAM is bit-equal to the vanilla one", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const vanilla = await embed(sam, 256);
   await injectLora(sam.imageEncoder, {
     r: 16,
@@ -86,7 +86,7 @@ Deno.test("before training an adapted MobileSAM is bit-equal to the vanilla one"
 });
 
 Deno.test("merged adapters compute the same for the price of none, and unmerge again", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const counted = async () => {
     const before = gpu.dispatches;
     const embedding = await embed(sam, 128);
@@ -119,7 +119,7 @@ Deno.test("merged adapters compute the same for the price of none, and unmerge a
 });
 
 Deno.test("backward costs nothing for frozen weights and stops at the first trainable one", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   const parameters = () => [...sam.namedParameters()];
   /** Dispatches of backward, after a check of who has a gradient. */
   const cost = (trainable: (path: string) => boolean): number => {

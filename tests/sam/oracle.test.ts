@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import * as ort from "onnxruntime-web/wasm";
 import { toModelInput } from "../../lib/data/preprocess.ts";
 import { SAM_INPUT } from "../../lib/sam/models.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { SamPrompt } from "../../lib/sam/prompt_encoder.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
@@ -88,7 +88,7 @@ Deno.test("at side 1024 embedding, logits and IoU are ONNX Runtime's", async () 
   await encoder.release();
   const expected = output.data as Float32Array;
 
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   using input = Tensor.from(gpu, pixels, [1, SIDE, SIDE, 3]);
   using embedding = noGrad(gpu, () => sam.imageEncoder.forward(input));
   assertEquals([...embedding.shape], [1, GRID, GRID, 256]);

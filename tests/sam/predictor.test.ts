@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { toModelInput } from "../../lib/data/preprocess.ts";
 import { InputError } from "../../lib/errors.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import { type Prediction, SamPredictor } from "../../lib/sam/predictor.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
@@ -10,7 +10,7 @@ import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
 import { testBox, testImage } from "./images.ts";
 
-const sam = await buildMobileSam(gpu);
+const sam = await loadSam(gpu);
 const width = 200;
 const height = 120;
 const picture = { data: testImage(width, height), width, height, channels: 3 as const };

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
@@ -9,14 +9,15 @@ import { reshape, slice } from "../../lib/tensor/ops/movement.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
+import { toStateDict } from "../../lib/formats/safetensors.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "./images.ts";
 import { disc, sampled, wave } from "./seeded.ts";
+import { readTensors } from "../formats/tensors_file.ts";
 
 /** What PyTorch computed in float64; see tests/reference/make_mobile_sam_fixtures.py. */
 const fixtures = toStateDict(
-  await readSafetensors(new URL("fixtures/mobile_sam.safetensors", import.meta.url).pathname),
+  readTensors(new URL("fixtures/mobile_sam.safetensors", import.meta.url).pathname),
 );
 
 function expected(name: string): Float32Array {
@@ -65,7 +66,7 @@ function objective(sam: Sam, pixels: Tensor, target: Tensor): Tensor {
 
 for (const side of [256, 320]) {
   Deno.test(`at side ${side} embedding, logits and IoU are PyTorch's, with and without a mask`, async () => {
-    const sam = await buildMobileSam(gpu);
+    const sam = await loadSam(gpu);
     {
       using _ = new Scope(gpu);
       const results = noGrad(gpu, () => {
@@ -109,7 +110,7 @@ for (const side of [256, 320]) {
 }
 
 Deno.test("gradients of Dice + BCE reach every kind of weight as in PyTorch", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   await adapt(sam, 0.05);
   sam.setTrainable(true);
   {
@@ -142,7 +143,7 @@ Deno.test("gradients of Dice + BCE reach every kind of weight as in PyTorch", as
 });
 
 Deno.test("the losses of AdamW steps with clipping are PyTorch's", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   await adapt(sam, 0);
   using pixels = inputs(2, 128);
   using target = targets(2, 48, 64);

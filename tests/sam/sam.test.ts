@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { loadMobileSamWeights } from "../../lib/sam/mobile_sam.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference, testImage } from "./images.ts";
+import { mobileSamState } from "./pretrained.ts";
 
-const sam = await buildMobileSam(gpu);
+const sam = await loadSam(gpu);
 const weights = new Map(sam.namedParameters());
 
 function embed(side: number, batch = 1): Tensor {
@@ -171,10 +171,10 @@ Deno.test("logits come back to the image's grid without the padding", async () =
 });
 
 Deno.test("other weights make another position embedding", async () => {
-  const own = await buildMobileSam(gpu);
+  const own = await loadSam(gpu);
   const before = await own.promptEncoder.getDensePe(4).data();
   const name = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix";
-  const state = await loadMobileSamWeights();
+  const state = await mobileSamState();
   const { shape, data } = state.get(name)!;
   state.set(name, { shape, data: data.toReversed() });
   own.loadState(state);
@@ -184,7 +184,7 @@ Deno.test("other weights make another position embedding", async () => {
 
 Deno.test("a disposed model leaves nothing on the device", async () => {
   const before = gpu.memory.live;
-  const own = await buildMobileSam(gpu);
+  const own = await loadSam(gpu);
   {
     using _ = new Scope(gpu);
     const input = Tensor.from(gpu, new Float32Array(64 * 64 * 3), [1, 64, 64, 3]);

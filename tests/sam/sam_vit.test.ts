@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CachedEncoder } from "../../lib/evaluate/cached_encoder.ts";
 import { InputError } from "../../lib/errors.ts";
 import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildSam, emptySam } from "../../lib/sam/build_sam.ts";
-import { CachedEncoder } from "../../lib/sam/cached_encoder.ts";
 import { getRelPos, ImageEncoderViT, ViTBlock } from "../../lib/sam/image_encoder_vit.ts";
 import { MaskDecoder } from "../../lib/sam/mask_decoder.ts";
 import { MODELS, SAM_INPUT, type SamModel } from "../../lib/sam/models.ts";
@@ -17,17 +17,19 @@ import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { readSafetensors, toStateDict } from "../../lib/formats/safetensors.ts";
+import { toStateDict } from "../../lib/formats/safetensors.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "./images.ts";
 import { disc, hashed, sampled, seededState, seededWeight, wave } from "./seeded.ts";
+import { readTensors } from "../formats/tensors_file.ts";
+import { hostWeights } from "../../lib/nn/weight_source.ts";
 
 /** What Meta's segment_anything computed; see tests/reference/make_sam_vit_fixtures.py. */
-async function fixtures(
+function fixtures(
   name: string,
-): Promise<{ expected: (name: string) => Float32Array; names: ReadonlySet<string> }> {
+): { expected: (name: string) => Float32Array; names: ReadonlySet<string> } {
   const path = new URL(`fixtures/sam_vit_${name}.safetensors`, import.meta.url).pathname;
-  const state = toStateDict(await readSafetensors(path));
+  const state = toStateDict(readTensors(path));
   const expected = (name: string) => {
     const fixture = state.get(name);
     if (!fixture) throw new Error(`the fixtures have no ${name}`);
@@ -49,7 +51,7 @@ async function buildTiny(side = 128): Promise<Sam> {
   const empty = emptySam(gpu, tinyModel(), { side: 128 });
   const weights = seededState(empty);
   empty.dispose();
-  return await buildSam(gpu, tinyModel(), { side, weights });
+  return await buildSam(gpu, tinyModel(), { side, weights: hostWeights(weights, "the state") });
 }
 
 /** Adapters of rank 4 and scaling 2 on every qkv, with the script's values. */
@@ -136,7 +138,7 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
 for (const side of [128, 64, 192]) {
   const made = side === 128 ? "with padded windows" : `made for side 128 and built for ${side}`;
   Deno.test(`a tiny SAM ${made} gives segment_anything's embedding, logits and IoU`, async () => {
-    const { expected } = await fixtures("tiny");
+    const { expected } = fixtures("tiny");
     const sam = await buildTiny(side);
     console.log(
       await compareForward(sam, {
@@ -171,7 +173,7 @@ Deno.test("a block resizes its relative positions to the grid that it sees", asy
 });
 
 Deno.test("gradients reach every weight of a tiny SAM and its adapters as in segment_anything", async () => {
-  const { expected, names } = await fixtures("tiny");
+  const { expected, names } = fixtures("tiny");
   const sam = await buildTiny();
   await adapt(sam, 0.2);
   sam.setTrainable(true);
@@ -217,7 +219,7 @@ Deno.test("gradients reach every weight of a tiny SAM and its adapters as in seg
 });
 
 Deno.test("the losses of five Adam steps on adapters and decoder are segment_anything's", async () => {
-  const { expected } = await fixtures("tiny");
+  const { expected } = fixtures("tiny");
   const sam = await buildTiny();
   await adapt(sam, 0);
   sam.maskDecoder.setTrainable(true);
@@ -243,7 +245,7 @@ Deno.test("the losses of five Adam steps on adapters and decoder are segment_any
 for (const [kind, windowSize] of [["window", 14], ["global", 0]] as const) {
   for (const grid of [16, 64]) {
     Deno.test(`a ${kind} block of ViT-B on a grid of ${grid} x ${grid} is segment_anything's`, async () => {
-      const { expected } = await fixtures("blocks");
+      const { expected } = fixtures("blocks");
       const fixture = (name: string) => expected(`${kind}.${grid}.${name}`);
       const block = new ViTBlock(gpu, {
         dim: 768,
@@ -321,12 +323,16 @@ Deno.test("a ViT refuses images of another side and weights of another model", a
   );
   const weights = seededState(sam);
   await assertRejects(
-    () => buildSam(gpu, tinyModel({ ...TINY, depth: 3 }), { side: 128, weights }),
+    () =>
+      buildSam(gpu, tinyModel({ ...TINY, depth: 3 }), {
+        side: 128,
+        weights: hostWeights(weights, "the state"),
+      }),
     InputError,
     "unexpected: image_encoder.blocks.3.",
   );
   await assertRejects(
-    () => buildSam(gpu, tinyModel(), { side: 100, weights }),
+    () => buildSam(gpu, tinyModel(), { side: 100, weights: hostWeights(weights, "the state") }),
     InputError,
     "side 100",
   );
@@ -339,7 +345,7 @@ for (const side of [512, 1024]) {
     name: `SAM ViT-B at side ${side} gives segment_anything's embedding, logits and IoU`,
     ignore: Deno.env.get("SAMLORA_LONG") !== "1",
     fn: async () => {
-      const { expected } = await fixtures("b");
+      const { expected } = fixtures("b");
       const empty = new Sam(gpu, {
         imageEncoder: new ImageEncoderViT(gpu),
         promptEncoder: new PromptEncoder(gpu),
@@ -348,7 +354,10 @@ for (const side of [512, 1024]) {
       const weights = seededState(empty);
       empty.dispose();
       gpu.trim();
-      const sam = await buildSam(gpu, MODELS.vit_b, { weights, side });
+      const sam = await buildSam(gpu, MODELS.vit_b, {
+        weights: hostWeights(weights, "the state"),
+        side,
+      });
       const before = performance.now();
       const text = await compareForward(sam, {
         side,

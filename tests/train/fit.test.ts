@@ -1,10 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import type { AugmentedSlice } from "../../lib/data/augment.ts";
 import type { Prompt } from "../../lib/data/prompts.ts";
 import { InputError } from "../../lib/errors.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { Sam } from "../../lib/sam/sam.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { SliceModel } from "../../lib/evaluate/slice_model.ts";
@@ -35,7 +35,7 @@ function trainableSam(): Sam {
 }
 
 Deno.test("LoRA on MobileSAM learns discs", async () => {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   await injectLora(sam.imageEncoder, { r: 4, lora_alpha: 4, random: new Random(0) });
   using model = new SliceModel(sam, { side: 64 });
   const { epochs } = await fit(model, data(), {

@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
+import { loadSam } from "../../lib/files/pretrained.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { buildMobileSam } from "../../lib/sam/build_sam.ts";
 import type { ActivationStorage } from "../../lib/tensor/half.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
@@ -14,7 +14,7 @@ const STEPS = 5;
 
 /** MobileSAM with adapters on two discs: the first gradients, the losses, the bytes of the tape. */
 async function train(storage: ActivationStorage) {
-  const sam = await buildMobileSam(gpu);
+  const sam = await loadSam(gpu);
   await injectLora(sam, { r: 4, lora_alpha: 4, random: new Random(0) });
   using model = new SliceModel(sam, { side: 64, storage });
   const reader = discs("storage", { count: 2 });

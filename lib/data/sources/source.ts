@@ -1,5 +1,5 @@
 import { excerpt, InputError } from "../../errors.ts";
-import { readNifti } from "../../formats/nifti.ts";
+import { readNifti } from "../nifti_file.ts";
 import type { Volume } from "../../formats/volume.ts";
 
 /** An MRI sequence: T1 with contrast, T1 native, T2 FLAIR, T2 weighted. */

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { writeNifti } from "../../../lib/data/nifti_file.ts";
 import fc from "fast-check";
 import { dirname, join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { openDataset } from "../../../lib/data/dataset.ts";
-import { writeNifti } from "../../../lib/formats/nifti.ts";
 import { openSlices, type Slice, type SliceSet } from "../../../lib/data/slices.ts";
 import { createVolume } from "../../../lib/formats/volume.ts";
 import type { FuzzCase, Kind } from "../kind.ts";

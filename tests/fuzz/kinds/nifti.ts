@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
+import { readNifti, writeNifti } from "../../../lib/data/nifti_file.ts";
 import fc from "fast-check";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { readNifti, writeNifti } from "../../../lib/formats/nifti.ts";
 import type { Volume } from "../../../lib/formats/volume.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import {
@@ -17,7 +17,7 @@ import {
 } from "../mutations.ts";
 import { NIFTI_FIELDS, niftiContent } from "./nifti_oracle.ts";
 
-const fixtures = join(import.meta.dirname!, "..", "..", "data", "fixtures");
+const fixtures = join(import.meta.dirname!, "..", "..", "formats", "fixtures");
 
 const isGzip = (bytes: Uint8Array) => bytes[0] === 0x1f && bytes[1] === 0x8b;
 

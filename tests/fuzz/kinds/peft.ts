@@ -1,4 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
+import { encodeSafetensors } from "../../../lib/formats/safetensors.ts";
+import { float32Tensor } from "../../../lib/formats/raw_tensor.ts";
 import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter } from "../../../lib/study/adapter.ts";
@@ -7,7 +9,6 @@ import { isSavedModule, isTarget, patternValue } from "../../../lib/adapters/tar
 import { type Adapter, adapterParts, adapterWeights } from "../../../lib/adapters/adapter.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/study/adapter_folder.ts";
 import { encodeLegacyLora } from "../../../lib/adapters/legacy.ts";
-import { encodeRawSafetensors, float32Tensor } from "../../../lib/formats/raw_safetensors.ts";
 import { renameAdapter } from "../../../lib/adapters/rename_adapter.ts";
 import { addWeightedAdapter } from "../../../lib/adapters/weighted_adapter.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
@@ -209,7 +210,7 @@ export const peft: Kind = {
 };
 
 /** Two blocks of a flat file. */
-const flat = encodeRawSafetensors(
+const flat = encodeSafetensors(
   new Map([
     ...["a", "b"].flatMap((matrix) =>
       [0, 1, 2, 3].map((i) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import fc from "fast-check";
-import { int, ops, storageId, tensor, text, tuple } from "../../weights/torch_file.ts";
+import { int, ops, storageId, tensor, text, tuple } from "../../formats/torch_file.ts";
 import type { Edit } from "../mutations.ts";
 
 /** Bytes after an opcode that tells its own length: [bytes of the length, or of the argument, kind]. */

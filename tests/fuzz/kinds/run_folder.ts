@@ -1,10 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
+import { weightsFile } from "../../../lib/files/pretrained.ts";
 import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter, readOrigin, runOf } from "../../../lib/study/adapter.ts";
 import { parseConfig, presets } from "../../../lib/study/schema.ts";
 import { adapterExperiment, displayName } from "../../../lib/study/experiment.ts";
-import { adapterOptions, weightsFile } from "../../../lib/study/model.ts";
+import { adapterOptions } from "../../../lib/study/model.ts";
 import { sliceOptions } from "../../../lib/study/study_data.ts";
 import { overlap } from "../../../lib/data/split.ts";
 import { adapterWeights, encodeAdapter } from "../../../lib/adapters/adapter.ts";

@@ -1,13 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
+import { openBytes } from "../../../lib/fs.ts";
 import fc from "fast-check";
 import { join } from "node:path";
-import { openBytes } from "../../../lib/formats/byte_source.ts";
-import { encodeRawSafetensors } from "../../../lib/formats/raw_safetensors.ts";
 import { type Dtype, ITEM_SIZE, type RawTensor } from "../../../lib/formats/raw_tensor.ts";
 import {
+  encodeSafetensors,
   openSafetensors,
   parseSafetensors,
-  readSafetensors,
   toStateDict,
 } from "../../../lib/formats/safetensors.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
@@ -21,6 +20,7 @@ import {
   labels,
   some,
 } from "../mutations.ts";
+import { readTensors } from "../../formats/tensors_file.ts";
 
 /** A sound tensor with any bits in it. */
 export const rawTensor: fc.Arbitrary<RawTensor> = fc.tuple(
@@ -41,7 +41,7 @@ const names = fc.oneof(
 const sound: fc.Arbitrary<Uint8Array> = fc.uniqueArray(fc.tuple(names, rawTensor), {
   maxLength: 5,
   selector: ([name]) => name,
-}).map((tensors) => encodeRawSafetensors(new Map(tensors), { metadata: { format: "pt" } }));
+}).map((tensors) => encodeSafetensors(new Map(tensors), { metadata: { format: "pt" } }));
 
 /** The header's JSON and the bytes after it, where there are such. */
 function parts(bytes: Uint8Array): { json: Uint8Array; data: Uint8Array } | null {
@@ -159,7 +159,7 @@ const ELEMENT: Record<Dtype, (view: DataView, at: number) => number> = {
 
 /** Compares what was read with what the header says, element by element. */
 export async function checkSafetensors(path: string): Promise<void> {
-  const { tensors, metadata } = await readSafetensors(path);
+  const { tensors, metadata } = readTensors(path);
   const bytes = Deno.readFileSync(path);
   const { json, data } = parts(bytes)!;
   const header: Map<string, unknown> = new Map(
@@ -188,7 +188,7 @@ export async function checkSafetensors(path: string): Promise<void> {
       );
     }
   }
-  const again = parseSafetensors(encodeRawSafetensors(tensors, { metadata }), { source: "again" });
+  const again = parseSafetensors(encodeSafetensors(tensors, { metadata }), { source: "again" });
   assertEquals(again.tensors, tensors);
 }
 

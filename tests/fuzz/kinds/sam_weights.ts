@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
+import { weightsFile } from "../../../lib/files/pretrained.ts";
+import { encodeSafetensors } from "../../../lib/formats/safetensors.ts";
 import fc from "fast-check";
 import { join } from "node:path";
-import { weightsFile } from "../../../lib/study/model.ts";
-import { openSamWeights } from "../../../lib/sam/open_weights.ts";
-import { encodeRawSafetensors } from "../../../lib/formats/raw_safetensors.ts";
 import { ITEM_SIZE, type RawTensor } from "../../../lib/formats/raw_tensor.ts";
 import type { Kind } from "../kind.ts";
 import { applyAll, byteEdit, labels, some } from "../mutations.ts";
 import { rawTensor, safetensorsEdit } from "./safetensors.ts";
 import { checkSource } from "./torch.ts";
+import { openSamWeights } from "../../sam/pretrained.ts";
 
 /** Where `weights` leaves what it fetched. */
 const CACHED = "weights/sam_vit_b_01ec64.pth";
@@ -62,13 +62,13 @@ export const weightsCache: Kind = {
     ([tensors, edits]) => ({
       // Sound as a file, and yet hostile: tensors that do not belong together.
       edits: ["tensors that do not fit together", ...labels(edits)],
-      files: { [CACHED]: applyAll(encodeRawSafetensors(tensors), edits) },
+      files: { [CACHED]: applyAll(encodeSafetensors(tensors), edits) },
     }),
   ),
   read: async (folder) => {
-    const path = await weightsFile({ model: "vit_b", weights: null, side: 1024 });
+    const path = await weightsFile({ model: "vit_b", weights: null });
     assertEquals(path, join(folder, CACHED));
-    using source = openSamWeights(path!);
+    using source = await openSamWeights(path!);
     await checkSource(source, folder);
   },
 };

@@ -1,18 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
+import { openWeights } from "../../../lib/formats/weights.ts";
 import fc from "fast-check";
 import { unzipSync } from "fflate";
 import { join } from "node:path";
 import { deflateRawSync } from "node:zlib";
 import { readWeights, type WeightSource } from "../../../lib/nn/weight_source.ts";
-import { openWeights } from "../../../lib/sam/open_weights.ts";
 import { writeTorch } from "../../../lib/formats/torch_writer.ts";
-import { dict, storageId, tensor, text, torchLegacy, zipFile } from "../../weights/torch_file.ts";
+import { dict, storageId, tensor, text, torchLegacy, zipFile } from "../../formats/torch_file.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, byteEdit, type Edit, labels, some } from "../mutations.ts";
 import { operationsEdit, split } from "./pickle_ops.ts";
+import { openBytes, writeAtomic } from "../../../lib/fs.ts";
 
-const fixtures = join(import.meta.dirname!, "..", "..", "weights", "fixtures");
-const fixture = (name: string): Uint8Array => Deno.readFileSync(join(fixtures, name));
+const tests = join(import.meta.dirname!, "..", "..");
+const fixture = (name: string, folder = "formats"): Uint8Array =>
+  Deno.readFileSync(join(tests, folder, "fixtures", name));
 
 /** What a sound file must be read as. */
 type Expected = Record<string, { shape: number[]; data: number[] }>;
@@ -30,10 +32,9 @@ const saved: readonly Seed[] = [
   "big_endian.pth",
   "protocol4.pth",
   "checkpoint.pth",
-  "mobile_sam_part.pth",
-].map((name) => ({
+].map((name) => fixture(name)).concat(fixture("mobile_sam_part.pth", "sam")).map((bytes) => ({
   entries: Object.fromEntries(
-    Object.entries(unzipSync(fixture(name))).map(([path, content]) => [path, { content }]),
+    Object.entries(unzipSync(bytes)).map(([path, content]) => [path, { content }]),
   ),
 }));
 
@@ -212,8 +213,11 @@ export async function checkSource(source: WeightSource, folder: string): Promise
   }
   if (total > 20_000 || state.size === 0) return;
   const written = join(folder, "written.pth");
-  await writeTorch(written, source.tensors);
-  using again = openWeights(written);
+  await writeAtomic(
+    written,
+    (output) => writeTorch(output, source.tensors, { source: written }),
+  );
+  using again = await openWeights(openBytes(written));
   const bits = (data: Float32Array) =>
     new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const other = await readWeights(again);
@@ -222,7 +226,7 @@ export async function checkSource(source: WeightSource, folder: string): Promise
 }
 
 async function read(folder: string, { edits, expected }: FuzzCase): Promise<void> {
-  using source = openWeights(join(folder, "weights.pth"));
+  using source = await openWeights(openBytes(join(folder, "weights.pth")));
   await checkSource(source, folder);
   if (edits.length > 0 || !expected) return;
   const state = await readWeights(source);

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { downloadCheckpoint, type DownloadOptions } from "../../lib/files/download.ts";
 import { createHash } from "node:crypto";
 import { InputError } from "../../lib/errors.ts";
-import { downloadCheckpoint, type DownloadOptions } from "../../lib/sam/download.ts";
 import { type Checkpoint, MODELS } from "../../lib/sam/models.ts";
 import { runCommand } from "../experiments/command_line.ts";
 

@@ -1,8 +1,8 @@
 import { assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { InputError } from "../../lib/errors.ts";
-import { readNifti, writeNifti } from "../../lib/formats/nifti.ts";
 import { createVolume, type Volume } from "../../lib/formats/volume.ts";
 
 const FIXTURES = join(import.meta.dirname!, "fixtures");

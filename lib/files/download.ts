@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
-import type { Checkpoint } from "./models.ts";
+import type { Checkpoint } from "../sam/models.ts";
 
 /** How a download goes. */
 export interface DownloadOptions {

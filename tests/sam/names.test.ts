@@ -1,14 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { officialWeights } from "../../lib/sam/official_weights.ts";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { LayerNorm } from "../../lib/nn/layer_norm.ts";
 import { Module } from "../../lib/nn/module.ts";
 import { type LazyTensor, readWeights, type WeightSource } from "../../lib/nn/weight_source.ts";
-import { loadMobileSamWeights, mobileSamShapes } from "../../lib/sam/mobile_sam.ts";
-import { officialWeights } from "../../lib/sam/names.ts";
-import { openSamWeights } from "../../lib/sam/open_weights.ts";
 import { gpu } from "../gpu.ts";
 import names from "./fixtures/names.json" with { type: "json" };
+import { mobileSamShapes, mobileSamState, openSamWeights } from "./pretrained.ts";
 
 const fixture = (name: string): string => join(import.meta.dirname!, "fixtures", name);
 
@@ -100,13 +99,13 @@ Deno.test("MobileSAM's own checkpoint has the tensors of our model once it is fu
 });
 
 Deno.test("a fused BatchNorm and gathered biases equal PyTorch's, computed in float64", async () => {
-  using weights = openSamWeights(fixture("mobile_sam_part.pth"));
-  using expected = openSamWeights(fixture("mobile_sam_part_expected.pth"));
+  using weights = await openSamWeights(fixture("mobile_sam_part.pth"));
+  using expected = await openSamWeights(fixture("mobile_sam_part_expected.pth"));
   assertEquals(await readWeights(weights), await readWeights(expected));
 });
 
 Deno.test("biases gathered from those of the published weights give the published table", async () => {
-  const state = await loadMobileSamWeights();
+  const state = await mobileSamState();
   const path = "image_encoder.layers.2.blocks.3.attn";
   const { shape: [heads, n], data: full } = state.get(`${path}.attention_bias_full`)!;
   const biases = new Float32Array(heads * n);

@@ -1,7 +1,7 @@
 import type { Gpu } from "../gpu/gpu.ts";
+import { ActivationFiles } from "./activation_files.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { ActivationFiles } from "./activation_files.ts";
 
 /** Bytes of device memory that activations may take while they wait to be written to disk. */
 const WAITING_BYTES = 2 ** 28;

@@ -1,10 +1,10 @@
 import { type ActivationStorage, packHalf, unpackHalf } from "../tensor/half.ts";
+import { ActivationCache, type ActivationCacheOptions } from "./activation_cache.ts";
 import { concat, slice } from "../tensor/ops/movement.ts";
 import { tidy } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { ActivationCache, type ActivationCacheOptions } from "./activation_cache.ts";
-import type { EncoderStage, ImageEncoder } from "./image_encoder.ts";
+import type { EncoderStage, ImageEncoder } from "../sam/image_encoder.ts";
 
 /** What a tensor from the cache is, for error messages. */
 const KEPT = "kept activation";

@@ -1,16 +1,11 @@
-import {
-  assert,
-  assertEquals,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { bytesOf } from "../../lib/byte_source.ts";
+import { openBytes } from "../../lib/fs.ts";
 import { join } from "node:path";
 import { crc32, deflateRawSync } from "node:zlib";
 import fc from "fast-check";
 import { InputError } from "../../lib/errors.ts";
 import type { WeightSource } from "../../lib/nn/weight_source.ts";
-import { bytesOf, openBytes } from "../../lib/formats/byte_source.ts";
 import { openTorch } from "../../lib/formats/torch.ts";
 import {
   dict,
@@ -68,27 +63,30 @@ async function contents({ tensors }: WeightSource): Promise<Record<string, unkno
 
 for (const name of ["zip", "protocol4", "legacy", "deflated", "big_endian"]) {
   Deno.test(`every tensor of ${name}.pth is what torch saved, whatever its type and strides`, async () => {
-    using weights = openTorch(openBytes(fixture(`${name}.pth`)));
+    using weights = await openTorch(openBytes(fixture(`${name}.pth`)));
     assertEquals(await contents(weights), EXPECTED);
   });
 }
 
 Deno.test("the model is taken out of a checkpoint with an optimiser and settings", async () => {
-  using weights = openTorch(openBytes(fixture("checkpoint.pth")));
+  using weights = await openTorch(openBytes(fixture("checkpoint.pth")));
   assertEquals(await contents(weights), {
     weight: ["F32", [2, 3], counted(6)],
     bias: ["F32", [2], counted(2)],
   });
-  using optimizer = openTorch(openBytes(fixture("checkpoint.pth")), { key: "optimizer" });
+  using optimizer = await openTorch(openBytes(fixture("checkpoint.pth")), { key: "optimizer" });
   assertEquals(optimizer.tensors.get("state.0.exp_avg")?.shape, [2, 3]);
 });
 
-Deno.test("several models in one file, none and an unknown part are refused by name", () => {
-  const open = (name: string, key?: string) => () => openTorch(openBytes(fixture(name)), { key });
-  assertThrows(open("two_models.pth"), InputError, "several dicts of tensors (a, b)");
-  assertThrows(open("no_tensors.pth"), InputError, "holds no dict of tensors");
-  assertThrows(open("two_models.pth", "c"), InputError, 'no part "c": choose one of a, b');
-  using chosen = openTorch(openBytes(fixture("two_models.pth")), { key: "b" });
+Deno.test("several models in one file, none and an unknown part are refused by name", async () => {
+  const refused = async (name: string, says: string, key?: string) => {
+    using file = openBytes(fixture(name));
+    await assertRejects(() => openTorch(file, { key }), InputError, says);
+  };
+  await refused("two_models.pth", "several dicts of tensors (a, b)");
+  await refused("no_tensors.pth", "holds no dict of tensors");
+  await refused("two_models.pth", 'no part "c": choose one of a, b', "c");
+  using chosen = await openTorch(openBytes(fixture("two_models.pth")), { key: "b" });
   assertEquals([...chosen.tensors.keys()], ["weight", "bias"]);
 });
 
@@ -99,14 +97,13 @@ for (
     ["module.pth", "torch.nn.modules.linear.Linear"],
   ]
 ) {
-  Deno.test(`${name} is refused because it asks for ${global}`, () => {
-    const file = openBytes(fixture(name));
-    const error = assertThrows(
+  Deno.test(`${name} is refused because it asks for ${global}`, async () => {
+    using file = openBytes(fixture(name));
+    const error = await assertRejects(
       () => openTorch(file),
       InputError,
       `asks for ${global}, and nothing`,
     );
-    file[Symbol.dispose]();
     assert(!error.message.includes("\n"));
   });
 }
@@ -128,27 +125,27 @@ const doubled = (times: number): number[] => [
 ];
 
 Deno.test("a file of our own making reads as it should, so that the hostile ones fail for their fault", async () => {
-  const weights = open(one(id, { offset: 1, shape: [3], stride: [1] }));
+  const weights = await open(one(id, { offset: 1, shape: [3], stride: [1] }));
   assertEquals(await contents(weights), { a: ["F32", [3], [2, 3, 4]] });
 });
 
 Deno.test("sizes and offsets of 64 bits are read where a zip has them", async () => {
   const pickle = dict([text("a"), tensor(id, { shape: [4], stride: [1] })]);
   const bytes = torchZip(pickle, { storages, zip64: true });
-  assertEquals(await contents(open(bytes)), { a: ["F32", [4], [1, 2, 3, 4]] });
+  assertEquals(await contents(await open(bytes)), { a: ["F32", [4], [1, 2, 3, 4]] });
   // The locator, 42 bytes before the end, says where the record lies that says where the rest does.
   const astray = bytes.slice();
   new DataView(astray.buffer).setBigUint64(bytes.length - 34, 2n ** 60n, true);
-  assertThrows(() => open(astray), InputError, "a size of 1152921504606846976 bytes");
+  await assertRejects(() => open(astray), InputError, "64-bit value exceeds");
   const elsewhere = bytes.slice();
   new DataView(elsewhere.buffer).setBigUint64(bytes.length - 34, 0n, true);
-  assertThrows(() => open(elsewhere), InputError, "its zip end is damaged");
+  await assertRejects(() => open(elsewhere), InputError, "its zip directory");
 });
 
 const whole = dict([text("a"), tensor(id, view)]);
 
 Deno.test("the old layout of our own making reads as it should", async () => {
-  const weights = open(torchLegacy(whole, { listed: [["0", four]] }));
+  const weights = await open(torchLegacy(whole, { listed: [["0", four]] }));
   assertEquals(await contents(weights), { a: ["F32", [4], [1, 2, 3, 4]] });
 });
 
@@ -168,7 +165,11 @@ function directory(change: (view: DataView, entry: number) => void): Uint8Array 
 const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
   { what: "an empty file", bytes: new Uint8Array(0), says: "cut off" },
   { what: "the letters PK", bytes: Uint8Array.of(0x50, 0x4b), says: "zip directory" },
-  { what: "a zip without its end", bytes: sound.subarray(0, -1), says: "directory is missing" },
+  {
+    what: "a zip without its end",
+    bytes: sound.subarray(0, -1),
+    says: "End of central directory not found",
+  },
   {
     what: "a zip of something else",
     bytes: zipFile({ "a.txt": { content: four } }),
@@ -182,17 +183,17 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
   {
     what: "a directory that leaves the file",
     bytes: directory((view) => view.setUint32(view.byteLength - 6, 1e9, true)),
-    says: "leaves the file",
+    says: "mismatched central directory offset",
   },
   {
     what: "a directory of 4 GB",
     bytes: directory((view) => view.setUint32(view.byteLength - 10, 0xffffffff, true)),
-    says: "a zip directory of 4294967295 bytes",
+    says: "Zip64 central directory locator not found",
   },
   {
     what: "a directory with other entries than it counts",
     bytes: directory((view) => view.setUint16(view.byteLength - 12, 9, true)),
-    says: "instead of 9",
+    says: "Central directory header not found",
   },
   {
     what: "an entry beyond the file",
@@ -222,7 +223,7 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
   {
     what: "a bomb that lies about its size",
     bytes: zipFile({ "x/data.pkl": { content: bomb, deflatedFrom: 1000 } }),
-    says: "does not unpack to 1000 bytes",
+    says: '"x/data.pkl": Invalid uncompressed size',
   },
   { what: "a pickle that is cut off", bytes: pickled([0x80, 2, 0x7d]), says: "pickle is cut off" },
   { what: "an empty pickle", bytes: pickled([]), says: "pickle is cut off" },
@@ -519,8 +520,8 @@ const HOSTILE: Array<{ what: string; bytes: Uint8Array; says: string }> = [
 ];
 
 for (const { what, bytes, says } of HOSTILE) {
-  Deno.test(`PyTorch files with ${what} are refused in one sentence`, () => {
-    const error = assertThrows(() => open(bytes), InputError);
+  Deno.test(`PyTorch files with ${what} are refused in one sentence`, async () => {
+    const error = await assertRejects(() => open(bytes), InputError);
     assertStringIncludes(error.message, says);
     assert(error.message.startsWith("x.pth ") && !error.message.includes("\n"), error.message);
     assert(error.message.length < 500, error.message);
@@ -543,7 +544,7 @@ Deno.test("a deflated storage is unpacked once for all its tensors", async () =>
     }),
     { source: "x.pth" },
   );
-  const weights = openTorch({
+  const weights = await openTorch({
     ...file,
     read(at, target) {
       reads.push(target.length);
@@ -553,18 +554,19 @@ Deno.test("a deflated storage is unpacked once for all its tensors", async () =>
   for (const [name, { read }] of weights.tensors) {
     assertEquals(await read(), Float32Array.of(Number(name)));
   }
-  assertEquals(reads.filter((bytes) => bytes === packed.length).length, 1);
+  const read = reads.reduce((sum, bytes) => sum + bytes, 0);
+  assert(read < 1.5 * packed.length, `${read} bytes were read of a content of ${packed.length}`);
 });
 
 Deno.test("a flipped bit in the data is found when the tensor is read", async () => {
   const bytes = sound.slice();
   const at = bytes.findIndex((_, i) => four.every((byte, j) => bytes[i + j] === byte));
   bytes[at + 5] ^= 1;
-  const weights = open(bytes);
+  const weights = await open(bytes);
   await assertRejects(
     () => weights.tensors.get("a")!.read(),
     InputError,
-    'checksum of entry "x/data/0"',
+    'entry "x/data/0": Invalid CRC32',
   );
 });
 
@@ -572,15 +574,20 @@ Deno.test("a local header that pushes an entry into the next one is found when i
   const bytes = directory((view, entry) => {
     view.setUint16(view.getUint32(entry + 42, true) + 28, 1000, true);
   });
-  const { read } = open(bytes).tensors.get("a")!;
-  await assertRejects(read, InputError, "is not where the zip directory says");
+  const { read } = (await open(bytes)).tensors.get("a")!;
+  await assertRejects(read, InputError, "Entry data out of bounds");
 });
 
 for (const name of ["zip.pth", "legacy.pth"]) {
   Deno.test(`every truncation of ${name} is refused`, async () => {
     const whole = await Deno.readFile(fixture(name));
     for (let length = 0; length < whole.length; length++) {
-      assertThrows(() => open(whole.subarray(0, length)), InputError, undefined, `${length} bytes`);
+      await assertRejects(
+        () => open(whole.subarray(0, length)),
+        InputError,
+        undefined,
+        `${length} bytes`,
+      );
     }
   });
 
@@ -595,7 +602,7 @@ for (const name of ["zip.pth", "legacy.pth"]) {
         const bytes = whole.slice();
         for (const [at, byte] of list) bytes[at] = byte;
         try {
-          for (const { shape, read } of open(bytes).tensors.values()) {
+          for (const { shape, read } of (await open(bytes)).tensors.values()) {
             const { length } = await read();
             assertEquals(length, shape.reduce((product, side) => product * side, 1));
           }

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
-import { injectLora } from "../../lib/adapters/lora.ts";
-import { Random } from "../../lib/random.ts";
-import { ActivationCache } from "../../lib/sam/activation_cache.ts";
+import { ActivationCache } from "../../lib/evaluate/activation_cache.ts";
 import {
   CachedEncoder,
   type CachedEncoderOptions,
   type EncoderInput,
-} from "../../lib/sam/cached_encoder.ts";
+} from "../../lib/evaluate/cached_encoder.ts";
+import { injectLora } from "../../lib/adapters/lora.ts";
+import { Random } from "../../lib/random.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { sum } from "../../lib/tensor/ops/sum.ts";
@@ -14,8 +14,8 @@ import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
-import { adaptLastBlock } from "./train_tiny.ts";
-import { tinySam } from "./tiny_sam.ts";
+import { adaptLastBlock } from "../train/train_tiny.ts";
+import { tinySam } from "../train/tiny_sam.ts";
 
 const SIDE = 64;
 

