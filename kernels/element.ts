@@ -1,26 +1,40 @@
-import { defineKernel, type Kernel } from "./spec.ts";
 import scalarElement from "./library/element_scalar.wgsl" with { type: "text" };
 import vec4Element from "./library/element_vec4.wgsl" with { type: "text" };
+import type { BufferType, ElementType, Kernel } from "./spec.ts";
 
-/** A kernel that takes neighbouring elements (channels, a row) one at a time or, faster, by fours. */
-export interface ElementKernels<Buffers extends string, Parameters extends string> {
-  /** For any number of neighbours. */
-  readonly scalar: Kernel<Buffers, Parameters>;
-  /** For numbers that divide into fours or are padded to do so. */
-  readonly vec4: Kernel<Buffers, Parameters>;
-}
+/** Forms of a kernel: neighbouring elements (channels, a row) one at a time or, faster, by fours. */
+export type Form = "scalar" | "vec4";
 
-/** Declares a kernel in both forms: its source speaks of `Element`, which is f32 or vec4<f32>. */
+/** A kernel in both forms: for any number of neighbours, and for numbers that divide into fours. */
+export type ElementKernels<Buffers extends string, Parameters extends string> = Readonly<
+  Record<Form, Kernel<Buffers, Parameters>>
+>;
+
+/** Declares a kernel in both forms: its files speak of `Element`, which is f32 or vec4<f32>. */
 export function byElement<Buffers extends string, Parameters extends string>(
   kernel: Kernel<Buffers, Parameters>,
 ): ElementKernels<Buffers, Parameters> {
-  const form = (name: string, element: string) =>
-    defineKernel({
-      ...kernel,
-      name: `${kernel.name}_${name}`,
-      source: element + kernel.source,
-    });
-  return { scalar: form("scalar", scalarElement), vec4: form("vec4", vec4Element) };
+  const form = (form: Form) => ({ ...inForm(kernel, form), name: `${kernel.name}_${form}` });
+  return { scalar: form("scalar"), vec4: form("vec4") };
+}
+
+/** One form of a kernel: what `Element` means in its files and buffers. */
+export function inForm<Buffers extends string, Parameters extends string>(
+  kernel: Kernel<Buffers, Parameters>,
+  form: Form,
+): Kernel<Buffers, Parameters> {
+  const type = form === "vec4" ? "vec4<f32>" : "f32";
+  const resolved = <Type extends string>(types: Readonly<Record<string, Type>> = {}) =>
+    Object.fromEntries(
+      Object.entries(types).map(([name, text]) => [name, text.replace("Element", type) as Type]),
+    );
+  const element = form === "vec4" ? vec4Element : scalarElement;
+  return {
+    ...kernel,
+    files: { [`library/element_${form}.wgsl`]: element, ...kernel.files },
+    buffers: resolved<BufferType>(kernel.buffers) as Record<Buffers, BufferType>,
+    optional: resolved<ElementType>(kernel.optional),
+  };
 }
 
 /** The form that suits n neighbours, and their number in its Elements. */

@@ -1,9 +1,9 @@
-// Prepended to every kernel: index arithmetic and the scalar functions that several kernels share.
+// Before every kernel: index arithmetic and the scalar functions that several kernels share.
 
-// Flat index of an invocation in a grid that was folded into two dimensions, because one dimension
-// is limited to 65,535 workgroups: row y of the grid goes on where row y - 1 ended.
-fn flat_index(id: vec3<u32>, groups: vec3<u32>, group_size: u32) -> u32 {
-  return id.y * groups.x * group_size + id.x;
+// Flat index of an invocation in a grid of workgroups of 64 that was folded into two dimensions, because one
+// dimension is limited to 65,535 workgroups: row y of the grid goes on at the end of row y - 1.
+fn flat_index(id: vec3<u32>, groups: vec3<u32>) -> u32 {
+  return id.y * groups.x * 64 + id.x;
 }
 
 // erf, largest error 1.3e-7: x P(x^2) up to 1, then 1 - exp(Q(|x|) - x^2), then 1 from 4 on.

@@ -1,15 +1,24 @@
-/** Types a parameter of a kernel may have: each takes four bytes of the uniform struct. */
+/** Types of a kernel's parameters: each takes four bytes of the uniform struct. */
 export type ParameterType = "u32" | "i32" | "f32";
 
-/**
- * How a kernel uses a buffer. What it reads much is `texel`: an array of f32, vec2<f32> or vec4<f32> to read,
- * which lies in a texture where the driver reads those faster (texel.ts). The WGSL is the same.
- */
-export type Access = "read" | "texel" | "read_write";
+/** Types of a buffer's elements in WGSL. `Element` is f32 or vec4<f32>, by the form of the kernel (element.ts). */
+export type ElementType = "u32" | "vec2<u32>" | "f32" | "vec2<f32>" | "vec4<f32>" | "Element";
 
 /**
- * A kernel as the engine sees it: WGSL source, its storage buffers in binding order (from binding 1
- * on) and the fields of its `Params` struct (binding 0) in order. The names make every call typed.
+ * Use of a buffer by a kernel:
+ *
+ * - `read` and `read_write` buffers are arrays in WGSL, `NAME[i]`;
+ * - `texel` buffers are read by `load_NAME(i)`, from a texture where the driver reads those faster;
+ * - `write` buffers are written by `store_NAME(i, value)`.
+ */
+export type Access = "read" | "read_write" | "texel" | "write";
+
+/** Access to a buffer and the type of its elements. */
+export type BufferType = `${Access} ${ElementType}`;
+
+/**
+ * A kernel as the engine sees it: WGSL, and the buffers and parameters from which its declarations are made
+ * (compose.ts), so that WGSL and the typed calls agree. Binding 0 holds `params`, the buffers follow.
  */
 export interface Kernel<
   Buffers extends string = string,
@@ -17,12 +26,19 @@ export interface Kernel<
 > {
   /** Name in error messages and profiles. */
   readonly name: string;
-  /** WGSL source; the prelude is put before it. Entry point `main`. */
-  readonly source: string;
+  /** WGSL by the name of its file below kernels/, libraries first; the last one has the entry point `main`. */
+  readonly files: Readonly<Record<string, string>>;
   /** Storage buffers in binding order. */
-  readonly buffers: Readonly<Record<Buffers, Access>>;
-  /** Fields of `struct Params`, in order. */
+  readonly buffers: Readonly<Record<Buffers, BufferType>>;
+  /**
+   * Buffers that some kernels made of the files have: without one, or with another access to it, `load_NAME`
+   * gives zeros and `store_NAME` does nothing.
+   */
+  readonly optional?: Readonly<Record<string, ElementType>>;
+  /** Fields of `params`, in order. */
   readonly params: Readonly<Record<Parameters, ParameterType>>;
+  /** WGSL constants, in capitals there: codes shared with TypeScript, and sizes a kernel is made for. */
+  readonly consts?: Readonly<Record<string, number | boolean>>;
 }
 
 /** Declares a kernel; the buffer and parameter names are inferred. */
@@ -30,4 +46,23 @@ export function defineKernel<Buffers extends string, Parameters extends string>(
   kernel: Kernel<Buffers, Parameters>,
 ): Kernel<Buffers, Parameters> {
   return kernel;
+}
+
+/** Parameters of type u32 by these names. */
+export function u32<Name extends string>(...names: Name[]): Record<Name, "u32"> {
+  return typed(names, "u32");
+}
+
+/** Parameters of type i32 by these names. */
+export function i32<Name extends string>(...names: Name[]): Record<Name, "i32"> {
+  return typed(names, "i32");
+}
+
+/** Parameters of type f32 by these names. */
+export function f32<Name extends string>(...names: Name[]): Record<Name, "f32"> {
+  return typed(names, "f32");
+}
+
+function typed<Name extends string, Type>(names: Name[], type: Type): Record<Name, Type> {
+  return Object.fromEntries(names.map((name) => [name, type])) as Record<Name, Type>;
 }

@@ -1,5 +1,7 @@
-// Forward pass of attention_tiled.wgsl: own tokens are queries. Each tile of scores changes the highest score so far, and
-// what was summed fades accordingly (Milakov and Gimelshein 2018).
+// Forward pass of tiled.wgsl: own tokens are queries. Each tile of scores changes the highest score so far, and the
+// sums made before fade accordingly (Milakov and Gimelshein 2018).
+//
+// q, k, v, bias -> out, and the log-sum-exp in `rows`
 
 @compute @workgroup_size(128)
 fn main(
@@ -13,15 +15,13 @@ fn main(
   let own = block_tokens(region, region.tile * 16 + local / 8);
   var highest = vec4<f32>(LOWEST);
   var sum = vec4<f32>();
-  //: each t
-  var o$t = mat4x4<f32>();
-  //: end
+  var o: Sums;
 
   let blocks = key_blocks(keys);
   for (var first = 0u; first < blocks; first += 8) {
     let block = key_block(keys, first + local % 8);
     show_rows(local, own, block.tokens);
-    let s = with_bias(params.scale * products_q_k(local, head), head, own, keys, block, first + local % 8 < blocks);
+    let s = scores_of(params.scale * products(Q, K, local, head), head, own, keys, block, first + local % 8 < blocks);
     show(local, s);
     var higher = highest;
     for (var i = 0u; i < 8; i++) {
@@ -41,36 +41,18 @@ fn main(
         dot(shown[at + 16], vec4<f32>(1.0)), dot(shown[at + 24], vec4<f32>(1.0)),
       );
     }
-    //: each t
-    stage_v(local, head, 8u * $t);
-    o$t = gathered(local, mat4x4<f32>(o$t[0] * fade.x, o$t[1] * fade.y, o$t[2] * fade.z, o$t[3] * fade.w));
-    //: end
+    add_weighted(&o, fade, V, local, head);
   }
 
   if (PADDED) {
-    // All padding has one key and one value: what differs is the bias alone.
-    let score = params.scale * scores_of_padding(head, own);
-    var pad_highest = vec4<f32>(LOWEST);
-    var pad_sum = vec4<f32>();
-    for (var x = 0u; x < params.size_w; x++) {
-      for (var y = select(0u, region.height, x < region.width); y < params.size_h; y++) {
-        let b = bias_to(head, own, y, x);
-        let higher = max(pad_highest, b);
-        pad_sum = pad_sum * exp(pad_highest - higher) + exp(b - higher);
-        pad_highest = higher;
-      }
-    }
-    let higher = max(highest, score + pad_highest);
+    let score = params.scale * products_with(Q, K, head, own, params.pad_row);
+    let padding = padding_of(head, own, region);
+    let higher = max(highest, score + padding.highest);
     let fade = exp(highest - higher);
-    let p = pad_sum * exp(score + pad_highest - higher);
+    let p = padding.sum * exp(score + padding.highest - higher);
     highest = higher;
     sum = sum * fade + p;
-    //: each t
-    let v$t = load_v(at_v(head, params.pad_row), min(8u * $t + local % 8, QUADS - 1));
-    o$t = mat4x4<f32>(
-      o$t[0] * fade.x + p.x * v$t, o$t[1] * fade.y + p.y * v$t, o$t[2] * fade.z + p.z * v$t, o$t[3] * fade.w + p.w * v$t,
-    );
-    //: end
+    add_weighted_one(&o, fade, p, V, start(V, head, params.pad_row), local);
   }
 
   let factor = 1.0 / sum;
@@ -78,20 +60,8 @@ fn main(
   for (var c = 0u; c < 4; c++) {
     if (!own.valid[c]) { continue; }
     if (local % 8 == 0) { rows[head * params.rows + own.row[c]] = log_sum[c]; }
-    let at = head * params.out_head + own.row[c] * params.out_row;
-    //: each t
-    if (8u * $t + local % 8 < QUADS) { store_out(at, 8u * $t + local % 8, factor[c] * o$t[c]); }
-    //: end
+    store_sums(&o, c, factor[c], OUT, start(OUT, head, own.row[c]), local);
   }
 }
 
 fn largest_of(v: vec4<f32>) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
-
-fn scores_of_padding(head: u32, own: Tokens) -> vec4<f32> {
-  var score = vec4<f32>();
-  for (var quad = 0u; quad < QUADS; quad++) {
-    let k = load_k(at_k(head, params.pad_row), quad);
-    for (var c = 0u; c < 4; c++) { score[c] += dot(load_q(at_q(head, own.row[c]), quad), k); }
-  }
-  return score;
-}

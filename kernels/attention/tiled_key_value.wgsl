@@ -1,5 +1,7 @@
-// Gradients with respect to the keys and values on the tiles of attention_tiled.wgsl, whose own tokens are
-// keys here and whose others are queries: dv = pᵀ dO, dk = scale dsᵀ q.
+// Gradients with respect to the keys and values on the tiles of tiled.wgsl, whose own tokens are keys here and whose
+// others are queries: dv = pᵀ dO, dk = scale dsᵀ q.
+//
+// q, k, v, dout, bias, log-sum-exp and delta in `rows` -> dk, dv
 
 @compute @workgroup_size(128)
 fn main(
@@ -11,59 +13,45 @@ fn main(
   let region = region_of(group.y * groups.x + group.x, 16u);
   let queries = other_of(region);
   let own = block_tokens(region, region.tile * 16 + local / 8);
-  //: each t
-  var dk$t = mat4x4<f32>();
-  var dv$t = mat4x4<f32>();
-  //: end
+  var dk: Sums;
+  var dv: Sums;
 
   let count = queries.height * queries.width;
   for (var first = 0u; first < count; first += OTHERS) {
     let block = linear_tokens(queries, first + 4 * (local % 8) + vec4<u32>(0, 1, 2, 3));
     show_rows(local, own, block);
-    let s = params.scale * products_k_q(local, head) + bias_from(head, own, block);
+    let s = params.scale * products(K, Q, local, head) + bias_from(head, own, block);
     let row_at = head * params.rows + block.row;
     // A query that is not there has an infinite sum of exponentials.
     let log_sum = select(
       vec4<f32>(-LOWEST),
-      vec4<f32>(rows[row_at.x], rows[row_at.y], rows[row_at.z], rows[row_at.w]),
+      vec4<f32>(load_rows(row_at.x), load_rows(row_at.y), load_rows(row_at.z), load_rows(row_at.w)),
       block.valid,
     );
     let p = mat4x4<f32>(exp(s[0] - log_sum.x), exp(s[1] - log_sum.y), exp(s[2] - log_sum.z), exp(s[3] - log_sum.w));
     if (TO_VALUE) {
       show(local, p);
-      //: each t
-      stage_dout(local, head, 8u * $t);
-      dv$t = gathered(local, dv$t);
-      //: end
+      add_weighted(&dv, vec4<f32>(1.0), DOUT, local, head);
     }
     if (TO_KEY) {
-      let dp = products_v_dout(local, head);
+      let dp = products(V, DOUT, local, head);
       let delta_at = row_at + params.heads * params.rows;
       show(local, mat4x4<f32>(
-        p[0] * (dp[0] - rows[delta_at.x]),
-        p[1] * (dp[1] - rows[delta_at.y]),
-        p[2] * (dp[2] - rows[delta_at.z]),
-        p[3] * (dp[3] - rows[delta_at.w]),
+        p[0] * (dp[0] - load_rows(delta_at.x)),
+        p[1] * (dp[1] - load_rows(delta_at.y)),
+        p[2] * (dp[2] - load_rows(delta_at.z)),
+        p[3] * (dp[3] - load_rows(delta_at.w)),
       ));
-      //: each t
-      stage_q(local, head, 8u * $t);
-      dk$t = gathered(local, dk$t);
-      //: end
+      add_weighted(&dk, vec4<f32>(1.0), Q, local, head);
     }
   }
 
   for (var c = 0u; c < 4; c++) {
     if (!own.valid[c]) { continue; }
-    let k_at = at_k(head, own.row[c]);
-    let v_at = at_v(head, own.row[c]);
-    //: each t
-    let quad$t = 8u * $t + local % 8;
-    if (quad$t < QUADS) {
-      if (TO_KEY) { store_dk(k_at, quad$t, params.scale * dk$t[c]); }
-      if (TO_VALUE) {
-        if (FUSED) { store_dk(v_at, quad$t, dv$t[c]); } else { store_dv(v_at, quad$t, dv$t[c]); }
-      }
+    if (TO_KEY) { store_sums(&dk, c, params.scale, K, start(K, head, own.row[c]), local); }
+    let v_at = start(V, head, own.row[c]);
+    if (TO_VALUE) {
+      if (FUSED) { store_sums(&dv, c, 1.0, K, v_at, local); } else { store_sums(&dv, c, 1.0, V, v_at, local); }
     }
-    //: end
   }
 }

@@ -1,6 +1,8 @@
-// Gradient with respect to the queries on the tiles of attention_tiled.wgsl: probabilities are made again
-// from the scores and their log-sum-exp. With ds = p (dO vᵀ - delta): dq = scale ds k. What else is written is as in
-// attention_subgroup_query.wgsl.
+// Gradient with respect to the queries on the tiles of tiled.wgsl: probabilities are made again from the scores and
+// their log-sum-exp. With ds = p (dO vᵀ - delta): dq = scale ds k.
+//
+// q, k, v, dout, bias, log-sum-exp and delta in `rows` -> dq; with relative positions drelative; with padding the
+// sums of p and ds over it in `rows`
 
 @compute @workgroup_size(128)
 fn main(
@@ -16,16 +18,14 @@ fn main(
   let log_sum = vec4<f32>(rows[row_at.x], rows[row_at.y], rows[row_at.z], rows[row_at.w]);
   let delta_at = row_at + params.heads * params.rows;
   let delta = vec4<f32>(rows[delta_at.x], rows[delta_at.y], rows[delta_at.z], rows[delta_at.w]);
-  //: each t
-  var d$t = mat4x4<f32>();
-  //: end
+  var d: Sums;
 
   let blocks = key_blocks(keys);
   for (var first = 0u; first < blocks; first += 8) {
     let block = key_block(keys, first + local % 8);
     show_rows(local, own, block.tokens);
-    let s = with_bias(params.scale * products_q_k(local, head), head, own, keys, block, first + local % 8 < blocks);
-    let dp = products_dout_v(local, head);
+    let s = scores_of(params.scale * products(Q, K, local, head), head, own, keys, block, first + local % 8 < blocks);
+    let dp = products(DOUT, V, local, head);
     show(local, mat4x4<f32>(
       exp(s[0] - log_sum) * (dp[0] - delta),
       exp(s[1] - log_sum) * (dp[1] - delta),
@@ -33,63 +33,22 @@ fn main(
       exp(s[3] - log_sum) * (dp[3] - delta),
     ));
     if (BIAS == RELATIVE) { add_shown(local, head, own, keys, first, blocks); }
-    //: each t
-    stage_k(local, head, 8u * $t);
-    d$t = gathered(local, d$t);
-    //: end
+    add_weighted(&d, vec4<f32>(1.0), K, local, head);
   }
 
   if (PADDED) {
-    var score = vec4<f32>();
-    var dp = vec4<f32>();
-    for (var quad = 0u; quad < QUADS; quad++) {
-      let k = load_k(at_k(head, params.pad_row), quad);
-      let v = load_v(at_v(head, params.pad_row), quad);
-      for (var c = 0u; c < 4; c++) {
-        score[c] += params.scale * dot(load_q(at_q(head, own.row[c]), quad), k);
-        dp[c] += dot(load_dout(at_dout(head, own.row[c]), quad), v);
-      }
-    }
-    var p_sum = vec4<f32>();
-    var ds_sum = vec4<f32>();
-    for (var x = 0u; x < params.size_w; x++) {
-      var dacross = vec4<f32>();
-      for (var y = select(0u, region.height, x < region.width); y < params.size_h; y++) {
-        let p = exp(score + bias_to(head, own, y, x) - log_sum);
-        let ds = p * (dp - delta);
-        p_sum += p;
-        ds_sum += ds;
-        dacross += ds;
-        if (BIAS == RELATIVE && local % 8 == 0) { add_down(head, own, y, ds); }
-      }
-      if (BIAS == RELATIVE && local % 8 == 0) { add_across(head, own, x, dacross); }
-    }
-    let sums_at = delta_at + params.heads * params.rows;
-    for (var c = 0u; c < 4; c++) {
-      if (own.valid[c] && local % 8 == 0) {
-        rows[sums_at[c]] = p_sum[c];
-        rows[sums_at[c] + params.heads * params.rows] = ds_sum[c];
-      }
-    }
-    //: each t
-    let k$t = load_k(at_k(head, params.pad_row), min(8u * $t + local % 8, QUADS - 1));
-    d$t += mat4x4<f32>(ds_sum.x * k$t, ds_sum.y * k$t, ds_sum.z * k$t, ds_sum.w * k$t);
-    //: end
+    let score = params.scale * products_with(Q, K, head, own, params.pad_row);
+    let dp = products_with(DOUT, V, head, own, params.pad_row);
+    let padding = padding_gradient(head, own, region, score, log_sum, dp, delta, local % 8 == 0);
+    add_weighted_one(&d, vec4<f32>(1.0), padding.ds, K, start(K, head, params.pad_row), local);
     // Nobody asks for the padding's own query.
     if (group.x == 0 && group.y == 0 && local < QUADS) {
-      for (var quad = local; quad < QUADS; quad += 128) {
-        store_dq(at_q(head, params.pad_row), quad, vec4<f32>());
-      }
+      set_channels(Q, start(Q, head, params.pad_row), local, vec4<f32>());
     }
   }
 
   for (var c = 0u; c < 4; c++) {
-    if (!own.valid[c]) { continue; }
-    //: each t
-    if (8u * $t + local % 8 < QUADS) {
-      store_dq(at_q(head, own.row[c]), 8u * $t + local % 8, params.scale * d$t[c]);
-    }
-    //: end
+    if (own.valid[c]) { store_sums(&d, c, params.scale, Q, start(Q, head, own.row[c]), local); }
   }
 }
 

@@ -1,28 +1,19 @@
-// An augmented image in one pass: where a pixel comes from (a smooth shift, then the inverse of an affine
+// Augmented image in one pass: the place that a pixel comes from (a smooth shift, then the inverse of an affine
 // transform), bilinear with 0 beyond the image, then gamma, gain and noise, clipped to 0..255.
 //
 // A workgroup takes up to 256 pixels of a row, an invocation four of them side by side. Along a row the
 // shift is a spline in x alone and the gain's logarithm a polynomial in x alone: the workgroup first
 // brings both to that form, so that four pixels read 4 or 5 control points in place of 64. The noise is a hash of
 // seed and index, which needs no state, and gives four normal numbers at a time.
-struct Params {
-  width: u32, height: u32,
-  warped: u32, // 0 if pixels stay where they are
-  m00: f32, m01: f32, m02: f32, m10: f32, m11: f32, m12: f32, // pixels to pixels of the source
-  columns: u32, rows: u32, // control points of the shift; columns is 0 without
-  per_pixel: f32, // control points to a pixel
-  gamma: f32,
-  order: u32, // of the gain's polynomials; 0 without
-  deviation: f32, seed: u32, // of the noise; deviation is 0 without
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> image: array<f32>; // [height, width]
-@group(0) @binding(2) var<storage, read> numbers: array<f32>; // shifts [2, rows, columns], then the gain's
-@group(0) @binding(3) var<storage, read_write> out: array<f32>; // [height, width]
+//
+// image [height, width], numbers: shifts of the control points [2, rows, columns], then the gain's coefficients
+// -> out [height, width]
+//
+// Pixels stay in place with warped = 0, and m00 to m12 bring them to pixels of the source otherwise. There is no
+// shift with columns = 0, no gain with order = 0 (of its polynomials), no noise with deviation = 0. per_pixel:
+// control points to a pixel.
 
 const LANES = 64u;
-const MAXIMUM_COLUMNS = 67; // known to lib/tensor/ops/augment.ts
-const MAXIMUM_ORDER = 5;
 
 var<workgroup> line: array<vec2<f32>, MAXIMUM_COLUMNS>; // shifts of this row's control points
 var<workgroup> terms: array<f32, MAXIMUM_ORDER + 1>; // of P(i) in x along this row
@@ -66,7 +57,7 @@ fn term(i: u32, y: f32) -> f32 {
   return sum;
 }
 
-// What is added to four places of this row.
+// Added to four places of this row.
 struct Shift { x: vec4<f32>, y: vec4<f32> }
 
 // Neighbours mostly share their control points: all those of the four pixels are gone through once, each

@@ -1,51 +1,35 @@
-import { defineKernel } from "../spec.ts";
-import augmentSource from "./augment.wgsl" with { type: "text" };
-import modelInputSource from "./model_input.wgsl" with { type: "text" };
-import pcgSource from "../library/pcg.wgsl" with { type: "text" };
+import pcg from "../library/pcg.wgsl" with { type: "text" };
+import { defineKernel, f32, u32 } from "../spec.ts";
+import augment from "./augment.wgsl" with { type: "text" };
+import modelInput from "./model_input.wgsl" with { type: "text" };
+
+/** Sizes that {@linkcode augmentKernel} has workgroup memory for: columns of control points, order of the gain. */
+export const augmentLimits = { maximum_columns: 67, maximum_order: 5 } as const;
 
 /** out = an image that was warped, then changed in its intensities. */
 export const augmentKernel = defineKernel({
   name: "augment",
-  source: pcgSource + augmentSource,
-  buffers: { image: "read", numbers: "read", out: "read_write" },
+  files: { "library/pcg.wgsl": pcg, "augment/augment.wgsl": augment },
+  consts: augmentLimits,
+  buffers: { image: "read f32", numbers: "read f32", out: "read_write f32" },
   params: {
-    width: "u32",
-    height: "u32",
-    warped: "u32",
-    m00: "f32",
-    m01: "f32",
-    m02: "f32",
-    m10: "f32",
-    m11: "f32",
-    m12: "f32",
-    columns: "u32",
-    rows: "u32",
-    per_pixel: "f32",
-    gamma: "f32",
-    order: "u32",
-    deviation: "f32",
-    seed: "u32",
+    ...u32("width", "height", "warped"),
+    ...f32("m00", "m01", "m02", "m10", "m11", "m12"),
+    ...u32("columns", "rows"),
+    ...f32("per_pixel", "gamma"),
+    ...u32("order"),
+    ...f32("deviation"),
+    ...u32("seed"),
   },
 });
 
 /** out = an image as the image encoder takes it. */
 export const modelInputKernel = defineKernel({
   name: "model_input",
-  source: modelInputSource,
-  buffers: { image: "read", out: "read_write" },
+  files: { "augment/model_input.wgsl": modelInput },
+  buffers: { image: "read f32", out: "read_write vec4<f32>" },
   params: {
-    width: "u32",
-    height: "u32",
-    side: "u32",
-    out_width: "u32",
-    out_height: "u32",
-    scale_x: "f32",
-    scale_y: "f32",
-    mean_r: "f32",
-    mean_g: "f32",
-    mean_b: "f32",
-    std_r: "f32",
-    std_g: "f32",
-    std_b: "f32",
+    ...u32("width", "height", "side", "out_width", "out_height"),
+    ...f32("scale_x", "scale_y", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b"),
   },
 });

@@ -1,16 +1,9 @@
-// A grey image to SAM's input: resized with half-pixel centres and a triangle filter that widens where the
-// image shrinks, normalised for each channel, and 0 beyond it. An invocation computes four pixels side by
-// side, which are three vec4 of the output.
-struct Params {
-  width: u32, height: u32, // of the image
-  side: u32, out_width: u32, out_height: u32, // of the input, and of the image in it
-  scale_x: f32, scale_y: f32, // image pixels to an input pixel
-  mean_r: f32, mean_g: f32, mean_b: f32,
-  std_r: f32, std_g: f32, std_b: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> image: array<f32>; // [height, width]
-@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>; // [side, side, 3]
+// Grey image to SAM's input: resized with half-pixel centres and a triangle filter that widens as the image
+// shrinks, normalised for each channel, and 0 beyond it. An invocation computes four pixels side by side, which
+// are three vec4 of the output.
+//
+// image [height, width], taking out_height x out_width pixels of the input at scale_x and scale_y image pixels each
+// -> out [side, side, 3]
 
 // Grey values of four pixels from x on, in row y.
 fn resized(x: u32, y: u32) -> vec4<f32> {
@@ -43,7 +36,7 @@ fn resized(x: u32, y: u32) -> vec4<f32> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   let fours = params.side / 4;
   if (i >= fours * params.side) { return; }
   let x = 4 * (i % fours);

@@ -1,24 +1,15 @@
-// The adjoint of im2col: each pixel of x gathers the places [pixels, kernel_h, kernel_w, channels] it
-// was copied to and adds them up. An invocation computes one channel Element of one pixel of x.
+// Adjoint of im2col: each pixel of x gathers the places it was copied to and adds them up. An invocation
+// computes one channel Element of one pixel.
+//
+// col [rows, kernel_h, kernel_w, channels], bias [channels] -> x [images, h, w, channels], from image `first` on;
+// the rows of col are its out_h x out_w positions.
+
 override BIAS: bool;
 override STRIDE: u32;
-struct Params {
-  count: u32,
-  first: u32, // image of x that the first pixel of col belongs to
-  h: u32, w: u32, // x
-  out_h: u32, out_w: u32, // pixels of col
-  channels: u32, // in Elements
-  kernel_h: u32, kernel_w: u32,
-  padding: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> col: array<Element>;
-@group(0) @binding(2) var<storage, read> bias: array<Element>;
-@group(0) @binding(3) var<storage, read_write> x: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let pixel = i / params.channels;
@@ -31,14 +22,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let first_y = y % STRIDE;
   let first_x = px % STRIDE;
   var total = Element();
-  if (BIAS) { total = bias[c]; }
+  if (BIAS) { total = load_bias(c); }
   var oy = y / STRIDE;
   for (var ky = first_y; ky < params.kernel_h; ky += STRIDE) {
     var ox = px / STRIDE;
     for (var kx = first_x; kx < params.kernel_w; kx += STRIDE) {
       if (oy < params.out_h && ox < params.out_w) {
         let source = (image * params.out_h + oy) * params.out_w + ox;
-        total += col[((source * params.kernel_h + ky) * params.kernel_w + kx) * params.channels + c];
+        total += load_col(((source * params.kernel_h + ky) * params.kernel_w + kx) * params.channels + c);
       }
       ox--; // beyond 0 it wraps and is outside
     }

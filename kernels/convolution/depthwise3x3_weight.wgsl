@@ -1,35 +1,24 @@
-// Gradient of a depthwise 3 x 3 convolution at stride 1 with respect to its kernel, first stage: the
-// sums over one strip of the output, four columns wide, of one channel Element. As in the forward
-// pass an invocation walks down its strip and uses each row of x for the three rows of dy it went
-// into. out is [strips, 9, channels]; the strips are added up afterwards.
-struct Params {
-  count: u32,
-  h: u32, w: u32, // x
-  out_h: u32, out_w: u32, // dy
-  channels: u32, // in Elements
-  padding: i32,
-  columns: u32, strips: u32, rows: u32, // tiles across, tiles down and rows of dy in a tile
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Element>;
-@group(0) @binding(2) var<storage, read> dy: array<Element>;
-@group(0) @binding(3) var<storage, read_write> out: array<Element>;
+// Gradient of a depthwise 3 x 3 convolution at stride 1 with respect to its kernel, first stage: the sums over one
+// tile of dy, of one channel Element. As in the forward pass an invocation walks down its strip, and uses each
+// row of x for the three rows of dy it went into. The tiles' sums are added up afterwards.
+//
+// x [images, h, w, channels], dy [images, out_h, out_w, channels] -> out [tiles, 9, channels]
 
 // Element c of x at column ix of the row that starts at pixel `row`, 0 in the padding.
 fn input(inside: bool, row: u32, ix: i32, c: u32) -> Element {
   if (!inside || u32(ix) >= params.w) { return Element(); }
-  return x[(row + u32(ix)) * params.channels + c];
+  return load_x((row + u32(ix)) * params.channels + c);
 }
 
 // Element c of dy at column ox, 0 outside of the strip.
 fn gradient(inside: bool, row: u32, ox: u32, c: u32) -> Element {
   if (!inside || ox >= params.out_w) { return Element(); }
-  return dy[(row + ox) * params.channels + c];
+  return load_dy((row + ox) * params.channels + c);
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let tile = i / params.channels;

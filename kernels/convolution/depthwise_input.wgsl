@@ -1,23 +1,13 @@
-// Gradient of a depthwise convolution of any kernel size and stride with respect to its input: each
-// invocation gathers, for one channel Element of one input pixel, the output pixels that it went
-// into.
+// Gradient of a depthwise convolution of any kernel size and stride with respect to its input. An invocation
+// gathers, for one channel Element of one input pixel, the output pixels that it went into.
+//
+// dy [images, out_h, out_w, channels], weight [kernel_h kernel_w, channels] -> dx [images, h, w, channels]
+
 override STRIDE: u32;
-struct Params {
-  count: u32,
-  h: u32, w: u32, // dx
-  out_h: u32, out_w: u32, // dy
-  channels: u32, // in Elements
-  kernel_h: u32, kernel_w: u32,
-  padding: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Element>;
-@group(0) @binding(2) var<storage, read> weight: array<Element>; // [kernel_h * kernel_w, channels]
-@group(0) @binding(3) var<storage, read_write> dx: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let pixel = i / params.channels;
@@ -35,8 +25,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     var ox = x / STRIDE;
     for (var kx = first_x; kx < params.kernel_w; kx += STRIDE) {
       if (oy < params.out_h && ox < params.out_w) {
-        total += weight[(ky * params.kernel_w + kx) * params.channels + c]
-          * dy[((image * params.out_h + oy) * params.out_w + ox) * params.channels + c];
+        total += load_weight((ky * params.kernel_w + kx) * params.channels + c)
+          * load_dy(((image * params.out_h + oy) * params.out_w + ox) * params.channels + c);
       }
       ox--; // beyond 0 it wraps and is outside
     }

@@ -1,23 +1,14 @@
-// Lays the inputs of every output pixel of a convolution side by side, [pixels, kernel_h, kernel_w,
-// channels], so that the convolution is a matrix product. An invocation copies one channel Element
-// of all taps of a pixel: neighbours copy neighbouring Elements.
+// Inputs of every output pixel of a convolution side by side, so that the convolution is a matrix product. An
+// invocation copies one channel Element of all taps of a pixel: neighbours copy neighbouring Elements.
+//
+// x [images, h, w, channels], from image `first` on -> col [rows, kernel_h, kernel_w, channels], out_h x out_w rows
+// an image
+
 override STRIDE: u32;
-struct Params {
-  count: u32,
-  first: u32, // image of x that the first pixel belongs to
-  h: u32, w: u32, // x
-  out_h: u32, out_w: u32,
-  channels: u32, // in Elements
-  kernel_h: u32, kernel_w: u32,
-  padding: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Element>;
-@group(0) @binding(2) var<storage, read_write> col: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let pixel = i / params.channels;
@@ -32,7 +23,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     for (var kx = 0u; kx < params.kernel_w; kx++) {
       let ix = u32(left + i32(kx));
       var value = Element();
-      if (iy < params.h && ix < params.w) { value = x[(start + ix) * params.channels + c]; }
+      if (iy < params.h && ix < params.w) { value = load_x((start + ix) * params.channels + c); }
       col[at] = value;
       at += params.channels;
     }

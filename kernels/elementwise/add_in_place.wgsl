@@ -1,11 +1,9 @@
-// a += scale * b, elementwise over equal shapes.
-struct Params { count4: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+// a += scale b, elementwise over equal shapes.
+//
+// a and b [4 count4]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
-  if (i < params.count4) { a[i] += params.scale * b[i]; }
+  let i = flat_index(id, groups);
+  if (i < params.count4) { a[i] += params.scale * load_b(i); }
 }

@@ -1,10 +1,9 @@
-// x[i] = value, four elements an invocation.
-struct Params { count4: u32, value: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+// x = value, four elements an invocation.
+//
+// x [4 count4]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i < params.count4) { x[i] = vec4(params.value); }
 }

@@ -1,18 +1,11 @@
-// From a sample's sums its Dice coefficient, its term of the loss and the coefficients of the loss's
-// derivative with respect to p: ddice = coefficients.x + coefficients.y t. One invocation a sample.
+// Dice coefficient of a sample, its term of the loss, and the coefficients of the loss's derivative with respect to
+// p, ddice = coefficients.x + coefficients.y t, from the sums of mask_sums.wgsl. One invocation a sample.
 //
-//   dice = (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth), 1 where that is 0 / 0
+//   dice = (2 sum(p t) + smoothing) / (sum(p) + sum(t) + smoothing), 1 where that is 0 / 0
 //   loss = bce_weight mean(cross entropy) + dice_weight (1 - mean(dice))
-struct Params {
-  samples: u32, chunks: u32,
-  smoothing: f32,
-  bce_weight: f32, dice_weight: f32, // divided by the numbers of elements and of samples
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>; // [samples, chunks]
-@group(0) @binding(2) var<storage, read_write> dice: array<f32>;
-@group(0) @binding(3) var<storage, read_write> terms: array<f32>;
-@group(0) @binding(4) var<storage, read_write> coefficients: array<vec2<f32>>;
+//
+// sums [samples, chunks] -> dice, terms and coefficients [samples]; both weights come divided by the numbers of
+// elements and of samples
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

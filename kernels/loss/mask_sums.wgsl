@@ -1,13 +1,11 @@
-// Sums over each sample that mask losses and scores are made of, as (cross entropy, p t, p, t): p is
-// sigmoid(logit) and t the target. With HARD p and t are whether the logit is positive and the target
-// above 1/2, and in place of the cross entropy targets are counted that are neither 0 nor 1. Each
-// sample's elements go round `chunks` invocations; their sums are added up afterwards.
+// Sums over each sample that mask losses and scores are made of: (cross entropy, p t, p, t) with
+// p = sigmoid(logit) and t the target. With HARD, p is 1 if the logit is positive, t is 1 if the target is above
+// 1/2, and in place of the cross entropy targets are counted that are neither 0 nor 1. A sample's elements go
+// round `chunks` invocations; their sums are added up afterwards.
+//
+// logits and targets [samples, length], length in Elements -> out [samples, chunks]
+
 override HARD: bool = false;
-struct Params { length: u32, chunks: u32 } // length of a sample in Elements
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<Element>;
-@group(0) @binding(2) var<storage, read> targets: array<Element>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // [samples, chunks]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
@@ -19,8 +17,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
   var predicted = zero;
   var actual = zero;
   for (var i = id.x; i < params.length; i += params.chunks) {
-    let x = logits[group.y * params.length + i];
-    var t = targets[group.y * params.length + i];
+    let x = load_logits(group.y * params.length + i);
+    var t = load_targets(group.y * params.length + i);
     var p = select(zero, one, x > zero);
     if (HARD) {
       entropy += select(one, zero, t * (t - one) == zero);

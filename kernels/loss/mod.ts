@@ -1,41 +1,40 @@
 import { byElement } from "../element.ts";
-import { defineKernel } from "../spec.ts";
-import backwardSource from "./mask_loss_backward.wgsl" with { type: "text" };
-import lossSource from "./mask_loss.wgsl" with { type: "text" };
-import sumsSource from "./mask_sums.wgsl" with { type: "text" };
+import { defineKernel, f32, u32 } from "../spec.ts";
+import maskLoss from "./mask_loss.wgsl" with { type: "text" };
+import maskLossBackward from "./mask_loss_backward.wgsl" with { type: "text" };
+import maskSums from "./mask_sums.wgsl" with { type: "text" };
 
 /** Sums of cross entropy, overlap, prediction and target over chunks of each sample. */
 export const maskSumsKernels = byElement({
   name: "mask_sums",
-  source: sumsSource,
-  buffers: { logits: "texel", targets: "texel", out: "read_write" },
-  params: { length: "u32", chunks: "u32" },
+  files: { "loss/mask_sums.wgsl": maskSums },
+  buffers: { logits: "texel Element", targets: "texel Element", out: "read_write vec4<f32>" },
+  params: u32("length", "chunks"),
 });
 
 /** Dice, loss terms and derivative coefficients of each sample from its sums. */
 export const maskLossKernel = defineKernel({
   name: "mask_loss",
-  source: lossSource,
-  buffers: { sums: "read", dice: "read_write", terms: "read_write", coefficients: "read_write" },
-  params: {
-    samples: "u32",
-    chunks: "u32",
-    smoothing: "f32",
-    bce_weight: "f32",
-    dice_weight: "f32",
+  files: { "loss/mask_loss.wgsl": maskLoss },
+  buffers: {
+    sums: "read vec4<f32>",
+    dice: "read_write f32",
+    terms: "read_write f32",
+    coefficients: "read_write vec2<f32>",
   },
+  params: { ...u32("samples", "chunks"), ...f32("smoothing", "bce_weight", "dice_weight") },
 });
 
 /** Gradient of the loss with respect to the logits. */
 export const maskLossBackwardKernels = byElement({
   name: "mask_loss_backward",
-  source: backwardSource,
+  files: { "loss/mask_loss_backward.wgsl": maskLossBackward },
   buffers: {
-    logits: "texel",
-    targets: "texel",
-    coefficients: "read",
-    dloss: "read",
-    dlogits: "read_write",
+    logits: "texel Element",
+    targets: "texel Element",
+    coefficients: "read vec2<f32>",
+    dloss: "read f32",
+    dlogits: "read_write Element",
   },
-  params: { length: "u32", bce_weight: "f32" },
+  params: { ...u32("length"), ...f32("bce_weight") },
 });

@@ -1,47 +1,30 @@
-import { type Access, defineKernel, type Kernel } from "../spec.ts";
+import { type Form, inForm } from "../element.ts";
+import { type BufferType, f32, type Kernel, u32 } from "../spec.ts";
 import common from "./common.wgsl" with { type: "text" };
-import epilogueGeluBackward from "./epilogue_gelu_backward.wgsl" with { type: "text" };
-import epilogueKeep from "./epilogue_keep.wgsl" with { type: "text" };
-import epilogueNone from "./epilogue_none.wgsl" with { type: "text" };
-import epilogueResidual from "./epilogue_residual.wgsl" with { type: "text" };
-import noUpdate from "./no_update.wgsl" with { type: "text" };
-import scalarAccess from "./scalar.wgsl" with { type: "text" };
-import subgroupProduct from "./subgroup.wgsl" with { type: "text" };
-import tiledProduct from "./tiled.wgsl" with { type: "text" };
-import update from "./update.wgsl" with { type: "text" };
-import vec4Access from "./vec4.wgsl" with { type: "text" };
+import scalarOperands from "./operands_scalar.wgsl" with { type: "text" };
+import vec4Operands from "./operands_vec4.wgsl" with { type: "text" };
+import subgroup from "./subgroup.wgsl" with { type: "text" };
+import tiled from "./tiled.wgsl" with { type: "text" };
 
-/**
- * What a product does beside adding a bias and an activation, each with buffers of its own:
- *
- * - `update`: adds `updateAlpha H opB(U)` to it (buffers `update_a`, `update_b`; matmul_update.wgsl);
- * - `residual`: adds a matrix laid out as C before the activation (buffer `residual`);
- * - `keep`: stores what goes into the activation in a second C (buffer `kept`);
- * - `gelu-backward`: multiplies by the derivative of GELU at a matrix laid out as C (buffer `kept`).
- */
-export type MatmulExtra = "none" | "update" | "residual" | "keep" | "gelu-backward";
+/** Codes of `EXTRA`: work of a product beside bias and activation; common.wgsl says what each does. */
+export const matmulExtras = { none: 0, update: 1, residual: 2, keep: 3, gelu_backward: 4 } as const;
+
+/** Name of an extra. */
+export type MatmulExtra = keyof typeof matmulExtras;
+
+/** Codes of `ACTIVATION`. */
+export const matmulActivations = { none: 0, gelu: 1, relu: 2 } as const;
+
+const params = {
+  ...u32("m", "n", "k", "batch_inner", "lda", "ldb", "ldc", "off_a", "off_b", "off_c"),
+  ...u32("a_outer", "a_inner", "b_outer", "b_inner", "c_outer", "c_inner"),
+  ...f32("alpha"),
+  ...u32("update_k"),
+  ...f32("update_alpha"),
+};
 
 /** Fields of the matrix-product kernels' `Params`. */
-export type MatmulParameters =
-  | "m"
-  | "n"
-  | "k"
-  | "batch_inner"
-  | "lda"
-  | "ldb"
-  | "ldc"
-  | "off_a"
-  | "off_b"
-  | "off_c"
-  | "a_outer"
-  | "a_inner"
-  | "b_outer"
-  | "b_inner"
-  | "c_outer"
-  | "c_inner"
-  | "alpha"
-  | "update_k"
-  | "update_alpha";
+export type MatmulParameters = keyof typeof params;
 
 /**
  * A batch of matrix products, `C = activation(alpha opA(A) opB(B) + bias)`, with A [m, k], B [k, n]
@@ -87,9 +70,9 @@ export interface MatmulProblem {
   readonly bias?: boolean;
   /** The result is added to what C holds. */
   readonly accumulate?: boolean;
-  /** Applied last. */
-  readonly activation?: "none" | "gelu" | "relu";
-  /** What else happens, where the problem is read by fours; `none` if absent. */
+  /** Applied last; `none` if absent. */
+  readonly activation?: keyof typeof matmulActivations;
+  /** For problems that are read by fours; `none` if absent. */
   readonly extra?: MatmulExtra;
   /** The tile by its name, one of {@linkcode matmulTiles}; by default the first of those. */
   readonly tile?: string;
@@ -115,9 +98,25 @@ export interface MatmulPlan {
 interface Tile {
   /** Unique among the tiles of a device. */
   readonly name: string;
+  /** Rows of C. */
   readonly rows: number;
+  /** Columns of C. */
   readonly columns: number;
+  /** Overrides that make the kernel compute it. */
   readonly constants: Readonly<Record<string, number | boolean>>;
+  /** Cost of a problem in it, by which tiles of one family compare. */
+  readonly cost: (problem: MatmulProblem) => number;
+}
+
+/** A way to compute products. */
+interface Family {
+  /** Name of its kernels and of its WGSL file. */
+  readonly name: string;
+  readonly source: string;
+  /** Lanes of a subgroup that it is made for; none if it needs no subgroups. */
+  readonly lanes: readonly number[];
+  /** Tiles for so many lanes. */
+  readonly tiles: (lanes: number) => readonly Tile[];
 }
 
 /** Workgroups along one dimension that WebGPU guarantees. */
@@ -126,35 +125,79 @@ const MAXIMUM_WORKGROUPS = 65_535;
 /** Workgroups from which the large GPU tile keeps a large GPU busy. */
 const BUSY_WORKGROUPS = 128;
 
-const ACTIVATIONS = { none: 0, gelu: 1, relu: 2 } as const;
+/** Lines of subgroup.wgsl that all lanes share, and lines that each lane owns. */
+const lines = { shared_lines: 16, owned_lines: 8 } as const;
 
-/** Lines that the lanes of matmul_subgroup.wgsl share. */
-const SHARED_LINES = 16;
+/** Families by preference: the first one that is made for the device's subgroups computes its products. */
+const FAMILIES: readonly Family[] = [
+  {
+    name: "subgroup",
+    source: subgroup,
+    lanes: [4, 8, 16], // each lane loads 4 of the shared lines
+    tiles: (lanes) => {
+      const owned = lines.owned_lines * lanes;
+      return [
+        subgroupTile({ rows: lines.shared_lines, columns: owned, lanes, own: "columns" }),
+        subgroupTile({ rows: owned, columns: lines.shared_lines, lanes, own: "rows" }),
+      ];
+    },
+  },
+  { name: "tiled", source: tiled, lanes: [], tiles: () => [tiledTile(64), tiledTile(128)] },
+];
 
-/** Lines that each lane owns. */
-const OWNED_LINES = 8;
+/** A tile whose lanes own rows or columns; the one with less padding for [m, n] costs less. */
+function subgroupTile(
+  { rows, columns, lanes, own }: {
+    rows: number;
+    columns: number;
+    lanes: number;
+    own: "rows" | "columns";
+  },
+): Tile {
+  return {
+    name: `${rows} x ${columns}, lanes own ${own}`,
+    rows,
+    columns,
+    constants: { LANES: lanes, OWN_ROWS: own === "rows" },
+    cost: ({ m, n, transB = false }) => {
+      const [across, down] = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
+      // Whichever way B lies, its loads are cheaper one way round.
+      return across * columns * down * rows * ((own === "rows") === transB ? 1 : 0.97);
+    },
+  };
+}
 
-/** Lanes that matmul_subgroup.wgsl is made for: each loads 4 of the shared lines. */
-const SUBGROUP_LANES = [4, 8, 16];
+/** A square tile; the larger one costs less if it is neither mostly padding nor too rare. */
+function tiledTile(size: 64 | 128): Tile {
+  return {
+    name: `${size} x ${size}`,
+    rows: size,
+    columns: size,
+    constants: { TILE: size },
+    cost: ({ m, n, batch = 1 }) => {
+      if (size === 64) return 1;
+      const [across, down] = matmulWorkgroups({ m, n, batch }, { rows: size, columns: size });
+      return Math.min(m, n) > 64 && across * down * batch >= BUSY_WORKGROUPS ? 0.5 : 2;
+    },
+  };
+}
 
-/** Sources and buffers of the extras. */
-const EXTRAS: Record<MatmulExtra, { source: string; buffers: Record<string, Access> }> = {
-  none: { source: noUpdate + epilogueNone, buffers: {} },
-  update: { source: update + epilogueNone, buffers: { update_a: "texel", update_b: "texel" } },
-  residual: { source: noUpdate + epilogueResidual, buffers: { residual: "texel" } },
-  keep: { source: noUpdate + epilogueKeep, buffers: { kept: "read_write" } },
-  "gelu-backward": { source: noUpdate + epilogueGeluBackward, buffers: { kept: "texel" } },
+/** Buffers of the extras, beside those of all products. */
+const EXTRA_BUFFERS: Readonly<Record<MatmulExtra, Readonly<Record<string, BufferType>>>> = {
+  none: {},
+  update: { update_a: "texel vec4<f32>", update_b: "texel vec4<f32>" },
+  residual: { residual: "texel vec4<f32>" },
+  keep: { kept: "write vec4<f32>" },
+  gelu_backward: { kept: "texel vec4<f32>" },
 };
 
-const FAMILIES = { subgroup: subgroupProduct, tiled: tiledProduct } as const;
-
-const ACCESSES = { vec4: vec4Access, scalar: scalarAccess } as const;
-
-/** Every kernel of the family by its name. */
+/** Every kernel by its name. */
 const KERNELS: ReadonlyMap<string, Kernel<string, MatmulParameters>> = new Map(
-  (["subgroup", "tiled"] as const).flatMap((family) => [
+  FAMILIES.flatMap((family) => [
     matmulKernel(family, "scalar", "none"),
-    ...(Object.keys(EXTRAS) as MatmulExtra[]).map((extra) => matmulKernel(family, "vec4", extra)),
+    ...(Object.keys(matmulExtras) as MatmulExtra[]).map((extra) =>
+      matmulKernel(family, "vec4", extra)
+    ),
   ]).map((kernel) => [kernel.name, kernel]),
 );
 
@@ -184,7 +227,7 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
   if (extra !== "none" && !aligned) {
     throw new RangeError(`a matrix product with ${extra} must be read by fours`);
   }
-  const family = SUBGROUP_LANES.includes(subgroupSize) ? "subgroup" : "tiled";
+  const family = familyOf(subgroupSize);
   const tiles = tilesOf(problem, subgroupSize);
   const tile = tiles.find(({ name }) => name === problem.tile) ?? tiles[0];
   const workgroups = matmulWorkgroups({ m, n, batch }, tile);
@@ -202,7 +245,7 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
       TRANS_B: transB,
       BIAS: bias,
       ACCUMULATE: accumulate,
-      ACTIVATION: ACTIVATIONS[activation],
+      ACTIVATION: matmulActivations[activation],
       RAGGED_K: k % 4 !== 0,
       ...tile.constants,
     },
@@ -212,8 +255,8 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
 }
 
 /**
- * Whether a problem is read and stored by vec4, which the extras require: C's rows are stored by fours, and k
- * must end where an operand's load along it ends. An operand that is loaded across k may run over its m
+ * True if a problem is read and stored by vec4, which the extras require: C's rows are stored by fours, and k
+ * must end with an operand's load along it. An operand that is loaded across k may run over its m
  * or n into padding: such sums are not stored.
  */
 function isReadByFours(problem: MatmulProblem): boolean {
@@ -279,89 +322,50 @@ function matmulParams(problem: MatmulProblem): Record<MatmulParameters, number> 
   };
 }
 
-/**
- * The names of the tiles that a problem can be computed in, the one that a cost model thinks the best
- * first.
- */
+/** Names of the tiles that a problem can be computed in, the cheapest first. */
 export function matmulTiles(problem: MatmulProblem, subgroupSize: number): string[] {
   return tilesOf(problem, subgroupSize).map(({ name }) => name);
 }
 
 function tilesOf(problem: MatmulProblem, subgroupSize: number): Tile[] {
-  return SUBGROUP_LANES.includes(subgroupSize)
-    ? subgroupTiles(problem, subgroupSize)
-    : tiledTiles(problem);
+  return familyOf(subgroupSize).tiles(subgroupSize)
+    .toSorted((a, b) => a.cost(problem) - b.cost(problem));
 }
 
-/** The subgroup kernel's tiles, the one with less padding for [m, n] first. */
-function subgroupTiles({ m, n, transB = false }: MatmulProblem, lanes: number): Tile[] {
-  const owned = OWNED_LINES * lanes;
-  return [false, true].map((ownRows) => {
-    const [rows, columns] = ownRows ? [owned, SHARED_LINES] : [SHARED_LINES, owned];
-    const groups = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
-    // Whichever way B lies, its loads are cheaper one way round.
-    const cost = groups[0] * columns * groups[1] * rows * (ownRows === transB ? 1 : 0.97);
-    const name = `${rows} x ${columns}, lanes own ${ownRows ? "rows" : "columns"}`;
-    return { tile: { name, rows, columns, constants: { LANES: lanes, OWN_ROWS: ownRows } }, cost };
-  }).sort((a, b) => a.cost - b.cost).map(({ tile }) => tile);
+function familyOf(subgroupSize: number): Family {
+  return FAMILIES.find(({ lanes }) => lanes.length === 0 || lanes.includes(subgroupSize))!;
 }
 
-/** The tiled kernel's tiles: the larger one first where it is neither mostly padding nor too few of them. */
-function tiledTiles({ m, n, batch = 1 }: MatmulProblem): Tile[] {
-  const [columns, rows] = matmulWorkgroups({ m, n, batch }, { rows: 128, columns: 128 });
-  const large = Math.min(m, n) > 64 && columns * rows * batch >= BUSY_WORKGROUPS;
-  return (large ? [128, 64] : [64, 128]).map((size) => ({
-    name: `${size} x ${size}`,
-    rows: size,
-    columns: size,
-    constants: { TILE: size },
-  }));
-}
-
-function kernelName(
-  family: keyof typeof FAMILIES,
-  access: keyof typeof ACCESSES,
-  extra: MatmulExtra,
-): string {
-  const suffix = extra === "none" ? "" : `_${extra.replaceAll("-", "_")}`;
-  return `matmul_${family}_${access}${suffix}`;
+function kernelName(family: Family, form: Form, extra: MatmulExtra): string {
+  return `matmul_${family.name}_${form}${extra === "none" ? "" : `_${extra}`}`;
 }
 
 function matmulKernel(
-  family: keyof typeof FAMILIES,
-  access: keyof typeof ACCESSES,
+  family: Family,
+  form: Form,
   extra: MatmulExtra,
 ): Kernel<string, MatmulParameters> {
-  return defineKernel<string, MatmulParameters>({
-    name: kernelName(family, access, extra),
-    source: common + ACCESSES[access] + EXTRAS[extra].source + FAMILIES[family],
+  return inForm<string, MatmulParameters>({
+    name: kernelName(family, form, extra),
+    files: {
+      "matmul/common.wgsl": common,
+      [`matmul/operands_${form}.wgsl`]: form === "vec4" ? vec4Operands : scalarOperands,
+      [`matmul/${family.name}.wgsl`]: family.source,
+    },
+    consts: { ...matmulExtras, ...matmulActivations, ...lines, extra: matmulExtras[extra] },
     buffers: {
-      a: "texel",
-      b: "texel",
-      bias: "texel",
-      c: "read_write",
-      ...EXTRAS[extra].buffers,
+      a: "texel Element",
+      b: "texel Element",
+      bias: "texel f32",
+      c: "read_write Element",
+      ...EXTRA_BUFFERS[extra],
     },
-    params: {
-      m: "u32",
-      n: "u32",
-      k: "u32",
-      batch_inner: "u32",
-      lda: "u32",
-      ldb: "u32",
-      ldc: "u32",
-      off_a: "u32",
-      off_b: "u32",
-      off_c: "u32",
-      a_outer: "u32",
-      a_inner: "u32",
-      b_outer: "u32",
-      b_inner: "u32",
-      c_outer: "u32",
-      c_inner: "u32",
-      alpha: "f32",
-      update_k: "u32",
-      update_alpha: "f32",
+    optional: {
+      update_a: "vec4<f32>",
+      update_b: "vec4<f32>",
+      residual: "vec4<f32>",
+      kept: "vec4<f32>",
     },
-  });
+    params,
+  }, form);
 }

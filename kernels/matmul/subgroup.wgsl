@@ -25,10 +25,10 @@ override OWN_ROWS: bool = false;
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let origin = origin_of(group.z);
-  let shared_start = select(group.y, group.x, OWN_ROWS) * 16;
+  let shared_start = select(group.y, group.x, OWN_ROWS) * SHARED_LINES;
   // The lanes that there are no lines for repeat what the first ones load.
-  let shared_line = shared_start + 4 * lane % 16;
-  let own_0 = select(group.x, group.y, OWN_ROWS) * 8 * LANES + 4 * lane;
+  let shared_line = shared_start + 4 * lane % SHARED_LINES;
+  let own_0 = select(group.x, group.y, OWN_ROWS) * OWNED_LINES * LANES + 4 * lane;
   let own_1 = own_0 + 4 * LANES;
   let shared_lines = shared_lines_of(origin, shared_line);
   let lines_0 = owned_lines_of(origin, own_0);
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var k = 0u; k < params.k; k += 4) {
     add_products(&sums, load_shared(shared_lines, k), load_owned(lines_0, k), load_owned(lines_1, k));
   }
-  if (UPDATE) {
+  if (EXTRA == UPDATE) {
     for (var k = 0u; k < params.update_k; k += 4) {
       add_products(&sums, update_shared(shared_line, k), update_owned(own_0, k), update_owned(own_1, k));
     }
@@ -133,23 +133,23 @@ fn owned_lines_of(origin: Origin, line: u32) -> vec4<u32> {
 }
 
 fn load_shared(lines: vec4<u32>, k: u32) -> mat4x4<f32> {
-  if (OWN_ROWS) { return load_b(lines, k); }
-  return load_a(lines, k);
+  if (OWN_ROWS) { return block_of_b(lines, k); }
+  return block_of_a(lines, k);
 }
 
 fn load_owned(lines: vec4<u32>, k: u32) -> mat4x4<f32> {
-  if (OWN_ROWS) { return load_a(lines, k); }
-  return load_b(lines, k);
+  if (OWN_ROWS) { return block_of_a(lines, k); }
+  return block_of_b(lines, k);
 }
 
 fn update_shared(line: u32, k: u32) -> mat4x4<f32> {
-  if (OWN_ROWS) { return load_update_b(line, k); }
-  return load_update_a(line, k);
+  if (OWN_ROWS) { return block_of_update_b(line, k); }
+  return block_of_update_a(line, k);
 }
 
 fn update_owned(line: u32, k: u32) -> mat4x4<f32> {
-  if (OWN_ROWS) { return load_update_a(line, k); }
-  return load_update_b(line, k);
+  if (OWN_ROWS) { return block_of_update_a(line, k); }
+  return block_of_update_b(line, k);
 }
 
 // Stores the sums of 4 shared lines with 4 owned ones. Whichever are columns have the bias.

@@ -40,7 +40,7 @@ fn main(
 
   // The update's rounds, if there is one, come after those of A and B.
   let rounds = (params.k + TILE_K - 1) / TILE_K;
-  let update_rounds = select(0, (params.update_k + TILE_K - 1) / TILE_K, UPDATE);
+  let update_rounds = select(0, (params.update_k + TILE_K - 1) / TILE_K, EXTRA == UPDATE);
   var sums: Sums;
   for (var round = 0u; round < rounds + update_rounds; round++) {
     // Zeroed in words: naga zeroes a variable that has no initial value once, not in every round.
@@ -48,11 +48,11 @@ fn main(
     if (round < rounds) {
       let k = round * TILE_K + 4 * depth;
       if (k < params.k) {
-        if (loads_a) { values = load_a(rows, k); } else { values = load_b(columns, k); }
+        if (loads_a) { values = block_of_a(rows, k); } else { values = block_of_b(columns, k); }
       }
     } else {
       let k = (round - rounds) * TILE_K + 4 * depth;
-      if (loads_a) { values = load_update_a(tile_m + 4 * line, k); } else { values = load_update_b(tile_n + 4 * line, k); }
+      if (loads_a) { values = block_of_update_a(tile_m + 4 * line, k); } else { values = block_of_update_b(tile_n + 4 * line, k); }
     }
     values = transpose(values);
     let at = slot(4 * depth, line);

@@ -1,13 +1,10 @@
-// out[o, offset + r, i] = x[o, r, i]: writes [outer, n, inner] into a band of [outer, total, inner].
-// Concatenation is one such write an operand.
-struct Params { count: u32, n: u32, inner: u32, total: u32, offset: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+// A band of out = x: out[o, offset + r, i] = x[o, r, i]. Concatenation is one such write an operand.
+//
+// x [outer, n, inner], count elements -> out [outer, total, inner]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let inner = i % params.inner;
   let r = (i / params.inner) % params.n;

@@ -1,17 +1,11 @@
-// Copies a strided view of up to five axes into a contiguous tensor: permutations, repetitions
-// (stride 0) and slices (offset).
-struct Params {
-  count: u32, offset: u32,
-  d1: u32, d2: u32, d3: u32, d4: u32, // sizes of the last four of out's five axes
-  s0: u32, s1: u32, s2: u32, s3: u32, s4: u32, // strides of x along out's axes
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+// Copies a strided view of up to five axes into a contiguous tensor: permutations, repetitions (stride 0) and
+// slices (offset).
+//
+// x with strides s0..s4 from `offset` on -> out [d0, d1, d2, d3, d4], count elements
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   var rest = i;
   let i4 = rest % params.d4; rest /= params.d4;

@@ -1,13 +1,12 @@
-// out = x repeated end to end, four elements an invocation: x's length is a multiple of 4, or 1.
+// out = x repeated end to end, four elements an invocation: x's length is a multiple of 4, or with SCALAR 1.
+//
+// x [4 x_count4] -> out [4 count4]
+
 override SCALAR: bool = false;
-struct Params { count4: u32, x_count4: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count4) { return; }
   let value = x[i % params.x_count4];
   out[i] = select(value, value.xxxx, SCALAR);

@@ -1,19 +1,11 @@
-// Bilinear resizing with half-pixel centres (align_corners=False, no antialiasing). An invocation
-// computes one channel Element of one output pixel.
-struct Params {
-  count: u32,
-  h: u32, w: u32, // input
-  out_h: u32, out_w: u32,
-  channels: u32, // in Elements
-  scale_y: f32, scale_x: f32, // input pixels to an output pixel
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Element>;
-@group(0) @binding(2) var<storage, read_write> out: array<Element>;
+// Bilinear resizing with half-pixel centres (align_corners=False, no antialiasing). An invocation computes one
+// channel Element of one output pixel; scale_y and scale_x are input pixels to an output pixel.
+//
+// x [images, h, w, channels] -> out [images, out_h, out_w, channels]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let pixel = i / params.channels;
@@ -30,7 +22,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let below = (first + min(y0 + 1, params.h - 1)) * params.w;
   let fy = sy - f32(y0);
   let fx = sx - f32(x0);
-  let a = (1 - fx) * x[(above + x0) * params.channels + c] + fx * x[(above + x1) * params.channels + c];
-  let b = (1 - fx) * x[(below + x0) * params.channels + c] + fx * x[(below + x1) * params.channels + c];
+  let a = (1 - fx) * load_x((above + x0) * params.channels + c) + fx * load_x((above + x1) * params.channels + c);
+  let b = (1 - fx) * load_x((below + x0) * params.channels + c) + fx * load_x((below + x1) * params.channels + c);
   out[i] = (1 - fy) * a + fy * b;
 }

@@ -1,15 +1,7 @@
 // Gradient of bilinear resizing: each invocation gathers, for one channel Element of one input pixel,
 // the output pixels that were interpolated from it.
-struct Params {
-  count: u32,
-  h: u32, w: u32, // dx
-  out_h: u32, out_w: u32, // dy
-  channels: u32, // in Elements
-  scale_y: f32, scale_x: f32, // input pixels to an output pixel
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Element>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Element>;
+//
+// dy [images, out_h, out_w, channels] -> dx [images, h, w, channels]
 
 // How much of input pixel i is in output pixel o; with the forward pass' own arithmetic.
 fn share(i: u32, o: u32, scale: f32, size: u32) -> f32 {
@@ -30,7 +22,7 @@ fn range(i: u32, scale: f32, size: u32, out_size: u32) -> vec2<u32> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let pixel = i / params.channels;
@@ -45,7 +37,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     var sum = Element();
     var at = ((first + oy) * params.out_w + columns.x) * params.channels + c;
     for (var ox = columns.x; ox < columns.y; ox++) {
-      sum += share(ix, ox, params.scale_x, params.w) * dy[at];
+      sum += share(ix, ox, params.scale_x, params.w) * load_dy(at);
       at += params.channels;
     }
     total += share(iy, oy, params.scale_y, params.h) * sum;

@@ -1,11 +1,11 @@
-// What the kernels that reduce over a row share. Each row goes to one invocation, which suits CPU
-// drivers (no barrier) as long as there are rows enough, or to the 64 of a workgroup, whose
-// neighbours then read neighbouring memory, as GPUs like it.
+// Reductions over a row. Each row goes to one invocation, which suits CPU drivers (no barrier) as long
+// as there are rows enough, or to the 64 of a workgroup, whose neighbours then read neighbouring
+// memory, as GPUs like it.
 override ROW_LANES: u32 = 1; // 1 or 64
 const GROUP: u32 = 64;
 var<workgroup> partial: array<f32, 64>;
 
-// What an invocation works at: elements first, first + ROW_LANES, ... of a row. One beyond the last
+// Part of an invocation: elements first, first + ROW_LANES, ... of a row. One beyond the last
 // row has end = 0 and works at nothing, but takes part in the barriers.
 struct Share { row: u32, first: u32, end: u32 }
 

@@ -1,9 +1,7 @@
-// dp = p (dp - sum(p dp)) along each row, in place: turns the gradient of a softmax's output p into
-// that of its input. Rows are laid out as in softmax.wgsl.
-struct Params { rows: u32, n: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> p: array<Element>;
-@group(0) @binding(2) var<storage, read_write> dp: array<Element>;
+// dp = p (dp - sum(p dp)) along each row, in place: turns the gradient of a softmax's output p into that of its
+// input.
+//
+// p and dp [rows, n]; n is a whole number of Elements
 
 @compute @workgroup_size(64)
 fn main(
@@ -16,10 +14,10 @@ fn main(
   let start = share.row * length;
   var sum = Element();
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    sum += p[start + i] * dp[start + i];
+    sum += load_p(start + i) * dp[start + i];
   }
   let row_total = row_sum(total(sum), lane);
   for (var i = share.first; i < share.end; i += ROW_LANES) {
-    dp[start + i] = p[start + i] * (dp[start + i] - row_total);
+    dp[start + i] = load_p(start + i) * (dp[start + i] - row_total);
   }
 }

@@ -1,25 +1,14 @@
-// One step of Adam or AdamW in place, in the order of torch.optim's formulas. The host folds the step
-// count into step_size = lr / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t).
+// One step of Adam or AdamW in place, in the order of torch.optim's formulas. The host folds the step count into
+// step_size = lr / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t); rest1 and rest2 are 1 - beta1 and
+// 1 - beta2. Weight decay is `l2`, added to the gradient (Adam), or decoupled, with keep = 1 - lr decay (AdamW).
+//
+// grad, parameter, m and v [4 count4]; with CLIP the gradient is scaled by grad_scale [1]
+
 override CLIP: bool = false; // the gradient is scaled by grad_scale[0]
-struct Params {
-  count4: u32,
-  beta2: f32,
-  rest1: f32, rest2: f32, // 1 - beta1, 1 - beta2
-  eps: f32,
-  step_size: f32, root_correction: f32,
-  l2: f32, // weight decay that is added to the gradient (Adam)
-  keep: f32, // what decoupled weight decay leaves of the parameter: 1 - lr decay (AdamW)
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> grad: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> grad_scale: array<f32>;
-@group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> m: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.count4) { return; }
   let before = parameter[i];
   var g = grad[i];

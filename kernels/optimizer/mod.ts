@@ -1,44 +1,37 @@
-import { defineKernel } from "../spec.ts";
-import adamSource from "./adam.wgsl" with { type: "text" };
-import clipScaleSource from "./clip_scale.wgsl" with { type: "text" };
-import squareSumSource from "./square_sum.wgsl" with { type: "text" };
+import { defineKernel, f32, u32 } from "../spec.ts";
+import adam from "./adam.wgsl" with { type: "text" };
+import clipScale from "./clip_scale.wgsl" with { type: "text" };
+import squareSum from "./square_sum.wgsl" with { type: "text" };
 
-/** One step of Adam or AdamW. Any buffer does as `grad_scale` where the gradient is not clipped. */
+/** One step of Adam or AdamW. Any buffer does as `grad_scale` if the gradient is not clipped. */
 export const adamKernel = defineKernel({
   name: "adam",
-  source: adamSource,
+  files: { "optimizer/adam.wgsl": adam },
   buffers: {
-    grad: "read",
-    grad_scale: "read",
-    parameter: "read_write",
-    m: "read_write",
-    v: "read_write",
+    grad: "read vec4<f32>",
+    grad_scale: "read f32",
+    parameter: "read_write vec4<f32>",
+    m: "read_write vec4<f32>",
+    v: "read_write vec4<f32>",
   },
   params: {
-    count4: "u32",
-    beta2: "f32",
-    rest1: "f32",
-    rest2: "f32",
-    eps: "f32",
-    step_size: "f32",
-    root_correction: "f32",
-    l2: "f32",
-    keep: "f32",
+    ...u32("count4"),
+    ...f32("beta2", "rest1", "rest2", "eps", "step_size", "root_correction", "l2", "keep"),
   },
 });
 
 /** A band of out = sums of squares of x. */
 export const squareSumKernel = defineKernel({
   name: "square_sum",
-  source: squareSumSource,
-  buffers: { x: "read", out: "read_write" },
-  params: { count: "u32", lanes: "u32", offset: "u32" },
+  files: { "optimizer/square_sum.wgsl": squareSum },
+  buffers: { x: "read vec4<f32>", out: "read_write f32" },
+  params: u32("count", "lanes", "offset"),
 });
 
 /** Norm and clipping factor from the sum of squares. */
 export const clipScaleKernel = defineKernel({
   name: "clip_scale",
-  source: clipScaleSource,
-  buffers: { squares: "read", norm: "read_write", scale: "read_write" },
-  params: { max_norm: "f32" },
+  files: { "optimizer/clip_scale.wgsl": clipScale },
+  buffers: { squares: "read f32", norm: "read_write f32", scale: "read_write f32" },
+  params: f32("max_norm"),
 });

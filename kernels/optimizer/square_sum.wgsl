@@ -1,9 +1,7 @@
-// out[offset + j] = the sum of x^2 over the vectors j, j + lanes, ... of x. All gradients write into one
-// array, which is then summed.
-struct Params { count: u32, lanes: u32, offset: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+// Sums of squares: out[offset + j] = the sum of x^2 over the vectors j, j + lanes, ... of x. All gradients write into
+// one array, which is then summed.
+//
+// x [count], filled up to a whole number of vec4 -> out [lanes] from `offset` on
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

@@ -1,9 +1,8 @@
-// A hash of the bits of each row of x [rows, length], below 2^24 so that an f32 holds it. It is a sum,
-// so that the order of the lanes does not matter; a workgroup a row.
-struct Params { length: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>; // [rows]
+// Hash of the bits of each row, below 2^24 so that an f32 holds it. It is a sum, so that the order of the lanes does
+// not matter; a workgroup a row.
+//
+// x [rows, length], any bits -> out [rows]
+
 var<workgroup> total: atomic<u32>;
 
 // MurmurHash3's finaliser: every bit of the input changes half of those of the output.

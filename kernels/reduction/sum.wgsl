@@ -1,14 +1,12 @@
-// Sums [outer, n, inner] over n, or over chunks of n: out[o, c, i] = scale * sum_r x[o, r, i] for r in
-// [c chunk, (c + 1) chunk). One invocation an output. Long sums with few outputs go in two rounds:
-// chunks first, then the chunks' sums.
-struct Params { outputs: u32, n: u32, inner: u32, chunk: u32, chunks: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+// Sums over the middle axis, or over chunks of it: out[o, c, i] = scale * sum_r x[o, r, i] for r in
+// [c chunk, (c + 1) chunk). One invocation an output. Long sums with few outputs go in two rounds: chunks first,
+// then the chunks' sums.
+//
+// x [outer, n, inner] -> out [outer, chunks, inner], `outputs` elements
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
+  let i = flat_index(id, groups);
   if (i >= params.outputs) { return; }
   let inner = i % params.inner;
   let c = (i / params.inner) % params.chunks;

@@ -1,10 +1,9 @@
 import type { Kernel } from "../../kernels/spec.ts";
-import { inBuffers, inTextures, type Place } from "../../kernels/texel.ts";
+import { compose, type Place } from "../../kernels/compose.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
 import type { DeviceErrors } from "./device_errors.ts";
 import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
-import prelude from "../../kernels/prelude.wgsl" with { type: "text" };
 
 /** Values of a kernel's `override` declarations. */
 export type Constants = Readonly<Record<string, number | boolean>>;
@@ -205,16 +204,18 @@ export class PipelineCache {
 
   #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
     this.#beforeCompile?.();
-    const { source, places } = this.#texels ? inTextures(kernel) : inBuffers(kernel);
+    const { code, places, explain } = compose(kernel, {
+      directives: this.#directives,
+      textures: this.#texels,
+    });
     const layout = this.#layoutFor(places);
     const values = Object.entries(constants ?? {}).map(([name, value]) => [name, Number(value)]);
     const pipeline = this.#errors.scope(
       "validation",
-      (reason) => new Error(`kernel ${kernel.name} does not compile: ${reason}`),
+      (reason) => new Error(`kernel ${kernel.name} does not compile: ${explain(reason)}`),
       () => {
         let module = this.#modules.get(kernel);
         if (!module) {
-          const code = this.#directives + prelude + source;
           module = this.#device.createShaderModule({ label: kernel.name, code });
           this.#modules.set(kernel, module);
         }

@@ -1,9 +1,10 @@
+import { TEXTURE_WIDTH } from "../../kernels/compose.ts";
 import { contentText, type PooledBuffer } from "./buffer_pool.ts";
 import type { DeviceErrors } from "./device_errors.ts";
 
 /** A texture for staging. */
 export interface StagingTexture {
-  /** Texels of four f32, {@linkcode STAGING_WIDTH} to a row, in the order of the buffer. */
+  /** Texels of four f32, {@linkcode TEXTURE_WIDTH} to a row, in the order of the buffer. */
   readonly texture: GPUTexture;
   /** Buffer that was copied to it last. */
   buffer: PooledBuffer | undefined;
@@ -21,9 +22,6 @@ export interface StagedBuffer {
   readonly copies: readonly Parameters<GPUCommandEncoder["copyBufferToTexture"]>[];
 }
 
-/** Texels in a row of a staging texture; the shaders that read one know it as 2048. */
-export const STAGING_WIDTH = 2048;
-
 /** Bytes of a texel of four f32. */
 const TEXEL = 16;
 
@@ -32,7 +30,7 @@ const OWN_BYTES = 2 ** 29;
 
 /**
  * Textures into which buffers are copied before kernels read them again and again. With llvmpipe a
- * texel costs a tenth of a vec4 from a storage buffer (kernels/texel.ts says why), and the copy runs at
+ * texel costs a tenth of a vec4 from a storage buffer (kernels/compose.ts says why), and the copy runs at
  * 7 GB/s, so that copying pays even for a buffer that is read once.
  *
  * There is one texture for each binding, as large as the largest buffer that was staged there: its
@@ -125,7 +123,7 @@ export class Staging {
       () => ({ size: bytesOf(height), held, content: `a texture of ${contentText(shape, use)}` }),
       () =>
         this.#device.createTexture({
-          size: [STAGING_WIDTH, height],
+          size: [TEXTURE_WIDTH, height],
           format: "rgba32float",
           usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
         }),
@@ -135,20 +133,20 @@ export class Staging {
 }
 
 function rowsOf({ size }: PooledBuffer): number {
-  return Math.ceil(size / TEXEL / STAGING_WIDTH);
+  return Math.ceil(size / TEXEL / TEXTURE_WIDTH);
 }
 
 function bytesOf(rows: number): number {
-  return rows * STAGING_WIDTH * TEXEL;
+  return rows * TEXTURE_WIDTH * TEXEL;
 }
 
 function copiesOf({ buffer, size }: PooledBuffer, texture: GPUTexture): StagedBuffer["copies"] {
   const texels = size / TEXEL;
-  const rows = Math.floor(texels / STAGING_WIDTH);
-  const rest = texels % STAGING_WIDTH;
-  const bytesPerRow = STAGING_WIDTH * TEXEL;
+  const rows = Math.floor(texels / TEXTURE_WIDTH);
+  const rest = texels % TEXTURE_WIDTH;
+  const bytesPerRow = TEXTURE_WIDTH * TEXEL;
   const copies: Parameters<GPUCommandEncoder["copyBufferToTexture"]>[] = [];
-  if (rows > 0) copies.push([{ buffer, bytesPerRow }, { texture }, [STAGING_WIDTH, rows]]);
+  if (rows > 0) copies.push([{ buffer, bytesPerRow }, { texture }, [TEXTURE_WIDTH, rows]]);
   if (rest > 0) {
     copies.push([
       { buffer, bytesPerRow, offset: rows * bytesPerRow },

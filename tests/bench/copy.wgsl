@@ -1,17 +1,9 @@
-// Copies a buffer by vec4: what memory gives, as the ceiling of kernels that move rather than compute.
-
-struct Params {
-  count: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
+// Copies a buffer by vec4: the bandwidth of memory, as the ceiling of kernels that move rather than compute.
+//
+// x [4 count] -> out [4 count]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = flat_index(id, groups, 64u);
-  if (i < params.count) {
-    out[i] = x[i];
-  }
+  let i = flat_index(id, groups);
+  if (i < params.count) { out[i] = x[i]; }
 }

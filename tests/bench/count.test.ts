@@ -61,7 +61,7 @@ function fusedAttention(kernel: string, constants: Record<string, boolean> = {})
   };
   const name = `attention${kernel}_8`;
   const dispatch = { buffers: {}, params, constants, workgroups: [1] as const };
-  return new Tally([[{ name, source: "", buffers: {}, params: {} }, dispatch]]).total.flops;
+  return new Tally([[{ name, files: {}, buffers: {}, params: {} }, dispatch]]).total.flops;
 }
 
 Deno.test("Fused attention counts its products over the pairs of tokens that share a window", () => {

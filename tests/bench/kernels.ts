@@ -1,4 +1,4 @@
-import { defineKernel } from "../../kernels/spec.ts";
+import { defineKernel, u32 } from "../../kernels/spec.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
@@ -19,9 +19,9 @@ import copySource from "./copy.wgsl" with { type: "text" };
 
 const copyKernel = defineKernel({
   name: "copy",
-  source: copySource,
-  buffers: { x: "read", out: "read_write" },
-  params: { count: "u32" },
+  files: { "copy.wgsl": copySource },
+  buffers: { x: "read vec4<f32>", out: "read_write vec4<f32>" },
+  params: u32("count"),
 });
 
 /** What kernels are for: it decides what their ceiling is. */

@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import { fillKernel } from "../../kernels/elementwise/mod.ts";
 import { repeatKernel } from "../../kernels/movement/mod.ts";
-import { defineKernel } from "../../kernels/spec.ts";
+import { defineKernel, u32 } from "../../kernels/spec.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
@@ -29,9 +29,9 @@ interface Fault {
 
 const brokenKernel = defineKernel({
   name: "broken_on_purpose",
-  source: "struct Params { count: u32 }\nfn main( {}",
-  buffers: { x: "read_write" },
-  params: { count: "u32" },
+  files: { "broken.wgsl": "fn main( {}" },
+  buffers: { x: "read_write f32" },
+  params: u32("count"),
 });
 
 /** A device without memory for what `isRefused` says. */

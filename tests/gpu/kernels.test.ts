@@ -1,15 +1,30 @@
-import { assert, assertEquals } from "@std/assert";
-import type { Kernel } from "../../kernels/spec.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { attentionKernels } from "../../kernels/attention/mod.ts";
+import { compose } from "../../kernels/compose.ts";
+import { byElement } from "../../kernels/element.ts";
+import { defineKernel, type Kernel, u32 } from "../../kernels/spec.ts";
+import { gpu } from "../gpu.ts";
+
+const folder = new URL("../../kernels/", import.meta.url);
 
 /** Every kernel that a value exports: itself, or the forms it comes in. */
 function* kernelsOf(value: unknown): Generator<Kernel> {
   if (typeof value !== "object" || value === null) return;
-  if ("source" in value && "buffers" in value) yield value as Kernel;
+  if ("files" in value && "buffers" in value) yield value as Kernel;
   else for (const part of Object.values(value)) yield* kernelsOf(part);
 }
 
-const kernels: Kernel[] = [];
-const folder = new URL("../../kernels/", import.meta.url);
+/** WGSL files of a folder, below kernels/. */
+function* wgslFiles(path = ""): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(new URL(path, folder))) {
+    if (isDirectory) yield* wgslFiles(`${path}${name}/`);
+    else if (name.endsWith(".wgsl")) yield path + name;
+  }
+}
+
+const kernels: Kernel[] = [[32, 0], [32, 8], [80, 16], [7, 0], [7, 8]].flatMap(([depth, lanes]) =>
+  [false, true].flatMap((linear) => [...kernelsOf(attentionKernels({ depth, lanes, linear }))])
+);
 for (const { name: family, isDirectory } of Deno.readDirSync(folder)) {
   if (!isDirectory || family === "library") continue;
   for (const value of Object.values(await import(new URL(`${family}/mod.ts`, folder).href))) {
@@ -17,61 +32,123 @@ for (const { name: family, isDirectory } of Deno.readDirSync(folder)) {
   }
 }
 
-/** WGSL without comments. */
-function code({ source }: Kernel): string {
-  return source.replaceAll(/\/\/.*$/gm, "").replaceAll(/\/\*[\s\S]*?\*\//g, "");
+/** The compiler's message about a kernel, null if there is none. */
+async function complaint(kernel: Kernel, textures: boolean): Promise<string | null> {
+  const { device } = gpu;
+  device.pushErrorScope("validation");
+  const { code, explain } = compose(kernel, { textures });
+  device.createShaderModule({ code });
+  const error = await device.popErrorScope();
+  return error && explain(error.message);
 }
 
-/** Name and type of each field of `struct Params`. */
-function paramsOf(kernel: Kernel): [name: string, type: string][] {
-  const structs = [...code(kernel).matchAll(/struct\s+Params\s*\{([^}]*)\}/g)];
-  assertEquals(structs.length, 1, `${kernel.name} has ${structs.length} structs Params`);
-  return structs[0][1].split(",").map((field) => field.trim()).filter(Boolean).map((field) => {
-    const [name, type] = field.split(":").map((part) => part.trim());
-    return [name, type];
-  });
-}
-
-Deno.test("the kernels are found, each under a name of its own", () => {
-  assert(kernels.length >= 35, `only ${kernels.length} kernels`);
+Deno.test("kernels have names of their own, and parameters that fit a slot of the uniform arena", () => {
+  assert(kernels.length >= 80, `only ${kernels.length} kernels`);
   const distinct = new Set(kernels);
-  assertEquals(new Set([...distinct].map(({ name }) => name)).size, distinct.size);
+  const names = new Set([...distinct].map(({ name }) => name));
+  // Those of attention are named by what differs, of which lanes are not a part.
+  assertEquals(names.size, distinct.size);
+  for (const { name, params } of kernels) assert(4 * Object.keys(params).length <= 256, name);
 });
 
-Deno.test("the params of every kernel are the fields of its struct Params, in order", () => {
+Deno.test("every WGSL file belongs to a kernel, under its own name", () => {
+  const used = new Map(kernels.flatMap(({ files }) => Object.entries(files)));
+  used.delete("attention/registers.ts"); // written for each size of heads
+  used.set("prelude.wgsl", "");
+  assertEquals([...used.keys()].sort(), [...wgslFiles()].sort());
+  for (const [name, text] of used) {
+    if (text) assertEquals(text, Deno.readTextFileSync(new URL(name, folder)), name);
+  }
+});
+
+Deno.test("the comments that open a kernel's files name every buffer", () => {
+  for (const { name, files, buffers } of kernels) {
+    const heads = Object.values(files).map((text) => /^(?:\/\/.*\n)+/.exec(text)?.[0]).join();
+    for (const buffer of Object.keys(buffers)) {
+      assertMatch(heads, new RegExp(`\\b${buffer}\\b`), `${name} does not explain ${buffer}`);
+    }
+  }
+});
+
+Deno.test("every kernel compiles, with its buffers in memory and in textures", async () => {
   for (const kernel of kernels) {
-    assertEquals(Object.entries(kernel.params), paramsOf(kernel), kernel.name);
+    for (const textures of [false, true]) {
+      assertEquals(await complaint(kernel, textures), null, kernel.name);
+    }
   }
 });
 
-Deno.test("the buffers of every kernel are its bindings, in order", () => {
-  for (const kernel of kernels) {
-    const bindings = [
-      ...code(kernel).matchAll(
-        /@group\(0\)\s*@binding\((\d+)\)\s*var(?:<(storage|uniform)(?:,\s*(\w+))?>)?\s+(\w+)\s*:/g,
-      ),
-    ].map(([, binding, space, access, name]) => ({
-      binding: Number(binding),
-      space,
-      access,
-      name,
-    }))
-      .sort((a, b) => a.binding - b.binding);
-    assertEquals(bindings.map(({ binding }) => binding), bindings.map((_, i) => i), kernel.name);
-    assertEquals(bindings[0]?.space, "uniform", `${kernel.name}: binding 0 holds the params`);
-    assertEquals(
-      bindings.slice(1).map(({ name, access }) => [name, access]),
-      Object.entries<string>(kernel.buffers).map(([name, access]) => [
-        name,
-        access === "texel" ? "read" : access,
-      ]),
-      kernel.name,
-    );
-  }
+const sound = defineKernel({
+  name: "sound",
+  files: {
+    "library.wgsl": "// Squares.\nfn square(x: f32) -> f32 {\n  return x * x;\n}\n",
+    "sound.wgsl":
+      "// out = x^2.\n@compute @workgroup_size(1)\nfn main() {\n  out[0] = square(load_x(0u));\n}",
+  },
+  buffers: { x: "texel f32", out: "read_write f32" },
+  params: u32("count"),
 });
 
-Deno.test("the params of every kernel fit a slot of the uniform arena", () => {
-  for (const { name, params } of kernels) {
-    assert(4 * Object.keys(params).length <= 256, name);
-  }
+Deno.test("a compile error shows the line in the file that it stands in, and the place in it", async () => {
+  assertEquals(await complaint(sound, true), null);
+  const { "library.wgsl": library, "sound.wgsl": source } = sound.files;
+  const broken = source.replace("load_x", "load_y");
+  const unknown = await complaint(
+    { ...sound, files: { ...sound.files, "sound.wgsl": broken } },
+    true,
+  );
+  assertEquals(
+    unknown,
+    "sound.wgsl:4:19: no definition in scope for identifier: `load_y`\n" +
+      "4 |   out[0] = square(load_y(0u));\n" +
+      "                      ^",
+  );
+  const wrong = library.replace("x * x", "x * vec2<u32>()");
+  const files = { ...sound.files, "library.wgsl": wrong };
+  assertMatch(
+    (await complaint({ ...sound, files }, false))!,
+    /^library\.wgsl:3:10: Function .* is invalid; .*can't work with.*\n3 \| {3}return x.*\n {13}\^$/,
+  );
+  const elements = { ...sound, buffers: { ...sound.buffers, out: "write u32" as const } };
+  assertMatch(
+    (await complaint(elements, false))!,
+    /^sound\.wgsl:4:3: .*\n4 \| {3}out\[0\] = square\(load_x\(0u\)\);\n {6}\^/,
+  );
+  const parameter = { ...sound, params: { count: "u33" as "u32" } };
+  assertMatch((await complaint(parameter, true))!, /^declarations of sound:1:24: .*u33/);
+});
+
+Deno.test("messages of other compilers are explained alike, and those without a line are left alone", () => {
+  const { code, explain } = compose(sound);
+  const line = code.split("\n").findIndex((text) => text.includes("out[0]")) + 1;
+  assertEquals(
+    explain(`Error while parsing WGSL: :${line}:3 error: unresolved value 'out'\n  out[0] = ...`),
+    "sound.wgsl:4:3: unresolved value 'out'\n4 |   out[0] = square(load_x(0u));\n      ^",
+  );
+  assertEquals(
+    explain(" Pipeline constant error: Division by zero\n"),
+    "Pipeline constant error: Division by zero",
+  );
+});
+
+Deno.test("constants, forms and buffers that a kernel has not are declared for its files", () => {
+  const both = byElement({
+    ...sound,
+    consts: { relu: 1, flip: false },
+    buffers: { x: "texel Element", out: "write Element" },
+    optional: { x: "Element", kept: "Element" },
+  });
+  const declared = compose(both.vec4, { directives: "enable subgroups;\n" }).code;
+  assert(declared.startsWith("enable subgroups;\nconst RELU = 1u;\nconst FLIP = false;\n"));
+  for (
+    const line of [
+      "fn load_x(i: u32) -> vec4<f32> { return x[i]; }",
+      "fn store_x(i: u32, value: vec4<f32>) {}",
+      "fn store_out(i: u32, value: vec4<f32>) { out[i] = value; }",
+      "fn load_kept(i: u32) -> vec4<f32> { return vec4<f32>(); }",
+    ]
+  ) assert(declared.includes(line + "\n"), line);
+  const { places, code } = compose(both.scalar, { textures: true });
+  assertEquals(places, ["texture", "read_write"]);
+  assert(code.includes("var x: texture_storage_2d<rgba32float, read>;"));
 });

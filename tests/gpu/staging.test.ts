@@ -1,30 +1,27 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { defineKernel } from "../../kernels/spec.ts";
+import { TEXTURE_WIDTH } from "../../kernels/compose.ts";
+import { defineKernel, u32 } from "../../kernels/spec.ts";
 import type { PooledBuffer } from "../../lib/gpu/buffer_pool.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
-import { STAGING_WIDTH } from "../../lib/gpu/staging.ts";
 import { gpu } from "../gpu.ts";
 import { RecordingGpu } from "./recording_gpu.ts";
 
 const copyKernel = defineKernel({
   name: "copy_from_texture",
-  source: `
-    struct Params { count: u32 }
-    @group(0) @binding(0) var<uniform> params: Params;
-    @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-    @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-    @compute @workgroup_size(64)
-    fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-      if (id.x >= params.count) { return; }
-      y[id.x] = x[id.x];
-    }`,
-  buffers: { x: "texel", y: "read_write" },
-  params: { count: "u32" },
+  files: {
+    "copy_from_texture.wgsl": `
+      @compute @workgroup_size(64)
+      fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if (id.x < params.count) { y[id.x] = load_x(id.x); }
+      }`,
+  },
+  buffers: { x: "texel vec4<f32>", y: "read_write vec4<f32>" },
+  params: u32("count"),
 });
 
 Deno.test("a buffer staged in a texture has its elements in order, whatever its size", async () => {
   // Less than a row, rows that end within one, a whole number of rows, and smaller ones after larger.
-  for (const texels of [3, 5000, 2 * STAGING_WIDTH, 1, 70_001, 2049]) {
+  for (const texels of [3, 5000, 2 * TEXTURE_WIDTH, 1, 70_001, 2049]) {
     const data = Float32Array.from({ length: 4 * texels }, (_, i) => i + texels);
     const [x, y] = [gpu.acquire(data.byteLength), gpu.acquire(data.byteLength)];
     gpu.write(x, data);

@@ -253,7 +253,7 @@ async function checkExtra(
   const [h, u] = [make([m, updateK]), make(transB ? [n, updateK] : [updateK, n])];
   const [like, bias] = [make([m, n]), make([1, n])];
   const [c, kept] = [Tensor.empty(gpu, [m, n]), Tensor.empty(gpu, [m, n])];
-  const activation = extra === "gelu-backward" ? "none" : "gelu";
+  const activation = extra === "gelu_backward" ? "none" : "gelu";
   const plan = planMatmul(
     { m, n, k, transB, bias: true, activation, extra, updateK, updateAlpha: 0.5 },
     subgroupSize,
@@ -281,7 +281,7 @@ async function checkExtra(
     (extra === "update" ? 0.5 * update[i] : extra === "residual" ? like.data[i] : 0)
   );
   const slope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5)) / 2e-5;
-  const expected = extra === "gelu-backward"
+  const expected = extra === "gelu_backward"
     ? sums.map((v, i) => v * slope(like.data[i]))
     : sums.map(unary64.gelu);
   const what = `${plan.kernel.name} ${size}`;
@@ -290,7 +290,7 @@ async function checkExtra(
 }
 
 for (const subgroupSize of families) {
-  for (const extra of ["none", "update", "residual", "keep", "gelu-backward"] as const) {
+  for (const extra of ["none", "update", "residual", "keep", "gelu_backward"] as const) {
     const family = subgroupSize > 0 ? "subgroup" : "tiled";
     Deno.test(`${family} product with ${extra} matches float64`, async () => {
       for (const transB of [false, true]) {

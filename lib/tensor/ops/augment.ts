@@ -1,13 +1,7 @@
-import { augmentKernel, modelInputKernel } from "../../../kernels/augment/mod.ts";
+import { augmentKernel, augmentLimits, modelInputKernel } from "../../../kernels/augment/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
-
-/** Columns of control points that the kernel has room for. */
-const MAXIMUM_COLUMNS = 67;
-
-/** The largest degree of a gain's polynomials that it has room for. */
-const MAXIMUM_ORDER = 5;
 
 /** Changes that {@linkcode augmentImage} makes, in the order of the fields. */
 export interface ImageChanges {
@@ -56,13 +50,14 @@ export function augmentImage(image: Tensor, changes: ImageChanges): Tensor {
   const order = bias?.order ?? 0;
   const coefficients = bias?.coefficients ?? new Float32Array();
   if (
-    shifts.length !== 2 * rows * columns || columns > MAXIMUM_COLUMNS || order > MAXIMUM_ORDER ||
+    shifts.length !== 2 * rows * columns || columns > augmentLimits.maximum_columns ||
+    order > augmentLimits.maximum_order ||
     coefficients.length !== (order + 1) * (order + 2) / 2 - 1
   ) {
     throw new Error(
       `augmentImage: ${shifts.length} shifts and ${coefficients.length} coefficients do not make ` +
-        `${columns} x ${rows} control points, of ${MAXIMUM_COLUMNS} columns at most, and ` +
-        `polynomials up to degree ${order}, at most ${MAXIMUM_ORDER}`,
+        `${columns} x ${rows} control points, of ${augmentLimits.maximum_columns} columns at most, and ` +
+        `polynomials up to degree ${order}, at most ${augmentLimits.maximum_order}`,
     );
   }
   const numbers = new Float32Array(Math.max(1, shifts.length + coefficients.length));

@@ -157,7 +157,7 @@ function problemOf(spec: Gemm): MatmulProblem {
 function extraName(extra: GemmExtra): MatmulExtra {
   if ("residual" in extra) return "residual";
   if ("keep" in extra) return "keep";
-  return "geluBackward" in extra ? "gelu-backward" : "update";
+  return "geluBackward" in extra ? "gelu_backward" : "update";
 }
 
 /** Adds the buffers of an extra to those of a product. */

@@ -1,4 +1,5 @@
 import {
+  attentionBiases,
   type AttentionKernels,
   attentionKernels,
   type AttentionParameters,
@@ -29,7 +30,7 @@ export interface Bands<T> {
   readonly value: T;
 }
 
-/** Bias of the scores; attention_common.wgsl has the formulas. */
+/** Bias of the scores; attention/common.wgsl has the formulas. */
 export type ScoreBias =
   | {
     readonly kind: "table";
@@ -136,8 +137,8 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   const { gpu } = attention.bands.query.tensor;
   const vec4 = depth % 4 === 0;
   const linear = bias?.kind !== "relative";
-  const subgroupSize = gpu.info.type === "CPU" ? gpu.subgroupSize : 0;
-  const kernels = attentionKernels({ depth, vec4, linear, subgroupSize });
+  const lanes = gpu.info.type === "CPU" ? gpu.subgroupSize : 0;
+  const kernels = attentionKernels({ depth, lanes, linear });
   const cross = keys !== null;
   // A kernel that owns keys of another sequence tiles those instead of the queries.
   const tiled: Grid = cross && own ? { image: [1, keys], window: [1, keys] } : attention;
@@ -154,7 +155,7 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
     kernels,
     params: paramsOf(attention, { tiled, vec4, owns: own ? "keys" : "queries" }),
     constants: {
-      BIAS: bias ? bias.kind === "table" ? 1 : 2 : 0,
+      BIAS: attentionBiases[bias?.kind ?? "no_bias"],
       CROSS: cross,
       PADDED: isPadded(attention),
       COLUMNS: columns,

@@ -1,11 +1,4 @@
-// How a lane that owns four queries walks over the keys: by blocks of four, down the columns of the
-// window, so that the bias of a block's columns is read once for all rows. LINEAR blocks have no rows.
-struct Walk { height: u32, width: u32 }
-
-fn walk_of(keys: Region) -> Walk {
-  if (LINEAR) { return Walk(1u, keys.height * keys.width); }
-  return Walk(keys.height, keys.width);
-}
+// Common to the kernels whose workgroups own queries: blocks of four keys, and the biases of their scores.
 
 fn block_at(keys: Region, y: u32, x: u32) -> Tokens {
   let c = vec4<u32>(0, 1, 2, 3);
@@ -14,7 +7,7 @@ fn block_at(keys: Region, y: u32, x: u32) -> Tokens {
 }
 
 // The row in memory of key c of a block.
-fn walk_row(keys: Region, y: u32, x: u32, c: u32) -> u32 {
+fn key_row(keys: Region, y: u32, x: u32, c: u32) -> u32 {
   if (LINEAR) { return linear_tokens(keys, vec4<u32>(x + c)).row.x; }
   return tokens_at(keys, vec4<u32>(y + c / COLUMNS), vec4<u32>(x + c % COLUMNS)).row.x;
 }
@@ -33,8 +26,8 @@ fn across_of(head: u32, own: Tokens, x: u32) -> mat4x4<f32> {
   return across;
 }
 
-// Scores with their bias, and the lowest number where there is no key.
-fn finished(
+// Scores with their bias, and the lowest number if there is no key.
+fn with_bias(
   scores: mat4x4<f32>, head: u32, own: Tokens, keys: Region, across: mat4x4<f32>, y: u32, x: u32,
 ) -> mat4x4<f32> {
   var s = scores;
@@ -67,4 +60,44 @@ fn finished(
 // The bias of own queries and the key at one place in the window.
 fn bias_to(head: u32, own: Tokens, y: u32, x: u32) -> vec4<f32> {
   return bias_of(head, Pairs(own.row, own.y, own.x, vec4<u32>(y), vec4<u32>(x)));
+}
+
+// Highest score so far, and the sum of exponentials of differences to it.
+struct Softmax { highest: vec4<f32>, sum: vec4<f32> }
+
+// The softmax over the keys' padding, without its one score: all of it has one key, so that the bias alone differs.
+fn padding_of(head: u32, own: Tokens, region: Region) -> Softmax {
+  var highest = vec4<f32>(LOWEST);
+  var sum = vec4<f32>();
+  for (var x = 0u; x < params.size_w; x++) {
+    for (var y = select(0u, region.height, x < region.width); y < params.size_h; y++) {
+      let b = bias_to(head, own, y, x);
+      let higher = max(highest, b);
+      sum = sum * exp(highest - higher) + exp(b - higher);
+      highest = higher;
+    }
+  }
+  return Softmax(highest, sum);
+}
+
+// A block of keys as the tiles of tiled.wgsl take them, eight side by side.
+struct KeyBlock { tokens: Tokens, y: u32, x: u32 }
+
+fn key_blocks(keys: Region) -> u32 {
+  if (keys.width == 0) { return 0u; }
+  return blocks_of(keys.height, keys.width);
+}
+
+fn key_block(keys: Region, index: u32) -> KeyBlock {
+  if (LINEAR) { return KeyBlock(linear_tokens(keys, 4 * index + vec4<u32>(0, 1, 2, 3)), 0u, 4 * index); }
+  let tokens = block_tokens(keys, index);
+  return KeyBlock(tokens, tokens.y.x, tokens.x.x);
+}
+
+// Scores of such a block with their bias, and the lowest number if there is no key.
+fn scores_of(
+  products: mat4x4<f32>, head: u32, own: Tokens, keys: Region, block: KeyBlock, valid: bool,
+) -> mat4x4<f32> {
+  if (!valid) { return mat4x4<f32>(vec4<f32>(LOWEST), vec4<f32>(LOWEST), vec4<f32>(LOWEST), vec4<f32>(LOWEST)); }
+  return with_bias(products, head, own, keys, across_of(head, own, block.x), block.y, block.x);
 }
