@@ -1,11 +1,21 @@
 import { assert, assertEquals } from "@std/assert";
 import { build, stop } from "esbuild";
 import { fileURLToPath } from "node:url";
+import { trainStep } from "./browser_step.ts";
+import { gpu } from "./gpu.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** Folders whose files run in a browser as they are. */
-const FOLDERS = ["kernels", "lib/gpu", "lib/tensor", "lib/nn"];
+const FOLDERS = [
+  "kernels",
+  "lib/gpu",
+  "lib/tensor",
+  "lib/nn",
+  "lib/formats",
+  "lib/sam",
+  "lib/adapters",
+];
 
 /** Modules of a folder, relative to the root. */
 function modules(folder: string): string[] {
@@ -56,6 +66,11 @@ async function inBrowser(code: string): Promise<unknown> {
   }
 }
 
+/** Fails if a bundle names what a browser does not have. */
+function assertNoDeno(code: string): void {
+  assertEquals(code.match(/\bDeno\.\w+|"node:\w+"/g), null);
+}
+
 Deno.test("the engine is bundled for a browser, and trains without Deno", async () => {
   const all = FOLDERS.flatMap(modules);
   const code = await bundle(`
@@ -77,7 +92,20 @@ Deno.test("the engine is bundled for a browser, and trains without Deno", async 
     postMessage([[...await y.data()], [...await layer.weight.grad.data()]]);
   `);
   assert(all.length > 50, `${all.length} modules`);
-  assertEquals(code.match(/\bDeno\.\w+|"node:\w+"/g), null);
+  assertNoDeno(code);
   // y = (6, 5); the gradient of their mean square is yᵀ x.
   assertEquals(await inBrowser(code), [[6, 5], [16, 6]]);
+});
+
+Deno.test("MobileSAM with LoRA trains in a bundle to the losses that it has here", async () => {
+  const code = await bundle(`
+    import { Gpu } from "./lib/gpu/gpu.ts";
+    import { trainStep } from "./tests/browser_step.ts";
+    using gpu = await Gpu.open();
+    postMessage(await trainStep(gpu));
+  `);
+  assertNoDeno(code);
+  const here = await trainStep(gpu);
+  assert(here.losses[1] < here.losses[0] && here.bytes > 0, `losses ${here.losses}`);
+  assertEquals(await inBrowser(code), here);
 });

@@ -1,4 +1,4 @@
-import { Uint8ArrayReader, ZipWriter } from "@zip.js/zip.js";
+import { Uint8ArrayReader, ZipWriter } from "@zip.js/zip.js/lib/zip-core-native.js";
 import { InputError } from "../errors.ts";
 import type { LazyTensor } from "../nn/weight_source.ts";
 import { elementCount, float32Tensor } from "./raw_tensor.ts";

@@ -3,7 +3,7 @@ import {
   Reader,
   WARNING_TRAILING_CENTRAL_DIRECTORY_DATA as TRAILING_DIRECTORY_DATA,
   ZipReader,
-} from "@zip.js/zip.js";
+} from "@zip.js/zip.js/lib/zip-core-native.js";
 import { InputError } from "../errors.ts";
 import type { ByteSource } from "../byte_source.ts";
 
