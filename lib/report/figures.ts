@@ -252,6 +252,38 @@ export function rankFigure(
   );
 }
 
+/** A mark of a row; trivial for what knows no image. */
+interface Dot extends Mark {
+  trivial: boolean;
+}
+
+/** Intervals with a dot at each mean, a square for what knows no image. */
+function dotMarks(dots: readonly Dot[], palette: Palette): Plot.Markish[] {
+  const at = { x: "mean", y: "place", ariaLabel: () => "mean" };
+  return [
+    Plot.ruleY(dots, {
+      y: "place",
+      x1: "low",
+      x2: "high",
+      stroke: (dot: Dot) => dot.trivial ? palette.soft : palette.ink,
+      strokeWidth: 1.6,
+    }),
+    Plot.dot(dots.filter(({ trivial }) => !trivial), {
+      ...at,
+      r: 4,
+      fill: palette.series[1],
+      stroke: palette.ink,
+    }),
+    Plot.dot(dots.filter(({ trivial }) => trivial), {
+      ...at,
+      r: 3.6,
+      symbol: "square",
+      fill: palette.ground,
+      stroke: palette.soft,
+    }),
+  ];
+}
+
 /**
  * Rows of models against columns of panels, each a mean with its interval (a forest plot).
  *
@@ -271,10 +303,9 @@ export function dotsFigure(
 ): string {
   const dots = panels.map((_, panel) =>
     rows.flatMap(({ name, scores, trivial = false }) =>
-      markOf(name, scores[panel]).map((mark) => ({ ...mark, trivial }))
+      markOf(name, scores[panel]).map((mark): Dot => ({ ...mark, trivial }))
     )
   );
-  type Dot = typeof dots[number][number];
   const domain = (shown: readonly Dot[]): [number, number] => {
     const low = Math.min(...shown.map((dot) => dot.low));
     const high = Math.max(...shown.map((dot) => dot.high));
@@ -284,7 +315,6 @@ export function dotsFigure(
   const left = 16 + Math.max(...names.map(textWidth));
   const drawn = panels.map((title, panel) => {
     const own = dots[panel];
-    const at = { x: "mean", y: "place", ariaLabel: () => "mean" };
     return {
       title,
       x: {
@@ -312,26 +342,7 @@ export function dotsFigure(
           stroke: palette.soft,
           strokeDasharray: "3 3",
         }),
-        Plot.ruleY(own, {
-          y: "place",
-          x1: "low",
-          x2: "high",
-          stroke: (dot: Dot) => dot.trivial ? palette.soft : palette.ink,
-          strokeWidth: 1.6,
-        }),
-        Plot.dot(own.filter(({ trivial }) => !trivial), {
-          ...at,
-          r: 4,
-          fill: palette.series[1],
-          stroke: palette.ink,
-        }),
-        Plot.dot(own.filter(({ trivial }) => trivial), {
-          ...at,
-          r: 3.6,
-          symbol: "square",
-          fill: palette.ground,
-          stroke: palette.soft,
-        }),
+        ...dotMarks(own, palette),
       ],
     };
   });

@@ -1,92 +1,97 @@
 /**
- * The abstract: what came out, in a few sentences.
+ * The abstract: results in a few sentences.
  *
  * @module
  */
-import type { Text } from "../document.ts";
-import { intervalText, plural, promptName, signed } from "../format.ts";
 import type { ComparedRow } from "../../study/results.ts";
-import { ALPHA, smallestP, type Subject } from "./subject.ts";
+import type { Text } from "../document.ts";
+import { intervalText, meanText, plural, promptName, signed } from "../format.ts";
+import { ALPHA, smallestP, type Subject, type Tested } from "./subject.ts";
 
-/** Says in a few sentences on whom the models were scored, and what came out. */
+/** Size of the test, the best model, what sees no image, and the best without a prompt. */
 export function abstractOf(subject: Subject): Text[] {
-  const { context, primary, modelRows, trivialRows } = subject;
-  const scored = context.splits[context.scoredOn];
-  const value = (row: ComparedRow) => row.dice[primary];
-  const described = (row: ComparedRow) => {
-    const score = value(row);
-    return `${(100 * score.mean).toFixed(1)} %` +
-      (score.interval ? ` (95 % interval ${intervalText(score)})` : "");
-  };
-  const ranked = modelRows.filter(value).toSorted((a, b) => value(b).mean - value(a).mean);
-  const vanilla = ranked.find(({ kind }) => kind === "vanilla");
-  const [first] = ranked.filter(({ kind }) => kind !== "vanilla");
-  const sentences: string[] = [
-    `${plural(subject.models.length, "model")} ${
-      subject.models.length === 1 ? "was" : "were"
-    } scored on ${plural(scored.slices, "slice")} of ${plural(scored.patients, "patient")}` +
-    (context.pooled
-      ? `, each tested by a model that had not been trained on it.`
-      : ` on which none of them was trained or selected.`),
+  const { models, context } = subject;
+  const scored =
+    `${plural(models.length, "model")} ${models.length === 1 ? "was" : "were"} scored on ` +
+    `${subject.scoredText}${
+      context.pooled
+        ? `, each tested by a model that had not been trained on it.`
+        : ` on which none of them was trained or selected.`
+    }`;
+  const sentences = [
+    scored,
+    ...bestText(subject),
+    ...imagelessText(subject),
+    ...unpromptedText(subject),
   ];
-  if (vanilla) {
-    sentences.push(
-      `Under the ${
-        promptName(primary)
-      } prompt the unadapted ${context.baseModel} reached a mean Dice of ${described(vanilla)}` +
-        (first
-          ? `; of the trained models ${first.model} was highest with ${described(first)}.`
-          : "."),
-    );
-    const tested = first && subject.tested(first.model, vanilla.model, primary);
-    if (tested) {
-      sentences.push(
-        `The difference of ${signed(100 * tested.difference)} percentage points ` +
-          (tested.pHolm <= ALPHA
-            ? `is statistically significant (Holm-adjusted p ${
-              tested.pHolm < 0.001 ? "< 0.001" : `= ${tested.pHolm.toFixed(3)}`
-            }, ${plural(tested.patients, "patient")}).`
-            : `is not statistically significant (Holm-adjusted p = ${tested.pHolm.toFixed(3)}, ${
-              plural(tested.patients, "patient")
-            }${
-              smallestP(tested.patients) > ALPHA ? ", so few that no difference could be" : ""
-            }).`),
-      );
-    }
-  } else if (first) {
-    sentences.push(
-      `Under the ${promptName(primary)} prompt ${first.model} reached a mean Dice of ${
-        described(first)
-      }.`,
-    );
-  }
-  const simple = trivialRows.filter(value).toSorted((a, b) => value(b).mean - value(a).mean)[0];
-  if (simple && ranked.length > 0) {
-    const below = ranked.filter((row) => value(row).mean <= value(simple).mean).length;
-    sentences.push(
-      `A predictor that sees no image (${simple.model.toLowerCase()}) scores ${
-        (100 * value(simple).mean).toFixed(1)
-      } % under that prompt` +
-        (below === 0
-          ? `, below every model.`
-          : below === ranked.length
-          ? `, which no model exceeds: this prompt gives most of the answer away.`
-          : `, which ${ranked.length - below} of ${plural(ranked.length, "model")} exceed.`),
-    );
-  }
-  const blind = modelRows.filter((row) => row.dice["whole-image"]);
-  if (blind.length > 0) {
-    const ones = trivialRows.find(({ model }) => model === "All ones")?.dice["whole-image"];
-    const top = blind.toSorted((a, b) =>
-      b.dice["whole-image"].mean - a.dice["whole-image"].mean
-    )[0];
-    sentences.push(
-      `Without a prompt (the whole image as the box) the highest mean Dice was ${
-        (100 * top.dice["whole-image"].mean).toFixed(1)
-      } % by ${top.model}${
-        ones ? `, where a mask of ones has ${(100 * ones.mean).toFixed(1)} %` : ""
-      }.`,
-    );
-  }
   return [sentences.join(" ")];
+}
+
+/** Rows with Dice under a prompt, the highest first. */
+function ranked(rows: readonly ComparedRow[], prompt: string): ComparedRow[] {
+  return rows.filter(({ dice }) => dice[prompt])
+    .toSorted((a, b) => b.dice[prompt].mean - a.dice[prompt].mean);
+}
+
+/** The unadapted model, the best of the trained ones, and the test of their difference. */
+function bestText(subject: Subject): string[] {
+  const { primary, context } = subject;
+  const described = ({ dice: { [primary]: score } }: ComparedRow) =>
+    `${meanText(score)} %` +
+    (score.interval ? ` (95 % interval ${intervalText(score)})` : "");
+  const rows = ranked(subject.modelRows, primary);
+  const vanilla = rows.find(({ kind }) => kind === "vanilla");
+  const first = rows.find(({ kind }) => kind !== "vanilla");
+  const prompt = `Under the ${promptName(primary)} prompt`;
+  if (!vanilla) {
+    return first ? [`${prompt} ${first.model} reached a mean Dice of ${described(first)}.`] : [];
+  }
+  const tested = first && subject.tested(first.model, vanilla.model, primary);
+  return [
+    `${prompt} the unadapted ${context.baseModel} reached a mean Dice of ${described(vanilla)}${
+      first ? `; of the trained models ${first.model} was highest with ${described(first)}.` : "."
+    }`,
+    ...(tested ? [testedText(tested)] : []),
+  ];
+}
+
+function testedText({ difference, pHolm, patients }: Tested): string {
+  const significant = pHolm <= ALPHA;
+  const p = pHolm < 0.001 ? "< 0.001" : `= ${pHolm.toFixed(3)}`;
+  const few = !significant && smallestP(patients) > ALPHA
+    ? ", so few that no difference could be"
+    : "";
+  return `The difference of ${signed(100 * difference)} percentage points is ${
+    significant ? "" : "not "
+  }statistically significant (Holm-adjusted p ${p}, ${plural(patients, "patient")}${few}).`;
+}
+
+/** The best predictor that sees no image, and the models below it. */
+function imagelessText({ primary, modelRows, trivialRows }: Subject): string[] {
+  const [simple] = ranked(trivialRows, primary);
+  const rows = ranked(modelRows, primary);
+  if (!simple || rows.length === 0) return [];
+  const above = rows.filter(({ dice }) => dice[primary].mean > simple.dice[primary].mean).length;
+  const place = above === rows.length
+    ? `, below every model.`
+    : above === 0
+    ? `, which no model exceeds: this prompt gives most of the answer away.`
+    : `, which ${above} of ${plural(rows.length, "model")} exceed.`;
+  return [
+    `A predictor that sees no image (${simple.model.toLowerCase()}) scores ${
+      meanText(simple.dice[primary])
+    } % under that prompt${place}`,
+  ];
+}
+
+/** The best model without a prompt. */
+function unpromptedText({ modelRows, trivialRows }: Subject): string[] {
+  const [top] = ranked(modelRows, "whole-image");
+  if (!top) return [];
+  const ones = trivialRows.find(({ model }) => model === "All ones")?.dice["whole-image"];
+  return [
+    `Without a prompt (the whole image as the box) the highest mean Dice was ${
+      meanText(top.dice["whole-image"])
+    } % by ${top.model}${ones ? `, where a mask of ones has ${meanText(ones)} %` : ""}.`,
+  ];
 }

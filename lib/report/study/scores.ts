@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { columnsAt, labelOf, METRICS } from "../../metrics/metrics.ts";
-import type { Block, Cell } from "../document.ts";
+import { columnsAt, labelOf, type MaskMetric, METRICS } from "../../metrics/metrics.ts";
+import type { Score } from "../../stats/summary.ts";
+import type { Block, Cell, FigureBlock, TableBlock } from "../document.ts";
 import { dotsFigure, type Line, LINES_IN_ONE, linesFigure } from "../figures.ts";
 import {
   absent,
@@ -36,30 +37,38 @@ const JITTER: readonly (readonly [percent: number, prompt: string])[] = [
   [40, "jittered-box-40"],
 ];
 
-/** The models against vanilla, PEFT and what knows no image. */
+/** The models against vanilla, PEFT and predictors that see no image. */
 export function comparisonSection(subject: Subject): Block[] {
-  const { primary, context, rows, headlines } = subject;
-  const references = [
-    { kind: "peft", name: subject.nameOfKind("peft") },
-    { kind: "vanilla", name: subject.nameOfKind("vanilla") },
-  ].filter((one): one is { kind: string; name: string } => one.name !== undefined);
+  const n = subject.testedPatients;
+  const smallest = smallestP(n);
+  const few: Block = {
+    kind: "paragraph",
+    text: `With ${plural(n, "patient")} the smallest p that the signed-rank test can give is ${
+      smallest.toPrecision(2)
+    }${smallest > ALPHA ? ": no difference can reach significance here, however large" : ""}.`,
+  };
+  return [
+    { kind: "heading", level: 2, text: "Comparison" },
+    comparisonTable(subject),
+    ...(subject.hasTests && smallest > 0.01 ? [few] : []),
+    diceFigure(subject),
+  ];
+}
+
+/** Dice under the primary prompt, with differences to vanilla and PEFT, their tests and verdicts. */
+function comparisonTable(subject: Subject): TableBlock {
+  const { primary, context, rows, hasTests, hasIntervals } = subject;
+  const references = ["peft", "vanilla"].flatMap((kind) => subject.nameOfKind(kind) ?? []);
   // Two references are compared once, in the row of the first.
-  const isReference = (model: string, i: number) =>
-    references.some(({ name }, j) => name === model && j >= i);
-  const scored = context.splits[context.scoredOn];
-  const hasTests = subject.study.table.statistics.length > 0;
+  const isReference = (model: string, i: number) => references.indexOf(model) >= i;
   const all = subject.modelRows.map(({ dice }) => dice[primary]);
   const compared = rows.filter(({ dice }) => dice[primary]);
-  const table: Block = {
+  const whenTested = <T>(...cells: T[]) => hasTests ? cells : [];
+  return {
     kind: "table",
     caption: `Dice under the ${promptName(primary)} prompt: mean ± ` +
-      `standard deviation over ${plural(scored.slices, "slice")} of ${
-        plural(scored.patients, "patient")
-      }` +
-      ` (${context.scoredOn} part)${
-        subject.hasIntervals
-          ? ", with the 95 % interval of the mean (bootstrap, patients resampled)"
-          : ""
+      `standard deviation over ${subject.scoredText} (${context.scoredOn} part)${
+        hasIntervals ? ", with the 95 % interval of the mean (bootstrap, patients resampled)" : ""
       }. ` +
       `Differences are in percentage points of Dice, paired by slice` +
       (hasTests
@@ -70,154 +79,154 @@ export function comparisonSection(subject: Subject): Block[] {
     header: [
       "Model",
       "Dice, %",
-      ...(subject.hasIntervals ? ["95 % interval"] : []),
-      ...references.flatMap(({ name }) => [`Against ${name}`, ...(hasTests ? ["p"] : [])]),
-      ...(hasTests ? ["Verdict"] : []),
+      ...(hasIntervals ? ["95 % interval"] : []),
+      ...references.flatMap((name) => [`Against ${name}`, ...whenTested("p")]),
+      ...whenTested("Verdict"),
     ],
     rows: compared.map((row) => {
       const score = row.dice[primary];
-      const tests = references.map(({ name }) => ({
+      const tests = references.map((name) => ({
         name,
         tested: subject.tested(row.model, name, primary),
       }));
+      const differences = tests.flatMap(({ name, tested }, i) => {
+        const other = rows.find(({ model }) => model === name)?.dice[primary];
+        const untested = other && !isReference(row.model, i) ? score.mean - other.mean : undefined;
+        return [differenceCell(tested, untested), ...whenTested(probability(tested?.pHolm))];
+      });
       return [
         row.model,
         { text: percent(score), strong: row.kind !== "trivial" && isBest(score, all) },
-        ...(subject.hasIntervals ? [intervalText(score)] : []),
-        ...references.flatMap(({ name }, i) => {
-          const other = rows.find(({ model }) => model === name)?.dice[primary];
-          return [
-            differenceCell(
-              tests[i].tested,
-              other && !isReference(row.model, i) ? score.mean - other.mean : undefined,
-            ),
-            ...(hasTests ? [probability(tests[i].tested?.pHolm)] : []),
-          ];
-        }),
-        ...(hasTests ? [standing(tests)] : []),
+        ...(hasIntervals ? [intervalText(score)] : []),
+        ...differences,
+        ...whenTested(standing(tests)),
       ];
     }),
     rules: [compared.findIndex(({ kind }) => kind === "trivial")],
   };
-  const n = subject.testedPatients;
-  const smallest = smallestP(n);
-  const blocks: Block[] = [{ kind: "heading", level: 2, text: "Comparison" }, table];
-  if (hasTests && smallest > 0.01) {
-    blocks.push({
-      kind: "paragraph",
-      text: `With ${plural(n, "patient")} the smallest p that the signed-rank test can give is ${
-        smallest.toPrecision(2)
-      }${smallest > ALPHA ? ": no difference can reach significance here, however large" : ""}.`,
-    });
-  }
+}
+
+/** Means of all models under the main prompts, with their intervals. */
+function diceFigure(subject: Subject): FigureBlock {
+  const { primary, rows, headlines } = subject;
   const panels = headlines.map(promptName);
-  // What lies far below every model would leave no room for the differences between them.
-  const lowest = best(all, true);
+  const referenceRow = subject.nameOfKind("vanilla");
+  // A predictor far below every model would leave no room for the differences between them.
+  const lowest = best(subject.modelRows.map(({ dice }) => dice[primary]), true);
   const drawn = rows.filter(({ kind, dice }) =>
     kind !== "trivial" || (dice[primary]?.mean ?? 0) > lowest / 2
   );
-  blocks.push({
+  return {
     kind: "figure",
     name: "dice_by_prompt",
     alt: `Mean Dice of every model under ${panels.join(", ")}`,
     caption:
       `Mean Dice by model and prompt over the same ${
-        plural(scored.slices, "slice")
+        plural(subject.scored.slices, "slice")
       } (dots; squares: predictors ` +
       `that see no image)${
         subject.hasIntervals ? ", with 95 % intervals over patients (bars)" : ""
-      }; each panel has its own scale. The dashed line is ${
-        subject.nameOfKind("vanilla") ?? "the first model"
-      }.`,
+      }; each panel has its own scale. The dashed line is ${referenceRow ?? "the first model"}.`,
     draw: (palette) =>
       dotsFigure({
-        rows: drawn.map((row) => ({
-          name: row.model,
-          scores: headlines.map((prompt) => row.dice[prompt]),
-          trivial: row.kind === "trivial",
+        rows: drawn.map(({ model, dice, kind }) => ({
+          name: model,
+          scores: headlines.map((prompt) => dice[prompt]),
+          trivial: kind === "trivial",
         })),
         panels,
         xLabel: "Dice",
-        referenceRow: subject.nameOfKind("vanilla") ?? rows[0].model,
+        referenceRow: referenceRow ?? rows[0].model,
         ownScales: true,
       }, palette),
-  });
-  return blocks;
+  };
 }
 
 /** Dice under every prompt, against jitter and clicks. */
 export function promptsSection(subject: Subject): Block[] {
-  const { rows, prompts, models, modelRows } = subject;
-  const blocks: Block[] = [{ kind: "heading", level: 2, text: "Prompts" }, {
-    kind: "table",
-    caption:
-      `Mean Dice (%) under every prompt${
-        subject.hasIntervals ? ", with 95 % intervals over patients" : ""
-      }; bold: the highest of the models. ` +
-      `Box ±p %: each side moved by up to p per cent of the box, fixed seeds. Point: the deepest pixel of ` +
-      `the tumour; 5 points: drawn at random within it; clicks: the first at the deepest pixel, each further one where ` +
-      `the last mask is most wrong; whole image: no hint.`,
-    header: ["Model", ...prompts.map(promptName)],
-    rows: rows.map((row) => [
-      row.model,
-      ...prompts.map((prompt) => {
-        const strong = row.kind !== "trivial" &&
-          isBest(row.dice[prompt], modelRows.map(({ dice }) => dice[prompt]));
-        return scoreCell(row.dice[prompt], { strong });
-      }),
-    ]),
-    rules: [rows.findIndex(({ kind }) => kind === "trivial")],
-  }];
+  const { rows, prompts, modelRows } = subject;
+  return [
+    { kind: "heading", level: 2, text: "Prompts" },
+    {
+      kind: "table",
+      caption:
+        `Mean Dice (%) under every prompt${
+          subject.hasIntervals ? ", with 95 % intervals over patients" : ""
+        }; bold: the highest of the models. ` +
+        `Box ±p %: each side moved by up to p per cent of the box, fixed seeds. Point: the deepest pixel of ` +
+        `the tumour; 5 points: drawn at random within it; clicks: the first at the deepest pixel, each further one where ` +
+        `the last mask is most wrong; whole image: no hint.`,
+      header: ["Model", ...prompts.map(promptName)],
+      rows: rows.map((row) => [
+        row.model,
+        ...prompts.map((prompt) => {
+          const strong = row.kind !== "trivial" &&
+            isBest(row.dice[prompt], modelRows.map(({ dice }) => dice[prompt]));
+          return scoreCell(row.dice[prompt], { strong });
+        }),
+      ]),
+      rules: [rows.findIndex(({ kind }) => kind === "trivial")],
+    },
+    ...jitterFigure(subject),
+    ...clicksFigure(subject),
+  ];
+}
+
+/** Dice against the jitter of the box, if more than one jitter was scored. */
+function jitterFigure({ rows, prompts, hasIntervals }: Subject): FigureBlock[] {
   const jitter = JITTER.filter(([, prompt]) => prompts.includes(prompt));
-  if (jitter.length > 1) {
-    const lines = rows.filter(({ dice }) => dice[jitter[0][1]]).map((row): Line => ({
-      name: row.model,
-      scores: jitter.map(([, prompt]) => row.dice[prompt]),
-      trivial: row.kind === "trivial",
-    })).filter(({ scores, trivial }) => !trivial || best(scores) > 0.2);
-    const shared = lines.filter(({ trivial }) => !trivial).length <= LINES_IN_ONE;
-    blocks.push({
-      kind: "figure",
-      name: "dice_by_jitter",
-      alt: "Mean Dice of every model against the jitter of the box prompt",
-      caption:
-        `Dice against the jitter of the box prompt: each side moved by up to so many per cent of the box. ` +
-        `Means over slices, markers set side by side for legibility${
-          subject.hasIntervals ? "; bars: 95 % intervals over patients" : ""
-        }. ` +
-        (shared
-          ? `Grey lines without markers: what the box itself scores, filled or with its ellipse.`
-          : `Grey lines: the models that the others are compared with.`),
-      draw: (palette) =>
-        linesFigure({
-          lines,
-          places: jitter.map(([percent]) => percent),
-          xLabel: "Jitter of the box (% of its sides)",
-          yLabel: "Dice",
-        }, palette),
-    });
-  }
-  const clicked = models.filter(({ protocol }) => (protocol?.clicks.length ?? 0) > 1);
-  if (clicked.length > 0) {
-    const clicks = Math.max(...clicked.map(({ protocol }) => protocol!.clicks.length));
-    blocks.push({
-      kind: "figure",
-      name: "dice_by_clicks",
-      alt: "Mean Dice of every model after one to five clicks",
-      caption:
-        `Dice after one to ${clicks} simulated clicks: the first at the tumour's deepest pixel, each further ` +
-        `one at the centre of the largest error of the last mask, which is a prompt too. Means over slices; ` +
-        `bars: 95 % intervals over patients.`,
-      draw: (palette) =>
-        linesFigure({
-          lines: clicked.map(({ name, protocol }) => ({ name, scores: protocol!.clicks })),
-          places: Array.from({ length: clicks }, (_, i) => i + 1),
-          xLabel: "Clicks",
-          yLabel: "Dice",
-        }, palette),
-    });
-  }
-  return blocks;
+  if (jitter.length < 2) return [];
+  const lines = rows.filter(({ dice }) => dice[jitter[0][1]]).map((row): Line => ({
+    name: row.model,
+    scores: jitter.map(([, prompt]) => row.dice[prompt]),
+    trivial: row.kind === "trivial",
+  })).filter(({ scores, trivial }) => !trivial || best(scores) > 0.2);
+  const shared = lines.filter(({ trivial }) => !trivial).length <= LINES_IN_ONE;
+  return [{
+    kind: "figure",
+    name: "dice_by_jitter",
+    alt: "Mean Dice of every model against the jitter of the box prompt",
+    caption:
+      `Dice against the jitter of the box prompt: each side moved by up to so many per cent of the box. ` +
+      `Means over slices, markers set side by side for legibility${
+        hasIntervals ? "; bars: 95 % intervals over patients" : ""
+      }. ` +
+      (shared
+        ? `Grey lines without markers: what the box itself scores, filled or with its ellipse.`
+        : `Grey lines: the models that the others are compared with.`),
+    draw: (palette) =>
+      linesFigure({
+        lines,
+        places: jitter.map(([percent]) => percent),
+        xLabel: "Jitter of the box (% of its sides)",
+        yLabel: "Dice",
+      }, palette),
+  }];
+}
+
+/** Dice after each click, if more than one was scored. */
+function clicksFigure({ models }: Subject): FigureBlock[] {
+  const lines = models.flatMap(({ name, protocol }): Line[] =>
+    protocol && protocol.clicks.length > 1 ? [{ name, scores: protocol.clicks }] : []
+  );
+  if (lines.length === 0) return [];
+  const clicks = Math.max(...lines.map(({ scores }) => scores.length));
+  return [{
+    kind: "figure",
+    name: "dice_by_clicks",
+    alt: "Mean Dice of every model after one to five clicks",
+    caption:
+      `Dice after one to ${clicks} simulated clicks: the first at the tumour's deepest pixel, each further ` +
+      `one at the centre of the largest error of the last mask, which is a prompt too. Means over slices; ` +
+      `bars: 95 % intervals over patients.`,
+    draw: (palette) =>
+      linesFigure({
+        lines,
+        places: Array.from({ length: clicks }, (_, i) => i + 1),
+        xLabel: "Clicks",
+        yLabel: "Dice",
+      }, palette),
+  }];
 }
 
 /** The columns of the tables of boundaries: of slices, then of volumes. */
@@ -232,59 +241,64 @@ const BOUNDARIES = (["slice", "case"] as const).flatMap((level) =>
 
 /** Distances, surfaces and sizes, a table for each prompt. */
 export function boundarySection(subject: Subject): Block[] {
-  const models = subject.models.filter(({ protocol }) => protocol);
-  if (models.length === 0) return [];
-  const tableOf = (prompt: string): Block[] => {
-    const scored = models.filter(({ protocol }) => protocol!.prompts[prompt]);
-    const columns = BOUNDARIES.filter(({ of, metric }) =>
-      scored.some(({ protocol }) => protocol!.prompts[prompt][of][metric])
-    );
-    if (columns.length === 0) return [];
-    const [first] = scored;
-    const cases = first.protocol!.prompts[prompt].cases.dice?.n;
-    const definitions = new Set(columns.map(({ metric }) => METRICS[metric].definition));
-    return [{
-      kind: "table",
-      caption:
-        `Boundaries and sizes under the ${
-          promptName(prompt)
-        } prompt: means, with 95 % intervals over patients, ` +
-        `over ${plural(first.protocol!.prompts[prompt].slices.dice?.n ?? 0, "slice")}` +
-        (cases ? ` and over ${plural(cases, "volume")} stacked from them` : "") +
-        `. ${[...definitions].filter((text) => text).join("; ")}. ` +
-        `Bold: the best of the column, but for signed errors.`,
-      header: ["Model", ...columns.map(({ header }) => header)],
-      rows: scored.map(({ name, protocol }) => [
-        name,
-        ...columns.map(({ of, metric }): Cell => {
-          const { scale, decimals: [, digits], direction } = METRICS[metric];
-          const score = protocol!.prompts[prompt][of][metric];
-          const all = scored.map(({ protocol }) => protocol!.prompts[prompt][of][metric]);
-          if (direction === "zero") {
-            return {
-              text: score ? signed(scale * score.mean, digits) : absent,
-              sub: score?.interval?.map((bound) => signed(scale * bound, digits)).join(" to "),
-            };
-          }
-          const lower = direction === "lower";
-          return scoreCell(score, {
-            scale,
-            digits,
-            strong: isBest(score, all, { scale, digits, lower }),
-          });
-        }),
-      ]),
-    }];
-  };
+  if (!subject.models.some(({ protocol }) => protocol)) return [];
   const others = subject.prompts.filter((prompt) => !subject.headlines.includes(prompt))
-    .flatMap(tableOf);
+    .flatMap((prompt) => boundaryTable(subject, prompt));
   return [
     { kind: "heading", level: 2, text: "Boundaries and volumes" },
-    ...subject.headlines.flatMap(tableOf),
+    ...subject.headlines.flatMap((prompt) => boundaryTable(subject, prompt)),
     ...(others.length > 0
       ? [{ kind: "details", summary: "The same under the other prompts", blocks: others } as const]
       : []),
   ];
+}
+
+/** The table of one prompt, if any model has a figure for it. */
+function boundaryTable({ models }: Subject, prompt: string): TableBlock[] {
+  const scored = models.flatMap(({ name, protocol }) => {
+    const scores = protocol?.prompts[prompt];
+    return scores ? [{ name, scores }] : [];
+  });
+  const columns = BOUNDARIES.filter(({ of, metric }) =>
+    scored.some(({ scores }) => scores[of][metric])
+  );
+  if (columns.length === 0) return [];
+  const { slices, cases } = scored[0].scores;
+  const definitions = new Set(columns.flatMap(({ metric }) => METRICS[metric].definition ?? []));
+  return [{
+    kind: "table",
+    caption:
+      `Boundaries and sizes under the ${
+        promptName(prompt)
+      } prompt: means, with 95 % intervals over patients, ` +
+      `over ${plural(slices.dice?.n ?? 0, "slice")}` +
+      (cases.dice ? ` and over ${plural(cases.dice.n, "volume")} stacked from them` : "") +
+      `. ${[...definitions].join("; ")}. Bold: the best of the column, but for signed errors.`,
+    header: ["Model", ...columns.map(({ header }) => header)],
+    rows: scored.map(({ name, scores }) => [
+      name,
+      ...columns.map(({ of, metric }) =>
+        metricCell(metric, scores[of][metric], scored.map(({ scores }) => scores[of][metric]))
+      ),
+    ]),
+  }];
+}
+
+/** A metric's mean above its interval, strong if it is the best of all; errors with their sign. */
+function metricCell(
+  metric: MaskMetric,
+  score: Score | undefined,
+  all: readonly (Score | undefined)[],
+): Cell {
+  const { scale, decimals: [, digits], direction } = METRICS[metric];
+  if (direction === "zero") {
+    return {
+      text: score ? signed(scale * score.mean, digits) : absent,
+      sub: score?.interval?.map((bound) => signed(scale * bound, digits)).join(" to "),
+    };
+  }
+  const strong = isBest(score, all, { scale, digits, lower: direction === "lower" });
+  return scoreCell(score, { scale, digits, strong });
 }
 
 /** Dice in thirds of the slices by tumour area. */

@@ -5,7 +5,7 @@
  */
 import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
-import { absent, intervalText, meanText, modelName, signed } from "../format.ts";
+import { absent, intervalText, meanText, modelName, plural, signed } from "../format.ts";
 import type { Study, StudyModel } from "../../study/read_study.ts";
 import type { ComparedRow } from "../../study/results.ts";
 
@@ -49,6 +49,21 @@ export class Subject {
 
   get context() {
     return this.study.table.context;
+  }
+
+  /** Size of the part that scores come from. */
+  get scored() {
+    return this.context.splits[this.context.scoredOn];
+  }
+
+  /** "48 slices of 12 patients": what scores come from. */
+  get scoredText(): string {
+    return `${plural(this.scored.slices, "slice")} of ${plural(this.scored.patients, "patient")}`;
+  }
+
+  /** True if differences between models were tested. */
+  get hasTests(): boolean {
+    return this.study.table.statistics.length > 0;
   }
 
   /** The prompts of {@link HEADLINES} that were scored. */

@@ -4,7 +4,9 @@
  * @module
  */
 import { contactSheet, type Sheet } from "../contact_sheet.ts";
-import type { Block, FigureBlock } from "../document.ts";
+import type { Training } from "../../study/read_study.ts";
+import type { ComparedRow } from "../../study/results.ts";
+import type { Block, FigureBlock, TableBlock } from "../document.ts";
 import { absent, count, mebibytes, promptName, seconds } from "../format.ts";
 import { CURVES_IN_A_ROW, lossCurves } from "../loss_curves.ts";
 import { rasterize } from "../rasterize.ts";
@@ -12,11 +14,18 @@ import { type Subject, valueText } from "./subject.ts";
 
 /** Parameters, time and memory, and the curves of every training. */
 export function trainingSection(subject: Subject): Block[] {
-  const { modelRows, models } = subject;
-  const trained = modelRows.filter(({ trainableParameters }) => (trainableParameters ?? 0) > 0);
+  const trained = subject.modelRows
+    .filter(({ trainableParameters }) => (trainableParameters ?? 0) > 0);
   if (trained.length === 0) return [];
-  const trainingsOf = (name: string) =>
-    models.find((model) => model.name === name)?.trainings ?? [];
+  return [
+    { kind: "heading", level: 2, text: "Training and its cost" },
+    costTable(subject, trained),
+    ...curveFigures(subject),
+  ];
+}
+
+/** Loss and Dice of every training by epoch, a few in a figure. */
+function curveFigures({ models }: Subject): FigureBlock[] {
   const curves = models.flatMap(({ name, trainings, config }) =>
     trainings.map(({ part, epochs, earlyStoppingEpoch }) => ({
       name: part ? `${name}, ${part}` : name,
@@ -25,75 +34,71 @@ export function trainingSection(subject: Subject): Block[] {
       keptLast: config.keep === "last",
     }))
   );
-  const figures = Array.from(
-    { length: Math.ceil(curves.length / CURVES_IN_A_ROW) },
-    (_, i): FigureBlock => {
-      const own = curves.slice(i * CURVES_IN_A_ROW, (i + 1) * CURVES_IN_A_ROW);
-      return {
-        kind: "figure",
-        name: i === 0 ? "loss_curves" : `loss_curves_${i + 1}`,
-        alt: `Loss and Dice by epoch of ${own.map(({ name }) => name).join(", ")}`,
-        caption:
-          `Loss (cross-entropy + Dice) and Dice by epoch on the training slices, as they are trained on (under the ` +
-          `prompts and augmentations of training), and on the validation slices (${
-            promptName(valueText(models.at(-1)!.config.validationPrompt))
-          }). Diamond and dotted line: the epoch with the best validation Dice${keptText(own)}${
-            own.some(({ earlyStoppingEpoch }) => earlyStoppingEpoch !== null)
-              ? "; dashed line: where early stopping ended the training, or would have"
-              : ""
-          }.`,
-        draw: (palette) => lossCurves(own, palette),
-      };
-    },
-  );
-  const hasMemory = trained.some(({ peakGpuBytes }) => peakGpuBytes);
-  return [
-    { kind: "heading", level: 2, text: "Training and its cost" },
-    {
-      kind: "table",
+  const prompt = promptName(valueText(models.at(-1)!.config.validationPrompt));
+  return Array.from({ length: Math.ceil(curves.length / CURVES_IN_A_ROW) }, (_, i) => {
+    const own = curves.slice(i * CURVES_IN_A_ROW, (i + 1) * CURVES_IN_A_ROW);
+    return {
+      kind: "figure",
+      name: i === 0 ? "loss_curves" : `loss_curves_${i + 1}`,
+      alt: `Loss and Dice by epoch of ${own.map(({ name }) => name).join(", ")}`,
       caption:
-        `What was trained, and what it took on ${subject.context.adapter}: wall time of a step (the median ` +
-        `epoch's mean, ${
-          valueText(models.at(-1)!.config.batchSize)
-        } slices a batch) and of all steps` +
-        (hasMemory
-          ? `; the most device memory held at a time, cached activations of frozen layers included`
-          : "") +
-        `. Best epoch: that of the highest validation Dice.`,
-      header: [
-        "Model",
-        "Trainable parameters",
-        "s a step",
-        "Training, s",
-        ...(hasMemory ? ["Peak GPU memory, MiB"] : []),
-        "Epochs",
-        "Best epoch",
-        "Stopped early",
-      ],
-      rows: trained.map((row) => {
-        const trainings = trainingsOf(row.model);
-        const of = (value: (training: typeof trainings[number]) => string) =>
-          trainings.length === 0 ? absent : [...new Set(trainings.map(value))].join(", ");
-        return [
-          row.model,
-          count(row.trainableParameters),
-          seconds(row.secondsPerStep),
-          seconds(row.trainSeconds),
-          ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
-          of(({ epochs }) => String(epochs.length)),
-          row.bestEpoch === undefined ? absent : count(row.bestEpoch),
-          of(({ stoppedEarly, earlyStoppingEpoch }) =>
-            stoppedEarly
-              ? "yes"
-              : earlyStoppingEpoch === null
-              ? "no"
-              : `no (would have, after ${earlyStoppingEpoch})`
-          ),
-        ];
-      }),
-    },
-    ...figures,
-  ];
+        `Loss (cross-entropy + Dice) and Dice by epoch on the training slices, as they are trained on (under the ` +
+        `prompts and augmentations of training), and on the validation slices (${prompt}). ` +
+        `Diamond and dotted line: the epoch with the best validation Dice${keptText(own)}${
+          own.some(({ earlyStoppingEpoch }) => earlyStoppingEpoch !== null)
+            ? "; dashed line: where early stopping ended the training, or would have"
+            : ""
+        }.`,
+      draw: (palette) => lossCurves(own, palette),
+    };
+  });
+}
+
+/** Trained parameters, wall time, memory and epochs of each model. */
+function costTable({ models, context }: Subject, trained: readonly ComparedRow[]): TableBlock {
+  const hasMemory = trained.some(({ peakGpuBytes }) => peakGpuBytes);
+  return {
+    kind: "table",
+    caption:
+      `What was trained, and what it took on ${context.adapter}: wall time of a step (the median ` +
+      `epoch's mean, ${
+        valueText(models.at(-1)!.config.batchSize)
+      } slices a batch) and of all steps` +
+      (hasMemory
+        ? `; the most device memory held at a time, cached activations of frozen layers included`
+        : "") +
+      `. Best epoch: that of the highest validation Dice.`,
+    header: [
+      "Model",
+      "Trainable parameters",
+      "s a step",
+      "Training, s",
+      ...(hasMemory ? ["Peak GPU memory, MiB"] : []),
+      "Epochs",
+      "Best epoch",
+      "Stopped early",
+    ],
+    rows: trained.map((row) => {
+      const trainings = models.find(({ name }) => name === row.model)?.trainings ?? [];
+      const of = (value: (training: Training) => string) =>
+        trainings.length === 0 ? absent : [...new Set(trainings.map(value))].join(", ");
+      return [
+        row.model,
+        count(row.trainableParameters),
+        seconds(row.secondsPerStep),
+        seconds(row.trainSeconds),
+        ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
+        of(({ epochs }) => String(epochs.length)),
+        count(row.bestEpoch),
+        of(stoppedText),
+      ];
+    }),
+  };
+}
+
+function stoppedText({ stoppedEarly, earlyStoppingEpoch }: Training): string {
+  if (stoppedEarly) return "yes";
+  return earlyStoppingEpoch === null ? "no" : `no (would have, after ${earlyStoppingEpoch})`;
 }
 
 /** Says if the best epoch's weights of some trainings were scored, or the last's. */
