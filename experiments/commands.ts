@@ -24,7 +24,7 @@ import {
 } from "../lib/study/schema.ts";
 import { sweeps } from "./sweeps/mod.ts";
 
-/** What a study's record says about its code. */
+/** Files whose hash and commit a study's record holds. */
 const CODE = [".git", "deno.json", "experiments", "kernels", "lib"];
 
 const SAMPLE = "experiments/sample";

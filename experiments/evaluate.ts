@@ -34,7 +34,7 @@ interface Subject {
   readonly experiment: Experiment | null;
   /** Patients that it was trained on, if they are known. */
   readonly split: Origin["split"] | null;
-  /** Which model, and how its input is prepared. */
+  /** Its model and the preparation of its input. */
   readonly config: Config;
   /** Builds it, with its weights. */
   build(gpu: Gpu, config: Config): Promise<Sam>;

@@ -1,11 +1,11 @@
 // ./run predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
-import { cut, paste, planeOf, whole } from "../lib/data/plane.ts";
+import { type Axis, cut, paste, type Plane, planeOf, whole } from "../lib/data/plane.ts";
 import { readNifti, writeNifti } from "../lib/data/nifti_file.ts";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { rescale } from "../lib/data/preprocess.ts";
 import { type Box, tightBox } from "../lib/data/prompts.ts";
 import { binarise } from "../lib/data/target.ts";
-import { requireSameGrid } from "../lib/formats/volume.ts";
+import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
@@ -18,7 +18,7 @@ import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapte
 import { runCommand } from "../lib/study/main.ts";
 import { commands, pictureFile } from "./commands.ts";
 
-/** A slice to segment, and where. */
+/** A slice to segment under boxes, with its true mask if that is known. */
 interface Job {
   readonly index: number;
   readonly boxes: readonly Box[];
@@ -37,23 +37,9 @@ await runCommand(commands.predict, async ({ given, values }) => {
 
   const image = await readNifti(imagePath);
   const plane = planeOf(image, axis);
-  const count = image.shape[axis];
-  const jobs: Job[] = [];
-  if (boxesFrom) {
-    const seg = await readNifti(boxesFrom);
-    requireSameGrid({ volume: image, name: imagePath }, { volume: seg, name: boxesFrom });
-    const mask = binarise(seg, { target: "auto", name: boxesFrom });
-    for (let index = 0; index < count; index++) {
-      const truth = cut(mask, plane, { ...whole(plane), index });
-      if (!truth.some((value) => value > 0)) continue;
-      jobs.push({ index, truth, boxes: [tightBox({ mask: truth, ...whole(plane) })] });
-    }
-    if (jobs.length === 0) throw new InputError(`${boxesFrom} has no labels to draw boxes round`);
-  } else {
-    const boxes = values.box.map((text) => readBox(text, plane));
-    const [first, last] = readSlices(values.slices, count);
-    for (let index = first; index <= last; index++) jobs.push({ index, boxes, truth: null });
-  }
+  const jobs = boxesFrom
+    ? await jobsFrom(boxesFrom, { image, name: imagePath, axis })
+    : jobsOf(values.box, { slices: values.slices, count: image.shape[axis], plane });
 
   const adapter = values.adapter ? await openAdapter(values.adapter) : null;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));
@@ -70,11 +56,7 @@ await runCommand(commands.predict, async ({ given, values }) => {
     const { width, height } = window;
     const pixels = rescale(cut(image.data, plane, window), { width, method: run?.rescale });
     predictor.setImage({ data: pixels, width, height });
-    const mask = new Uint8Array(width * height);
-    for (const box of job.boxes) {
-      const { masks: [own] } = await predictor.predict({ box, multimaskOutput: false });
-      own.forEach((value, i) => mask[i] |= value);
-    }
+    const mask = await segment(predictor, job.boxes, width * height);
     paste(mask, voxels, { plane, window });
     const area = mask.reduce((sum, value) => sum + value, 0);
     if (!shown || area > shown.area) shown = { job, pixels, mask, area };
@@ -101,6 +83,52 @@ await runCommand(commands.predict, async ({ given, values }) => {
   console.log(`${total} voxels in ${jobs.length} slices`);
   console.log(`Written: ${out}, ${picture}`);
 });
+
+/** A job for each slice in which a segmentation has labels, with a box round them. */
+async function jobsFrom(
+  boxesFrom: string,
+  { image, name, axis }: { image: Volume; name: string; axis: Axis },
+): Promise<Job[]> {
+  const plane = planeOf(image, axis);
+  const seg = await readNifti(boxesFrom);
+  requireSameGrid({ volume: image, name }, { volume: seg, name: boxesFrom });
+  const mask = binarise(seg, { target: "auto", name: boxesFrom });
+  const jobs = Array.from({ length: image.shape[axis] }, (_, index) => index).flatMap((index) => {
+    const truth = cut(mask, plane, { ...whole(plane), index });
+    if (!truth.some((value) => value > 0)) return [];
+    return [{ index, truth, boxes: [tightBox({ mask: truth, ...whole(plane) })] }];
+  });
+  if (jobs.length === 0) throw new InputError(`${boxesFrom} has no labels to draw boxes round`);
+  return jobs;
+}
+
+/** A job for each slice of a range, all with the same boxes. */
+function jobsOf(
+  texts: readonly string[],
+  { slices, count, plane }: { slices: string | null; count: number; plane: Plane },
+): Job[] {
+  const boxes = texts.map((text) => readBox(text, plane));
+  const [first, last] = readSlices(slices, count);
+  return Array.from({ length: last - first + 1 }, (_, i) => ({
+    index: first + i,
+    boxes,
+    truth: null,
+  }));
+}
+
+/** The union of the masks under several boxes, a byte a pixel. */
+async function segment(
+  predictor: SamPredictor,
+  boxes: readonly Box[],
+  pixels: number,
+): Promise<Uint8Array> {
+  const mask = new Uint8Array(pixels);
+  for (const box of boxes) {
+    const { masks: [own] } = await predictor.predict({ box, multimaskOutput: false });
+    own.forEach((value, i) => mask[i] |= value);
+  }
+  return mask;
+}
 
 function readBox(text: string, { width, height }: { width: number; height: number }): Box {
   const numbers = text.split(",").map((part) => part.trim() === "" ? NaN : Number(part));

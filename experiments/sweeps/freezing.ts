@@ -2,7 +2,7 @@ import { MODELS } from "../../lib/sam/models.ts";
 import { baselines, type Experiment } from "../../lib/study/experiment.ts";
 import { expect, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
-/** How much of the model is trained whole, from the decoder back to the first layer. */
+/** Share of the model that is trained whole, from the decoder back to the first layer. */
 export const freezing: Sweep = {
   asks: "How far back from the decoder is training whole weights worth its cost?",
   values: { ...SWEEP_VALUES, learningRate: 3e-4 },

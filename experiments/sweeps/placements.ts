@@ -10,7 +10,7 @@ import {
 } from "../../lib/study/sweep.ts";
 
 /**
- * Where adapters belong: encoder or decoder, which blocks, which layers. They learn at the rate that the
+ * Places of the adapters: encoder or decoder, which blocks, which layers. They learn at the rate that the
  * sweep `optimisation` found best for few steps; at a third of it those in qkv hardly move. Pretrained
  * weights, which would not stand it, learn as in `freezing`.
  */

@@ -31,8 +31,8 @@ export interface Rights {
   readonly files?: readonly string[];
   /** Hosts that may be fetched from. */
   readonly hosts?: readonly string[];
-  /** True if native libraries may be loaded. */
-  readonly native?: boolean;
+  /** Packages of native code from npm that are fetched first and may be loaded. */
+  readonly packages?: readonly string[];
 }
 
 /** One option of a command, or one value of a `--config` file. */
@@ -84,7 +84,10 @@ export function defaultsOf<F extends Fields>(fields: F): Values<F> {
 }
 
 /** The values that belong to a table of fields. */
-export function pick<F extends Fields>(values: Readonly<Record<string, unknown>>, fields: F) {
+export function pick<F extends Fields>(
+  values: Readonly<Record<string, unknown>>,
+  fields: F,
+): Partial<Values<F>> {
   return Object.fromEntries(
     Object.entries(values).filter(([name]) => Object.hasOwn(fields, name)),
   ) as Partial<Values<F>>;

@@ -1,14 +1,11 @@
 import { InputError } from "../errors.ts";
-import type { WEBGPU_NAMES } from "./schema.ts";
+import { DAWN, type WEBGPU_NAMES } from "./schema.ts";
 import { Gpu, type GpuOptions } from "../gpu/gpu.ts";
 import { describeAdapter } from "./environment.ts";
 import type { Interruption } from "./interruption.ts";
 
 /** Implementation of WebGPU that a command uses. */
 export type WebgpuName = typeof WEBGPU_NAMES[number];
-
-/** npm's build of Dawn, Chromium's WebGPU. Not a dependency: it is fetched when it is asked for. */
-const DAWN = "npm:webgpu@0.6.2";
 
 /** What is used of that package. */
 interface DawnModule {

@@ -4,7 +4,8 @@ import { dropWrites } from "../fs.ts";
 /** Exit codes as a shell counts them: 128 and the signal's number. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGBREAK: 149 } as const;
 
-type SignalName = keyof typeof EXIT_CODES;
+/** A signal that asks a program to stop. */
+export type SignalName = keyof typeof EXIT_CODES;
 
 /** Variable of the environment with the process id of the launcher, which tells signals on. */
 export const LAUNCHER = "SAMLORA_LAUNCHER";
@@ -55,10 +56,10 @@ export interface Listening {
  * each to every process of a command, and the launcher passes its own on. The second says what is lost if
  * the program ends now, the third ends it.
  *
- * What holds the event loop for long calls {@linkcode poll} now and then: signals are heard by a worker.
+ * Work that holds the event loop for long calls {@linkcode poll} now and then: a worker hears signals.
  */
 export class Interruption implements Disposable {
-  /** How to go on, to be told after the signal's name. */
+  /** Advice on going on, told after the signal's name. */
   hint = "";
   readonly #controller = new AbortController();
   readonly #worker: Worker;

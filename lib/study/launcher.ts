@@ -14,6 +14,9 @@ import { LAUNCHER, signalNames } from "./interruption.ts";
 /** Root of the package. */
 const ROOT = join(import.meta.dirname!, "..", "..");
 
+/** Its configuration, whose packages stand in `node_modules`. */
+const CONFIG = join(ROOT, "deno.json");
+
 /** Variables of the environment that a command may read. */
 const ENVIRONMENT = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", LAUNCHER];
 
@@ -31,6 +34,14 @@ export interface Permissions {
   readonly ffi: boolean;
 }
 
+/** The rights that a command and the options given to it call for. */
+function rightsOf(command: Command, asked: Asked): Rights[] {
+  const named = Object.entries(asked.given).flatMap(([name, value]) =>
+    value === null ? [] : command.fields[name].rights?.(value) ?? []
+  );
+  return [{ write: [cacheDir()] }, command.rights?.(asked) ?? {}, ...named];
+}
+
 /**
  * The permissions that the arguments of a command call for: to read packages, code and what is named, to
  * write results and the cache.
@@ -41,10 +52,7 @@ export function permissionsOf(
   command: Command,
   { asked, cwd }: { asked: Asked; cwd: string },
 ): Permissions {
-  const rights: Rights[] = [{ write: [cacheDir()] }, command.rights?.(asked) ?? {}];
-  for (const [name, value] of Object.entries(asked.given)) {
-    if (value !== null) rights.push(command.fields[name].rights?.(value) ?? {});
-  }
+  const rights = rightsOf(command, asked);
   const paths = (of: (rights: Rights) => readonly string[] | undefined) =>
     rights.flatMap((right) => of(right) ?? []).map((path) => resolve(cwd, path));
   const written = [
@@ -58,7 +66,7 @@ export function permissionsOf(
     write: [...new Set(written)],
     net: rights.flatMap(({ hosts }) => hosts ?? []),
     env: ENVIRONMENT,
-    ffi: rights.some(({ native }) => native),
+    ffi: rights.some(({ packages }) => packages !== undefined),
   };
 }
 
@@ -106,7 +114,7 @@ export async function launch(
   const cwd = Deno.env.get("INIT_CWD") ?? Deno.cwd();
   if (name !== undefined && !Object.hasOwn(commands, name) && Object.hasOwn(metadata.tasks, name)) {
     return await runDeno(
-      ["task", "--quiet", "--config", join(ROOT, "deno.json"), name, ...args],
+      ["task", "--quiet", `--config=${CONFIG}`, name, ...args],
       cwd,
     );
   }
@@ -114,6 +122,13 @@ export async function launch(
   const command = commandOf(commands, name);
   const asked = readCommand(command, args);
   if (!asked) return 0;
+  for (const name of rightsOf(command, asked).flatMap(({ packages }) => packages ?? [])) {
+    const fetched = await runDeno(
+      ["cache", "--quiet", "--no-lock", `--config=${CONFIG}`, name],
+      cwd,
+    );
+    if (fetched !== 0) return fetched;
+  }
   const folder = await Deno.makeTempDir({ prefix: "samlora-" });
   try {
     const config = join(folder, "deno.json");

@@ -616,6 +616,9 @@ export const BASELINES = ["vanilla", "peft", "full"] as const;
 /** Implementations of WebGPU: Deno's own, and Dawn from npm. */
 export const WEBGPU_NAMES = ["deno", "dawn"] as const;
 
+/** npm's build of Dawn, Chromium's WebGPU. Not a dependency: it is fetched when it is asked for. */
+export const DAWN = "npm:webgpu@0.6.2";
+
 /** Option that chooses the implementation of WebGPU. */
 export const webgpuField = field({
   type: v.picklist(WEBGPU_NAMES),
@@ -624,7 +627,7 @@ export const webgpuField = field({
   argument: "NAME",
   help: "deno, or dawn: Chromium's, from npm",
   group: "running",
-  rights: (name) => ({ native: name === "dawn" }),
+  rights: (name) => name === "dawn" ? { packages: [DAWN] } : {},
 });
 
 /** Folder for new results. */

@@ -15,7 +15,7 @@ interface BadInput {
   readonly args?: readonly string[];
   readonly data?: string;
   readonly out?: string;
-  /** What the sentence must say. */
+  /** Text that the sentence must hold. */
   readonly says: RegExp;
 }
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 
 const root = join(import.meta.dirname!, "..", "..");
 
-/** What a command left behind. */
+/** Exit code and output of a command. */
 export interface Outcome {
   readonly code: number;
   readonly stdout: string;

@@ -17,7 +17,7 @@ const sample = join(root, "experiments", "sample");
 const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", "SAMLORA_LAUNCHER"];
 const cache = "/cache";
 
-/** What a command may do that is started with these arguments in a folder. */
+/** Permissions of a command that is started with these arguments in a folder. */
 function grants(args: readonly string[], cwd: string): Permissions {
   const before = Deno.env.get("SAMLORA_CACHE");
   Deno.env.set("SAMLORA_CACHE", cache);

@@ -20,7 +20,7 @@ import { killCommand, runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 import { mobileSamState } from "../sam/pretrained.ts";
 
-/** What is read of a table's row. */
+/** Fields of a table's row that are read here. */
 interface Row {
   readonly dice: Record<string, { readonly n: number }>;
 }
