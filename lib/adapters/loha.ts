@@ -90,12 +90,14 @@ export class LohaLinear extends AdapterLayer implements LohaFactors {
     this.#seed = random.int(2 ** 31);
   }
 
+  /** [..., in] -> [..., out] with the update; see {@linkcode AdapterLayer}. */
   protected override adapted(x: Tensor): Tensor {
     const update = lohaUpdate(this, this.scaling);
     const rows = this.#rowFactors();
     return linear(x, add(this.weight, rows ? mul(update, rows) : update), this.bias);
   }
 
+  /** Adds the update, or takes it away, in a weight [out, in]. */
   protected override addUpdate(weight: Tensor, sign: 1 | -1): void {
     overwrite(weight, () => add(weight, lohaUpdate(this, sign * this.scaling)));
   }

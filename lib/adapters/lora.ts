@@ -111,6 +111,7 @@ export class LoraLinear extends AdapterLayer {
   }
 
   /** [..., in] -> [..., out] */
+  /** [..., in] -> [..., out] with the update; see {@linkcode AdapterLayer}. */
   protected override adapted(x: Tensor): Tensor {
     const { weight, bias, scaling } = this;
     const loraA = this.lora_A.weight;
@@ -146,6 +147,7 @@ export class LoraLinear extends AdapterLayer {
     this.#resetMagnitude();
   }
 
+  /** Folds the update into the weight. */
   protected override fold(): void {
     const factor = noGrad(this.gpu, () => this.#rowFactor())?.keep() ?? null;
     this.#mergedFactor = factor;
@@ -153,6 +155,7 @@ export class LoraLinear extends AdapterLayer {
     overwrite(this.weight, () => mul(this.#updatedWeight(), reshape(factor, [-1, 1])));
   }
 
+  /** Takes the update out of the weight. */
   protected override unfold(): void {
     const factor = this.#mergedFactor;
     if (factor) {
@@ -163,6 +166,7 @@ export class LoraLinear extends AdapterLayer {
     super.unfold();
   }
 
+  /** Adds the update, or takes it away, in a weight [out, in]. */
   protected override addUpdate(weight: Tensor, sign: 1 | -1): void {
     const alpha = sign * this.scaling;
     times(this.lora_B.weight, this.lora_A.weight, { alpha, addTo: weight });

@@ -1,4 +1,4 @@
-import type { ObjectEntries } from "valibot";
+import type * as v from "valibot";
 import type { Linear } from "../nn/linear.ts";
 import type { QkvPart } from "../nn/qkv_linear.ts";
 import type { Random } from "../random.ts";
@@ -102,7 +102,7 @@ export interface AdapterMethod<
   /** Field of the config that holds alpha. */
   readonly alphaField: string;
   /** Checks of the config's fields that are the method's own, with PEFT's defaults. */
-  readonly fields: ObjectEntries;
+  readonly fields: Readonly<Record<string, v.GenericSchema<unknown, unknown>>>;
   /** The method's own fields of a new config. */
   readonly defaults: Readonly<Record<string, unknown>>;
   /** Fields that change the computation in ways not known here, unless they hold these values. */

@@ -14,7 +14,7 @@ import type { MaskFigures } from "./mask_figures.ts";
  * Guards by name, with what each watches and the sentence that it ends a training or scoring with: what
  * was seen, what it means and what to do.
  */
-const GUARDS = {
+export const GUARDS = {
   /** A patient, or a slice of a patient that parts share on purpose, is in two parts of the split. */
   "patient-overlap": (
     { item, parts }: { item: string; parts: readonly [string, string] },

@@ -18,11 +18,13 @@ export class Profiler {
   readonly #totals = new Map<string, { dispatches: number; milliseconds: number }>();
   #reading: Promise<void> = Promise.resolve();
 
+  /** Makes a query set with two timestamps for each dispatch of a submit. */
   constructor(device: GPUDevice) {
     this.#device = device;
     this.#queries = device.createQuerySet({ type: "timestamp", count: 2 * DISPATCHES_PER_SUBMIT });
   }
 
+  /** Descriptor of the pass of the next dispatch, which writes its timestamps. */
   next(kernel: string): GPUComputePassDescriptor {
     const i = this.#names.push(kernel) - 1;
     return {
@@ -34,6 +36,7 @@ export class Profiler {
     };
   }
 
+  /** Encodes the reading of the timestamps written since the last call. */
   resolve(encoder: GPUCommandEncoder): void {
     const names = this.#names.splice(0);
     if (names.length === 0) return;
@@ -63,6 +66,7 @@ export class Profiler {
       });
   }
 
+  /** Time by kernel, longest first, once all timestamps are read. */
   async times(): Promise<KernelTime[]> {
     await this.#reading;
     return [...this.#totals].map(([kernel, total]) => ({ kernel, ...total }))

@@ -5,7 +5,7 @@ import type { Scope } from "./scope.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Settings of {@linkcode Tape} that are changed for the length of a function. */
-interface Settings {
+export interface Settings {
   /** True if applications of ops are recorded. */
   recording: boolean;
   /** Form in which saved tensors are kept; `null` keeps them as they are. */

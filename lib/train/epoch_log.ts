@@ -24,7 +24,7 @@ interface Pending {
 }
 
 /** Figures that are known of an epoch after some of its batches. */
-interface Known {
+export interface Known {
   /** Sums of loss and Dice over the slices done. */
   readonly sums: EpochPosition["sums"];
   /** State of the guards. */
