@@ -86,6 +86,12 @@ interface Counters {
 
 const cell = (value: Cell) => typeof value === "string" ? { text: value } : value;
 
+/** A cell as plain text, the smaller text in brackets. */
+export function cellText(value: Cell): string {
+  const { text, sub } = cell(value);
+  return sub ? `${text} (${sub})` : text;
+}
+
 // ---------------------------------------------------------------------------------------- HTML
 
 function htmlText(text: Text): string {

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { columnsAt, METRICS } from "../metrics/metrics.ts";
+import { columnsAt } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
-import type { ComparedRow, ComparisonTable, StudyVerdict } from "../study/results.ts";
+import type { ComparedRow, ComparisonTable } from "../study/results.ts";
 import {
   absent,
   count,
@@ -23,7 +23,9 @@ import {
   seconds,
   signed,
 } from "./format.ts";
+import { cellText } from "./document.ts";
 import { markdownTable } from "./markdown_table.ts";
+import { verdictTable } from "./verdict_table.ts";
 
 /** Cells as text, ready for Markdown or a terminal. */
 export interface TextGrid {
@@ -99,34 +101,11 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
   };
 }
 
-/** The hypotheses and what became of each. */
+/** The hypotheses and their verdicts. */
 function verdictGrid({ verdicts }: ComparisonTable): TextGrid | null {
   if (verdicts.length === 0) return null;
-  const expected = ({ expected, margin, metric }: StudyVerdict) =>
-    margin === 0
-      ? expected
-      : `${expected} by ${Number((METRICS[metric].scale * margin).toPrecision(3))}`;
-  return {
-    header: ["Hypothesis", "Compared", "Prompt", "Expected", "Difference", "95 %", "p", "Verdict"],
-    rows: verdicts.map((verdict) => {
-      const { hypothesis, model, reference, prompt, metric, difference, interval } = verdict;
-      const points = (value: number) => signed(METRICS[metric].scale * value);
-      return [
-        hypothesis,
-        `${modelName(model)} − ${modelName(reference)}`,
-        `${promptName(prompt)}, ${metric}`,
-        expected(verdict),
-        difference === null ? absent : points(difference),
-        interval === null ? absent : interval.map(points).join(" to "),
-        verdict.pHolm < 0.001 ? "< 0.001" : verdict.pHolm.toFixed(3),
-        verdict.paired === 0
-          ? "not comparable"
-          : verdict.unpaired === 0
-          ? verdict.verdict
-          : `${verdict.verdict}, on ${plural(verdict.paired, "shared slice")}`,
-      ];
-    }),
-  };
+  const { header, rows } = verdictTable(verdicts);
+  return { header, rows: rows.map((row) => row.map(cellText)) };
 }
 
 /** All tables, in the order of the page. */
@@ -142,8 +121,9 @@ function caption({ context, rows }: ComparisonTable): string {
     ? ` Intervals: bootstrap over patients; p: Wilcoxon's signed-rank test over patients, ` +
       `Holm-adjusted for all comparisons of this table.`
     : "";
-  return `Dice under the ${promptName(context.primaryPrompt)} prompt` +
-    `, mean ± standard deviation over ` +
+  return `Dice under the ${
+    promptName(context.primaryPrompt)
+  } prompt, mean ± standard deviation over ` +
     `${plural(scored.slices, "slice")} of ${plural(scored.patients, "patient")} ` +
     `(${context.scoredOn} split); comparisons are differences in percentage points.${tested}`;
 }
@@ -154,8 +134,7 @@ function settings({ context }: ComparisonTable): string[] {
     `${name} ${plural(size.patients, "patient")}, ${plural(size.slices, "slice")}`
   );
   return [
-    `Data: ${context.dataset}; ` +
-    `${splits.join("; ")}`,
+    `Data: ${context.dataset}; ${splits.join("; ")}`,
     `Model: ${context.baseModel}, side ${context.side} px, ${plural(context.epochs, "epoch")}, ` +
     (context.pooled ?? `seed ${context.seed}`),
     `Adapter: ${context.adapter}`,

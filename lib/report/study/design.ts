@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { labelOf, METRICS } from "../../metrics/metrics.ts";
 import type { Block } from "../document.ts";
 import { rankFigure, type RankSeries } from "../figures.ts";
-import { absent, count, meanText, plural, probability, promptName, signed } from "../format.ts";
+import { meanText, plural, promptName } from "../format.ts";
+import { verdictTable } from "../verdict_table.ts";
 import { placementMap, type PlacementRow } from "../placement_map.ts";
 import type { StudyModel } from "../../study/read_study.ts";
 import { configFields, type Subject, valueText } from "./subject.ts";
@@ -86,11 +86,8 @@ export function placementSection(subject: Subject): Block[] {
 }
 
 /** The hypotheses and their verdicts. */
-export function verdictSection(subject: Subject): Block[] {
-  const { verdicts } = subject.study.table;
+export function verdictSection({ study: { table: { verdicts } } }: Subject): Block[] {
   if (verdicts.length === 0) return [];
-  const nameOf = (experiment: string) =>
-    subject.models.find((model) => model.experiment === experiment)?.name ?? experiment;
   const tally = (["supported", "refuted", "undecided"] as const)
     .map((verdict) => `${verdicts.filter((one) => one.verdict === verdict).length} ${verdict}`);
   return [{ kind: "heading", level: 2, text: "Hypotheses" }, {
@@ -101,31 +98,7 @@ export function verdictSection(subject: Subject): Block[] {
       }. Differences (in percentage points, or in the metric's unit) are paired by slice, with 95 % intervals ` +
       `over patients; p: Wilcoxon signed-rank test of the patients' differences against the margin in brackets ` +
       `(0 if none), Holm-adjusted over all hypotheses.`,
-    header: ["Hypothesis", "Compared", "Measure", "Expected", "Difference", "p", "n", "Verdict"],
     words: 4,
-    rows: verdicts.map((one) => {
-      const { scale } = METRICS[one.metric];
-      const { label, unit } = labelOf(one.metric, "slice");
-      const metric = unit === "%" ? label : `${label}, ${unit}`;
-      const points = (value: number | null) => value === null ? absent : signed(scale * value);
-      return [
-        one.hypothesis,
-        `${nameOf(one.experiment)} − ${nameOf(one.than)}`,
-        `${metric}, ${promptName(one.prompt)}`,
-        one.margin > 0
-          ? `${one.expected} (${Number((scale * one.margin).toPrecision(3))})`
-          : one.expected,
-        { text: points(one.difference), sub: one.interval?.map(points).join(" to ") },
-        probability(one.pHolm ?? undefined),
-        count(one.patients),
-        {
-          text: one.paired === 0 ? "not comparable" : one.verdict,
-          sub: one.unpaired > 0 && one.paired
-            ? `on ${plural(one.paired, "shared slice")}`
-            : undefined,
-          strong: one.verdict !== "undecided",
-        },
-      ];
-    }),
+    ...verdictTable(verdicts),
   }];
 }

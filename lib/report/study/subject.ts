@@ -7,7 +7,7 @@ import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
 import { absent, intervalText, meanText, modelName, plural, signed } from "../format.ts";
 import type { Study, StudyModel } from "../../study/read_study.ts";
-import type { ComparedRow } from "../../study/results.ts";
+import type { ComparedRow, ComparisonFamily } from "../../study/results.ts";
 
 /** The prompts that the text and the first figures are about, where they were scored. */
 const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];
@@ -20,15 +20,8 @@ export function smallestP(patients: number): number {
   return patients > 0 ? 2 ** (1 - patients) : 1;
 }
 
-type Interval = readonly [low: number, high: number] | null;
-
 /** Tested difference of a model from one of the references. */
-export interface Tested {
-  readonly difference: number;
-  readonly interval: Interval;
-  readonly patients: number;
-  readonly pHolm: number;
-}
+export type Tested = ComparisonFamily["comparisons"][number];
 
 /** A study for its report, its models by the names that readers see. */
 export class Subject {
