@@ -25,6 +25,7 @@ export interface SheetCase extends GreySlice {
 export interface Sheet {
   /** Names of the columns, as many as each case has predictions. */
   readonly models: readonly string[];
+  /** Slices, each a row. */
   readonly cases: readonly SheetCase[];
 }
 

@@ -24,9 +24,13 @@ export type Cell = string | {
 
 /** A table with its caption. */
 export interface TableBlock {
+  /** Discriminates blocks. */
   readonly kind: "table";
+  /** Sentences above the table, after its number. */
   readonly caption: Text;
+  /** Names of the columns. */
   readonly header: readonly string[];
+  /** As many cells a row as there are columns. */
   readonly rows: readonly (readonly Cell[])[];
   /** Rows above which a rule is drawn. */
   readonly rules?: readonly number[];
@@ -36,9 +40,11 @@ export interface TableBlock {
 
 /** A picture with its caption. */
 export interface FigureBlock {
+  /** Discriminates blocks. */
   readonly kind: "figure";
   /** Name of its file, without folder and extension. */
   readonly name: string;
+  /** Sentences below the picture, after its number. */
   readonly caption: Text;
   /** Description for those who do not see it. */
   readonly alt: string;
@@ -61,11 +67,13 @@ export type Block =
 
 /** A document. */
 export interface Document {
+  /** Heading of the page. */
   readonly title: string;
   /** Stands small below the title. */
   readonly subtitle: Text;
   /** Results in a few sentences. */
   readonly abstract: readonly Text[];
+  /** The body, in order. */
   readonly blocks: readonly Block[];
 }
 
@@ -292,6 +300,7 @@ function captionedTable({ caption, header, rows, words }: TableBlock, n: number)
 export interface DocumentFile {
   /** Relative to the text. */
   readonly path: string;
+  /** Text of an SVG, or bytes of a PNG. */
   readonly content: string | Uint8Array;
 }
 

@@ -11,7 +11,7 @@ import { legend, type LegendEntry, panelRow } from "./panels.ts";
 import { stack, textWidth } from "./svg.ts";
 
 /** A score that a model may lack. */
-type MaybeScore = Score | undefined;
+export type MaybeScore = Score | undefined;
 
 /** A score with its interval, at a place of a line or in a row of dots. */
 interface Mark {
@@ -135,6 +135,7 @@ function linePanels(
 
 /** A model's scores at each place of a plot, some of which it may lack. */
 export interface Line {
+  /** Name in the legend. */
   readonly name: string;
   /** As many as there are places. */
   readonly scores: readonly MaybeScore[];
@@ -144,10 +145,13 @@ export interface Line {
 
 /** Lines of {@linkcode linesFigure} and their axes. */
 export interface LinesOptions {
+  /** Lines in the order of their styles. */
   readonly lines: readonly Line[];
   /** Places along x. */
   readonly places: readonly number[];
+  /** Label below the axis of places. */
   readonly xLabel: string;
+  /** Label beside the axis of scores. */
   readonly yLabel: string;
 }
 
@@ -207,7 +211,9 @@ export function linesFigure(
 
 /** A set of ranks that differ in nothing else. */
 export interface RankSeries {
+  /** Name in the legend. */
   readonly name: string;
+  /** Ranks in ascending order. */
   readonly ranks: readonly number[];
   /** By panel: a score for each of the ranks. */
   readonly scores: readonly (readonly MaybeScore[])[];

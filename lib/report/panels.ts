@@ -34,9 +34,11 @@ export const axisLabel = { labelAnchor: "center", labelArrow: "none" } as const;
 export interface Panel {
   /** Heading above the frame; cut where it is wider than the panel. */
   readonly title?: string;
+  /** Scale and axis below the frame; an axis of null needs no room. */
   readonly x: Plot.ScaleOptions;
   /** An axis of null needs no room; its label is drawn in the first panel alone. */
   readonly y: Plot.ScaleOptions;
+  /** Marks within the frame. */
   readonly marks: readonly Plot.Markish[];
 }
 
@@ -103,7 +105,9 @@ function marker(
 
 /** Entry of a legend. */
 export interface LegendEntry {
+  /** Text beside the sample. */
   readonly name: string;
+  /** Line and marker of the sample. */
   readonly style: SeriesStyle;
   /** Part of the sample that is left out; default none. */
   readonly without?: "marker" | "line";

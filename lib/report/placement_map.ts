@@ -6,6 +6,7 @@ import type { Palette } from "./palette.ts";
 export interface PlacementRow {
   /** Their names. */
   readonly name: string;
+  /** Parts of the model, in its order. */
   readonly parts: readonly PlacedPart[];
   /** Texts behind the row, one for each of the map's figures. */
   readonly figures: readonly string[];

@@ -20,7 +20,7 @@ import { tableMarkdown, tableText } from "./table.ts";
 /** Name of the page, beside the study's table. */
 const REPORT = "report";
 
-/** What a report is written with. */
+/** Data and outlets of a report. */
 interface ReportOptions {
   /** Folder of the data set, where slices of it may be shown; null shows those of the sample alone. */
   readonly pictures: string | null;

@@ -10,7 +10,9 @@ import { tightBox } from "../data/prompts.ts";
 export interface GreySlice {
   /** height * width grey values from 0 to 255, rows one after another; others are clipped. */
   readonly image: Float32Array | Uint8Array;
+  /** Columns. */
   readonly width: number;
+  /** Rows. */
   readonly height: number;
 }
 
@@ -26,9 +28,13 @@ export interface MaskPrediction {
 
 /** A part of a slice in pixels. */
 export interface View {
+  /** Left edge. */
   readonly x: number;
+  /** Upper edge. */
   readonly y: number;
+  /** Columns that it shows. */
   readonly width: number;
+  /** Rows that it shows. */
   readonly height: number;
 }
 

@@ -33,6 +33,7 @@ export function svgText(
 
 /** Line of an outline or a curve's sample, in pixels. */
 export interface Stroke {
+  /** Colour. */
   readonly stroke: string;
   /** Width; default 1.8. */
   readonly width?: number;

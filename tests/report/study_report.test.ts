@@ -21,7 +21,7 @@ import {
   type TinyStudyOptions,
 } from "./tiny_study.ts";
 
-/** What is used of a page's elements. */
+/** Members used of a page's elements. */
 interface Element {
   readonly localName: string;
   readonly textContent: string;

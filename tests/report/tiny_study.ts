@@ -68,7 +68,7 @@ function score(mean: number, n = 6) {
   return { mean, sd: 0.0521, n, interval: [mean - 0.0113, mean + 0.0127] as const };
 }
 
-/** What a tiny study is made of. */
+/** Names and size of a tiny study. */
 export interface TinyStudyOptions {
   /** Name of the data set. */
   dataset?: string;

@@ -25,12 +25,18 @@ export type Tested = ComparisonFamily["comparisons"][number];
 
 /** A study for its report, its models by the names that readers see. */
 export class Subject {
+  /** All that its folder holds. */
   readonly study: Study;
+  /** Trained and scored models, in the order of the table. */
   readonly models: readonly StudyModel[];
+  /** Rows of the table, those of predictors that see no image among them. */
   readonly rows: readonly ComparedRow[];
+  /** Prompts that any row was scored under. */
   readonly prompts: readonly string[];
+  /** Prompt of the comparison. */
   readonly primary: string;
 
+  /** Takes a study as it is read. */
   constructor(study: Study) {
     this.study = study;
     this.models = study.models.map((model) => ({ ...model, name: modelName(model.name) }));
@@ -40,6 +46,7 @@ export class Subject {
     this.prompts = [...new Set(rows.flatMap(({ dice }) => Object.keys(dice)))];
   }
 
+  /** Settings that all rows share. */
   get context() {
     return this.study.table.context;
   }
@@ -64,19 +71,22 @@ export class Subject {
     return HEADLINES.filter((prompt) => this.prompts.includes(prompt));
   }
 
-  /** Rows that are models, and those that see no image. */
+  /** Rows of models. */
   get modelRows(): ComparedRow[] {
     return this.rows.filter(({ kind }) => kind !== "trivial");
   }
 
+  /** Rows of predictors that see no image. */
   get trivialRows(): ComparedRow[] {
     return this.rows.filter(({ kind }) => kind === "trivial");
   }
 
+  /** Name of the first row of a kind. */
   nameOfKind(kind: string): string | undefined {
     return this.rows.find((row) => row.kind === kind)?.model;
   }
 
+  /** Test of a model against a reference under one prompt by one metric, if there was one. */
   tested(
     model: string,
     reference: string | undefined,
@@ -116,6 +126,7 @@ export function differenceCell(tested: Tested | undefined, fallback?: number): C
   };
 }
 
+/** A mean with its interval below it. */
 export function scoreCell(
   score: Score | undefined,
   { scale = 100, digits = 1, strong = false } = {},
