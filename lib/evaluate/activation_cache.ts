@@ -19,9 +19,9 @@ export interface ActivationCacheOptions {
 /**
  * Activations of images by key, in device memory and beyond its budget on disk.
  *
- * What was remembered stays: images come round once an epoch, and a cache that makes room for the
- * latest would have thrown out each before its turn. Models one after the other may share a cache: as
- * long as they say that what they keep is the same, one finds what the others have left.
+ * Activations stay once they are remembered: images come round once an epoch, and a cache that makes
+ * room for the latest would have thrown out each before its turn. Models one after the other may share a
+ * cache, as long as they state that their activations are the same.
  */
 export class ActivationCache implements Disposable {
   readonly #options: ActivationCacheOptions;
@@ -58,9 +58,9 @@ export class ActivationCache implements Disposable {
   }
 
   /**
-   * Says what is kept from now on. What was kept of something else is dropped.
+   * Names the activations that are kept from now on; those of anything else are dropped.
    *
-   * @param content Whatever activations of a key depend on: equal contents mean equal activations.
+   * @param content All that activations of a key depend on: equal contents mean equal activations.
    */
   keep(content: string): void {
     if (content !== this.#content) this.#drop();
@@ -82,18 +82,18 @@ export class ActivationCache implements Disposable {
     this.#waitingBytes = waitingBytes;
   }
 
-  /** What is kept for a key in device memory, as it was stored; null if it is not there. */
+  /** The activation of a key in device memory, as it was stored; null if it is not there. */
   find(key: string): Tensor | null {
     return this.#cache.get(key) ?? this.#waiting.get(key) ?? null;
   }
 
-  /** What is kept for a key on disk, as it was stored; null if it is not there. */
+  /** The activation of a key on disk, as it was stored; null if it is not there. */
   readFile(key: string): ArrayBuffer | null {
     return this.#files.read(key)?.buffer ?? null;
   }
 
   /**
-   * Writes to disk what memory had no room for. To be called between batches: until then such
+   * Writes activations to disk that memory had no room for. To be called between batches: until then they
    * activations wait in device memory, 256 MiB of them at most, and what goes beyond is not kept.
    */
   async settle(gpu: Gpu): Promise<void> {

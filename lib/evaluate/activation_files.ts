@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { cacheDir, writeFileAtomic } from "../fs.ts";
 
-/** What is known of a file that was written. */
+/** A file that was written. */
 interface Entry {
   readonly path: string;
   readonly bytes: number;
@@ -22,7 +22,7 @@ export interface ActivationFilesOptions {
  * its folder goes with it, so that no other weights, input side or adapters can be mistaken for these.
  * A process that is killed leaves its folder to the next one, which removes it.
  *
- * What cannot be written or read, or was damaged, is as if it had never been kept.
+ * A file that cannot be written or read, or was damaged, is as if it had never been kept.
  */
 export class ActivationFiles implements Disposable {
   readonly #budget: number;
@@ -44,7 +44,7 @@ export class ActivationFiles implements Disposable {
     return this.#bytes;
   }
 
-  /** Whether so many bytes more stay within the budget. */
+  /** True if so many bytes more stay within the budget. */
   hasRoom(bytes: number): boolean {
     return !this.#failed && this.#bytes + bytes <= this.#budget;
   }
@@ -63,7 +63,7 @@ export class ActivationFiles implements Disposable {
     }
   }
 
-  /** What was written for a key; null if there is nothing, or it is no longer what was written. */
+  /** The content of a key; null if there is none, or it is no longer what was written. */
   read(key: string): Uint8Array<ArrayBuffer> | null {
     const entry = this.#entries.get(key);
     if (!entry) return null;

@@ -4,14 +4,14 @@ import { concat, slice } from "../tensor/ops/movement.ts";
 import { tidy } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import type { EncoderStage, ImageEncoder } from "../sam/image_encoder.ts";
+import { type EncoderStage, type ImageEncoder, runStages } from "../sam/image_encoder.ts";
 
-/** What a tensor from the cache is, for error messages. */
+/** Use of a tensor from the cache, for error messages. */
 const KEPT = "kept activation";
 
 /** An image to encode. */
 export interface EncoderInput {
-  /** Says what the pixels are: equal keys mean equal pixels. Null: they are not to be remembered. */
+  /** Name of the pixels: equal keys mean equal pixels. Null if they are not to be remembered. */
   readonly key: string | null;
   /**
    * Makes the pixels, [S, S, 3] normalised, or a tensor [1, S, S, 3] of them; called only if the cache
@@ -35,7 +35,7 @@ export interface CachedEncoderOptions extends ActivationCacheOptions {
   /** A cache in place of one of its own, whose budgets then mean nothing. */
   readonly shared?: SharedActivations;
   /**
-   * How activations are stored. With `f16` they are rounded whether they come from the cache or not, so
+   * Storage of activations. With `f16` they are rounded whether they come from the cache or not, so
    * that the budgets change no number. Default `f32`.
    */
   readonly storage?: ActivationStorage;
@@ -90,7 +90,7 @@ export class CachedEncoder implements Disposable {
   /** Image embeddings [B, S/16, S/16, 256] of B images. */
   encode(inputs: readonly EncoderInput[]): Tensor {
     return tidy(this.#encoder.gpu, () => {
-      // What is not remembered is known by its input.
+      // An image that is not remembered is known by its input.
       const nameOf = (input: EncoderInput) => input.key ?? input;
       const stored = new Map<string | EncoderInput, Tensor>();
       const missing = new Map<string | EncoderInput, EncoderInput>();
@@ -114,7 +114,7 @@ export class CachedEncoder implements Disposable {
         const part = stored.get(nameOf(input))!;
         return this.#storage === "f16" ? unpackHalf(part, this.#shape) : part;
       });
-      return run(this.#suffix, parts.length === 1 ? parts[0].detach() : concat(parts, 0));
+      return runStages(this.#suffix, parts.length === 1 ? parts[0].detach() : concat(parts, 0));
     });
   }
 
@@ -126,7 +126,7 @@ export class CachedEncoder implements Disposable {
     await this.#cache.settle(this.#encoder.gpu);
   }
 
-  /** What lies before the first trainable weight, for each image: [1, ...]. */
+  /** Activations in front of the first trainable weight, [1, ...] for each image. */
   #runPrefix(inputs: readonly EncoderInput[]): [input: EncoderInput, activation: Tensor][] {
     const { gpu } = this.#encoder;
     const activations = tidy(gpu, () => {
@@ -136,7 +136,7 @@ export class CachedEncoder implements Disposable {
           ? pixels
           : Tensor.from(gpu, pixels, [1, this.#side, this.#side, 3], "image");
       });
-      const x = run(this.#prefix, images.length === 1 ? images[0] : concat(images, 0));
+      const x = runStages(this.#prefix, images.length === 1 ? images[0] : concat(images, 0));
       return inputs.length === 1
         ? [x]
         : inputs.map((_, i) => slice(x, { axis: 0, start: i, end: i + 1 }));
@@ -145,7 +145,7 @@ export class CachedEncoder implements Disposable {
     return inputs.map((input, i) => [input, activations[i]]);
   }
 
-  /** What is kept for a key, as it was stored. */
+  /** The activation of a key, as it was stored; null if the cache has none. */
   #find(key: string): Tensor | null {
     const known = this.#cache.find(key);
     if (known) return known;
@@ -166,13 +166,4 @@ export class CachedEncoder implements Disposable {
 /** Images of side S whose widest activation, 256 channels at S/4, stays within 64 MiB. */
 function imagesAtOnce(side: number): number {
   return Math.max(1, Math.floor(2 ** 20 / (side * side)));
-}
-
-/** Runs stages one after the other, each in a scope of its own. */
-function run(stages: readonly EncoderStage[], x: Tensor): Tensor {
-  for (const stage of stages) {
-    const input = x;
-    x = tidy(x.gpu, () => stage.run(input));
-  }
-  return x;
 }

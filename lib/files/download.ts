@@ -4,13 +4,13 @@ import { InputError } from "../errors.ts";
 import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
 import type { Checkpoint } from "../sam/models.ts";
 
-/** How a download goes. */
+/** Options of {@linkcode downloadCheckpoint}. */
 export interface DownloadOptions {
-  /** Where the file goes. Default: `weights` in the cache. */
+  /** Folder of the file. Default: `weights` in the cache. */
   readonly folder?: string;
-  /** Where the file is fetched from instead, such as a mirror. */
+  /** URL of the folder to fetch from instead, such as a mirror's. */
   readonly baseUrl?: string;
-  /** Told the bytes that are there and the bytes in all, after each piece. */
+  /** Receives the bytes that are there and the bytes in all, after each piece. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Opens the unfinished file for writing. Default `Deno.open`. */
   readonly open?: (
@@ -22,7 +22,7 @@ export interface DownloadOptions {
 /** Broken connections in a row that brought nothing new. */
 const FRUITLESS_ATTEMPTS = 3;
 
-/** Where the checkpoint lies, or would lie, on this machine. */
+/** Path of a checkpoint on this machine, fetched or not. */
 export function checkpointPath(
   checkpoint: Checkpoint,
   options: { folder?: string } = {},
@@ -84,10 +84,80 @@ async function request(url: string, from: number): Promise<Answer | null> {
   return { body: response.body, from: 0, total: length === null ? NaN : Number(length) };
 }
 
+/** A file that is fetched, until it is whole. */
+interface Transfer {
+  readonly url: string;
+  /** Path of the unfinished file. */
+  readonly unfinished: string;
+  /** Path that the file gets when it is whole, for messages. */
+  readonly path: string;
+}
+
+function unwritable({ unfinished }: Transfer): (error: unknown) => never {
+  return (error) => {
+    throw new InputError(
+      `cannot write ${unfinished} (${reasonOf(error)}): make room or choose another folder, then ` +
+        `run this again to continue`,
+    );
+  };
+}
+
+/** Appends the pieces of an answer to the unfinished file. */
+async function receive(
+  { body, from, total }: Answer,
+  transfer: Transfer,
+  { onProgress, open = Deno.open }: DownloadOptions,
+): Promise<void> {
+  const refuse = unwritable(transfer);
+  let done = from;
+  const place = { write: true, create: true, append: done > 0, truncate: done === 0 };
+  const file = await open(transfer.unfinished, place).catch(refuse);
+  try {
+    for await (const piece of body) {
+      for (let at = 0; at < piece.length;) {
+        at += await file.write(piece.subarray(at)).catch(refuse);
+      }
+      done += piece.length;
+      onProgress?.(done, total);
+    }
+    await file.sync().catch(refuse);
+  } finally {
+    file.close();
+  }
+  // A connection can end early without an error.
+  if (done < total) throw new Error(`${done} of ${total} bytes arrived`);
+}
+
+/** Fetches until the unfinished file has all its bytes. */
+async function complete(transfer: Transfer, options: DownloadOptions): Promise<void> {
+  const { url, unfinished, path } = transfer;
+  let most = await sizeOf(unfinished);
+  for (let failures = 0;;) {
+    let interruption: unknown;
+    try {
+      const answer = await request(url, await sizeOf(unfinished));
+      // Without an answer all of it is there; its SHA-256 tells if it is sound.
+      if (answer) await receive(answer, transfer, options);
+      return;
+    } catch (error) {
+      if (error instanceof InputError) throw error;
+      interruption = error;
+    }
+    const size = await sizeOf(unfinished);
+    failures = size > most ? 0 : failures + 1;
+    most = Math.max(most, size);
+    if (failures < FRUITLESS_ATTEMPTS) continue;
+    throw new InputError(
+      `the download of ${url} broke off (${reasonOf(interruption)}): check the network and run ` +
+        `this again to continue, or put the file at ${path} yourself`,
+    );
+  }
+}
+
 /**
  * Brings a published checkpoint to this machine and returns its path. A file that is there already
- * and has the right SHA-256 is not fetched again. What a broken download left is continued, where the
- * server knows ranges; nothing bears the file's name before its SHA-256 was found right.
+ * and has the right SHA-256 is not fetched again. A broken download is continued, if the server knows
+ * ranges; nothing bears the file's name before its SHA-256 was found right.
  *
  * @throws {InputError} if the server cannot be reached or has no such file, the connection keeps
  * breaking, the disk is full, or the file is not the published one.
@@ -96,85 +166,24 @@ export async function downloadCheckpoint(
   checkpoint: Checkpoint,
   options: DownloadOptions = {},
 ): Promise<string> {
-  const { baseUrl = checkpoint.baseUrl, onProgress, open = Deno.open } = options;
+  const { baseUrl = checkpoint.baseUrl, onProgress } = options;
   const path = checkpointPath(checkpoint, options);
   const url = new URL(checkpoint.file, baseUrl.endsWith("/") ? baseUrl : `${baseUrl}/`).href;
   const unfinished = `${path}.part`;
-  const unwritable = (error: unknown): InputError =>
-    new InputError(
-      `cannot write ${unfinished} (${reasonOf(error)}): make room or choose another folder, then ` +
-        `run this again to continue`,
-    );
-  await makeFolder(dirname(path)).catch((error) => {
-    throw unwritable(error);
-  });
+  const transfer: Transfer = { url, unfinished, path };
+  await makeFolder(dirname(path)).catch(unwritable(transfer));
   const cached = await sizeOf(path);
   if (cached > 0 && await sha256(path) === checkpoint.sha256) {
     onProgress?.(cached, cached);
     return path;
   }
-
-  /** Fetches until the unfinished file has all its bytes. */
-  const complete = async (): Promise<void> => {
-    let most = await sizeOf(unfinished);
-    for (let failures = 0;;) {
-      let interruption: unknown;
-      try {
-        const answer = await request(url, await sizeOf(unfinished));
-        if (!answer) return; // all of it is there; its SHA-256 tells whether it is sound
-        let { from: done } = answer;
-        const file = await open(unfinished, {
-          write: true,
-          create: true,
-          append: done > 0,
-          truncate: done === 0,
-        }).catch((error) => {
-          throw unwritable(error);
-        });
-        try {
-          for await (const piece of answer.body) {
-            for (let at = 0; at < piece.length;) {
-              at += await file.write(piece.subarray(at)).catch((error) => {
-                throw unwritable(error);
-              });
-            }
-            done += piece.length;
-            onProgress?.(done, answer.total);
-          }
-          await file.sync().catch((error) => {
-            throw unwritable(error);
-          });
-        } finally {
-          file.close();
-        }
-        // A connection can end early without an error.
-        if (!(done < answer.total)) return;
-        interruption = new Error(`${done} of ${answer.total} bytes arrived`);
-      } catch (error) {
-        if (error instanceof InputError) throw error;
-        interruption = error;
-      }
-      const size = await sizeOf(unfinished);
-      failures = size > most ? 0 : failures + 1;
-      most = Math.max(most, size);
-      if (failures === FRUITLESS_ATTEMPTS) {
-        throw new InputError(
-          `the download of ${url} broke off (${
-            reasonOf(interruption)
-          }): check the network and run ` +
-            `this again to continue, or put the file at ${path} yourself`,
-        );
-      }
-    }
-  };
-
   for (;;) {
     const resumed = await sizeOf(unfinished) > 0;
-    await complete();
+    await complete(transfer, options);
     const digest = await sha256(unfinished);
     if (digest === checkpoint.sha256) break;
     await Deno.remove(unfinished);
-    if (resumed) continue; // what was left may have been of another file: once more from the start
+    if (resumed) continue; // the earlier part may be of another file: once more from the start
     throw new InputError(
       `${url} is not the published ${checkpoint.file} (SHA-256 ${digest} instead of ` +
         `${checkpoint.sha256}), and was removed: fetch it from another address`,

@@ -4,15 +4,15 @@ export class PickledTuple {
   constructor(readonly items: readonly PickleValue[]) {}
 }
 
-/** A name that a pickle may use: a type or a function of Python that we know the meaning of. */
+/** A type or function of Python that a pickle may name. */
 export interface PickleGlobal {
   /** Its full name in Python, such as `collections.OrderedDict`. */
   readonly global: string;
-  /** What calling it makes; absent if it is not to be called. Throws a RangeError on odd arguments. */
+  /** Result of a call; absent if it is not to be called. Throws a RangeError on odd arguments. */
   readonly call?: (args: readonly PickleValue[]) => PickleValue;
 }
 
-/** What we make of Python objects: a list is an array, a dict is a Map. */
+/** Python values as they are read: a list as an array, a dict as a Map. */
 export type PickleValue =
   | null
   | boolean
@@ -28,11 +28,11 @@ export type PickleValue =
 
 /** Something made by a {@linkcode PickleGlobal} or from a persistent id. */
 export interface PickleObject {
-  /** What it is, for the one who made it. */
+  /** Kind, set by whoever made it. */
   readonly kind: string;
 }
 
-/** What a pickle may use. */
+/** Names that a pickle may use, and the errors of one that uses others. */
 export interface PickleOptions {
   /** The names it may use, by module and name: `collections.OrderedDict`. */
   readonly globals: ReadonlyMap<string, PickleGlobal>;

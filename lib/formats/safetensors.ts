@@ -36,7 +36,7 @@ function isNaturals(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(isNatural);
 }
 
-/** Where a tensor lies in a safetensors file. */
+/** Type, shape and position of a tensor in a safetensors file. */
 interface Place {
   readonly dtype: Dtype;
   readonly shape: readonly number[];

@@ -180,7 +180,7 @@ class Storages {
   };
 }
 
-/** Who refuses a file, and why. */
+/** Errors of a file that is damaged, or asks for more than tensors. */
 function refusals(source: string): Pick<PickleOptions, "refuse" | "forbid"> {
   return {
     refuse: (reason) => {
@@ -373,7 +373,7 @@ async function readTensor(tensor: PickledTensor, container: Container): Promise<
   return result;
 }
 
-/** The parts of a container, with the names they add to a path. */
+/** Items of a list, tuple or dict, with the names they add to a path. */
 function* children(value: PickleValue): Generator<[string, PickleValue]> {
   if (value instanceof Map) {
     for (const [key, item] of value) yield [key instanceof Object ? "?" : String(key), item];
@@ -384,7 +384,7 @@ function* children(value: PickleValue): Generator<[string, PickleValue]> {
   for (const [i, item] of items.entries()) yield [String(i), item];
 }
 
-/** Where training scripts keep the model's state dict in a checkpoint. */
+/** Keys that training scripts keep the model's state dict under in a checkpoint. */
 const USUAL_KEYS = ["model_state_dict", "state_dict", "model", "module", "net", "weights"];
 
 /**

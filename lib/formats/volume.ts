@@ -2,13 +2,13 @@ import { InputError } from "../errors.ts";
 
 /** The geometry fields of a NIfTI header, kept so that a volume can be written where it was read. */
 export interface VolumeHeader {
-  /** What the affine's world is (1 scanner, 2 aligned, 4 MNI); 0 when the file has no sform. */
+  /** Code of the affine's coordinate system (1 scanner, 2 aligned, 4 MNI); 0 if the file has no sform. */
   readonly sformCode: number;
-  /** The same of the quaternion form; 0 when the file has none. */
+  /** The same of the quaternion form; 0 if the file has none. */
   readonly qformCode: number;
   /** The quaternion's (b, c, d). */
   readonly quaternion: readonly [number, number, number];
-  /** Where the quaternion form puts voxel (0, 0, 0), in mm. */
+  /** Position of voxel (0, 0, 0) by the quaternion form, in mm. */
   readonly qoffset: readonly [number, number, number];
   /** The handedness of the quaternion form, `pixdim[0]`. */
   readonly qfac: 1 | -1;

@@ -1,5 +1,9 @@
-import type { Module } from "../nn/module.ts";
+import type { Gpu } from "../gpu/gpu.ts";
+import { Conv2d } from "../nn/conv2d.ts";
+import { LayerNorm } from "../nn/layer_norm.ts";
+import { Module } from "../nn/module.ts";
 import { checkpoint } from "../tensor/checkpoint.ts";
+import { tidy } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A part of an encoder between two points through which a single tensor flows. */
@@ -14,21 +18,70 @@ export interface EncoderStage {
   run(x: Tensor): Tensor;
 }
 
-/** What SAM asks of an image encoder. */
-export interface ImageEncoder extends Module {
-  /** [B, S, S, 3], normalised -> [B, S/16, S/16, 256] */
-  forward(x: Tensor): Tensor;
+/** SAM's neck: a 1x1 and a 3x3 convolution to the embedding's channels, each with a LayerNorm. */
+export type Neck = [Conv2d, LayerNorm, Conv2d, LayerNorm];
+
+/** Makes an empty neck. */
+export function createNeck(
+  gpu: Gpu,
+  { inChannels, outChannels }: { inChannels: number; outChannels: number },
+): Neck {
+  const norm = { dim: outChannels, eps: 1e-6 };
+  const common = { outChannels, bias: false };
+  return [
+    new Conv2d(gpu, { inChannels, kernelSize: 1, ...common }),
+    new LayerNorm(gpu, norm),
+    new Conv2d(gpu, { inChannels: outChannels, kernelSize: 3, padding: 1, ...common }),
+    new LayerNorm(gpu, norm),
+  ];
+}
+
+/** An image encoder of SAM: [B, S, S, 3], normalised -> [B, S/16, S/16, 256]. */
+export abstract class ImageEncoder extends Module {
+  /** Convolutions to the embedding's channels, after all other stages. */
+  abstract readonly neck: Neck;
   /**
-   * Whether backward computes each stage again from its input instead of keeping what lies within:
-   * less memory, more time, the same numbers.
+   * If true, backward computes each stage again from its input instead of keeping its intermediate
+   * activations: less memory, more time, the same numbers.
    */
-  checkpointActivations: boolean;
-  /** Its parts in the order of computation. */
-  stages(): EncoderStage[];
+  checkpointActivations = false;
+
+  /** The stages before the neck, in the order of computation. */
+  protected abstract body(): EncoderStage[];
+
+  /** The encoder in the order of computation, cut where one tensor flows. */
+  stages(): EncoderStage[] {
+    const [conv1, norm1, conv2, norm2] = this.neck;
+    const neck: EncoderStage = {
+      name: "neck",
+      modules: this.neck,
+      run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
+    };
+    const stages = [...this.body(), neck];
+    return this.checkpointActivations ? stages.map(checkpointStage) : stages;
+  }
+
+  /**
+   * [B, S, S, 3], normalised -> [B, S/16, S/16, 256]
+   *
+   * @throws {InputError} if the images are not of a side that the encoder takes.
+   */
+  forward(x: Tensor): Tensor {
+    return runStages(this.stages(), x);
+  }
+}
+
+/** Runs stages one after the other, each in a scope of its own. */
+export function runStages(stages: readonly EncoderStage[], x: Tensor): Tensor {
+  for (const stage of stages) {
+    const input = x;
+    x = tidy(x.gpu, () => stage.run(input));
+  }
+  return x;
 }
 
 /** The same stage, of which the tape keeps the input alone. */
-export function checkpointStage(stage: EncoderStage): EncoderStage {
+function checkpointStage(stage: EncoderStage): EncoderStage {
   const { modules, weights = [], run } = stage;
   return {
     ...stage,

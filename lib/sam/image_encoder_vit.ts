@@ -9,10 +9,9 @@ import { decomposedAttention } from "../tensor/ops/decomposed_attention.ts";
 import { reshape } from "../tensor/ops/movement.ts";
 import { resizeBilinear } from "../tensor/ops/resize.ts";
 import { windowTokens } from "../tensor/ops/window.ts";
-import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { MLPBlock } from "./common.ts";
-import { checkpointStage, type EncoderStage, type ImageEncoder } from "./image_encoder.ts";
+import { createNeck, type EncoderStage, ImageEncoder, type Neck } from "./image_encoder.ts";
 
 /** Sizes of an {@linkcode ImageEncoderViT}; the defaults are SAM ViT-B's. */
 export interface ImageEncoderViTOptions {
@@ -190,7 +189,7 @@ export class ViTBlock extends Module {
  * Source: Kirillov et al. 2023, "Segment Anything", appendix A; Li et al. 2022, "Exploring Plain Vision
  * Transformer Backbones for Object Detection".
  */
-export class ImageEncoderViT extends Module implements ImageEncoder {
+export class ImageEncoderViT extends ImageEncoder {
   /** [B, S, S, 3] -> [B, g, g, embedDim] */
   readonly patchEmbed: ViTPatchEmbed;
   /** [1, g, g, embedDim]: added to the patches. */
@@ -198,13 +197,11 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
   /** In order. */
   readonly blocks: ViTBlock[];
   /** 1x1 and 3x3 convolutions to the embedding's channels, each with a LayerNorm. */
-  readonly neck: [Conv2d, LayerNorm, Conv2d, LayerNorm];
+  readonly neck: Neck;
   /** Side S of the input, in pixels. */
   readonly imageSize: number;
   /** Blocks that attend to the whole image, counted from 0. */
   readonly globalAttnIndexes: readonly number[];
-  /** Whether backward computes each stage again from its input. */
-  checkpointActivations = false;
 
   /**
    * Makes an empty encoder.
@@ -246,14 +243,7 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
           inputSize: grid,
         }),
     );
-    const norm = { dim: outChans, eps: 1e-6 };
-    const common = { outChannels: outChans, bias: false };
-    this.neck = [
-      new Conv2d(gpu, { inChannels: dim, kernelSize: 1, ...common }),
-      new LayerNorm(gpu, norm),
-      new Conv2d(gpu, { inChannels: outChans, kernelSize: 3, padding: 1, ...common }),
-      new LayerNorm(gpu, norm),
-    ];
+    this.neck = createNeck(gpu, { inChannels: dim, outChannels: outChans });
   }
 
   /** Patches with their positions: [B, S, S, 3] -> [B, g, g, embedDim]. */
@@ -268,10 +258,9 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
     return add(this.patchEmbed.forward(x), positions);
   }
 
-  /** The encoder in the order of computation, cut where one tensor flows. */
-  stages(): EncoderStage[] {
-    const [conv1, norm1, conv2, norm2] = this.neck;
-    const stages: EncoderStage[] = [
+  /** Patch embedding and blocks. */
+  protected body(): EncoderStage[] {
+    return [
       {
         name: "patch_embed",
         modules: [this.patchEmbed],
@@ -283,25 +272,6 @@ export class ImageEncoderViT extends Module implements ImageEncoder {
         modules: [block],
         run: (x: Tensor) => block.forward(x),
       })),
-      {
-        name: "neck",
-        modules: this.neck,
-        run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
-      },
     ];
-    return this.checkpointActivations ? stages.map(checkpointStage) : stages;
-  }
-
-  /**
-   * [B, S, S, 3], normalised -> [B, g, g, outChans]
-   *
-   * @throws {InputError} if the images are not of the side that the encoder was built for.
-   */
-  forward(x: Tensor): Tensor {
-    for (const stage of this.stages()) {
-      const input = x;
-      x = tidy(this.gpu, () => stage.run(input));
-    }
-    return x;
   }
 }

@@ -11,7 +11,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { MLP } from "./common.ts";
 import { TwoWayTransformer } from "./transformer.ts";
 
-/** What the mask decoder reads. */
+/** Inputs of the mask decoder. */
 export interface MaskDecoderInput {
   /** [B, g, g, dim], or [1, g, g, dim] for several prompts on one image. */
   readonly imageEmbeddings: Tensor;

@@ -7,7 +7,7 @@ import { Scope, tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { Sam } from "./sam.ts";
 
-/** What {@linkcode SamPredictor.predict} is asked for, in pixels of the original image. */
+/** Prompts and options of {@linkcode SamPredictor.predict}; coordinates are pixels of the original image. */
 export interface PredictOptions {
   /** Clicks, [x, y] each. */
   readonly pointCoords?: readonly (readonly [x: number, y: number])[];
@@ -23,7 +23,7 @@ export interface PredictOptions {
   readonly returnLogits?: boolean;
 }
 
-/** What {@linkcode SamPredictor.predict} gives: C masks, 3 or 1. */
+/** Result of {@linkcode SamPredictor.predict}: C masks, 3 or 1. */
 export interface Prediction<Mask extends Uint8Array | Float32Array = Uint8Array> {
   /** C masks of H * W values on the original image's grid, rows one after another. */
   readonly masks: Mask[];
@@ -74,7 +74,7 @@ export class SamPredictor implements Disposable {
     this.side = side;
   }
 
-  /** Whether an image is set. */
+  /** True if an image is set. */
   get isImageSet(): boolean {
     return this.#image !== null;
   }
@@ -118,7 +118,7 @@ export class SamPredictor implements Disposable {
   }
 
   /**
-   * Logits of what the prompts name.
+   * Predicts the logits of the prompted object.
    *
    * @throws {Error} if no image is set.
    * @throws {InputError} if there is neither a click nor a box, one lies outside the image, or sizes
@@ -126,7 +126,7 @@ export class SamPredictor implements Disposable {
    */
   predict(options: PredictOptions & { returnLogits: true }): Promise<Prediction<Float32Array>>;
   /**
-   * Masks of what the prompts name, 0 or 1.
+   * Predicts masks of the prompted object, 0 or 1.
    *
    * @throws {Error} if no image is set.
    * @throws {InputError} as with logits.

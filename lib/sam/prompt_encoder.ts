@@ -20,7 +20,7 @@ export interface PointPrompt {
   readonly label: 0 | 1;
 }
 
-/** What one mask is asked for by. Coordinates are pixels of the resized image. */
+/** Prompt for one mask. Coordinates are pixels of the resized image. */
 export interface SamPrompt {
   /** Clicks. */
   readonly points?: readonly PointPrompt[];

@@ -8,9 +8,8 @@ import { QkvLinear } from "../nn/qkv_linear.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { qkvAttention } from "../tensor/ops/attention.ts";
 import { windowTokens } from "../tensor/ops/window.ts";
-import { tidy } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { checkpointStage, type EncoderStage, type ImageEncoder } from "./image_encoder.ts";
+import { createNeck, type EncoderStage, ImageEncoder, type Neck } from "./image_encoder.ts";
 
 /** Sizes of a TinyViT; the defaults are MobileSAM's TinyViT-5M. */
 export interface TinyViTOptions {
@@ -276,15 +275,13 @@ export class BasicLayer extends Module {
  *
  * Source: Wu et al. 2022, "TinyViT"; Zhang et al. 2023, "Faster Segment Anything".
  */
-export class TinyViT extends Module implements ImageEncoder {
+export class TinyViT extends ImageEncoder {
   /** [B, S, S, 3] -> [B, S/4, S/4, embedDims[0]] */
   readonly patchEmbed: PatchEmbed;
   /** The stages: the first one convolutional, the others transformers. */
   readonly layers: (ConvLayer | BasicLayer)[];
   /** SAM's 1x1 and 3x3 convolutions to the embedding's channels, each with a LayerNorm. */
-  readonly neck: [Conv2d, LayerNorm, Conv2d, LayerNorm];
-  /** Whether backward computes each stage again from its input. */
-  checkpointActivations = false;
+  readonly neck: Neck;
 
   /** Makes an empty encoder. */
   constructor(gpu: Gpu, options: TinyViTOptions = {}) {
@@ -311,28 +308,11 @@ export class TinyViT extends Module implements ImageEncoder {
       return new BasicLayer(gpu, { dim, depth, merge, ...attention });
     });
     const last = embedDims[embedDims.length - 1];
-    const norm = { dim: outChannels, eps: 1e-6 };
-    this.neck = [
-      new Conv2d(gpu, {
-        inChannels: last,
-        outChannels,
-        kernelSize: 1,
-        bias: false,
-      }),
-      new LayerNorm(gpu, norm),
-      new Conv2d(gpu, {
-        inChannels: outChannels,
-        outChannels,
-        kernelSize: 3,
-        padding: 1,
-        bias: false,
-      }),
-      new LayerNorm(gpu, norm),
-    ];
+    this.neck = createNeck(gpu, { inChannels: last, outChannels });
   }
 
-  /** The encoder in the order of computation, cut where one tensor flows. */
-  stages(): EncoderStage[] {
+  /** Patch embedding, blocks and downsamplings. */
+  protected body(): EncoderStage[] {
     const stages: EncoderStage[] = [
       { name: "patch_embed", modules: [this.patchEmbed], run: (x) => this.patchEmbed.forward(x) },
     ];
@@ -353,21 +333,6 @@ export class TinyViT extends Module implements ImageEncoder {
         });
       }
     });
-    const [conv1, norm1, conv2, norm2] = this.neck;
-    stages.push({
-      name: "neck",
-      modules: this.neck,
-      run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
-    });
-    return this.checkpointActivations ? stages.map(checkpointStage) : stages;
-  }
-
-  /** [B, S, S, 3], normalised -> [B, S/16, S/16, outChannels] */
-  forward(x: Tensor): Tensor {
-    for (const stage of this.stages()) {
-      const input = x;
-      x = tidy(this.gpu, () => stage.run(input));
-    }
-    return x;
+    return stages;
   }
 }

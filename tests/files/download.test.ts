@@ -13,7 +13,7 @@ const checkpoint: Checkpoint = {
   sha256: createHash("sha256").update(content).digest("hex"),
 };
 
-/** How the server behaves at each request, the last rule for all that follow. */
+/** Behaviour of the server at each request; the last rule holds for all that follow. */
 interface Rule {
   /** Sends so many bytes of the answer and breaks the connection. */
   breakAfter?: number;

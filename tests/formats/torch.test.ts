@@ -21,7 +21,7 @@ import {
 
 const fixture = (name: string): string => join(import.meta.dirname!, "fixtures", name);
 
-/** What the fixtures' tensors hold: 0, 1, 2, ..., halved and less 3 where the type allows. */
+/** Elements of the fixtures' tensors: 0, 1, 2, ..., halved and less 3 where the type allows. */
 const counted = (length: number, from = 0): number[] =>
   Array.from({ length }, (_, i) => 0.5 * (from + i) - 3);
 

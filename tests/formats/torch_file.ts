@@ -11,7 +11,7 @@ const u64 = (value: number): number[] => [...u32(value), ...u32(0)];
 const ALL_ONES = 0xffffffff;
 
 /**
- * What goes into a zip; `deflatedFrom` is the size that a deflated content claims to unpack to, `crc`
+ * Entries of a zip; `deflatedFrom` is the size that a deflated content claims to unpack to, `crc`
  * what it claims to be the checksum of that.
  */
 type Entries = Record<string, { content: Uint8Array; deflatedFrom?: number; crc?: number }>;

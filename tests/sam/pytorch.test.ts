@@ -15,7 +15,7 @@ import { largestDifference } from "./images.ts";
 import { disc, sampled, wave } from "./seeded.ts";
 import { readTensors } from "../formats/tensors_file.ts";
 
-/** What PyTorch computed in float64; see tests/reference/make_mobile_sam_fixtures.py. */
+/** Results of PyTorch in float64; see tests/reference/make_mobile_sam_fixtures.py. */
 const fixtures = toStateDict(
   readTensors(new URL("fixtures/mobile_sam.safetensors", import.meta.url).pathname),
 );

@@ -24,7 +24,7 @@ import { disc, hashed, sampled, seededState, seededWeight, wave } from "./seeded
 import { readTensors } from "../formats/tensors_file.ts";
 import { hostWeights } from "../../lib/nn/weight_source.ts";
 
-/** What Meta's segment_anything computed; see tests/reference/make_sam_vit_fixtures.py. */
+/** Results of Meta's segment_anything; see tests/reference/make_sam_vit_fixtures.py. */
 function fixtures(
   name: string,
 ): { expected: (name: string) => Float32Array; names: ReadonlySet<string> } {
