@@ -1,4 +1,4 @@
-import type * as v from "valibot";
+import type { GenericSchema } from "valibot";
 import type { Linear } from "../nn/linear.ts";
 import type { QkvPart } from "../nn/qkv_linear.ts";
 import type { Random } from "../random.ts";
@@ -101,8 +101,12 @@ export interface AdapterMethod<
   readonly tensors: readonly AdapterTensor[];
   /** Field of the config that holds alpha. */
   readonly alphaField: string;
-  /** Checks of the config's fields that are the method's own, with PEFT's defaults. */
-  readonly fields: Readonly<Record<string, v.GenericSchema<unknown, unknown>>>;
+  /**
+   * Checks of the config's fields that are the method's own, with PEFT's defaults.
+   *
+   * @internal
+   */
+  readonly fields: Readonly<Record<string, GenericSchema<unknown, unknown>>>;
   /** The method's own fields of a new config. */
   readonly defaults: Readonly<Record<string, unknown>>;
   /** Fields that change the computation in ways not known here, unless they hold these values. */
