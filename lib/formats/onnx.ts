@@ -51,6 +51,7 @@ interface Field {
 const MAXIMUM_AXES = 64;
 
 const NO_BYTES = new Uint8Array(0);
+const UTF8 = new TextDecoder();
 
 /** Reads the protobuf wire format, https://protobuf.dev/programming-guides/encoding. */
 class Reader {
@@ -86,7 +87,11 @@ class Reader {
     return taken;
   }
 
-  field(): Field {
+  *fields(): Generator<Field> {
+    while (!this.done) yield this.#field();
+  }
+
+  #field(): Field {
     const tag = this.varint();
     const number = Math.floor(tag / 8);
     switch (tag % 8) {
@@ -104,6 +109,65 @@ class Reader {
   }
 }
 
+/** The tensor of a TensorProto, and its name. */
+function readTensor(
+  message: Reader,
+): { name: string; tensor: RawTensor } {
+  const { refuse } = message;
+  const shape: number[] = [];
+  let name = "";
+  let type = 0;
+  let data: Uint8Array = NO_BYTES;
+  let external = false;
+  for (const { number, value, bytes } of message.fields()) {
+    if (number === 1 && shape.length > MAXIMUM_AXES) continue; // refused below, by the name
+    if (number === 1 && !Number.isNaN(value)) shape.push(value);
+    else if (number === 1) {
+      const packed = new Reader(bytes, refuse);
+      while (!packed.done && shape.length <= MAXIMUM_AXES) shape.push(packed.varint());
+    } else if (number === 2) type = value;
+    else if (number === 8) name = UTF8.decode(bytes);
+    // raw_data; float_data is the same bytes when packed, as it always is in proto3.
+    else if (number === 9 || (number === 4 && type === 1)) data = bytes;
+    else if (number === 14) external = value === 1;
+  }
+  const quoted = `tensor "${excerpt(name)}"`;
+  if (external) refuse(`${quoted} lies in another file`);
+  const dtype = DTYPES[type];
+  if (dtype === undefined) return refuse(`${quoted} has the unknown type ${type}`);
+  if (shape.length > MAXIMUM_AXES) refuse(`${quoted} has more than ${MAXIMUM_AXES} axes`);
+  // Also a negative length, which comes as one of 2^63 or more.
+  if (!shape.every(Number.isSafeInteger)) refuse(`${quoted} has a length that is no number`);
+  const expected = elementCount(shape) * ITEM_SIZE[dtype];
+  if (data.length !== expected) {
+    refuse(`${quoted} of shape [${shape}] has ${data.length} bytes instead of ${expected}`);
+  }
+  return { name, tensor: { dtype, shape, bytes: data } };
+}
+
+/** The node of a NodeProto, and the tensor of a Constant. */
+function readNode(message: Reader): { node: OnnxNode; constant: RawTensor | null } {
+  const inputs: string[] = [];
+  const outputs: string[] = [];
+  let op = "";
+  let name = "";
+  let constant: RawTensor | null = null;
+  const attributes: Uint8Array[] = [];
+  for (const { number, bytes } of message.fields()) {
+    if (number === 1) inputs.push(UTF8.decode(bytes));
+    else if (number === 2) outputs.push(UTF8.decode(bytes));
+    else if (number === 3) name = UTF8.decode(bytes);
+    else if (number === 4) op = UTF8.decode(bytes);
+    else if (number === 5) attributes.push(bytes);
+  }
+  for (const attribute of op === "Constant" && outputs.length > 0 ? attributes : []) {
+    for (const { number, bytes } of new Reader(attribute, message.refuse).fields()) {
+      if (number === 5) constant = readTensor(new Reader(bytes, message.refuse)).tensor;
+    }
+  }
+  return { node: { op, name, inputs, outputs }, constant };
+}
+
 /**
  * Reads the nodes, initialisers and Constant tensors of an ONNX model. Tensors are views on `bytes`.
  * Subgraphs are passed over.
@@ -117,80 +181,21 @@ export function parseOnnx(bytes: Uint8Array, options: { source: string }): OnnxG
       `${options.source} is not a sound ONNX file (${reason}): get the file again`,
     );
   };
-  function* fields(message: Uint8Array): Generator<Field> {
-    const reader = new Reader(message, refuse);
-    while (!reader.done) yield reader.field();
-  }
-  const utf8 = new TextDecoder();
-
-  const readTensor = (message: Uint8Array): { name: string; tensor: RawTensor } => {
-    const shape: number[] = [];
-    let name = "";
-    let type = 0;
-    let data: Uint8Array = NO_BYTES;
-    let external = false;
-    for (const { number, value, bytes } of fields(message)) {
-      if (number === 1 && shape.length > MAXIMUM_AXES) continue; // refused below, by the name
-      if (number === 1 && !Number.isNaN(value)) shape.push(value);
-      else if (number === 1) {
-        const packed = new Reader(bytes, refuse);
-        while (!packed.done && shape.length <= MAXIMUM_AXES) shape.push(packed.varint());
-      } else if (number === 2) type = value;
-      else if (number === 8) name = utf8.decode(bytes);
-      // raw_data; float_data is the same bytes when packed, as it always is in proto3.
-      else if (number === 9 || (number === 4 && type === 1)) data = bytes;
-      else if (number === 14) external = value === 1;
-    }
-    const quoted = `tensor "${excerpt(name)}"`;
-    if (external) refuse(`${quoted} lies in another file`);
-    const dtype = DTYPES[type];
-    if (dtype === undefined) return refuse(`${quoted} has the unknown type ${type}`);
-    if (shape.length > MAXIMUM_AXES) refuse(`${quoted} has more than ${MAXIMUM_AXES} axes`);
-    // Also a negative length, which comes as one of 2^63 or more.
-    if (!shape.every(Number.isSafeInteger)) refuse(`${quoted} has a length that is no number`);
-    const expected = elementCount(shape) * ITEM_SIZE[dtype];
-    if (data.length !== expected) {
-      refuse(
-        `${quoted} of shape [${shape}] has ${data.length} bytes instead of ${expected}`,
-      );
-    }
-    return { name, tensor: { dtype, shape, bytes: data } };
-  };
-
   const nodes: OnnxNode[] = [];
   const initialisers = new Map<string, RawTensor>();
   const constants = new Map<string, RawTensor>();
-
-  const readNode = (message: Uint8Array): void => {
-    const inputs: string[] = [];
-    const outputs: string[] = [];
-    let op = "";
-    let name = "";
-    const attributes: Uint8Array[] = [];
-    for (const { number, bytes } of fields(message)) {
-      if (number === 1) inputs.push(utf8.decode(bytes));
-      else if (number === 2) outputs.push(utf8.decode(bytes));
-      else if (number === 3) name = utf8.decode(bytes);
-      else if (number === 4) op = utf8.decode(bytes);
-      else if (number === 5) attributes.push(bytes);
-    }
-    nodes.push({ op, name, inputs, outputs });
-    if (op !== "Constant" || outputs.length === 0) return;
-    for (const attribute of attributes) {
-      for (const { number, bytes } of fields(attribute)) {
-        if (number === 5) constants.set(outputs[0], readTensor(bytes).tensor);
-      }
-    }
-  };
-
   let graphs = 0;
-  for (const model of fields(bytes)) {
+  for (const model of new Reader(bytes, refuse).fields()) {
     if (model.number !== 7) continue;
     graphs++;
-    for (const field of fields(model.bytes)) {
-      if (field.number === 1) readNode(field.bytes);
-      else if (field.number === 5) {
-        const { name, tensor } = readTensor(field.bytes);
+    for (const field of new Reader(model.bytes, refuse).fields()) {
+      const message = new Reader(field.bytes, refuse);
+      if (field.number === 1) {
+        const { node, constant } = readNode(message);
+        nodes.push(node);
+        if (constant) constants.set(node.outputs[0], constant);
+      } else if (field.number === 5) {
+        const { name, tensor } = readTensor(message);
         initialisers.set(name, tensor);
       }
     }

@@ -51,7 +51,7 @@ export interface PickleOptions {
 const MAXIMUM_STEPS = 500_000;
 
 /**
- * Steps of a pickle of so many bytes. Names and numbers take several bytes a step: checkpoints have
+ * Most steps of a pickle of so many bytes. Names and numbers take several bytes a step: checkpoints have
  * 0.3 to 0.55 steps a byte, and only one that makes empty containers without end comes near 1. Short
  * pickles are harmless whatever their steps.
  */
@@ -64,6 +64,243 @@ const MAXIMUM_INTEGER_BYTES = 16;
 
 /** Marks where the items of a list, tuple or dict begin on the stack. */
 const MARK: PickleObject = { kind: "mark" };
+
+/** State of the machine that a pickle is a program of: a stack, its marks and a memo. */
+class Unpickler {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #options: PickleOptions;
+  readonly #stack: PickleValue[] = [];
+  readonly #marks: number[] = [];
+  readonly #memo = new Map<number, PickleValue>();
+  readonly refuse: PickleOptions["refuse"];
+  /** Position of the next byte. */
+  at: number;
+
+  constructor(bytes: Uint8Array, options: PickleOptions, at: number) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#options = options;
+    this.refuse = options.refuse;
+    this.at = at;
+  }
+
+  #skip(length: number): number {
+    const start = this.at;
+    if (length > this.#bytes.length - start) this.refuse("its pickle is cut off");
+    this.at += length;
+    return start;
+  }
+
+  u8 = (): number => this.#bytes[this.#skip(1)];
+  u16 = (): number => this.#view.getUint16(this.#skip(2), true);
+  u32 = (): number => this.#view.getUint32(this.#skip(4), true);
+  i32 = (): number => this.#view.getInt32(this.#skip(4), true);
+  f64 = (): number => this.#view.getFloat64(this.#skip(8));
+  u64 = (): number => {
+    const value = this.#view.getBigUint64(this.#skip(8), true);
+    return value > this.#bytes.length ? this.refuse("its pickle is cut off") : Number(value);
+  };
+
+  raw(length: number): Uint8Array {
+    const start = this.#skip(length);
+    return this.#bytes.subarray(start, start + length);
+  }
+
+  text(length: number): string {
+    const part = this.raw(length);
+    try {
+      return UTF8.decode(part);
+    } catch {
+      return this.refuse("a text in its pickle is not UTF-8");
+    }
+  }
+
+  line(): string {
+    const end = this.#bytes.indexOf(10, this.at);
+    if (end < 0) this.refuse("its pickle is cut off");
+    const content = this.text(end - this.at);
+    this.at++;
+    return content;
+  }
+
+  integer(length: number): number | bigint {
+    if (length > MAXIMUM_INTEGER_BYTES) this.refuse(`an integer of ${length} bytes in its pickle`);
+    let value = 0n;
+    this.raw(length).forEach((byte, i) => value |= BigInt(byte) << BigInt(8 * i));
+    value = BigInt.asIntN(8 * length, value);
+    const number = Number(value);
+    return Number.isSafeInteger(number) ? number : value;
+  }
+
+  push(value: PickleValue): void {
+    this.#stack.push(value);
+  }
+
+  /** The stack from here on belongs to the innermost open list, tuple or dict. */
+  #floor(): number {
+    return this.#marks.length > 0 ? this.#marks[this.#marks.length - 1] + 1 : 0;
+  }
+
+  top(): PickleValue {
+    if (this.#stack.length > this.#floor()) return this.#stack[this.#stack.length - 1];
+    return this.refuse("its pickle takes more from the stack than is there");
+  }
+
+  pop(): PickleValue {
+    const value = this.top();
+    this.#stack.length--;
+    return value;
+  }
+
+  mark(): void {
+    this.#marks.push(this.#stack.length);
+    this.#stack.push(MARK);
+  }
+
+  /** Takes what lies above the last mark, and the mark. */
+  popToMark(): PickleValue[] {
+    const mark = this.#marks.pop();
+    if (mark === undefined) return this.refuse("its pickle has a mark too few");
+    return this.#stack.splice(mark).slice(1);
+  }
+
+  /** Drops the value on top, or the last mark if there is none above it. */
+  drop(): void {
+    if (this.#stack.length > 0 && this.#stack[this.#stack.length - 1] === MARK) this.popToMark();
+    else this.pop();
+  }
+
+  tuple(length: number): void {
+    const items = Array.from({ length }, () => this.pop()).reverse();
+    this.push(new PickledTuple(items));
+  }
+
+  get(key: number): void {
+    const value = this.#memo.get(key);
+    if (value === undefined) {
+      return this.refuse(`its pickle recalls entry ${key}, which it never stored`);
+    }
+    this.push(value);
+  }
+
+  put(key: number = this.#memo.size): void {
+    this.#memo.set(key, this.top());
+  }
+
+  append(items: readonly PickleValue[]): void {
+    const list = this.top();
+    if (!Array.isArray(list)) return this.refuse("its pickle appends to something that is no list");
+    for (const item of items) list.push(item);
+  }
+
+  setItems(items: readonly PickleValue[]): void {
+    const dict = this.top();
+    if (!(dict instanceof Map)) return this.refuse("its pickle fills something that is no dict");
+    if (items.length % 2 === 1) this.refuse("its pickle has a key without a value");
+    for (let i = 0; i < items.length; i += 2) dict.set(items[i], items[i + 1]);
+  }
+
+  global(name: string): void {
+    this.push(this.#options.globals.get(name) ?? this.#options.forbid(name));
+  }
+
+  stackGlobal(): void {
+    const name = this.pop();
+    const module = this.pop();
+    // A list may stand for more text than there are atoms: it is never made one.
+    if (typeof name !== "string" || typeof module !== "string") {
+      return this.refuse("its pickle names a type by something that is no text");
+    }
+    this.global(`${module}.${name}`);
+  }
+
+  call(): void {
+    const args = this.pop();
+    const callee = this.pop();
+    const { global, call } = (callee ?? {}) as Partial<PickleGlobal>;
+    if (!call || !(args instanceof PickledTuple)) {
+      return this.refuse(`its pickle calls ${global ?? "something that is no function"}`);
+    }
+    try {
+      this.push(call(args.items));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.refuse(`its pickle calls ${global} with odd arguments: ${error.message}`);
+    }
+  }
+
+  /** Takes an OrderedDict's attributes, such as a state dict's _metadata, away. */
+  build(): void {
+    this.pop();
+    if (!(this.top() instanceof Map)) {
+      this.refuse("its pickle sets attributes of something but a dict");
+    }
+  }
+
+  persistent(): void {
+    this.push(this.#options.persistent(this.pop()));
+  }
+}
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+const LATIN1 = new TextDecoder("latin1");
+
+/** The operations by their opcodes; STOP is the loop's own. */
+const OPERATIONS: Readonly<Record<string, (machine: Unpickler) => void>> = {
+  "\x80": (m) => { // PROTO
+    const protocol = m.u8();
+    if (protocol < 2 || protocol > 5) m.refuse(`a pickle of protocol ${protocol}`);
+  },
+  "\x95": (m) => m.u64(), // FRAME
+  "(": (m) => m.mark(),
+  "0": (m) => m.drop(), // POP
+  "1": (m) => m.popToMark(), // POP_MARK
+  "2": (m) => m.push(m.top()), // DUP
+  "N": (m) => m.push(null),
+  "\x88": (m) => m.push(true),
+  "\x89": (m) => m.push(false),
+  "J": (m) => m.push(m.i32()),
+  "K": (m) => m.push(m.u8()),
+  "M": (m) => m.push(m.u16()),
+  "\x8a": (m) => m.push(m.integer(m.u8())),
+  "\x8b": (m) => m.push(m.integer(m.u32())),
+  "G": (m) => m.push(m.f64()),
+  "X": (m) => m.push(m.text(m.u32())),
+  "\x8c": (m) => m.push(m.text(m.u8())),
+  "\x8d": (m) => m.push(m.text(m.u64())),
+  "U": (m) => m.push(LATIN1.decode(m.raw(m.u8()))), // a str of Python 2
+  "T": (m) => m.push(LATIN1.decode(m.raw(m.u32()))),
+  "C": (m) => m.push(m.raw(m.u8())),
+  "B": (m) => m.push(m.raw(m.u32())),
+  "\x8e": (m) => m.push(m.raw(m.u64())),
+  "]": (m) => m.push([]),
+  "l": (m) => m.push(m.popToMark()),
+  "a": (m) => m.append([m.pop()]),
+  "e": (m) => m.append(m.popToMark()),
+  ")": (m) => m.tuple(0),
+  "\x85": (m) => m.tuple(1),
+  "\x86": (m) => m.tuple(2),
+  "\x87": (m) => m.tuple(3),
+  "t": (m) => m.push(new PickledTuple(m.popToMark())),
+  "}": (m) => m.push(new Map()),
+  "s": (m) => {
+    const value = m.pop();
+    m.setItems([m.pop(), value]);
+  },
+  "u": (m) => m.setItems(m.popToMark()),
+  "c": (m) => m.global(`${m.line()}.${m.line()}`),
+  "\x93": (m) => m.stackGlobal(),
+  "R": (m) => m.call(), // REDUCE
+  "\x81": (m) => m.call(), // NEWOBJ
+  "b": (m) => m.build(),
+  "Q": (m) => m.persistent(),
+  "h": (m) => m.get(m.u8()),
+  "j": (m) => m.get(m.u32()),
+  "q": (m) => m.put(m.u8()),
+  "r": (m) => m.put(m.u32()),
+  "\x94": (m) => m.put(),
+};
 
 /**
  * Reads one pickle of protocol 2 to 5. Nothing is executed: a global that is not among
@@ -78,272 +315,17 @@ export function unpickle(
   bytes: Uint8Array,
   options: PickleOptions & { at?: number },
 ): { value: PickleValue; end: number } {
-  const { globals, persistent, refuse, forbid } = options;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const utf8 = new TextDecoder("utf-8", { fatal: true });
-  const latin1 = new TextDecoder("latin1");
-  const stack: PickleValue[] = [];
-  const marks: number[] = [];
-  const memo = new Map<number, PickleValue>();
-  let at = options.at ?? 0;
-
-  const skip = (length: number): number => {
-    const start = at;
-    if (length > bytes.length - at) refuse("its pickle is cut off");
-    at += length;
-    return start;
-  };
-  const u8 = (): number => bytes[skip(1)];
-  const u16 = (): number => view.getUint16(skip(2), true);
-  const u32 = (): number => view.getUint32(skip(4), true);
-  const u64 = (): number => {
-    const value = view.getBigUint64(skip(8), true);
-    return value > bytes.length ? refuse("its pickle is cut off") : Number(value);
-  };
-  const raw = (length: number): Uint8Array => {
-    const start = skip(length);
-    return bytes.subarray(start, start + length);
-  };
-  const text = (length: number): string => {
-    const part = raw(length);
-    try {
-      return utf8.decode(part);
-    } catch {
-      return refuse("a text in its pickle is not UTF-8");
-    }
-  };
-  const line = (): string => {
-    const end = bytes.indexOf(10, at);
-    if (end < 0) refuse("its pickle is cut off");
-    const content = text(end - at);
-    at++;
-    return content;
-  };
-  const integer = (length: number): number | bigint => {
-    if (length > MAXIMUM_INTEGER_BYTES) refuse(`an integer of ${length} bytes in its pickle`);
-    let value = 0n;
-    raw(length).forEach((byte, i) => value |= BigInt(byte) << BigInt(8 * i));
-    value = BigInt.asIntN(8 * length, value);
-    const number = Number(value);
-    return Number.isSafeInteger(number) ? number : value;
-  };
-
-  /** The stack from `floor` on belongs to the innermost open list, tuple or dict. */
-  const floor = (): number => marks.length > 0 ? marks[marks.length - 1] + 1 : 0;
-  const pop = (): PickleValue => {
-    if (stack.length <= floor()) refuse("its pickle takes more from the stack than is there");
-    return stack.pop()!;
-  };
-  const top = (): PickleValue => {
-    if (stack.length <= floor()) refuse("its pickle takes more from the stack than is there");
-    return stack[stack.length - 1];
-  };
-  const popToMark = (): PickleValue[] => {
-    const mark = marks.pop();
-    if (mark === undefined) return refuse("its pickle has a mark too few");
-    return stack.splice(mark).slice(1);
-  };
-  const tuple = (length: number): void => {
-    const items = Array.from({ length }, pop).reverse();
-    stack.push(new PickledTuple(items));
-  };
-  const get = (key: number): void => {
-    const value = memo.get(key);
-    if (value === undefined) {
-      return refuse(`its pickle recalls entry ${key}, which it never stored`);
-    }
-    stack.push(value);
-  };
-  const append = (items: readonly PickleValue[]): void => {
-    const list = top();
-    if (!Array.isArray(list)) return refuse("its pickle appends to something that is no list");
-    for (const item of items) list.push(item);
-  };
-  const setItems = (items: readonly PickleValue[]): void => {
-    const dict = top();
-    if (!(dict instanceof Map)) return refuse("its pickle fills something that is no dict");
-    if (items.length % 2 === 1) refuse("its pickle has a key without a value");
-    for (let i = 0; i < items.length; i += 2) dict.set(items[i], items[i + 1]);
-  };
-  const pushGlobal = (global: string): void => {
-    stack.push(globals.get(global) ?? forbid(global));
-  };
-  const call = (): void => {
-    const args = pop();
-    const callee = pop();
-    const { global, call } = (callee ?? {}) as Partial<PickleGlobal>;
-    if (!call || !(args instanceof PickledTuple)) {
-      return refuse(`its pickle calls ${global ?? "something that is no function"}`);
-    }
-    try {
-      stack.push(call(args.items));
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      refuse(`its pickle calls ${global} with odd arguments: ${error.message}`);
-    }
-  };
-
+  const { at = 0, refuse } = options;
+  const machine = new Unpickler(bytes, options, at);
   const maximumSteps = stepsOf(bytes.length - at);
   for (let step = 0; step < maximumSteps; step++) {
-    const opcode = u8();
-    switch (String.fromCharCode(opcode)) {
-      case "\x80": { // PROTO
-        const protocol = u8();
-        if (protocol < 2 || protocol > 5) refuse(`a pickle of protocol ${protocol}`);
-        break;
-      }
-      case "\x95": // FRAME
-        u64();
-        break;
-      case ".": { // STOP
-        const value = pop();
-        return { value, end: at };
-      }
-      case "(":
-        marks.push(stack.length);
-        stack.push(MARK);
-        break;
-      case "0": // POP
-        if (stack.length > 0 && stack[stack.length - 1] === MARK) popToMark();
-        else pop();
-        break;
-      case "1": // POP_MARK
-        popToMark();
-        break;
-      case "2": // DUP
-        stack.push(top());
-        break;
-      case "N":
-        stack.push(null);
-        break;
-      case "\x88":
-        stack.push(true);
-        break;
-      case "\x89":
-        stack.push(false);
-        break;
-      case "J":
-        stack.push(view.getInt32(skip(4), true));
-        break;
-      case "K":
-        stack.push(u8());
-        break;
-      case "M":
-        stack.push(u16());
-        break;
-      case "\x8a":
-        stack.push(integer(u8()));
-        break;
-      case "\x8b":
-        stack.push(integer(u32()));
-        break;
-      case "G":
-        stack.push(view.getFloat64(skip(8)));
-        break;
-      case "X":
-        stack.push(text(u32()));
-        break;
-      case "\x8c":
-        stack.push(text(u8()));
-        break;
-      case "\x8d":
-        stack.push(text(u64()));
-        break;
-      case "U": // a str of Python 2
-        stack.push(latin1.decode(raw(u8())));
-        break;
-      case "T":
-        stack.push(latin1.decode(raw(u32())));
-        break;
-      case "C":
-        stack.push(raw(u8()));
-        break;
-      case "B":
-        stack.push(raw(u32()));
-        break;
-      case "\x8e":
-        stack.push(raw(u64()));
-        break;
-      case "]":
-        stack.push([]);
-        break;
-      case "l":
-        stack.push(popToMark());
-        break;
-      case "a":
-        append([pop()]);
-        break;
-      case "e":
-        append(popToMark());
-        break;
-      case ")":
-        tuple(0);
-        break;
-      case "\x85":
-        tuple(1);
-        break;
-      case "\x86":
-        tuple(2);
-        break;
-      case "\x87":
-        tuple(3);
-        break;
-      case "t":
-        stack.push(new PickledTuple(popToMark()));
-        break;
-      case "}":
-        stack.push(new Map());
-        break;
-      case "s": {
-        const value = pop();
-        setItems([pop(), value]);
-        break;
-      }
-      case "u":
-        setItems(popToMark());
-        break;
-      case "c":
-        pushGlobal(`${line()}.${line()}`);
-        break;
-      case "\x93": { // STACK_GLOBAL
-        const name = pop();
-        const module = pop();
-        // A list may stand for more text than there are atoms: it is never made one.
-        if (typeof name !== "string" || typeof module !== "string") {
-          return refuse("its pickle names a type by something that is no text");
-        }
-        pushGlobal(`${module}.${name}`);
-        break;
-      }
-      case "R": // REDUCE
-      case "\x81": // NEWOBJ
-        call();
-        break;
-      case "b": // BUILD: only an OrderedDict's attributes, such as a state dict's _metadata
-        pop();
-        if (!(top() instanceof Map)) refuse("its pickle sets attributes of something but a dict");
-        break;
-      case "Q":
-        stack.push(persistent(pop()));
-        break;
-      case "h":
-        get(u8());
-        break;
-      case "j":
-        get(u32());
-        break;
-      case "q":
-        memo.set(u8(), top());
-        break;
-      case "r":
-        memo.set(u32(), top());
-        break;
-      case "\x94":
-        memo.set(memo.size, top());
-        break;
-      default:
-        refuse(`its pickle uses opcode 0x${opcode.toString(16)}, which no tensors need`);
+    const opcode = machine.u8();
+    const name = String.fromCharCode(opcode);
+    if (name === ".") return { value: machine.pop(), end: machine.at };
+    if (!Object.hasOwn(OPERATIONS, name)) {
+      refuse(`its pickle uses opcode 0x${opcode.toString(16)}, which no tensors need`);
     }
+    OPERATIONS[name](machine);
   }
   return refuse(`its pickle takes more than ${Math.floor(maximumSteps)} steps`);
 }

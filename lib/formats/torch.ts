@@ -387,6 +387,77 @@ function* children(value: PickleValue): Generator<[string, PickleValue]> {
 /** Keys that training scripts keep the model's state dict under in a checkpoint. */
 const USUAL_KEYS = ["model_state_dict", "state_dict", "model", "module", "net", "weights"];
 
+/** Finds the tensors within values of one file, however often it is asked. */
+class TensorFinder {
+  readonly #refuse: (reason: string) => never;
+  #visited = 0;
+
+  constructor(refuse: (reason: string) => never) {
+    this.#refuse = refuse;
+  }
+
+  /** The tensors of a value by their paths within it. */
+  tensorsOf(value: PickleValue): Map<string, PickledTensor> {
+    const found = new Map<string, PickledTensor>();
+    this.#collect(value, "", { depth: 0, found });
+    return found;
+  }
+
+  #collect(
+    value: PickleValue,
+    path: string,
+    { depth, found }: { depth: number; found: Map<string, PickledTensor> },
+  ): void {
+    const refuse = this.#refuse;
+    if (++this.#visited > MAXIMUM_VALUES) refuse(`more than ${MAXIMUM_VALUES} values`);
+    if (depth > MAXIMUM_DEPTH) refuse(`lists and dicts nested more than ${MAXIMUM_DEPTH} deep`);
+    if (path.length > MAXIMUM_NAME) refuse(`a name of ${path.length} letters`);
+    if (isTensor(value)) {
+      if (found.has(path)) refuse(`tensor "${path}" comes twice`);
+      checkTensor(path, value, refuse);
+      found.set(path, value);
+      return;
+    }
+    for (const [name, item] of children(value)) {
+      this.#collect(item, path ? `${path}.${name}` : name, { depth: depth + 1, found });
+    }
+  }
+}
+
+/** The part of a checkpoint under a key. */
+function partOf(content: PickleValue, key: string, source: string): PickleValue {
+  const parts = [...children(content)];
+  const part = parts.find(([name]) => name === key);
+  if (part) return part[1];
+  const names = parts.map(([name]) => name).join(", ");
+  throw new InputError(`${source} has no part "${key}": choose one of ${excerpt(names)}`);
+}
+
+/** The state dict of a checkpoint: the dict of tensors under one of the usual keys, or the only one. */
+function stateDictOf(content: PickleValue, finder: TensorFinder, source: string): PickleValue {
+  let state = content;
+  for (let depth = 0; depth < MAXIMUM_DEPTH; depth++) {
+    const parts = [...children(state)];
+    if (parts.some(([, value]) => isTensor(value))) break;
+    const candidates = parts.filter(([, value]) => finder.tensorsOf(value).size > 0);
+    const usual = USUAL_KEYS.map((key) => candidates.find(([name]) => name === key));
+    const chosen = usual.find((candidate) => candidate) ?? candidates[0];
+    if (!chosen) {
+      throw new InputError(
+        `${source} holds no dict of tensors: save the model's state_dict() with torch.save`,
+      );
+    }
+    if (candidates.length > 1 && !usual.includes(chosen)) {
+      const names = excerpt(candidates.map(([name]) => name).join(", "));
+      throw new InputError(
+        `${source} holds several dicts of tensors (${names}): save the model's state_dict() alone`,
+      );
+    }
+    state = chosen[1];
+  }
+  return state;
+}
+
 /**
  * Reads what `torch.save` wrote: the zip of torch 1.6 and later, or the layout before. Only the names
  * and places of the tensors are read at once. In a checkpoint of several parts the state dict is the
@@ -408,63 +479,13 @@ export async function openTorch(
   const start = new Uint8Array(Math.min(2, bytes.size));
   bytes.read(0, start);
   const container = start[0] === 0x50 ? await openZipLayout(bytes) : openLegacyLayout(bytes);
-
-  let visited = 0;
-  const collect = (
-    value: PickleValue,
-    path: string,
-    { depth, found }: { depth: number; found: Map<string, PickledTensor> },
-  ): Map<string, PickledTensor> => {
-    if (++visited > MAXIMUM_VALUES) refuse(`more than ${MAXIMUM_VALUES} values`);
-    if (depth > MAXIMUM_DEPTH) refuse(`lists and dicts nested more than ${MAXIMUM_DEPTH} deep`);
-    if (path.length > MAXIMUM_NAME) refuse(`a name of ${path.length} letters`);
-    if (isTensor(value)) {
-      if (found.has(path)) refuse(`tensor "${path}" comes twice`);
-      checkTensor(path, value, refuse);
-      found.set(path, value);
-    } else {
-      for (const [name, item] of children(value)) {
-        collect(item, path ? `${path}.${name}` : name, { depth: depth + 1, found });
-      }
-    }
-    return found;
-  };
-  const tensorsOf = (value: PickleValue): Map<string, PickledTensor> =>
-    collect(value, "", { depth: 0, found: new Map() });
-
-  let state = container.content;
-  if (options.key !== undefined) {
-    const keys = [...children(state)].map(([name]) => name);
-    const part = [...children(state)].find(([name]) => name === options.key);
-    if (!part) {
-      throw new InputError(
-        `${bytes.name} has no part "${options.key}": choose one of ${excerpt(keys.join(", "))}`,
-      );
-    }
-    state = part[1];
-  }
-  for (let depth = 0; options.key === undefined && depth < MAXIMUM_DEPTH; depth++) {
-    const parts = [...children(state)];
-    if (parts.some(([, value]) => isTensor(value))) break;
-    const candidates = parts.filter(([, value]) => tensorsOf(value).size > 0);
-    const usual = USUAL_KEYS.map((key) => candidates.find(([name]) => name === key));
-    const chosen = usual.find((candidate) => candidate) ?? candidates[0];
-    if (!chosen) {
-      throw new InputError(
-        `${bytes.name} holds no dict of tensors: save the model's state_dict() with torch.save`,
-      );
-    }
-    if (candidates.length > 1 && !usual.includes(chosen)) {
-      throw new InputError(
-        `${bytes.name} holds several dicts of tensors (${
-          excerpt(candidates.map(([name]) => name).join(", "))
-        }): save the model's state_dict() alone`,
-      );
-    }
-    state = chosen[1];
-  }
-
-  const found = tensorsOf(state);
+  const { content } = container;
+  const finder = new TensorFinder(refuse);
+  const found = finder.tensorsOf(
+    options.key === undefined
+      ? stateDictOf(content, finder, bytes.name)
+      : partOf(content, options.key, bytes.name),
+  );
   checkSharing(found, refuse);
   const tensors = new Map<string, LazyTensor>();
   for (const [name, tensor] of found) {
