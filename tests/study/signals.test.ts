@@ -1,21 +1,10 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { tinyDataset } from "../experiments/tiny_dataset.ts";
-import { HAS_TERMINALS, Terminal } from "./terminal.ts";
+import { HAS_TERMINALS, lastCheckpoint, Terminal } from "./terminal.ts";
 
 const STUDY = "experiment lora_2 --data data --out study --side 64 --epochs 99 --batch-size 1 " +
   "--patience 99 --checkpoint-minutes 60";
-
-/** The number of a run's last checkpoint; 0 for none. */
-function lastCheckpoint(run: string): number {
-  try {
-    return Math.max(
-      ...[...Deno.readDirSync(join(run, "checkpoint"))].map(({ name }) => parseInt(name)),
-    );
-  } catch {
-    return 0;
-  }
-}
 
 Deno.test({
   name: "every way to stop `./run` saves what is trained and leaves no process behind",

@@ -12,6 +12,18 @@ const root = join(import.meta.dirname!, "..", "..");
 export const HAS_TERMINALS = Deno.build.os === "linux" &&
   await Deno.stat("/usr/bin/script").then(() => true, () => false);
 
+/** The number of a run's last checkpoint; 0 for none. */
+export function lastCheckpoint(run: string): number {
+  try {
+    return Math.max(
+      0,
+      ...[...Deno.readDirSync(join(run, "checkpoint"))].map(({ name }) => parseInt(name)),
+    );
+  } catch {
+    return 0;
+  }
+}
+
 /** Folders of the processes that are there, by process id. */
 async function processes(): Promise<Map<number, string>> {
   const found = new Map<number, string>();
