@@ -29,6 +29,9 @@ const CODE = [".git", "deno.json", "experiments", "kernels", "lib"];
 
 const SAMPLE = "experiments/sample";
 
+/** Adapters that commands take. */
+const ADAPTER = "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA";
+
 /** Rights to the folder of new results, if none is named. */
 function results({ given: { out } }: { given: { out?: string | null } }): Rights {
   return out ? {} : writes("results");
@@ -43,8 +46,8 @@ const HOSTS = [
 ];
 
 /** File in an adapter's folder with its scores on a data set. */
-export function evaluationFile(run: string, data: string): string {
-  return join(run, `evaluation-${basename(resolve(data))}.json`);
+export function evaluationFile(adapter: string, data: string): string {
+  return join(adapter, `evaluation-${basename(resolve(data))}.json`);
 }
 
 /** Picture beside a predicted mask. */
@@ -76,11 +79,8 @@ export const commands = {
   evaluate: command({
     name: "evaluate",
     script: "evaluate.ts",
-    about: "Score a run or an adapter on a data set; a run keeps the values it was trained with",
-    argument: {
-      name: "RUN",
-      help: "a study's adapter (results/…/adapters/lora_16), a file of Sam_LoRA, or vanilla",
-    },
+    about: "Score an adapter on a data set, with the values that it was trained with",
+    argument: { name: "ADAPTER", help: `${ADAPTER}, or vanilla` },
     required: ["data"],
     fields: {
       data: configFields.data,
@@ -180,7 +180,7 @@ export const commands = {
         default: null,
         flag: "adapter",
         argument: "PATH",
-        help: "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA",
+        help: ADAPTER,
         group: "adapters",
         rights: reads,
       }),
@@ -196,7 +196,7 @@ export const commands = {
     about: "Fold an adapter into the model's weights",
     argument: {
       name: "ADAPTER",
-      help: "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA",
+      help: ADAPTER,
     },
     required: ["out"],
     fields: {

@@ -1,4 +1,4 @@
-// ./run evaluate RUN --data DIR: scores a run or an adapter on any data set, under the whole protocol.
+// ./run evaluate ADAPTER --data DIR: scores an adapter on any data set, under the whole protocol.
 import { basename } from "node:path";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { openDataset } from "../lib/data/dataset.ts";
@@ -112,7 +112,9 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const subject = await openSubject(path, overrides);
   const { name, experiment, split } = subject;
   if (!file && split === null) {
-    throw new InputError(`${path} is no run's folder to write to: name a file with --out`);
+    throw new InputError(
+      `${path} is no folder of a study's adapter to write to: name a file with --out`,
+    );
   }
   const config = { ...subject.config, data: data! };
 

@@ -426,7 +426,7 @@ Deno.test("evaluate names what is wrong with a run", async () => {
     [[join("first", "lora_4"), "--data", "data"], /holds no adapter: name .*adapters\/lora_16/],
     [["vanilla", "--data", "data"], /--out/],
     [["vanilla", "--data", "data", "--model", "vit_x"], /vit_x/],
-    [[], /evaluate needs RUN .* and --data/],
+    [[], /evaluate needs ADAPTER .* and --data/],
   ];
   for (const [args, says] of cases) {
     const { code, stderr } = await runCommand(["evaluate", ...args], { cwd: folder });

@@ -24,15 +24,14 @@ export function lastCheckpoint(run: string): number {
   }
 }
 
-/** Folders of the processes that are there, by process id. */
+/** Folders that processes run in, by process id; Deno itself reads /proc with every permission alone. */
 async function processes(): Promise<Map<number, string>> {
-  const found = new Map<number, string>();
-  for await (const { name } of Deno.readDir("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    const cwd = await Deno.readLink(`/proc/${name}/cwd`).catch(() => null);
-    if (cwd !== null) found.set(Number(name), cwd);
-  }
-  return found;
+  const { stdout } = await new Deno.Command("find", {
+    args: ["/proc", "-maxdepth", "2", "-path", "/proc/[0-9]*/cwd", "-printf", "%h %l\\n"],
+    stderr: "null",
+  }).output();
+  const lines = new TextDecoder().decode(stdout).matchAll(/^\/proc\/(\d+) (.*)$/gm);
+  return new Map(Array.from(lines, ([, pid, cwd]) => [Number(pid), cwd]));
 }
 
 /** A command of `./run` in a terminal. */
