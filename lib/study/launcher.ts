@@ -88,7 +88,10 @@ function placesOf(file: string): string[] {
   return [folder];
 }
 
-/** The configuration of a command's process: where its packages are, and what it may do. */
+/** Variables that the reader of YAML asks for; to a command they are not set. */
+const IGNORED = ["LOG_STREAM", "LOG_TOKENS"];
+
+/** The configuration of a command's process: the place of its packages, and its permissions. */
 export function configurationOf(permissions: Permissions): Record<string, unknown> {
   return {
     // Packages have been put into node_modules of the root by now.
@@ -97,7 +100,15 @@ export function configurationOf(permissions: Permissions): Record<string, unknow
     lock: false,
     imports: metadata.imports,
     links: metadata.links.map((folder) => join(ROOT, folder)),
-    permissions: { default: { ...permissions, run: false, sys: false, import: false } },
+    permissions: {
+      default: {
+        ...permissions,
+        env: { allow: permissions.env, ignore: IGNORED },
+        run: false,
+        sys: false,
+        import: false,
+      },
+    },
   };
 }
 

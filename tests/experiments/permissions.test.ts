@@ -153,7 +153,10 @@ Deno.test("commands run under exactly these permissions, where all else is refus
   const secret = await Deno.makeTempFile({ prefix: "samlora-secret-" });
   try {
     const small = ["--side", "64", "--data", data];
-    const study = ["experiments", ...small, "--epochs", "1", "--ranks", "2", "--out", "out"];
+    const options = join(folder, "cache", "options, 1.yaml"); // what it names is granted, too
+    await Deno.mkdir(join(folder, "cache"));
+    await Deno.writeTextFile(options, "epochs: 1\nranks: [2]\nout: out\n");
+    const study = ["experiments", ...small, "--config", options];
     const scan = join(data, "TINY-MEN-00001-000", "TINY-MEN-00001-000");
     const image = ["--image", `${scan}-t1c.nii.gz`, "--boxes-from", `${scan}-seg.nii.gz`];
     for (
