@@ -72,7 +72,7 @@ export interface AttentionKernels extends Kernels {
   readonly blocks: number;
 }
 
-/** What kernels are made for. */
+/** Sizes and layout that kernels are made for. */
 interface Variant {
   /** Channels of a head. */
   readonly depth: number;

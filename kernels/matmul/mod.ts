@@ -27,10 +27,23 @@ const params = {
 export type MatmulParameters = keyof typeof params;
 
 /**
- * A batch of matrix products, `C = activation(alpha opA(A) opB(B) + bias)`, with A [m, k], B [k, n]
- * and C [m, n] after their transposition. All offsets, strides and leading dimensions count f32
- * elements; those left out describe matrices that are packed without gaps.
+ * Layout of a batch of matrices in BLAS's terms: element (row, column) of matrix (i, j) lies at
+ * offset + i outer + j inner + row ld + column, in f32 elements.
  */
+export interface MatrixLayout {
+  /** Elements from one stored row to the next. */
+  readonly ld: number;
+  /** Read each matrix as its transpose. */
+  readonly transpose?: boolean;
+  /** First element; 0 by default. */
+  readonly offset?: number;
+  /** Elements from one matrix to the next along the outer batch axis; 0 by default, which repeats the same matrix. */
+  readonly outer?: number;
+  /** Elements from one matrix to the next along the inner batch axis; 0 by default. */
+  readonly inner?: number;
+}
+
+/** C = activation(alpha op(A) op(B) + bias) for a batch of outer x inner matrices, or added to C. */
 export interface MatmulProblem {
   /** Rows of C. */
   readonly m: number;
@@ -38,43 +51,25 @@ export interface MatmulProblem {
   readonly n: number;
   /** Length of the sums. */
   readonly k: number;
-  /** Matrices in the batch; 1 if absent. */
-  readonly batch?: number;
-  /** Size of the batch's inner level: matrix z lies at `floor(z / inner) outer + (z % inner) inner stride`. */
-  readonly batchInner?: number;
-  /** A is stored as [k, m]. */
-  readonly transA?: boolean;
-  /** B is stored as [n, k], as PyTorch stores a Linear layer's weight. */
-  readonly transB?: boolean;
-  /** Elements from one stored row of A to the next. */
-  readonly lda?: number;
-  /** Elements from one stored row of B to the next. */
-  readonly ldb?: number;
-  /** Elements from one row of C to the next. */
-  readonly ldc?: number;
-  /** First element of A. */
-  readonly offsetA?: number;
-  /** First element of B. */
-  readonly offsetB?: number;
-  /** First element of C. */
-  readonly offsetC?: number;
-  /** Stride of A in the batch: outer and inner level. 0 repeats the same matrix. */
-  readonly strideA?: readonly [outer: number, inner: number];
-  /** Stride of B in the batch: outer and inner level. 0 repeats the same matrix. */
-  readonly strideB?: readonly [outer: number, inner: number];
-  /** Stride of C in the batch: outer and inner level. */
-  readonly strideC?: readonly [outer: number, inner: number];
-  /** Factor of the product; 1 if absent. */
+  /** [m, k] after its transposition. */
+  readonly a: MatrixLayout;
+  /** [k, n] after its transposition, [n, k] before it, as PyTorch stores a Linear layer's weight. */
+  readonly b: MatrixLayout;
+  /** [m, n], not transposed. */
+  readonly c: MatrixLayout;
+  /** Matrices along the outer and inner batch axes; 1 and 1 by default. */
+  readonly batch?: readonly [outer: number, inner: number];
+  /** Factor of the product; 1 by default. */
   readonly alpha?: number;
-  /** A bias [n] is added to every row. */
+  /** True if a bias [n] is added to every row. */
   readonly bias?: boolean;
-  /** The result is added to what C holds. */
+  /** True if the product is added to C's content. */
   readonly accumulate?: boolean;
-  /** Applied last; `none` if absent. */
+  /** Applied last; `none` by default. */
   readonly activation?: keyof typeof matmulActivations;
-  /** For problems that are read by fours; `none` if absent. */
+  /** Further operation, for problems that are read by fours; `none` by default. */
   readonly extra?: MatmulExtra;
-  /** The tile by its name, one of {@linkcode matmulTiles}; by default the first of those. */
+  /** Name of the tile, one of {@linkcode matmulTiles}; the first of those by default. */
   readonly tile?: string;
   /** Length of the update's sums. */
   readonly updateK?: number;
@@ -159,10 +154,10 @@ function subgroupTile(
     rows,
     columns,
     constants: { LANES: lanes, OWN_ROWS: own === "rows" },
-    cost: ({ m, n, transB = false }) => {
-      const [across, down] = matmulWorkgroups({ m, n, batch: 1 }, { rows, columns });
-      // Whichever way B lies, its loads are cheaper one way round.
-      return across * columns * down * rows * ((own === "rows") === transB ? 1 : 0.97);
+    cost: ({ m, n, b: { transpose = false } }) => {
+      const padded = Math.ceil(m / rows) * rows * Math.ceil(n / columns) * columns;
+      // However B lies, its loads are cheaper one way round.
+      return padded * ((own === "rows") === transpose ? 1 : 0.97);
     },
   };
 }
@@ -174,10 +169,10 @@ function tiledTile(size: 64 | 128): Tile {
     rows: size,
     columns: size,
     constants: { TILE: size },
-    cost: ({ m, n, batch = 1 }) => {
+    cost: ({ m, n, batch: [outer, inner] = [1, 1] }) => {
       if (size === 64) return 1;
-      const [across, down] = matmulWorkgroups({ m, n, batch }, { rows: size, columns: size });
-      return Math.min(m, n) > 64 && across * down * batch >= BUSY_WORKGROUPS ? 0.5 : 2;
+      const workgroups = Math.ceil(m / size) * Math.ceil(n / size) * outer * inner;
+      return Math.min(m, n) > 64 && workgroups >= BUSY_WORKGROUPS ? 0.5 : 2;
     },
   };
 }
@@ -207,49 +202,48 @@ export const matmulKernels: readonly Kernel<string, MatmulParameters>[] = [...KE
 /**
  * Chooses kernel, tile and access for a batch of matrix products.
  *
- * The subgroup kernel takes subgroups of 4, 8 or 16 lanes (`subgroupSize`, the width of llvmpipe's
- * vectors); everything else runs the tiled kernel. Access is by vec4 where every leading dimension, offset and stride is a
- * multiple of 4, and so is n, and k where A or B is contiguous along it. A product with few rows and columns and a long `k` can be
- * spread over more workgroups by making slices of `k` a batch with a C each, to be summed afterwards.
+ * Access is by vec4 if every leading dimension, offset and stride is a multiple of 4, and so is n, and k if A or B
+ * is contiguous along it. A product with few rows and columns and a long `k` can be spread over more workgroups by
+ * making slices of `k` a batch with a C each, to be summed afterwards.
  *
- * @param subgroupSize Lanes of a subgroup, 0 where shaders cannot rely on it.
- * @throws {RangeError} if the problem is empty or has more tiles along a dimension than WebGPU
- * dispatches.
+ * @param subgroupSize Lanes of a subgroup, 0 if shaders cannot rely on it.
+ * @throws {RangeError} if the problem is empty or has more tiles along a dimension than WebGPU dispatches, or if an
+ * extra meets a problem that is not read by fours.
  */
 export function planMatmul(problem: MatmulProblem, subgroupSize: number): MatmulPlan {
-  const { m, n, k, batch = 1, transA = false, transB = false } = problem;
+  const { m, n, k, a, b, batch: [outer, inner] = [1, 1] } = problem;
   const { bias = false, accumulate = false, activation = "none", extra = "none" } = problem;
-  if (!(m > 0 && n > 0 && k > 0 && batch > 0)) {
-    throw new RangeError(`matrix product of ${batch} x [${m}, ${k}] x [${k}, ${n}] is empty`);
-  }
-  const params = matmulParams(problem);
-  const aligned = isReadByFours(problem);
-  if (extra !== "none" && !aligned) {
+  const batch = outer * inner;
+  const text = `matrix product of ${batch} x [${m}, ${k}] x [${k}, ${n}]`;
+  if (!(m > 0 && n > 0 && k > 0 && batch > 0)) throw new RangeError(`${text} is empty`);
+  const form = isReadByFours(problem) ? "vec4" : "scalar";
+  if (extra !== "none" && form === "scalar") {
     throw new RangeError(`a matrix product with ${extra} must be read by fours`);
   }
   const family = familyOf(subgroupSize);
   const tiles = tilesOf(problem, subgroupSize);
   const tile = tiles.find(({ name }) => name === problem.tile) ?? tiles[0];
-  const workgroups = matmulWorkgroups({ m, n, batch }, tile);
+  const workgroups = [Math.ceil(n / tile.columns), Math.ceil(m / tile.rows), batch] as const;
   if (Math.max(...workgroups) > MAXIMUM_WORKGROUPS) {
     throw new RangeError(
-      `matrix product of ${batch} x [${m}, ${k}] x [${k}, ${n}] takes ${
+      `${text} takes ${
         workgroups.join(" x ")
-      } workgroups, at most ${MAXIMUM_WORKGROUPS} fit in a dimension: split the batch`,
+      } workgroups, at most ${MAXIMUM_WORKGROUPS} fit in a ` +
+        "dimension: split the batch",
     );
   }
   return {
-    kernel: KERNELS.get(kernelName(family, aligned ? "vec4" : "scalar", extra))!,
+    kernel: KERNELS.get(kernelName(family, form, extra))!,
     constants: {
-      TRANS_A: transA,
-      TRANS_B: transB,
+      TRANS_A: a.transpose ?? false,
+      TRANS_B: b.transpose ?? false,
       BIAS: bias,
       ACCUMULATE: accumulate,
       ACTIVATION: matmulActivations[activation],
       RAGGED_K: k % 4 !== 0,
       ...tile.constants,
     },
-    params,
+    params: paramsOf(problem),
     workgroups,
   };
 }
@@ -259,66 +253,36 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
  * must end with an operand's load along it. An operand that is loaded across k may run over its m
  * or n into padding: such sums are not stored.
  */
-function isReadByFours(problem: MatmulProblem): boolean {
-  const { n, k, transA = false, transB = false, updateK = 0 } = problem;
-  const params = matmulParams(problem);
-  return [
-    n,
-    !transA || transB ? k : 0,
-    updateK,
-    params.lda,
-    params.ldb,
-    params.ldc,
-    params.off_a,
-    params.off_b,
-    params.off_c,
-    params.a_outer,
-    params.a_inner,
-    params.b_outer,
-    params.b_inner,
-    params.c_outer,
-    params.c_inner,
-  ].every((count) => count % 4 === 0);
+function isReadByFours({ n, k, a, b, c, updateK = 0 }: MatmulProblem): boolean {
+  const alongK = !a.transpose || b.transpose;
+  const layouts = [a, b, c].flatMap((
+    { ld, offset = 0, outer = 0, inner = 0 },
+  ) => [ld, offset, outer, inner]);
+  return [n, alongK ? k : 0, updateK, ...layouts].every((count) => count % 4 === 0);
 }
 
-/** Workgroups for a batch of [m, n] results in tiles of `rows` x `columns`: along n, along m, batch. */
-export function matmulWorkgroups(
-  size: { readonly m: number; readonly n: number; readonly batch: number },
-  tile: { readonly rows: number; readonly columns: number },
-): [number, number, number] {
-  return [Math.ceil(size.n / tile.columns), Math.ceil(size.m / tile.rows), size.batch];
-}
-
-/** The kernels' parameters, with packed matrices where the problem says nothing else. */
-function matmulParams(problem: MatmulProblem): Record<MatmulParameters, number> {
-  const { m, n, k, transA = false, transB = false, batchInner = 1, alpha = 1 } = problem;
-  const { updateK = 0, updateAlpha = 1 } = problem;
-  const { lda = transA ? m : k, ldb = transB ? k : n, ldc = n } = problem;
-  const { offsetA = 0, offsetB = 0, offsetC = 0 } = problem;
-  const packed = (size: number): readonly [number, number] => [size * batchInner, size];
-  const [aOuter, aInner] = problem.strideA ?? packed((transA ? k : m) * lda);
-  const [bOuter, bInner] = problem.strideB ?? packed((transB ? n : k) * ldb);
-  const [cOuter, cInner] = problem.strideC ?? packed(m * ldc);
+function paramsOf(problem: MatmulProblem): Record<MatmulParameters, number> {
+  const { m, n, k, a, b, c, batch: [, batch_inner] = [1, 1], alpha = 1 } = problem;
   return {
     m,
     n,
     k,
-    batch_inner: batchInner,
-    lda,
-    ldb,
-    ldc,
-    off_a: offsetA,
-    off_b: offsetB,
-    off_c: offsetC,
-    a_outer: aOuter,
-    a_inner: aInner,
-    b_outer: bOuter,
-    b_inner: bInner,
-    c_outer: cOuter,
-    c_inner: cInner,
+    batch_inner,
+    lda: a.ld,
+    ldb: b.ld,
+    ldc: c.ld,
+    off_a: a.offset ?? 0,
+    off_b: b.offset ?? 0,
+    off_c: c.offset ?? 0,
+    a_outer: a.outer ?? 0,
+    a_inner: a.inner ?? 0,
+    b_outer: b.outer ?? 0,
+    b_inner: b.inner ?? 0,
+    c_outer: c.outer ?? 0,
+    c_inner: c.inner ?? 0,
     alpha,
-    update_k: updateK,
-    update_alpha: updateAlpha,
+    update_k: problem.updateK ?? 0,
+    update_alpha: problem.updateAlpha ?? 1,
   };
 }
 

@@ -28,7 +28,7 @@ fn main(
   let tile_m = group.y * TILE;
   let tile_n = group.x * TILE;
 
-  // Which 4x4 block this thread loads: the first 128 threads A's, the others B's. Neighbours go along
+  // The 4x4 block that this thread loads: the first 128 threads A's, the others B's. Neighbours go along
   // the direction that is contiguous in memory.
   let loads_a = index < 128;
   let block = index % 128;
@@ -109,7 +109,7 @@ fn multiply(sums: ptr<function, Sums>, at_a: u32, at_b: u32) {
   }
 }
 
-// Where vector `line` of row k lies in a tile.
+// Place of vector `line` of row k in a tile.
 fn slot(k: u32, line: u32) -> u32 {
   return k * ROW + (line ^ ((k / 4) % 8));
 }

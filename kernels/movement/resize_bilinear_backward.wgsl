@@ -3,7 +3,7 @@
 //
 // dy [images, out_h, out_w, channels] -> dx [images, h, w, channels]
 
-// How much of input pixel i is in output pixel o; with the forward pass' own arithmetic.
+// Share of input pixel i in output pixel o, by the forward pass' own arithmetic.
 fn share(i: u32, o: u32, scale: f32, size: u32) -> f32 {
   let s = source(o, scale);
   let first = min(u32(s), size - 1);

@@ -8,7 +8,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= params.lanes) { return; }
   var sum = vec4<f32>();
   for (var i = id.x; 4 * i < params.count; i += params.lanes) {
-    // What fills up the last vector is not part of x.
+    // The last vector may be filled up with numbers that are not part of x.
     let inside = 4 * i + vec4<u32>(0, 1, 2, 3) < vec4<u32>(params.count);
     let v = select(vec4<f32>(), x[i], inside);
     sum += v * v;

@@ -83,15 +83,10 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
         m,
         n,
         k,
-        batch,
-        batchInner: batch,
-        transA: true,
-        lda,
-        ldb,
-        ldc,
-        strideA: [0, k * lda],
-        strideB: [0, k * ldb],
-        strideC: [0, m * ldc],
+        batch: [1, batch],
+        a: { ld: lda, inner: k * lda, transpose: true },
+        b: { ld: ldb, inner: k * ldb },
+        c: { ld: ldc, inner: m * ldc },
       };
       const plan = planMatmul(problem, subgroupSize);
       assertMatch(plan.kernel.name, new RegExp(`^matmul_${family}_vec4`));
@@ -118,18 +113,21 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
 }
 
 Deno.test("a product is read by fours only where its layout allows it", () => {
+  const plain = { ld: 8 };
+  const transposed = { ld: 8, transpose: true };
   const access = (problem: Partial<MatmulProblem>) =>
-    planMatmul({ m: 8, n: 8, k: 8, ...problem }, 0).kernel.name.split("_").at(-1);
+    planMatmul({ m: 8, n: 8, k: 8, a: plain, b: plain, c: plain, ...problem }, 0)
+      .kernel.name.split("_").at(-1);
   assertEquals(access({}), "vec4");
   assertEquals(access({ m: 7 }), "vec4");
-  assertEquals(access({ m: 7, transA: true }), "scalar"); // rows of 7, without padding
-  assertEquals(access({ m: 7, transA: true, lda: 8 }), "vec4");
-  assertEquals(access({ m: 7, transA: true, lda: 8, offsetA: 2 }), "scalar");
-  assertEquals(access({ m: 7, transA: true, lda: 8, transB: true }), "vec4");
-  assertEquals(access({ n: 7, ldb: 8, ldc: 8 }), "scalar"); // C's padding is not ours to write
-  assertEquals(access({ k: 7, lda: 8 }), "scalar");
-  assertEquals(access({ k: 7, transA: true }), "vec4");
-  assertEquals(access({ k: 7, transA: true, transB: true, ldb: 8 }), "scalar");
+  assertEquals(access({ m: 7, a: { ld: 7, transpose: true } }), "scalar"); // without padding
+  assertEquals(access({ m: 7, a: transposed }), "vec4");
+  assertEquals(access({ m: 7, a: { ...transposed, offset: 2 } }), "scalar");
+  assertEquals(access({ m: 7, a: transposed, b: transposed }), "vec4");
+  assertEquals(access({ n: 7 }), "scalar"); // C's padding is not ours to write
+  assertEquals(access({ k: 7 }), "scalar");
+  assertEquals(access({ k: 7, a: transposed }), "vec4");
+  assertEquals(access({ k: 7, a: transposed, b: transposed }), "scalar");
 });
 
 for (const layout of ["NN", "NT", "TN", "TT"]) {
@@ -206,8 +204,8 @@ Deno.test("a perceptron matches float64, with the gradients of whatever is train
 for (const subgroupSize of families) {
   const family = subgroupSize > 0 ? "subgroup" : "tiled";
   Deno.test(`${family} product matches float64 in every tile, with the same bits`, async () => {
-    const problem = { m: 45, n: 76, k: 12, transB: true };
-    const { m, n, k } = problem;
+    const [m, n, k] = [45, 76, 12];
+    const problem = { m, n, k, a: { ld: k }, b: { ld: k, transpose: true }, c: { ld: n } };
     const random = new Random(family);
     const make = (shape: readonly number[]) =>
       Float32Array.from({ length: shape[0] * shape[1] }, () => random.normal());
@@ -255,7 +253,19 @@ async function checkExtra(
   const [c, kept] = [Tensor.empty(gpu, [m, n]), Tensor.empty(gpu, [m, n])];
   const activation = extra === "gelu_backward" ? "none" : "gelu";
   const plan = planMatmul(
-    { m, n, k, transB, bias: true, activation, extra, updateK, updateAlpha: 0.5 },
+    {
+      m,
+      n,
+      k,
+      a: { ld: k },
+      b: { ld: transB ? k : n, transpose: transB },
+      c: { ld: n },
+      bias: true,
+      activation,
+      extra,
+      updateK,
+      updateAlpha: 0.5,
+    },
     subgroupSize,
   );
   const buffers: Record<string, Tensor> = {

@@ -1,56 +1,33 @@
 import {
+  matmulActivations,
   type MatmulExtra,
+  matmulExtras,
   type MatmulPlan,
   type MatmulProblem,
+  type MatrixLayout,
   planMatmul,
 } from "../../../kernels/matmul/mod.ts";
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import { Memo } from "../memo.ts";
 import type { Tensor } from "../tensor.ts";
 
-/**
- * A batch of matrices in BLAS's terms: element (row, column) of matrix (i, j) lies at
- * offset + i outer + j inner + row ld + column.
- */
-export interface Matrix {
-  /** Tensor whose memory they lie in. */
+/** Matrices of a batch, and the tensor whose memory they lie in. */
+export interface Matrix extends MatrixLayout {
+  /** Memory. */
   readonly tensor: Tensor;
-  /** Elements from one row to the next. */
-  readonly ld: number;
-  /** Read each matrix as its transpose. */
-  readonly transpose?: boolean;
-  /** First element. */
-  readonly offset?: number;
-  /** Elements from one matrix to the next along the outer batch axis. */
-  readonly outer?: number;
-  /** Elements from one matrix to the next along the inner batch axis. */
-  readonly inner?: number;
 }
 
-/** C = activation(alpha op(A) op(B) + bias) for a batch of outer x inner matrices, or added to C. */
-export interface Gemm {
-  /** Rows of C. */
-  readonly m: number;
-  /** Columns of C. */
-  readonly n: number;
-  /** Length of the sums. */
-  readonly k: number;
+/** A batch of matrix products with its operands. */
+export interface Gemm
+  extends Omit<MatmulProblem, "bias" | "extra" | "tile" | "updateK" | "updateAlpha"> {
   /** [m, k] after its transposition. */
   readonly a: Matrix;
   /** [k, n] after its transposition. */
   readonly b: Matrix;
   /** [m, n] */
   readonly c: Matrix;
-  /** Matrices along the outer and inner batch axes; default 1 and 1. */
-  readonly batch?: readonly [number, number];
-  /** Factor of the product; default 1. */
-  readonly alpha?: number;
   /** [n], added to every row. */
   readonly bias?: Tensor | null;
-  /** Add the product to C's content. */
-  readonly accumulate?: boolean;
-  /** Applied last. */
-  readonly activation?: "gelu" | "relu";
   /** Further operation fused into the product, if {@linkcode fuses} is true of its sizes. */
   readonly extra?: GemmExtra;
 }
@@ -91,8 +68,11 @@ export function gemm(spec: Gemm): void {
 
 /** Plan of a product, the same object for products that differ in their tensors alone. */
 function planOf(spec: Gemm, subgroupSize: number): MatmulPlan {
-  const { m, n, k, a, b, c, batch, alpha = 1, activation, extra } = spec;
-  const update = extra && "update" in extra ? extra.update : null;
+  const { m, n, k, a, b, c, batch, alpha = 1, activation = "none" } = spec;
+  const extra = spec.extra ? extraName(spec.extra) : "none";
+  const update = spec.extra && "update" in spec.extra ? spec.extra.update : null;
+  const updateK = update ? update.h.shape[update.h.shape.length - 1] : 0;
+  const updateAlpha = update ? update.alpha : 1;
   const key = [
     subgroupSize,
     m,
@@ -114,43 +94,15 @@ function planOf(spec: Gemm, subgroupSize: number): MatmulPlan {
     c.inner ?? 0,
     alpha,
     (a.transpose ? 1 : 0) | (b.transpose ? 2 : 0) | (spec.bias ? 4 : 0) | (spec.accumulate ? 8 : 0),
-    activation === "gelu" ? 1 : activation === "relu" ? 2 : 0,
-    !extra ? 0 : update ? 1 : "residual" in extra ? 2 : "keep" in extra ? 3 : 4,
-    update ? update.h.shape[update.h.shape.length - 1] : 0,
-    update ? update.alpha : 1,
+    matmulActivations[activation],
+    matmulExtras[extra],
+    updateK,
+    updateAlpha,
   ];
-  return planned.get(key, () => planMatmul(problemOf(spec), subgroupSize));
-}
-
-function problemOf(spec: Gemm): MatmulProblem {
-  const { m, n, k, a, b, c, alpha, accumulate, activation, extra } = spec;
-  const [outer, inner] = spec.batch ?? [1, 1];
-  const update = extra && "update" in extra ? extra.update : null;
-  return {
-    m,
-    n,
-    k,
-    batch: outer * inner,
-    batchInner: inner,
-    transA: a.transpose,
-    transB: b.transpose,
-    lda: a.ld,
-    ldb: b.ld,
-    ldc: c.ld,
-    offsetA: a.offset,
-    offsetB: b.offset,
-    offsetC: c.offset,
-    strideA: [a.outer ?? 0, a.inner ?? 0],
-    strideB: [b.outer ?? 0, b.inner ?? 0],
-    strideC: [c.outer ?? 0, c.inner ?? 0],
-    alpha,
-    bias: spec.bias != null,
-    accumulate,
-    activation,
-    extra: extra && extraName(extra),
-    updateK: update?.h.shape.at(-1),
-    updateAlpha: update?.alpha,
-  };
+  return planned.get(key, () => {
+    const problem = { ...spec, bias: spec.bias != null, extra, updateK, updateAlpha };
+    return planMatmul(problem, subgroupSize);
+  });
 }
 
 /** Name of an extra in the kernels. */
