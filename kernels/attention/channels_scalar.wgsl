@@ -1,5 +1,5 @@
-// Channels 4 quad .. 4 quad + 3 of a head that starts at `at`, zero beyond the last one. channels_vec4.wgsl has the same
-// functions for heads whose channels divide into fours.
+// Channels 4 quad .. 4 quad + 3 of a head that starts at `at`, zero beyond the last one. channels_vec4.wgsl has the
+// same functions for heads whose channels divide into fours.
 
 fn q_channels(at: u32, quad: u32) -> vec4<f32> {
   let i = at + 4 * quad;

@@ -30,10 +30,18 @@ const QUADS = (DEPTH + 3) / 4; // fours of channels of a head
 const LOWEST: f32 = -3.0e38;
 
 // Starts of a head's channels in four rows of q, k, v, and of out or dout.
-fn q_starts(head: u32, rows: vec4<u32>) -> vec4<u32> { return params.q_offset + head * params.head + rows * params.q_row; }
-fn k_starts(head: u32, rows: vec4<u32>) -> vec4<u32> { return params.k_offset + head * params.head + rows * params.k_row; }
-fn v_starts(head: u32, rows: vec4<u32>) -> vec4<u32> { return params.v_offset + head * params.head + rows * params.v_row; }
-fn out_starts(head: u32, rows: vec4<u32>) -> vec4<u32> { return head * params.out_head + rows * params.out_row; }
+fn q_starts(head: u32, rows: vec4<u32>) -> vec4<u32> {
+  return params.q_offset + head * params.head + rows * params.q_row;
+}
+fn k_starts(head: u32, rows: vec4<u32>) -> vec4<u32> {
+  return params.k_offset + head * params.head + rows * params.k_row;
+}
+fn v_starts(head: u32, rows: vec4<u32>) -> vec4<u32> {
+  return params.v_offset + head * params.head + rows * params.v_row;
+}
+fn out_starts(head: u32, rows: vec4<u32>) -> vec4<u32> {
+  return head * params.out_head + rows * params.out_row;
+}
 
 // The same of one row.
 fn q_start(head: u32, row: u32) -> u32 { return q_starts(head, vec4<u32>(row)).x; }

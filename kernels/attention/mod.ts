@@ -104,7 +104,9 @@ const FAMILIES: readonly Family[] = [
     lanes: [8, 16],
     blocks: (lanes) => lanes,
     files: (variant) => {
-      const held = (use: RegisterUse) => ({ "attention/registers.ts": registers(variant, use) });
+      const held = (use: RegisterUse) => ({
+        "text of attention/registers.ts": registers(variant, use),
+      });
       const walk: Files = variant.linear
         ? { "attention/walk_linear.wgsl": walkLinear }
         : { "attention/walk_grid.wgsl": walkGrid };

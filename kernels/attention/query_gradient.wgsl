@@ -23,7 +23,8 @@ struct Padding { p: vec4<f32>, ds: vec4<f32> }
 // The padding's gradients, which are kept in `rows` for its own key and value. One invocation of those that share
 // own queries `adds` them up in memory.
 fn padding_gradient(
-  head: u32, own: Tokens, region: Region, score: vec4<f32>, log_sum: vec4<f32>, dp: vec4<f32>, delta: vec4<f32>, adds: bool,
+  head: u32, own: Tokens, region: Region,
+  score: vec4<f32>, log_sum: vec4<f32>, dp: vec4<f32>, delta: vec4<f32>, adds: bool,
 ) -> Padding {
   var sums: Padding;
   for (var x = 0u; x < params.size_w; x++) {

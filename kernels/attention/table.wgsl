@@ -32,7 +32,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
       dp += dot(dout_channels(out_at, j), v_channels(v_at, j));
     }
     let at = head * params.rows + query_row;
-    total += exp(params.scale * score + bias_of_pair - load_rows(at)) * (dp - load_rows(at + params.heads * params.rows));
+    let delta = load_rows(at + params.heads * params.rows);
+    total += exp(params.scale * score + bias_of_pair - load_rows(at)) * (dp - delta);
   }
   dbias[i] = total;
 }

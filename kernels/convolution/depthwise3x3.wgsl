@@ -28,7 +28,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   if (i >= params.count) { return; }
   let c = i % params.channels;
   var rest = i / params.channels;
-  let left = (rest % params.columns) * 4;
+  let left = (rest % params.columns) * TILE_COLUMNS;
   rest /= params.columns;
   let top = (rest % params.strips) * params.rows;
   let image = rest / params.strips;

@@ -22,7 +22,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   if (i >= params.count) { return; }
   let c = i % params.channels;
   let tile = i / params.channels;
-  let left = (tile % params.columns) * 4;
+  let left = (tile % params.columns) * TILE_COLUMNS;
   let strip = tile / params.columns;
   let top = (strip % params.strips) * params.rows;
   let image = strip / params.strips;

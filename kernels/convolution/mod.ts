@@ -19,6 +19,7 @@ const tiles = { ...i32("padding"), ...u32("columns", "strips", "rows") };
 
 /** Output columns of a tile of the 3 x 3 kernels. */
 export const TILE_COLUMNS = 4;
+const consts = { tile_columns: TILE_COLUMNS };
 
 /** Depthwise 3 x 3 convolution at stride 1; with `FLIP`, its gradient to the input. */
 export const depthwise3x3Kernels = byElement({
@@ -31,6 +32,7 @@ export const depthwise3x3Kernels = byElement({
     out: "read_write Element",
   },
   params: { ...sizes, ...tiles },
+  consts,
 });
 
 /** Gradient of a depthwise 3 x 3 convolution at stride 1 to its kernel, tile by tile. */
@@ -39,6 +41,7 @@ export const depthwise3x3WeightKernels = byElement({
   files: { "convolution/depthwise3x3_weight.wgsl": depthwise3x3Weight },
   buffers: { x: "texel Element", dy: "texel Element", out: "read_write Element" },
   params: { ...sizes, ...tiles },
+  consts,
 });
 
 /** Depthwise convolution of any kernel size and stride. */

@@ -8,16 +8,15 @@
 // columns (LoRA's rank). Each line that is shown is used up before the next: its 4 k times 8 owned lines. The
 // transposes only rename registers. Every tile adds up a sum in the same order and gives the same bits.
 //
-// Both operands come from textures there (texel.ts). A tile of 32 lines loads less but takes twice as long to compile,
-// and was no faster than this one where 30 KB of machine code a round do not fit in what caches decoded instructions; nor
-// were 8 k a round. Written as products of 4x4 blocks, which shows four lines before it uses one, it was a quarter slower
-// with the 16 vector registers of AVX2. A vector wider than 8 lanes gains nothing: storage stores are compiled to loops over
-// the lanes.
+// Both operands come from textures there (compose.ts). A tile of 32 lines loads less but takes twice as long to
+// compile, and was no faster than this one if 30 KB of machine code a round do not fit in the cache of decoded
+// instructions; nor were 8 k a round. Written as products of 4x4 blocks, which shows four lines before it uses one,
+// it was a quarter slower with the 16 vector registers of AVX2. A vector wider than 8 lanes gains nothing: storage
+// stores are compiled to loops over the lanes.
 //
-// Speed on llvmpipe with vectors of 8 lanes, on two Zen 3 cores (AVX2): 20 to 32 GFLOP/s on the models' linear layers, 0.17
-// to 0.34 of OpenBLAS beside it (results/bench). Two cores of a 2.6 GHz Xeon with AVX-512 made 85 at 1024^3 in the tile
-// of 32 lines before this one (0.25 of OpenBLAS); this one was not measured there. A multiply-add is two instructions:
-// llvmpipe lowers fma. A specialisation compiles in 0.3 s.
+// Speed on llvmpipe with vectors of 8 lanes, on two Zen 3 cores (AVX2): 20 to 32 GFLOP/s on the models' linear
+// layers, 0.17 to 0.34 of OpenBLAS beside it (results/bench). A multiply-add is two instructions: llvmpipe lowers
+// fma. A specialisation compiles in 0.3 s.
 
 override LANES: u32 = 8;
 override OWN_ROWS: bool = false;

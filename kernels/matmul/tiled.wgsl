@@ -6,8 +6,7 @@
 // Both tiles are stored [k][line / 4] in vec4, A's transposed on the way in; the columns of a row are
 // permuted by k / 4 to spread the stores over the memory banks. Needs no subgroups.
 //
-// Speed on llvmpipe, on the Xeon that matmul_subgroup.wgsl names: 8 GFLOP/s on linear layers (0.02 of OpenBLAS). It has not been
-// measured on a GPU.
+// It has not been measured on a GPU.
 
 // Rows and columns of C in a tile: 64 or 128.
 override TILE: u32 = 64;
@@ -52,7 +51,11 @@ fn main(
       }
     } else {
       let k = (round - rounds) * TILE_K + 4 * depth;
-      if (loads_a) { values = block_of_update_a(tile_m + 4 * line, k); } else { values = block_of_update_b(tile_n + 4 * line, k); }
+      if (loads_a) {
+        values = block_of_update_a(tile_m + 4 * line, k);
+      } else {
+        values = block_of_update_b(tile_n + 4 * line, k);
+      }
     }
     values = transpose(values);
     let at = slot(4 * depth, line);

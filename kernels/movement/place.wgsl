@@ -2,7 +2,8 @@
 // beyond the frame, and the frame is 0 beyond the image. An invocation copies one channel Element of
 // four neighbouring pixels, because finding the place costs more than the copying.
 //
-// x [images, h, w, channels] -> out [images, out_h, out_w, channels]; a row of a frame has `quads` groups of four pixels
+// x [images, h, w, channels] -> out [images, out_h, out_w, channels]; a row of a frame has `quads` groups of four
+// pixels
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
