@@ -84,24 +84,18 @@ export const commands = {
     required: ["data"],
     fields: {
       data: configFields.data,
-      out: field({
+      out: field("out FILE", "file for the scores (default: one in the adapter's folder)", {
         type: v.nullable(v.string()),
         default: null,
-        flag: "out",
-        argument: "FILE",
-        help: "file for the scores (default: one in the adapter's folder)",
-        group: "running",
         common: true,
         rights: writesFile,
+        group: "running",
       }),
-      wholeVolumes: field({
-        type: v.boolean(),
-        default: false,
-        flag: "whole-volumes",
-        help: "score slices without tumour too: only then are false positives complete",
-        group: "scoring",
-        common: true,
-      }),
+      wholeVolumes: field(
+        "whole-volumes",
+        "score slices without tumour too: only then are false positives complete",
+        { type: v.boolean(), default: false, common: true, group: "scoring" },
+      ),
       model: configFields.model,
       weights: configFields.weights,
       side: configFields.side,
@@ -130,59 +124,39 @@ export const commands = {
     about: "Segment a NIfTI volume by boxes, with a picture of one slice beside the mask",
     required: ["image", "out"],
     fields: {
-      image: field({
+      image: field("image FILE", "the volume, .nii or .nii.gz", {
         type: v.string(),
         default: "",
-        flag: "image",
-        argument: "FILE",
-        help: "the volume, .nii or .nii.gz",
-        group: "data",
         rights: reads,
+        group: "data",
       }),
-      out: field({
+      out: field("out FILE", "the mask, .nii or .nii.gz", {
         type: v.pipe(v.string(), v.regex(/\.nii(\.gz)?$/, "it must end in .nii or .nii.gz")),
         default: "",
-        flag: "out",
-        argument: "FILE",
-        help: "the mask, .nii or .nii.gz",
-        group: "running",
         rights: (path) => ({ files: [path, pictureFile(path)] }),
+        group: "running",
       }),
-      boxesFrom: field({
+      boxesFrom: field(
+        "boxes-from FILE",
+        "a box round the labels in each slice of this segmentation",
+        { type: v.nullable(v.string()), default: null, rights: reads, group: "prompts" },
+      ),
+      box: field(
+        "box X0,Y0,X1,Y1",
+        "a box in pixels, x along the first voxel axis of a slice; may be repeated",
+        { type: v.array(v.string()), default: [], repeated: true, group: "prompts" },
+      ),
+      slices: field("slices A-B", "with --box: the slices that the boxes are for (default: all)", {
         type: v.nullable(v.string()),
         default: null,
-        flag: "boxes-from",
-        argument: "FILE",
-        help: "a box round the labels in each slice of this segmentation",
-        group: "prompts",
-        rights: reads,
-      }),
-      box: field({
-        type: v.array(v.string()),
-        default: [],
-        flag: "box",
-        argument: "X0,Y0,X1,Y1",
-        help: "a box in pixels, x along the first voxel axis of a slice; may be repeated",
-        group: "prompts",
-        repeated: true,
-      }),
-      slices: field({
-        type: v.nullable(v.string()),
-        default: null,
-        flag: "slices",
-        argument: "A-B",
-        help: "with --box: the slices that the boxes are for (default: all)",
         group: "prompts",
       }),
       axis: configFields.axis,
-      adapter: field({
+      adapter: field("adapter PATH", ADAPTER, {
         type: v.nullable(v.string()),
         default: null,
-        flag: "adapter",
-        argument: "PATH",
-        help: ADAPTER,
-        group: "adapters",
         rights: reads,
+        group: "adapters",
       }),
       model: configFields.model,
       weights: configFields.weights,
@@ -200,17 +174,14 @@ export const commands = {
     },
     required: ["out"],
     fields: {
-      out: field({
+      out: field("out FILE", "the merged weights, .safetensors, or .pth for PyTorch", {
         type: v.pipe(
           v.string(),
           v.regex(/\.(safetensors|pth|pt)$/, "it must end in .safetensors, or .pth for PyTorch"),
         ),
         default: "",
-        flag: "out",
-        argument: "FILE",
-        help: "the merged weights, .safetensors, or .pth for PyTorch",
-        group: "running",
         rights: writesFile,
+        group: "running",
       }),
       model: configFields.model,
       weights: configFields.weights,
@@ -224,15 +195,11 @@ export const commands = {
     about: "Write a study's report as one HTML page and as Markdown",
     argument: { name: "STUDY", help: "the folder of a study, such as results/default" },
     fields: {
-      pictures: field({
-        type: v.nullable(v.string()),
-        default: null,
-        flag: "pictures",
-        argument: "DIR",
-        help: "the study's data set, to show slices of it (those of the sample always are)",
-        group: "data",
-        rights: reads,
-      }),
+      pictures: field(
+        "pictures DIR",
+        "the study's data set, to show slices of it (those of the sample always are)",
+        { type: v.nullable(v.string()), default: null, rights: reads, group: "data" },
+      ),
       ...commonFields,
     },
     sources: [SAMPLE],
@@ -244,25 +211,19 @@ export const commands = {
     about: "Download published weights to the cache, and check them",
     argument: { name: "MODEL", help: MODEL_NAMES.join(", ") },
     fields: {
-      folder: field({
+      folder: field("folder DIR", "folder for the file (default: weights in the cache)", {
         type: v.nullable(v.string()),
         default: null,
-        flag: "folder",
-        argument: "DIR",
-        help: "folder for the file (default: weights in the cache)",
-        group: "running",
         rights: writes,
+        group: "running",
       }),
-      baseUrl: field({
+      baseUrl: field("base-url URL", "fetch from this folder of the web, such as a mirror", {
         type: v.nullable(
           v.pipe(v.string(), v.check(isWeb, "give an address that begins https://")),
         ),
         default: null,
-        flag: "base-url",
-        argument: "URL",
-        help: "fetch from this folder of the web, such as a mirror",
-        group: "running",
         rights: (url) => ({ hosts: [new URL(url).host] }),
+        group: "running",
       }),
       ...commonFields,
     },
@@ -275,14 +236,11 @@ export const commands = {
     fields: {
       ...wholeSlices,
       out: outFolderField,
-      faults: field({
+      faults: field("faults A,B", "these faults alone (default: all)", {
         type: v.nullable(v.array(v.string())),
         default: null,
-        flag: "faults",
-        argument: "A,B",
-        help: "these faults alone (default: all)",
-        group: "training",
         common: true,
+        group: "training",
       }),
       webgpu: webgpuField,
       ...commonFields,

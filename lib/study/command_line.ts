@@ -47,8 +47,8 @@ export interface Field<T = unknown> {
   readonly argument?: string;
   /** Help text: a phrase without a full stop. */
   readonly help: string;
-  /** Heading that it stands under. */
-  readonly group: typeof GROUPS[number];
+  /** Heading that it stands under in a long help text. */
+  readonly group?: typeof GROUPS[number];
   /** True for those that most people need first. */
   readonly common?: boolean;
   /** True if the option may be repeated; the field is then a list with one item an option. */
@@ -93,11 +93,27 @@ export function pick<F extends Fields>(
   ) as Partial<Values<F>>;
 }
 
-/** A field whose type of value follows from its check. */
+/**
+ * A field whose type of value follows from its check.
+ *
+ * @param head Option and placeholder of its value, as the help text shows them: `axis N`.
+ */
 export function field<T>(
-  options: Omit<Field<T>, "default"> & { readonly default: NoInfer<T> },
+  head: string,
+  help: string,
+  options: Omit<Field<T>, "flag" | "argument" | "help" | "default"> & {
+    readonly default: NoInfer<T>;
+  },
 ): Field<T> {
-  return options;
+  const [flag, argument] = head.split(" ");
+  return { flag, argument, help, ...options };
+}
+
+/** Fields that stand under one heading. */
+export function grouped<F extends Fields>(group: typeof GROUPS[number], fields: F): F {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, field]) => [name, { ...field, group }]),
+  ) as F;
 }
 
 /** Rights to read a file or folder. */
@@ -111,20 +127,19 @@ export const writesFile = (path: string): Rights => ({ files: [path] });
 
 /** Options that every command has. */
 export const commonFields = {
-  configFile: field({
-    type: v.nullable(v.string()),
-    default: null,
-    flag: "config",
-    argument: "FILE",
-    help: "read options from this JSON or YAML file; those of the command line win",
-    group: "running",
-    rights: reads,
-  }),
-  help: field({
+  configFile: field(
+    "config FILE",
+    "read options from this JSON or YAML file; those of the command line win",
+    {
+      type: v.nullable(v.string()),
+      default: null,
+      rights: reads,
+      group: "running",
+    },
+  ),
+  help: field("help", "print the options that are needed most; --help all prints every one", {
     type: v.boolean(),
     default: false,
-    flag: "help",
-    help: "print the options that are needed most; --help all prints every one",
     group: "running",
   }),
 };
