@@ -141,7 +141,7 @@ const JOBS: Readonly<Record<string, readonly (readonly string[])[]>> = {
 
 /** Fields that are of the time, the place or the version, not of the result. */
 const VOLATILE =
-  /(^|[._])(seconds|trainSeconds|secondsPerStep|peakGpuBytes|date|command|commit|samlora|code|environment|version|milliseconds|time|sha256|hash|out|cases\.json|simulated)$/i;
+  /(^|[._])(seconds|trainSeconds|secondsPerStep|peakGpuBytes|date|command|commit|samlora|code|environment|version|milliseconds|time|sha256|hash|out|cases\.json|simulated|predicted)$/i;
 
 const decoder = new TextDecoder();
 
@@ -299,7 +299,7 @@ function* tableFiles(folder: string, table: ComparisonTable): Generator<[string,
 
 /** True if two figures differ by no more than what comes of scores being rounded before they are averaged. */
 function isRounding(path: string, before: string, after: string): boolean {
-  if (!/(summary|table|evaluated)\.json\./.test(path)) return false;
+  if (!/(summary|table|evaluated|statistics|verdicts)\.json\./.test(path)) return false;
   const [a, b] = [Number(before), Number(after)];
   const scale = /accuracy$|Comparison$/.test(path) ? 100 : Math.max(1, Math.abs(a));
   return Math.abs(a - b) <= 2e-6 * scale;

@@ -4,7 +4,6 @@ import type { Observation, Score } from "../stats/summary.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
 import { type MaskMetric, metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL, type ScoredPrompt } from "./scored_prompts.ts";
-import type { ProtocolResult } from "./protocol.ts";
 
 /** Each metric over slices or cases; one that no slice has (an error without tumour) is left out. */
 export type MetricSummary = Readonly<Partial<Record<MaskMetric, Score>>>;
@@ -34,7 +33,9 @@ export interface PatientScores {
   /** Patient that it is of. */
   readonly patient: string;
   /** Scores by prompt. */
-  readonly scores: Readonly<Partial<Record<ScoredPrompt, MaskScore>>>;
+  readonly scores: Readonly<Partial<Record<ScoredPrompt, Omit<MaskScore, "predicted">>>>;
+  /** Dice after each click, of a slice. */
+  readonly clicks?: readonly number[];
 }
 
 /** Values of one metric of all slices or cases that have it under a prompt. */
@@ -62,7 +63,9 @@ function summarizeEach<Name extends string>(
 }
 
 /** Summarises the result of `runProtocol`: means, intervals over patients, strata by tumour area. */
-export function summarizeProtocol({ slices, cases }: ProtocolResult): ProtocolSummary {
+export function summarizeProtocol(
+  { slices, cases }: Readonly<Record<"slices" | "cases", readonly PatientScores[]>>,
+): ProtocolSummary {
   // The truth's area is the same under every prompt that scored a slice.
   const area = (slice: PatientScores) => Object.values(slice.scores)[0]?.truth ?? 0;
   const withTumour = slices.filter((slice) => area(slice) > 0);

@@ -24,7 +24,19 @@ export function plotContent(options: Plot.PlotOptions, colour: string): string {
   const { document } = parseHTML("<html></html>") as unknown as { document: never };
   const svg = Plot.plot({ document, ...options }) as unknown as SvgElement;
   svg.querySelector("style")?.remove(); // rules for an SVG of its own in a web page
-  return `<g color="${colour}" fill="currentColor" text-anchor="middle">${svg.innerHTML}</g>`;
+  const content = svg.innerHTML.replaceAll(COORDINATES, roundNumbers);
+  return `<g color="${colour}" fill="currentColor" text-anchor="middle">${content}</g>`;
+}
+
+/** Attributes of SVG that hold positions and sizes. */
+const COORDINATES = / (d|[xy][12]?|c[xy]|r|width|height|points|transform)="[^"]*"/g;
+
+/** Numbers to hundredths of a pixel: more can not be seen. */
+function roundNumbers(attribute: string): string {
+  return attribute.replaceAll(
+    /-?\d+\.\d{3,}(e-?\d+)?/g,
+    (text) => String(Number(Number(text).toFixed(2))),
+  );
 }
 
 /** Options of an axis whose label stands in its middle, without an arrow. */

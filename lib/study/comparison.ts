@@ -4,11 +4,9 @@
  *
  * @module
  */
-import type { MaskScore } from "../metrics/mask_score.ts";
 import { mean } from "../stats/summary.ts";
-import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../evaluate/protocol.ts";
 import { displayName, type Experiment } from "./experiment.ts";
-import type { Records } from "./records.ts";
+import type { CaseRecord, RecordedScore, Records, ScoreRecords, SliceRecord } from "./records.ts";
 import {
   type ComparisonContext,
   type ComparisonRow,
@@ -26,16 +24,16 @@ import {
 } from "./statistics.ts";
 
 /** Mean of one slice's or case's scores under one prompt over training seeds, metric by metric. */
-function averageScores(scores: readonly MaskScore[]): MaskScore {
+function averageScores(scores: readonly RecordedScore[]): RecordedScore {
   const averages = Object.keys(scores[0]).map((name) => {
-    const values = scores.map((score) => score[name as keyof MaskScore] ?? null);
+    const values = scores.map((score) => score[name as keyof RecordedScore] ?? null);
     return [name, values.includes(null) ? null : mean(values as number[])];
   });
   return Object.fromEntries(averages);
 }
 
 /** One slice or case for all that have its id, its scores averaged. */
-function average<T extends ProtocolSlice | ProtocolCase>(items: readonly T[]): T[] {
+function average<T extends SliceRecord | CaseRecord>(items: readonly T[]): T[] {
   return [...Map.groupBy(items, ({ id }) => id).values()].map((repeats) => {
     if (repeats.length === 1) return repeats[0];
     const scores = Object.fromEntries(
@@ -59,7 +57,7 @@ function average<T extends ProtocolSlice | ProtocolCase>(items: readonly T[]): T
  * Scores of one row over all parts: the slices of all folds taken together, each averaged over training
  * seeds.
  */
-export function poolRecords(records: readonly Records[], row: string): ProtocolResult {
+export function poolRecords(records: readonly Records[], row: string): ScoreRecords {
   const own = records.filter((one) => one.row === row);
   return {
     slices: average(own.flatMap(({ slices }) => slices)),
@@ -73,7 +71,7 @@ export function experimentsOf(runs: readonly Run[]): Experiment[] {
 }
 
 /** Scores of a row as the table takes them. */
-function rowScores(result: ProtocolResult): Pick<ComparisonRow, "dice" | "iou" | "metrics"> {
+function rowScores(result: ScoreRecords): Pick<ComparisonRow, "dice" | "iou" | "metrics"> {
   const { dice, iou, protocol } = summarizeScores(result);
   return { dice, iou, metrics: protocol.prompts[PRIMARY_PROMPT]?.slices };
 }
@@ -81,7 +79,7 @@ function rowScores(result: ProtocolResult): Pick<ComparisonRow, "dice" | "iou" |
 /** Row of a model that was trained, or scored as it comes, in every part. */
 function modelRow(
   experiment: Experiment,
-  { runs, result }: { runs: readonly Run[]; result: ProtocolResult },
+  { runs, result }: { runs: readonly Run[]; result: ScoreRecords },
 ): ComparisonRow {
   const summaries = runs.map(({ summary }) => summary!);
   const of = (field: "secondsPerStep" | "trainSeconds" | "peakGpuBytes") =>
@@ -135,7 +133,7 @@ export function computeTable(
   { runs, records }: { runs: readonly Run[]; records: readonly Records[] },
 ): ComparisonTable {
   const experiments = experimentsOf(runs);
-  const slices = new Map<string, readonly ProtocolSlice[]>();
+  const slices = new Map<string, readonly SliceRecord[]>();
   const rows: ComparisonRow[] = [];
   for (const experiment of experiments) {
     const own = runs.filter((run) => run.experiment.name === experiment.name);
@@ -155,5 +153,12 @@ export function computeTable(
       ...rowScores(poolRecords(records, model)),
     })),
   ], context);
-  return { ...compared, statistics, verdicts: judgeStudy(experiments, slices) };
+  return significant({ ...compared, statistics, verdicts: judgeStudy(experiments, slices) });
+}
+
+/** The same with all figures but counts to six significant digits, as files hold them. */
+function significant<T>(value: T): T {
+  const round = (_: string, value: unknown) =>
+    typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
+  return JSON.parse(JSON.stringify(value, round));
 }

@@ -9,11 +9,31 @@ import * as v from "valibot";
 import type { RunLengths } from "../formats/run_length.ts";
 import { InputError } from "../errors.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
-import type { ProtocolCase, ProtocolResult, ProtocolSlice } from "../evaluate/protocol.ts";
+import type { ProtocolCase, ProtocolSlice } from "../evaluate/protocol.ts";
+import type { ScoredPrompt } from "../evaluate/scored_prompts.ts";
 import { checkFile, FILES } from "./results.ts";
 
+/** Scores of a mask as they are recorded: its predicted size follows from the others. */
+export type RecordedScore = Omit<MaskScore, "predicted">;
+
+type Recorded<T extends ProtocolSlice | ProtocolCase> = Omit<T, "scores"> & {
+  readonly scores: Readonly<Partial<Record<ScoredPrompt, RecordedScore>>>;
+};
+
+/** Scores of a slice. */
+export type SliceRecord = Recorded<ProtocolSlice>;
+
+/** Scores of a case as a volume. */
+export type CaseRecord = Recorded<ProtocolCase>;
+
+/** Scores of slices and of their cases. */
+export interface ScoreRecords {
+  readonly slices: readonly SliceRecord[];
+  readonly cases: readonly CaseRecord[];
+}
+
 /** Scores of one row in one part of a study. */
-export interface Records extends ProtocolResult {
+export interface Records extends ScoreRecords {
   /** Part of a cross-validation; empty in a study of one part. */
   readonly part: string;
   /** Name of the experiment; of a trivial predictor its name in tables. */
@@ -46,6 +66,8 @@ const recordsSchema = v.object({
     caseId: v.array(v.string()),
     patient: v.array(v.string()),
     tumourPixels: v.array(count),
+    /** True size, the same under every prompt. */
+    truth: v.array(v.number()),
     scores,
     /** Dice after each click. */
     clicks: v.array(v.nullable(v.array(v.number()))),
@@ -54,6 +76,7 @@ const recordsSchema = v.object({
     id: v.array(v.string()),
     patient: v.array(v.string()),
     slices: v.array(count),
+    truth: v.array(v.number()),
     scores,
   }),
   masks: v.array(v.object({ id: v.string(), ...runLengths })),
@@ -61,7 +84,7 @@ const recordsSchema = v.object({
 });
 
 type Columns = v.InferOutput<typeof scores>;
-type Scored = ProtocolSlice | ProtocolCase;
+type Scored = SliceRecord | CaseRecord;
 
 /** Scores as they are recorded: to six decimals, from which everything else is computed. */
 export function rounded<T>(value: T): T {
@@ -74,28 +97,32 @@ function column<T, K extends keyof T>(items: readonly T[], field: K): T[K][] {
   return items.map((item) => item[field]);
 }
 
-function scoreColumns(items: readonly Scored[]): Columns {
+/** Columns of the scores, and of the true sizes apart, which are the same under every prompt. */
+function scoreColumns(items: readonly Scored[]): { truth: number[]; scores: Columns } {
   const prompts = [...new Set(items.flatMap(({ scores }) => Object.keys(scores)))];
-  return Object.fromEntries(prompts.map((prompt) => {
-    const found = items.map(({ scores }) => scores[prompt as keyof typeof scores]);
-    const metrics = Object.keys(found.find((score) => score)!) as (keyof MaskScore)[];
-    const columns = metrics.map((metric) => [
-      metric,
-      found.map((score) => score?.[metric] ?? null),
-    ]);
-    return [prompt, Object.fromEntries(columns)];
-  }));
+  const columns = prompts.map((prompt) => {
+    const found = items.map(({ scores }) => scores[prompt as ScoredPrompt]);
+    const metrics = Object.keys(found.find((score) => score)!)
+      .filter((name) => name !== "truth" && name !== "predicted") as (keyof RecordedScore)[];
+    const values = metrics.map((name) => [name, found.map((score) => score?.[name] ?? null)]);
+    return [prompt, Object.fromEntries(values)];
+  });
+  return {
+    truth: items.map(({ scores }) => Object.values(scores)[0]?.truth ?? 0),
+    scores: Object.fromEntries(columns),
+  };
 }
 
 /** Scores of the item at an index of the columns. */
-function scoresAt(columns: Columns, index: number): Scored["scores"] {
+function scoresAt(
+  { truth, scores }: { truth: readonly number[]; scores: Columns },
+  index: number,
+): Scored["scores"] {
   return Object.fromEntries(
-    Object.entries(columns).filter(([, { dice }]) => dice[index] !== null).map((
-      [prompt, found],
-    ) => [
-      prompt,
-      Object.fromEntries(Object.entries(found).map(([metric, values]) => [metric, values[index]])),
-    ]),
+    Object.entries(scores).filter(([, { dice }]) => dice[index] !== null).map(([prompt, found]) => {
+      const values = Object.entries(found).map(([metric, values]) => [metric, values[index]]);
+      return [prompt, { ...Object.fromEntries(values), truth: truth[index] }];
+    }),
   );
 }
 
@@ -109,14 +136,14 @@ export async function encodeRecords(records: readonly Records[]): Promise<Uint8A
         caseId: column(slices, "caseId"),
         patient: column(slices, "patient"),
         tumourPixels: column(slices, "tumourPixels"),
-        scores: scoreColumns(slices),
+        ...scoreColumns(slices),
         clicks: slices.map(({ clicks }) => clicks ?? null),
       },
       cases: {
         id: column(cases, "id"),
         patient: column(cases, "patient"),
         slices: column(cases, "slices"),
-        scores: scoreColumns(cases),
+        ...scoreColumns(cases),
       },
     }) + (i < records.length - 1 ? ",\n" : "\n")
   );
@@ -145,14 +172,14 @@ function parseRecords(line: string, path: string): Records {
       caseId: slices.caseId[i],
       patient: slices.patient[i],
       tumourPixels: slices.tumourPixels[i],
-      scores: scoresAt(slices.scores, i),
+      scores: scoresAt(slices, i),
       ...(slices.clicks[i] && { clicks: slices.clicks[i] }),
     })),
     cases: cases.id.map((id, i) => ({
       id,
       patient: cases.patient[i],
       slices: cases.slices[i],
-      scores: scoresAt(cases.scores, i),
+      scores: scoresAt(cases, i),
     })),
   };
 }

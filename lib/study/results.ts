@@ -123,22 +123,46 @@ const comparedRowSchema = v.object({
   vanillaComparison: v.nullable(number),
 });
 
-/** All models against vanilla and PEFT under one prompt by one metric: one family of tests. */
+/** A test of the difference of two models by one metric under one prompt. */
+const comparisonSchema = v.object({
+  model: v.string(),
+  reference: v.string(),
+  /** Mean over slices of model minus reference. */
+  difference: number,
+  ...testSchema.entries,
+  /** Wilcoxon's statistic, the differences it ranks, and how p was found. */
+  statistic: number,
+  n: count,
+  method: v.picklist(["exact", "normal"]),
+});
+
+/** All models against vanilla and PEFT under one prompt by one metric; in the file, in columns. */
 const familySchema = v.object({
   prompt,
   metric,
-  comparisons: list(v.object({
-    ...testSchema.entries,
-    model: v.string(),
-    reference: v.string(),
-    /** Mean over slices of model minus reference. */
-    difference: number,
-    /** Wilcoxon's statistic, the differences it ranks, and how p was found. */
-    statistic: number,
-    n: count,
-    method: v.picklist(["exact", "normal"]),
-  })),
+  comparisons: v.pipe(
+    v.record(v.string(), v.array(v.unknown())),
+    v.transform((columns): unknown[] => rowsOf(columns)),
+    list(comparisonSchema),
+  ),
 });
+
+/** Columns as objects, as many as the longest has. */
+function rowsOf(columns: Readonly<Record<string, readonly unknown[]>>): Record<string, unknown>[] {
+  const length = Math.max(0, ...Object.values(columns).map((values) => values.length));
+  return Array.from(
+    { length },
+    (_, i) =>
+      Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[i]])),
+  );
+}
+
+/** Objects of the same fields as columns. */
+function columnsOf(rows: readonly object[]): Record<string, unknown[]> {
+  return Object.fromEntries(
+    Object.keys(rows[0] ?? {}).map((name) => [name, rows.map((row) => row[name as never])]),
+  );
+}
 
 const verdictSchema = v.object({
   ...testSchema.entries,
@@ -341,8 +365,12 @@ export function linesJson(items: readonly unknown[]): string {
 }
 
 /** Text of `table.json`: one row, family of tests or verdict a line. */
-export function tableJson({ context, ...lists }: ComparisonTable): string {
-  const parts = Object.entries(lists).map(([name, items]) =>
+export function tableJson({ context, statistics, ...lists }: ComparisonTable): string {
+  const families = statistics.map(({ comparisons, ...family }) => ({
+    ...family,
+    comparisons: columnsOf(comparisons),
+  }));
+  const parts = Object.entries({ ...lists, statistics: families }).map(([name, items]) =>
     `"${name}": ${linesJson(items).trimEnd()}`
   );
   return `{\n"context": ${JSON.stringify(context, null, 2)},\n${parts.join(",\n")}\n}\n`;

@@ -10,10 +10,10 @@ import type { Score } from "../stats/summary.ts";
 import type { BootstrapOptions } from "../stats/bootstrap.ts";
 import { compareModels, type ModelObservations } from "../stats/compare.ts";
 import { judge } from "../stats/verdict.ts";
-import type { ProtocolResult, ProtocolSlice } from "../evaluate/protocol.ts";
 import { PROTOCOL, type ScoredPrompt } from "../evaluate/scored_prompts.ts";
 import { type ProtocolSummary, summarizeProtocol } from "../evaluate/protocol_summary.ts";
 import { baselines, displayName, type Experiment, type Hypothesis } from "./experiment.ts";
+import type { ScoreRecords, SliceRecord } from "./records.ts";
 import type { ComparisonFamily, RowTests, StudyVerdict } from "./results.ts";
 
 /** Prompts that a run's closing line names; the first is the study's. */
@@ -40,7 +40,7 @@ export interface Scores {
 }
 
 /** Means of a protocol's scores, with intervals over patients. */
-export function summarizeScores(result: ProtocolResult): Scores {
+export function summarizeScores(result: ScoreRecords): Scores {
   const protocol = summarizeProtocol(result);
   const by = (metric: "dice" | "iou") =>
     Object.fromEntries(
@@ -56,7 +56,7 @@ export function summarizeScores(result: ProtocolResult): Scores {
  * with as many tumour pixels. A crop that loses tumour makes another slice of it.
  */
 function observations(
-  slices: readonly ProtocolSlice[],
+  slices: readonly SliceRecord[],
   { prompt, metric }: { prompt: ScoredPrompt; metric: MaskMetric },
 ): ModelObservations {
   return new Map(slices.flatMap(({ id, patient, tumourPixels, scores }) => {
@@ -71,7 +71,7 @@ function observations(
  * @param models Scores of the slices by the experiments' display names.
  */
 export function compareScores(
-  models: ReadonlyMap<string, readonly ProtocolSlice[]>,
+  models: ReadonlyMap<string, readonly SliceRecord[]>,
 ): ComparisonFamily[] {
   return PROTOCOL.flatMap((prompt) =>
     metricsAt("slice").filter((name) => METRICS[name].tested).flatMap((metric) => {
@@ -111,7 +111,7 @@ export function testsOf(
  */
 export function judgeStudy(
   experiments: readonly Experiment[],
-  models: ReadonlyMap<string, readonly ProtocolSlice[]>,
+  models: ReadonlyMap<string, readonly SliceRecord[]>,
   options: BootstrapOptions = { resamples: 2000 },
 ): StudyVerdict[] {
   const names = new Map(experiments.map((one) => [one.name, displayName(one)]));
