@@ -87,7 +87,7 @@ function distinct<T>(item: v.GenericSchema<unknown, T>, what: string) {
   );
 }
 
-/** Values that an experiment depends on beside the code; a run's `config.json` holds them all. */
+/** Values that an experiment depends on beside the code; each run's entry in `runs.json` holds them all. */
 export const configFields = {
   ...grouped("data", {
     data: field("data DIR", "data set in BraTS or nnU-Net layout (default: the embedded sample)", {
@@ -241,6 +241,11 @@ export const configFields = {
       "save-modules A,B",
       "modules trained whole beside the adapters, such as mask_decoder",
       { type: v.nullable(names), default: null, added: true },
+    ),
+    adapterDtype: field(
+      "adapter-dtype NAME",
+      "f32, or f16 to save trained weights in half the bytes; they are scored as saved",
+      { type: v.picklist(["f32", "f16"]), default: "f32", added: true },
     ),
   }),
   ...grouped("training", {

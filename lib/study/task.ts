@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import type { ActivationCache } from "../evaluate/activation_cache.ts";
 import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
-import { adapterWeights } from "../adapters/adapter.ts";
+import { adapterWeights, inHalfPrecision } from "../adapters/adapter.ts";
 import { collectAdapter } from "../adapters/apply_adapter.ts";
 import { encodeRunLengths } from "../formats/run_length.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -260,10 +260,13 @@ class Task {
     restoreWeights(sam, drawn, adapter.source);
   }
 
-  /** Writes the trained weights, with all that scoring them elsewhere needs to know. */
+  /** Writes the trained weights, which are scored as written, with all that scoring elsewhere needs. */
   async #save(sam: Sam): Promise<void> {
     const { experiment } = this.#run;
-    const adapter = await collectAdapter(sam, adapterOptions(experiment, this.#config));
+    const trained = await collectAdapter(sam, adapterOptions(experiment, this.#config));
+    const isHalf = this.#config.adapterDtype === "f16";
+    const adapter = isHalf ? inHalfPrecision(trained) : trained;
+    if (isHalf) restoreWeights(sam, adapterWeights(adapter), adapter.source);
     await this.#files.writeAdapter(
       signAdapter(adapter, this.#run, this.#context.environment.weights),
     );

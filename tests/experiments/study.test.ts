@@ -238,6 +238,19 @@ Deno.test("a trained row scores again, slice for slice, as it did at its end, by
   }
 });
 
+Deno.test("--adapter-dtype f16 saves half the bytes, and scores what it saves", async () => {
+  const args = ["peft", "--data", "data", "--out", "half", "--side", "64", "--epochs", "1"];
+  const half = [...args, "--batch-size", "2", "--adapter-dtype", "f16"];
+  const { code, stdout, stderr } = await runCommand(["experiment", ...half], { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  for (const raw of (await tensorsOf("half", "peft")).values()) assertEquals(raw.dtype, "F16");
+  const path = join("half", "adapters", "peft");
+  const again = await runCommand(["evaluate", path, "--data", "data"], { cwd: folder });
+  assertEquals(again.code, 0, again.stderr);
+  const evaluation = await readJson(path, "evaluation-data.json");
+  assertEquals(recorded(evaluation.slices), (await recordsOf("half", "peft")).slices as unknown);
+});
+
 Deno.test("weights that do not say what trained them are scored on all, on whole volumes too", async () => {
   const { metadata: _, ...adapter } = await loadAdapter(join(folder, "second", "adapters/lora_4"));
   await saveAdapter(join(folder, "alone"), { ...adapter, metadata: {} });
