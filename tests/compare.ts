@@ -297,12 +297,12 @@ function* tableFiles(folder: string, table: ComparisonTable): Generator<[string,
   if (stated) yield [join(folder, "verdicts.json"), verdicts];
 }
 
-/** True if two figures differ by no more than what comes of scores being rounded before they are averaged. */
+/** True if two figures differ by no more than what comes of scores and tables being rounded. */
 function isRounding(path: string, before: string, after: string): boolean {
   if (!/(summary|table|evaluated|statistics|verdicts)\.json\./.test(path)) return false;
   const [a, b] = [Number(before), Number(after)];
   const scale = /accuracy$|Comparison$/.test(path) ? 100 : Math.max(1, Math.abs(a));
-  return Math.abs(a - b) <= 2e-6 * scale;
+  return Math.abs(a - b) <= 6e-6 * scale;
 }
 
 async function* filesOf(folder: string): AsyncGenerator<string> {
