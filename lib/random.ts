@@ -43,7 +43,7 @@ export class Random {
     return new Random(`${this.#seed}/${label}`);
   }
 
-  /** Where the stream stands: four words of 32 bits. */
+  /** State of the stream: four words of 32 bits. */
   get state(): readonly number[] {
     return this.#generator.getState();
   }

@@ -23,7 +23,7 @@ export interface RescaleOptions {
   deviations?: number;
 }
 
-/** How pixels in 0..255 become a model's input: (pixel - mean) / std in each of the channels R, G, B. */
+/** Rule by which pixels in 0..255 become a model's input: (pixel - mean) / std in each of the channels R, G, B. */
 export interface InputRule {
   /** Subtracted from each channel. */
   readonly mean: readonly [r: number, g: number, b: number];

@@ -136,7 +136,7 @@ export function outlinePath(mask: Uint8Array, width: number): string {
       };
       do {
         const open = edges.get(y * (width + 1) + x)!;
-        // Where two pixels touch at a corner alone, turn right: each keeps an outline of its own.
+        // At a corner where two pixels touch alone, turn right: each keeps an outline of its own.
         const right = open.findIndex(([ex, ey]) => ex === -dy && ey === dx);
         const [[ex, ey]] = open.splice(Math.max(0, right), 1);
         if (ex !== dx || ey !== dy) {

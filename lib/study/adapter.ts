@@ -21,7 +21,7 @@ import { openBytes } from "../fs.ts";
 const RUN = "samlora_run";
 const BASE = "samlora_base";
 
-/** What identifies weights: a file's SHA-256, whatever its name, or a package with its version. */
+/** Identity of weights: a file's SHA-256, whatever its name, or a package with its version. */
 function identity(weights: string): string {
   return /sha256 [0-9a-f]+/.exec(weights)?.[0] ?? weights;
 }
@@ -61,7 +61,7 @@ export async function requireBase(adapter: Adapter, weights: string | null): Pro
   );
 }
 
-/** What the file of an adapter says that it was trained by; null if nothing. */
+/** The run that an adapter's file says it was trained by; null if it says nothing. */
 function originOf({ metadata, source }: Adapter): Origin | null {
   const own = metadata[RUN];
   if (!own?.startsWith("{")) return null;

@@ -7,7 +7,7 @@ import type { Interruption } from "./interruption.ts";
 /** Implementation of WebGPU that a command uses. */
 export type WebgpuName = typeof WEBGPU_NAMES[number];
 
-/** What is used of that package. */
+/** The part of that package that is used. */
 interface DawnModule {
   create(options: string[]): GPU;
 }

@@ -16,7 +16,7 @@ const MAXIMUM_RANK = 5120;
 
 const experimentName = v.pipe(v.string(), v.regex(/^[a-z0-9_]+$/));
 
-/** What is expected of an experiment, written down before it runs. */
+/** Hypothesis about an experiment, written down before it runs. */
 const hypothesisSchema = v.pipe(
   v.strictObject({
     /** In words, with where the expectation comes from. */
@@ -27,7 +27,7 @@ const hypothesisSchema = v.pipe(
     prompt: v.picklist(PROTOCOL),
     /** By which metric of the test slices. */
     metric: v.picklist(metricsAt("slice")),
-    /** How the metric's value differs from the other's; "no worse" knows which way is better. */
+    /** Expected difference of the metric's value from the other's; "no worse" knows which way is better. */
     expected: v.picklist(EXPECTATIONS),
     /** By how much it must differ at least, or may be worse at most; in the metric's own unit. */
     margin: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
@@ -42,7 +42,7 @@ export const experimentSchema = v.pipe(
     /** Folder name and argument of `./run experiment`. */
     name: experimentName,
     /**
-     * What is trained: nothing; the mask decoder alone, which the study calls PEFT; whole modules, the
+     * The trained part: nothing; the mask decoder alone, which the study calls PEFT; whole modules, the
      * encoder and the decoder unless `modules` says otherwise; or adapters.
      */
     kind: v.picklist(["vanilla", "peft", "full", "lora"]),
@@ -62,7 +62,7 @@ export const experimentSchema = v.pipe(
     label: v.optional(v.pipe(v.string(), v.minLength(1))),
     /** Values of the config that are its own. */
     overrides: v.optional(v.partial(configSchema)),
-    /** What is expected of it. */
+    /** Hypothesis about it. */
     hypothesis: v.optional(hypothesisSchema),
   }),
   v.check(({ kind, rank }) => (kind === "lora") === (rank !== undefined)),
@@ -71,13 +71,13 @@ export const experimentSchema = v.pipe(
 
 type Parsed = v.InferOutput<typeof experimentSchema>;
 
-/** What is expected of an experiment, written down before it runs. */
+/** Hypothesis about an experiment, written down before it runs. */
 export type Hypothesis = v.InferOutput<typeof hypothesisSchema>;
 
 /** One row of the comparison. */
 export type Experiment = Readonly<Omit<Parsed, "overrides">> & { readonly overrides?: Overrides };
 
-/** What is trained. */
+/** The trained part of the model. */
 export type ExperimentKind = Parsed["kind"];
 
 /** The modules of kind `full`, unless an experiment names its own: all but the prompt encoder. */
@@ -91,7 +91,7 @@ export interface LoneExperiment {
   readonly values: Overrides;
 }
 
-/** What the others are compared with. */
+/** Baselines that the others are compared with. */
 export const baselines = {
   /** SAM as it comes, nothing trained. */
   vanilla: { name: "vanilla", kind: "vanilla" },

@@ -95,7 +95,7 @@ function notesOf(runs: readonly Run[]): string[] {
   return [...new Set([...caught, ...crops])];
 }
 
-/** What all rows of the table share. */
+/** Context that all rows of the table share. */
 function contextOf(
   plan: Plan,
   { runs, records, data }: {

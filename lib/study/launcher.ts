@@ -61,7 +61,7 @@ export function permissionsOf(
   ];
   const own = ["node_modules", ...command.sources ?? []].map((path) => join(ROOT, path));
   return {
-    // What is written under a temporary name and renamed is read as well.
+    // A file that is written under a temporary name and renamed is read as well.
     read: [...new Set([...own, ...paths(({ read }) => read), ...written])],
     write: [...new Set(written)],
     net: rights.flatMap(({ hosts }) => hosts ?? []),

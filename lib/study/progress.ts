@@ -1,4 +1,4 @@
-/** Where progress is written: `Deno.stdout` is one. */
+/** Stream that progress is written to: `Deno.stdout` is one. */
 export interface ProgressStream {
   /** True if a line can be redrawn in place. */
   isTerminal(): boolean;
@@ -6,13 +6,13 @@ export interface ProgressStream {
   writeSync(bytes: Uint8Array): number;
 }
 
-/** What a {@link Progress} follows. */
+/** Work that a {@link Progress} follows. */
 export interface ProgressOptions {
-  /** What is under way, for example "LoRA-16 epoch 3/50". */
+  /** Name of the work under way, for example "LoRA-16 epoch 3/50". */
   label: string;
   /** Slices in all. */
   total: number;
-  /** What is counted, if not slices. */
+  /** Unit that is counted, if not slices. */
   unit?: string;
   /** Default: standard output. */
   stream?: ProgressStream;

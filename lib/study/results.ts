@@ -274,7 +274,7 @@ const splitSchema = v.pipe(
 
 const guardSchema = v.object({ guard: v.string(), step: count, message: v.string() });
 
-/** What a run was trained by, and on whom: enough to score its weights elsewhere. */
+/** Experiment, values and patients that a run was trained by: enough to score its weights elsewhere. */
 export const originSchema = v.object({
   experiment: experimentSchema,
   /** Every value that the run depends on, without paths of this machine. */
@@ -329,7 +329,7 @@ export type ComparedRow = v.InferOutput<typeof comparedRowSchema>;
 /** Tests of a row, by what it is compared with. */
 export type RowTests = NonNullable<ComparisonRow["tests"]>;
 
-/** What all rows of a table share; the caption says it. */
+/** Context that all rows of a table share; the caption says it. */
 export type ComparisonContext = v.InferOutput<typeof contextSchema>;
 
 /** One family of tests: all models against vanilla and PEFT under one prompt by one metric. */
@@ -350,7 +350,7 @@ export type Environment = v.InferOutput<typeof environmentSchema>;
 /** Figures of a training beside its scores. */
 export type RunSummary = v.InferOutput<typeof summarySchema>;
 
-/** What a run was trained by, and on whom. */
+/** Experiment, values and patients that a run was trained by. */
 export type Origin = v.InferOutput<typeof originSchema>;
 
 /** Entry of `runs.json`. */

@@ -1,5 +1,5 @@
 /**
- * What must be the same when a study goes on: options, rows, code, weights and data.
+ * Checks of what must be the same when a study goes on: options, rows, code, weights and data.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type { StudyData } from "./study_data.ts";
 /** The part of a plan that is found out, not chosen. */
 export type Present = Pick<Plan, "code" | "weights" | "data" | "machine">;
 
-/** What a study would be computed from now. */
+/** Code, weights and data that a study would be computed from now. */
 export async function present(
   gpu: Gpu,
   { config, data, command }: { config: Config; data: StudyData; command: string },

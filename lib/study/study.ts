@@ -141,7 +141,7 @@ async function stateOf(
   return (await readTable(folder))?.context.command === command ? "finished" : "other";
 }
 
-/** How to go on with a study, for the end of a sentence. */
+/** Command that goes on with a study, for the end of a sentence. */
 function goOn(path: string): string {
   return `; what is done is kept: ./run experiments --resume ${path} goes on`;
 }
@@ -180,7 +180,7 @@ function stamp(date: Date): string {
   return date.toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
 }
 
-/** What a study is worked on with. */
+/** Device, data and folder that a study is worked on with. */
 interface StudyTools {
   readonly folder: StudyFolder;
   readonly gpu: Gpu;

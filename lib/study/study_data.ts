@@ -149,7 +149,7 @@ function fractionsOf({ split }: Config): SplitFractions {
   return { train, validation, test };
 }
 
-/** How many patients and slices each part of a study holds. */
+/** Numbers of patients and slices in each part of a study. */
 export function describeParts(
   { parts }: StudyData,
 ): Record<keyof Partition<SliceRef>, { patients: number; slices: number }> {

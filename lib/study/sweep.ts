@@ -1,5 +1,5 @@
 /**
- * What the files of experiments/sweeps are written with: a sweep is a named list of experiments, each
+ * Vocabulary of the files of experiments/sweeps: a sweep is a named list of experiments, each
  * with the hypothesis that stands before its run.
  *
  * @module
@@ -29,7 +29,7 @@ export const SWEEP_VALUES: Overrides = {
   split: [0.54, 0.13, 0.33],
 };
 
-/** How much worse counts as no worse: one point of Dice, a quarter of what two raters differ by. */
+/** Margin that counts as no worse: one point of Dice, a quarter of what two raters differ by. */
 const NO_WORSE = 0.01;
 
 /** A hypothesis on the mean Dice under boxes that miss the tumour by up to a fifth of its size. */

@@ -41,7 +41,7 @@ import { HEADLINE_PROMPTS, PRIMARY_PROMPT } from "./statistics.ts";
 import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
 import { CHECKPOINTS, guardOf, TaskFiles } from "./task_files.ts";
 
-/** What the tasks of one part of a study share. */
+/** Device, data and settings that the tasks of one part of a study share. */
 export interface PartContext {
   readonly part: Part;
   readonly gpu: Gpu;

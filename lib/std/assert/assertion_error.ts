@@ -1,4 +1,4 @@
-/** What every assertion of this package throws when it does not hold. */
+/** Error of an assertion that does not hold. */
 export class AssertionError extends Error {
   /** Always "AssertionError". */
   override name = "AssertionError";

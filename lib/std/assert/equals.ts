@@ -12,7 +12,7 @@ function delegate(check: () => void, msg?: string): void {
   }
 }
 
-/** Whether two values are deeply equal: same types, same keys, same values. */
+/** True if two values are deeply equal: same types, same keys, same values. */
 export function equal(a: unknown, b: unknown): boolean {
   return isDeepStrictEqual(a, b);
 }
@@ -55,7 +55,7 @@ function isObject(value: unknown): value is Record<PropertyKey, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** Whether all that `expected` names stands in `actual`; arrays match element by element. */
+/** True if all that `expected` names stands in `actual`; arrays match element by element. */
 function matches(actual: unknown, expected: unknown): boolean {
   if (!isObject(actual) || !isObject(expected)) return isDeepStrictEqual(actual, expected);
   const plain = Array.isArray(expected) || Object.getPrototypeOf(expected) === Object.prototype ||

@@ -4,7 +4,7 @@ import { AssertionError } from "./assertion_error.ts";
 // deno-lint-ignore no-explicit-any
 type ErrorClass<E extends Error> = new (...args: any[]) => E;
 
-/** What the overloads of both functions come to. */
+/** Arguments of both functions, whichever overload was called. */
 interface Expected<E extends Error> {
   errorClass?: ErrorClass<E>;
   msgIncludes?: string;

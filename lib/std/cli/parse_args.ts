@@ -3,7 +3,7 @@ import { parseArgs as tokenize } from "node:util";
 /** One name or several. */
 export type Names<Name extends string> = Name | readonly Name[];
 
-/** What `parseArgs` is told about the options that it may meet. */
+/** Options of `parseArgs`: the flags that it may meet. */
 export interface ParseOptions<
   Booleans extends string = string,
   Strings extends string = string,
@@ -12,7 +12,7 @@ export interface ParseOptions<
   Defaults extends Record<string, unknown> = Record<string, unknown>,
   DoubleDash extends boolean = boolean,
 > {
-  /** Whether what follows `--` goes to the result's `"--"` rather than to its `_`. */
+  /** True if what follows `--` goes to the result's `"--"` rather than to its `_`. */
   "--"?: DoubleDash;
   /** Other names for an option; a value given under one name is found under all. */
   alias?: Readonly<Record<string, string | readonly string[]>>;
@@ -20,7 +20,7 @@ export interface ParseOptions<
   boolean?: boolean | Names<Booleans>;
   /** Values of the options that are not given. */
   default?: Defaults;
-  /** Whether everything from the first argument that is not an option on goes to `_`. */
+  /** True if everything from the first argument that is not an option on goes to `_`. */
   stopEarly?: boolean;
   /** Options whose values stay strings; other values that look like numbers become numbers. */
   string?: Names<Strings>;
