@@ -93,6 +93,8 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     config: { ...presets.quick.config, model: "vit_b" },
   };
   await Deno.writeTextFile(join(folder, "vit_b_run", "config.json"), JSON.stringify(run));
+  const split = { seed: 0, train: ["a"], validation: ["b"], test: ["c"] };
+  await Deno.writeTextFile(join(folder, "vit_b_run", "split.json"), JSON.stringify(split));
   await Deno.writeTextFile(join(folder, "no_run", "config.json"), "{");
   const cases: [string[], RegExp][] = [
     [[], /merge needs ADAPTER .* and --out/],
@@ -113,7 +115,7 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     // The model is the run's, whose weights were not fetched here, unless another is named.
     [["vit_b_run", "--out", "x.pth"], /--model vit_b needs its weights/],
     [["vit_b_run", "--out", "x.pth", "--model", "vit_l"], /--model vit_l needs its weights/],
-    [["no_run", "--out", "x.pth"], /no_run.config\.json cannot be read/],
+    [["no_run", "--out", "x.pth"], /no_run.config\.json is damaged/],
   ];
   for (const [args, says] of cases) {
     const { code, stderr } = await runCommand(["merge", ...args], { cwd: folder });

@@ -23,11 +23,11 @@ Deno.test("--peft-type loha trains, saves and scores a row LoHa-2, whose merged 
   const kind = ["--peft-type", "loha", "--alpha", "3", "--baselines", "vanilla"];
   const study = ["--data", "data", "--out", "study", ...sizes, ...limits, ...kind];
   assertMatch(await run("experiments", ...study), /^LoHa-2 /m);
-  const adapter = await loadAdapter(join(folder, "study", "loha_2", "adapter"));
+  const adapter = await loadAdapter(join(folder, "study", "adapters", "loha_2"));
   const { peft_type, r, alpha } = adapter.config!;
   assertEquals([peft_type, r, alpha], ["LOHA", 2, 3]);
 
-  await run("merge", "study/loha_2", "--out", "merged.safetensors");
+  await run("merge", "study/adapters/loha_2", "--out", "merged.safetensors");
   const merged = toStateDict(readTensors(join(folder, "merged.safetensors")));
   const weights = adapterWeights(adapter);
   const layers = new Set([...weights.keys()].map((name) => name.replace(/\.hada_.*/, "")));
