@@ -301,7 +301,8 @@ Deno.test("folds and seeds end in one table over every patient, and finished par
   const dice = records.filter(({ row }) => row === "lora_4")
     .flatMap(({ slices }) => slices.map(({ scores }) => scores["tight-box"]!.dice));
   assertEquals(dice.length, 24);
-  assertAlmostEquals(lora.dice["tight-box"].mean, dice.reduce((a, b) => a + b) / 24, 1e-12);
+  // A table holds six digits.
+  assertAlmostEquals(lora.dice["tight-box"].mean, dice.reduce((a, b) => a + b) / 24, 5e-7);
   await assertRecomputed("folds");
   const left = [...Deno.readDirSync(join(folder, "folds"))].filter((one) => one.isDirectory);
   assertEquals(left.map(({ name }) => name).sort(), ["adapters", "report"]);
