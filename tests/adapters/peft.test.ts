@@ -19,7 +19,7 @@ import { largestDifference } from "../sam/images.ts";
 import { fixtures, tinyNames, tinySam, wave } from "./tiny_model.ts";
 import { readTensors } from "../formats/tensors_file.ts";
 
-/** What peft computed; see tests/reference/make_adapter_fixtures.py. */
+/** Outputs that peft computed; see tests/reference/make_adapter_fixtures.py. */
 const expected = toStateDict(readTensors(join(fixtures, "outputs.safetensors")));
 const folders = [...Deno.readDirSync(fixtures)].filter(({ isDirectory }) => isDirectory)
   .map(({ name }) => name).sort();

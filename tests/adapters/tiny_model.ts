@@ -4,7 +4,7 @@ import { Module } from "../../lib/nn/module.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
 
-/** Where the script left what the real peft made. */
+/** Folder in which the script left what the real peft made. */
 export const fixtures: string = new URL("fixtures/peft/", import.meta.url).pathname;
 
 /** Names, shapes and Linears of the script's tiny SAM in one library. */

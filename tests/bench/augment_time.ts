@@ -1,4 +1,4 @@
-// What augmenting costs a slice, on the device by its timestamps and on the host, beside a training step
+// Cost of augmenting a slice, on the device by its timestamps and on the host, beside a training step
 // of adapters on every qkv of MobileSAM. Steps and augmentations take turns, so that both meet the same
 // machine:
 // deno run -A tests/bench/augment_time.ts

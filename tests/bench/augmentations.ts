@@ -19,7 +19,7 @@ import { Tensor } from "../../lib/tensor/tensor.ts";
 const PANEL = 200; // pixels that a slice's longer side takes
 const HEADER = 24;
 
-/** What each column does: every augmentation by itself, then all of them together. */
+/** Augmentation of each column: every augmentation by itself, then all of them together. */
 const columns: [string, AugmentOptions][] = [
   ["plain", {}],
   ...AUGMENTATIONS.map((name): [string, AugmentOptions] => [name, always(name)]),

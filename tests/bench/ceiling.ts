@@ -41,7 +41,7 @@ export function threads(): number {
   return navigator.hardwareConcurrency;
 }
 
-/** What a library made for this hardware reaches, as the ceiling of our matrix products. */
+/** Speed of a library made for this hardware, as the ceiling of our matrix products. */
 export class Ceiling implements Disposable {
   /** The library and its version. */
   readonly name: string;

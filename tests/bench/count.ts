@@ -5,9 +5,9 @@ import type { Dispatch, Gpu } from "../../lib/gpu/gpu.ts";
 /** A dispatch of any kernel. */
 type AnyDispatch = Dispatch<string, string>;
 
-/** What dispatches had to do. */
+/** Work of dispatches. */
 export interface Work {
-  /** How many there were. */
+  /** Number of dispatches. */
   readonly dispatches: number;
   /** Floating-point operations of products: 2 x multiply-adds. */
   readonly flops: number;
@@ -25,7 +25,7 @@ export interface DispatchedProduct {
   readonly k: number;
   /** Matrices. */
   readonly batch: number;
-  /** Whether A and B are read transposed: "NN", "NT", "TN" or "TT". */
+  /** Transposition of A and B: "NN", "NT", "TN" or "TT". */
   readonly layout: string;
 }
 

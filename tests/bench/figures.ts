@@ -21,7 +21,7 @@ export interface Results {
   readonly peerProducts?: PeerProducts;
   /** PyTorch's steps. */
   readonly peerSteps?: readonly PeerStep[];
-  /** What a dispatch costs the host. */
+  /** Host time of a dispatch. */
   readonly host?: readonly HostResult[];
   /** Time by kernel of steps. */
   readonly profiles?: readonly ProfileResult[];
@@ -31,13 +31,13 @@ export interface Results {
 
 /** A figure to reach, and what was seen. */
 export interface Figure {
-  /** What is measured. */
+  /** Name of the figure. */
   readonly name: string;
-  /** What is to be reached. */
+  /** Target of the figure. */
   readonly target: string;
-  /** What was seen, null if it was not measured. */
+  /** Measured value, null if it was not measured. */
   readonly seen: string | null;
-  /** Whether that reaches the target. */
+  /** True if that reaches the target. */
   readonly met: boolean | null;
   /** The command that measures it. */
   readonly command: string;
@@ -240,7 +240,7 @@ function vitFigures({ models, peerSteps }: Results, cpu: boolean): Figure[] {
   ];
 }
 
-/** What adapters cost a forward pass, at worst over the models. */
+/** Cost of adapters in a forward pass, at worst over the models. */
 function overheadFigures(models: readonly ModelResult[] | undefined): Figure[] {
   const forwards = (models ?? []).flatMap(({ forward }) => forward ?? []);
   const worst = (values: number[]) => values.length > 0 ? Math.max(...values) : null;

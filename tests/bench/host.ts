@@ -3,9 +3,9 @@ import { withoutTextures } from "../gpu/adapters.ts";
 import { hostTime, median } from "./measure.ts";
 import { Training } from "./training.ts";
 
-/** Where the host's time for a dispatch goes; microseconds a dispatch, medians over steps. */
+/** Parts of the host's time for a dispatch; microseconds a dispatch, medians over steps. */
 export interface HostResult {
-  /** Where matrix products find their operands: llvmpipe's in textures, a GPU's in buffers. */
+  /** Place of the operands of matrix products: llvmpipe's in textures, a GPU's in buffers. */
   readonly operands: "textures" | "buffers";
   /** Dispatches, compute passes and copies of a step. */
   readonly counts: {
@@ -19,10 +19,10 @@ export interface HostResult {
   readonly calls: Readonly<Record<Sort, number>>;
 }
 
-/** What calls of WebGPU are for. */
+/** Purposes of calls of WebGPU. */
 const SORTS = ["dispatches", "passes", "copies", "finish", "other"] as const;
 
-/** What a call of WebGPU is for. */
+/** Purpose of a call of WebGPU. */
 export type Sort = typeof SORTS[number];
 
 /** Steps before measuring: V8 compiles what runs often. */

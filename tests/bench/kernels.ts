@@ -24,7 +24,7 @@ const copyKernel = defineKernel({
   params: u32("count"),
 });
 
-/** What kernels are for: it decides what their ceiling is. */
+/** Purposes of kernels, by which their ceiling is chosen. */
 type Sort = "product" | "attention" | "memory";
 
 /** A kernel at one shape. */
@@ -39,11 +39,11 @@ interface KernelCase {
   readonly operations?: number;
 }
 
-/** What a kernel reached. */
+/** Speed that a kernel reached. */
 export interface KernelResult {
   /** The kernel and its shape. */
   readonly name: string;
-  /** What its ceiling is: that of computing or that of memory. */
+  /** Its ceiling: that of computing or that of memory. */
   readonly sort: Sort;
   /** Of one dispatch, or of all that make the operation. */
   readonly milliseconds: number;

@@ -49,7 +49,7 @@ export function hostTime(gpu: Gpu, work: () => void): { milliseconds: number; su
   }
 }
 
-/** How a contestant is timed. */
+/** Options of timing a contestant. */
 interface Runs {
   /** Repeats of one timed run. */
   readonly repeats: number;

@@ -12,7 +12,7 @@ const EPOCH = 10;
 /** Steps after which memory is looked at; growth is counted from the first. */
 const LOOKS = [10, 100, 1000] as const;
 
-/** What training holds after so many steps. */
+/** Memory that training holds after so many steps. */
 export interface MemoryResult {
   /** Steps done. */
   readonly step: number;

@@ -8,14 +8,14 @@ import { peakHostBytes } from "./host_memory.ts";
 import { hostTime, interleaved, median, onDevice, type Timed } from "./measure.ts";
 import { type Kind, type Model, Training } from "./training.ts";
 
-/** What a process is asked to measure. */
+/** Request to a process: the model and what to measure. */
 export interface Task {
   readonly model: Model;
   readonly side: number;
   readonly batch: number;
   /** Training steps, or forward passes up to the loss. */
   readonly pass: "step" | "forward";
-  /** What is trained in a step. */
+  /** Part that is trained in a step. */
   readonly kind: Kind;
   /** Steps take the frozen prefix from the cache. */
   readonly cached: boolean;
@@ -29,7 +29,7 @@ export interface Task {
   readonly python: string | null;
 }
 
-/** What was measured; times in milliseconds, medians. */
+/** Measurements; times in milliseconds, medians. */
 export interface Measurement {
   /** Of a step or a forward pass. */
   readonly milliseconds: number;
@@ -37,7 +37,7 @@ export interface Measurement {
   readonly unmerged: number | null;
   /** Of a forward pass with LoRA-16 folded into the weights, and what it dispatches. */
   readonly merged: { readonly milliseconds: number; readonly work: Work } | null;
-  /** What one step or pass dispatches. */
+  /** Dispatches of one step or pass. */
   readonly work: Work;
   /** Microseconds a dispatch that the host spent outside of queue.submit, from step 2 on. */
   readonly encodeMicroseconds: number;
@@ -76,7 +76,7 @@ class Counted {
     return performance.now() - start;
   };
 
-  /** What one run dispatches, and medians of the microseconds that each dispatch kept the host. */
+  /** Dispatches of one run, and medians of the microseconds that each dispatch kept the host. */
   get result(): Pick<Measurement, "work" | "encodeMicroseconds" | "submitMicroseconds"> {
     const work = new Tally(this.#dispatches).total;
     const each = (milliseconds: number[]) => 1000 * median(milliseconds) / work.dispatches;

@@ -5,7 +5,7 @@ import { Peer } from "./peers/process.ts";
 import { batchOf, type Kind, type Model, MODEL_NAMES, seededVitB } from "./training.ts";
 import { writeTensors } from "../formats/tensors_file.ts";
 
-/** What a model costs at one side. */
+/** Costs of a model at one side. */
 export interface ModelResult {
   readonly model: Model;
   /** Side of the input. */
@@ -26,11 +26,11 @@ export interface ModelResult {
   readonly cachedStep: Measurement | null;
   /** A step of LoRA-16 on the last blocks' qkv, with the frozen prefix from the cache. */
   readonly lateStep: Measurement | null;
-  /** What could not be measured, and why. */
+  /** Measurements that failed, with the reason. */
   readonly errors: readonly string[];
 }
 
-/** Which model at which side. */
+/** A model at a side. */
 export interface ModelCase {
   readonly model: Model;
   readonly side: number;
@@ -52,7 +52,7 @@ const LONG_START = 60;
 /** Timed forward passes of each at least: their differences are a few percent. */
 const FORWARD_ROUNDS = 7;
 
-/** How benchmarks of models run. */
+/** Options of the benchmarks of models. */
 export interface ModelOptions {
   /** Timed runs of each. */
   readonly rounds: number;
@@ -122,7 +122,7 @@ async function benchModel(
   const warm: Partial<Answers> = slow ? {} : await attempt("warm start", { rounds: 0 });
   const cached = async (kind: Kind, label: string): Promise<Partial<Answers>> =>
     slow ? {} : await attempt(label, { kind, cached: true });
-  // What lies before the first adapter of ViT-B is the patches alone: nothing to cache.
+  // The prefix before the first adapter of ViT-B is the patches alone: nothing to cache.
   const cachedStep: Partial<Answers> = model === "vit_b"
     ? {}
     : await cached("lora", "LoRA step, prefix cached");
@@ -148,7 +148,7 @@ async function benchModel(
   };
 }
 
-/** What a process answers. */
+/** Answer of a process. */
 interface Answers {
   /** From its start to its first loss, if it is one of steps. */
   readonly seconds: number;

@@ -12,7 +12,7 @@ import { type Answer, operand, type Product } from "./peers/serve.ts";
 /** Ours among the libraries. */
 export const OURS = "samlora";
 
-/** Where a library computes: on the adapter that we use, in WebAssembly, or native. */
+/** Place where a library computes: on the adapter that we use, in WebAssembly, or native. */
 export type Target = "WebGPU" | "WASM" | "native";
 
 /** A library's speed at a product. */

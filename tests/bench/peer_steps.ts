@@ -15,7 +15,7 @@ export interface StepCase {
   readonly batch: number;
 }
 
-/** What is compared by default, and with `--long`. */
+/** Comparisons by default, and with `--long`. */
 export const STEP_CASES: readonly (StepCase & { readonly long: boolean })[] = ([
   ["mobile_sam", 256, false],
   ["mobile_sam", 512, true],
@@ -25,7 +25,7 @@ export const STEP_CASES: readonly (StepCase & { readonly long: boolean })[] = ([
 
 /** A training step, ours and PyTorch's; times in milliseconds, medians. */
 export interface PeerStep extends StepCase {
-  /** What is trained. */
+  /** Part that is trained. */
   readonly kind: Kind;
   /** Version and threads. */
   readonly torch: string;
@@ -44,7 +44,7 @@ export interface PeerStep extends StepCase {
   readonly torchPeakGpuBytes: number;
 }
 
-/** What the script says of some steps. */
+/** Answer of the script about some steps. */
 interface TorchAnswer {
   readonly milliseconds: number;
   readonly losses: readonly number[];
@@ -64,7 +64,7 @@ export async function benchPeerSteps(
     const results: PeerStep[] = [];
     for (const one of cases) {
       const weights = one.model === "vit_b" ? seededVitB(gpu) : await mobileSamState();
-      // What lies before the first adapter of ViT-B is the patches alone: nothing to cache.
+      // The prefix before the first adapter of ViT-B is the patches alone: nothing to cache.
       const kinds: Kind[] = one.model === "vit_b" ? ["lora"] : ["lora", "lora_late"];
       for (const kind of kinds) {
         results.push(await benchStep(gpu, { ...one, kind }, { ...options, weights, inputs }));

@@ -3,7 +3,7 @@ import type { Environment } from "../../lib/study/results.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 
-/** What a benchmark wrote down: where, under which load, what. */
+/** Record of a benchmark: adapter, load and measurements. */
 export interface BenchRecord {
   /** Machine and versions. */
   readonly environment: Environment;

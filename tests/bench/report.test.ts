@@ -75,7 +75,7 @@ function record(results: Results, changes: { date?: string; adapter?: string } =
   };
 }
 
-/** What was seen of the figure whose name contains `part`. */
+/** Measured value of the figure whose name contains `part`. */
 function seen(results: Results, part: string): [seen: string | null, met: boolean | null] {
   const { seen, met } = figures(results, "CPU").find(({ name }) => name.includes(part))!;
   return [seen, met];

@@ -30,7 +30,7 @@ Reads the records (*.json) of a folder, results/bench by default, and writes its
 figures to reach, and a roofline picture for each adapter.
 `;
 
-/** What all records of one adapter hold together. */
+/** Records of one GPU adapter together. */
 export interface AdapterResults {
   /** Oldest first. */
   readonly records: readonly BenchRecord[];
@@ -98,7 +98,7 @@ function bestProduct(kernels: readonly KernelResult[]): number {
   );
 }
 
-/** What a step would take if all its products were as fast as the fastest, and nothing else took time. */
+/** Time of a step if all its products were as fast as the fastest, and nothing else took time. */
 function productFloor({ kernels, wallMilliseconds }: ProfileResult, gflops: number): string {
   const products = kernels.filter(({ flops }) => flops > 0);
   const sum = (value: (kernel: ProfileResult["kernels"][number]) => number) =>

@@ -7,17 +7,17 @@ import { escapeXml } from "../../lib/report/svg.ts";
 export interface RooflinePoint {
   /** The kernel and its shape. */
   readonly name: string;
-  /** What it is drawn as. */
+  /** Sort that it is drawn as. */
   readonly sort: "product" | "attention" | "memory";
   /** Floating-point operations. */
   readonly flops: number;
   /** Bytes that must be moved at least. */
   readonly bytes: number;
-  /** What it took. */
+  /** Its time. */
   readonly milliseconds: number;
 }
 
-/** What bounds kernels. */
+/** Ceilings of kernels. */
 export interface Roofs {
   /** Speeds of computing, in GFLOP/s, by name. */
   readonly compute: readonly { readonly name: string; readonly gflops: number }[];
@@ -31,7 +31,7 @@ const height = 560;
 const keyWidth = 420;
 const margin = { left: 56, right: 20, top: 50, bottom: 48 };
 
-/** How each sort is drawn: told apart by shape, and by colour where there is one. */
+/** Mark of each sort: told apart by shape, and by colour where there is one. */
 const LOOKS = {
   product: { symbol: "circle", fill: "#0072b2", label: "matrix products" },
   attention: { symbol: "square", fill: "#ffffff", label: "attention" },
@@ -171,7 +171,7 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
 const REACH = 12;
 
 /**
- * Where the points' numbers go, in pixels from each: on the side of eight that is farthest from other
+ * Offsets of the points' numbers, in pixels from each: on the side of eight that is farthest from other
  * points and from the numbers before it.
  */
 export function besidePoints(
@@ -203,7 +203,7 @@ export function besidePoints(
   });
 }
 
-/** What is used here of the element that Plot makes; the DOM's own types are a browser's. */
+/** The part that is used here of the element that Plot makes; the DOM's own types are a browser's. */
 interface SvgElement {
   querySelector(selector: string): { remove(): void };
   readonly innerHTML: string;

@@ -4,12 +4,12 @@ import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 import { countWork, type Tally } from "./count.ts";
 import { type Kind, type Model, MODEL_NAMES, Training } from "./training.ts";
 
-/** What is profiled. */
+/** Model and step that are profiled. */
 export interface ProfileTask {
   readonly model: Model;
   readonly side: number;
   readonly batch: number;
-  /** What is trained; "frozen" is a forward pass up to the loss. */
+  /** Part that is trained; "frozen" is a forward pass up to the loss. */
   readonly kind: Kind;
   /** The frozen prefix comes from the cache. */
   readonly cached: boolean;
@@ -44,7 +44,7 @@ export async function profileStep(
   return { profile: { ...task, kernels, wallMilliseconds }, tally, adapter: gpu.info };
 }
 
-/** What was added to each kernel's time since an earlier profile, longest first. */
+/** Time added to each kernel since an earlier profile, longest first. */
 function since(earlier: readonly KernelTime[], now: readonly KernelTime[]): KernelTime[] {
   const before = new Map(earlier.map((time) => [time.kernel, time]));
   return now.map(({ kernel, dispatches, milliseconds }) => ({

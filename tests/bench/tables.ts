@@ -155,13 +155,13 @@ export function profileTable({ kernels }: ProfileResult): string {
   return table(["Kernel", "dispatches", "ms", "%", "GFLOP/s", "GB/s"], rows);
 }
 
-/** What a dispatch costs the host. */
+/** Host time of a dispatch. */
 export function hostTable(host: readonly HostResult[]): string {
   const heads = host.map(({ operands }) => `operands in ${operands}`);
   return table(["MobileSAM, LoRA-16, side 64, b1", ...heads], hostRows(host));
 }
 
-/** What a long run held. */
+/** Memory that a long run held. */
 export function memoryTable(memory: readonly MemoryResult[]): string {
   const steps = Math.max(...memory.map(({ step }) => step));
   const head = [`${steps} training steps`, "resident MiB", "growth %", "GPU MiB", "growth %"];

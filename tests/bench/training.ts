@@ -19,14 +19,14 @@ import { hostWeights } from "../../lib/nn/weight_source.ts";
 /** The models that are benchmarked. */
 export type Model = "mobile_sam" | "vit_b";
 
-/** What the models are called in tables. */
+/** Names of the models in tables. */
 export const MODEL_NAMES: Readonly<Record<Model, string>> = {
   mobile_sam: MODELS.mobile_sam.label,
   vit_b: MODELS.vit_b.label,
 };
 
 /**
- * What is trained: adapters of rank 16 on every qkv of the encoder, the same on its last blocks alone,
+ * The trained part: adapters of rank 16 on every qkv of the encoder, the same on its last blocks alone,
  * the mask decoder, or nothing.
  */
 export type Kind = "lora" | "lora_late" | "peft" | "frozen";
@@ -37,11 +37,11 @@ const LATE_BLOCKS: Readonly<Record<Model, readonly number[]>> = {
   vit_b: [9, 10, 11],
 };
 
-/** What a {@linkcode Training} is made of. */
+/** Options of {@linkcode Training}. */
 export interface TrainingOptions {
   /** MobileSAM unless another is named. */
   readonly model?: Model;
-  /** What is trained. */
+  /** Part that is trained. */
   readonly kind: Kind;
   /** Side S of the input, in pixels. */
   readonly side: number;

@@ -30,7 +30,7 @@ async function cacheFiles(cache: string): Promise<string[]> {
   return files;
 }
 
-/** What minmax makes of the default image's value at (x, y, z), given the slice's extremes. */
+/** Result of minmax for the default image's value at (x, y, z), given the slice's extremes. */
 const scaled = (value: number, low: number, high: number) => (value - low) / (high - low) * 255;
 const value = (x: number, y: number, z: number) => 1 + x + 12 * y + 5 * z;
 

@@ -72,7 +72,7 @@ Deno.test("the folder of a process that was killed is removed, that of a living 
   inFolder(async (folder) => {
     using living = new ActivationFiles({ budget: 100, folder });
     await living.write("a", bytes(1));
-    // What a killed process leaves: its folder, and the file whose lock the system dropped.
+    // Remains of a killed process: its folder, and the file whose lock the system dropped.
     await Deno.mkdir(join(folder, "dead"));
     await Deno.writeFile(join(folder, "dead", "0.bin"), bytes(7));
     await Deno.writeFile(join(folder, "dead.lock"), bytes());

@@ -202,7 +202,7 @@ Deno.test("one option means one thing in every command", () => {
     for (const field of Object.values(fields) as Field[]) {
       const before = meanings.get(field.flag) ?? field;
       meanings.set(field.flag, before);
-      // Where results go is a folder for some and a file for others.
+      // The destination of results is a folder for some and a file for others.
       if (field.flag === "out" || field.flag === "sweep") continue;
       assertEquals(before.type, field.type, field.flag);
       assertEquals(before.help, field.help, field.flag);

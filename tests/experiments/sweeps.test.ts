@@ -165,7 +165,7 @@ Deno.test("a crop is compared on the slices whose tumour it left whole", () => {
     },
   };
   const patients = Array.from({ length: 12 }, (_, i) => i);
-  // Where the crop cuts into the tumour it scores well on what is left: that must not count.
+  // A crop that cuts into the tumour scores well on what is left: that must not count.
   const models = new Map([
     ["Reference", patients.map((i) => slice(i, 0.8))],
     ["Crop", patients.map((i) => i < 4 ? slice(i, 1, 50) : slice(i, 0.7 + 0.001 * i))],

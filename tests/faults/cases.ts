@@ -7,7 +7,7 @@ import { exists, filesBelow, pause, type TinyStudy } from "./tiny_study.ts";
 
 /** A fault, and that it ends as it should. */
 export interface FaultCase {
-  /** What happens. */
+  /** Name of the fault. */
   readonly name: string;
   /**
    * Makes it happen to a study in the folder `out`, begun or gone on with, and asserts that it ends in one
@@ -25,7 +25,7 @@ export interface FaultCase {
 export interface FaultChain {
   /** Its folder. */
   readonly name: string;
-  /** What happens, in order. */
+  /** The faults, in order. */
   readonly cases: readonly FaultCase[];
 }
 

@@ -6,11 +6,11 @@
  */
 import process from "node:process";
 
-/** What goes wrong; every field is optional. */
+/** A fault to inject; every field is optional. */
 export interface Fault {
   /** Writing a file whose path matches this fails half-way, with `error`. */
   readonly write?: string;
-  /** What the system says then. */
+  /** Error that the system gives then. */
   readonly error?: string;
   /** Writing a file whose path matches this never ends. */
   readonly hang?: string;
@@ -25,7 +25,7 @@ export interface Fault {
   /** The program kills itself while it writes a file whose path matches `write`. */
   readonly kill?: {
     readonly write: string;
-    /** Which of those files, counted from 1. */
+    /** Number of the file among those, counted from 1. */
     readonly nth: number;
     /** Half-way, before or after it gets its name. */
     readonly at: "half" | "before its name" | "after its name";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Random } from "../../lib/random.ts";
 import { exists, filesBelow, pause, type Running, type TinyStudy } from "./tiny_study.ts";
 
-/** What a kill hit, by what it left. */
+/** Moment of a kill, by what it left. */
 export type Moment =
   | "before the study's folder"
   | "before the first checkpoint, while kernels are compiled"
@@ -17,11 +17,11 @@ export type Moment =
 /** Ends a program at some moment of its life, if it gets there. */
 type Aim = (killed: { study: TinyStudy; out: string; random: Random }) => Running;
 
-/** What came of one kill. */
+/** Result of one kill. */
 export interface Killed {
   /** Counted from 1. */
   readonly number: number;
-  /** What it hit. */
+  /** Moment that it hit. */
   readonly moment: Moment;
   /** Why the study was not whole afterwards; absent if it was. */
   readonly error?: unknown;
@@ -137,7 +137,7 @@ const AIMS: readonly Aim[] = [
   after("table.json", () => 0.02),
 ];
 
-/** What a kill hit, by the files that it left. */
+/** Moment of a kill, by the files that it left. */
 function momentOf(study: TinyStudy, out: string): Moment {
   const folder = join(study.folder, out);
   const has = (...path: string[]) => exists(join(folder, ...path));

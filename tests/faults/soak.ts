@@ -16,7 +16,7 @@ import { tinySam } from "../train/tiny_sam.ts";
 /** Bytes by which the resident set may end above its median of the first half: a page-cache's worth. */
 const TOLERANCE = 32 * 2 ** 20;
 
-/** What the process holds at a moment. */
+/** Memory that the process holds at a moment. */
 interface Sample {
   readonly step: number;
   /** Resident set, with the CPU driver's buffers where the driver is a CPU's. */
@@ -132,7 +132,7 @@ const summary = {
   seconds: Math.round((performance.now() - start) / 1000),
   samples: warm.length,
   rss,
-  // Where the line through all of it rises: a leak would raise every tenth by as much.
+  // Slope of a line through all of it: a leak would raise every tenth by as much.
   rssByTenth: tenths(samples),
   rssGrowthPerStepOfSecondHalf: Math.round(slope(secondHalf, "rss")),
   heapUsed: describe(warm, "heapUsed"),

@@ -5,7 +5,7 @@ import type { Fault } from "./fault.ts";
 
 const root = join(import.meta.dirname!, "..", "..");
 
-/** What a program left behind. */
+/** Exit code and output of a program. */
 export interface Outcome {
   /** Its exit code; 128 and the signal's number if a signal ended it. */
   readonly code: number;
@@ -28,9 +28,9 @@ export interface Running {
 export class TinyStudy implements AsyncDisposable {
   /** The folder with the data set, its cache and results. */
   readonly folder: string;
-  /** What the undisturbed study came to. */
+  /** Files of the undisturbed study. */
   whole: Map<string, string> = new Map();
-  /** How long it took, in seconds. */
+  /** Its duration, in seconds. */
   seconds = 0;
   /** The files that it wrote, relative to its folder, in their order; with the seconds at which. */
   written: { readonly file: string; readonly second: number }[] = [];
@@ -163,7 +163,7 @@ export class TinyStudy implements AsyncDisposable {
     return lines[0].replace(/^error: /, "").replaceAll(this.folder, "…");
   }
 
-  /** Whether a folder of results is there and holds something to go on with. */
+  /** True if a folder of results is there and holds something to go on with. */
   isBegun(out: string): boolean {
     return exists(join(this.folder, out, "resume.json"));
   }
@@ -246,7 +246,7 @@ function stripPage(text: string): string {
     .replaceAll(/\d{4}-\d\d-\d\d( \d\d:\d\d)?/g, "");
 }
 
-/** Whether there is a file or folder of that path. */
+/** True if there is a file or folder of that path. */
 export function exists(path: string): boolean {
   try {
     Deno.statSync(path);
@@ -256,7 +256,7 @@ export function exists(path: string): boolean {
   }
 }
 
-/** Whether a file is there and was written after a time. */
+/** True if a file is there and was written after a time. */
 function isNewer(path: string, milliseconds: number): boolean {
   try {
     return Deno.statSync(path).mtime!.getTime() >= milliseconds;

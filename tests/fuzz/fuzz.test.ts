@@ -28,7 +28,7 @@ for (const kind of KIND_NAMES) {
   });
 }
 
-/** What must be said of each fault. */
+/** Sentence that must be said of each fault. */
 const SAYS: Readonly<Record<string, string>> = {
   hang: "s of the processor",
   allocate: "allocation failed",

@@ -9,11 +9,11 @@ import { dirname, join } from "node:path";
 
 const root = join(import.meta.dirname!, "..", "..");
 
-/** What became of the cases of a kind. */
+/** Result of the cases of a kind. */
 export interface FuzzReport {
   /** The kind. */
   readonly kind: string;
-  /** What it was made from. */
+  /** Seed it was made from. */
   readonly seed: number;
   /** Cases that were read or refused. */
   readonly cases: number;
@@ -33,19 +33,19 @@ export interface FuzzReport {
 export interface FuzzFailure {
   /** The case's number. */
   readonly index: number;
-  /** What happened. */
+  /** Error or limit that it ended in. */
   readonly detail: string;
-  /** Where its files are kept. */
+  /** Folder of its files. */
   readonly folder: string;
 }
 
-/** How many cases, and within what limits. */
+/** Number of cases, and their limits. */
 export interface FuzzOptions {
   /** Cases to run. */
   readonly cases: number;
-  /** What they are made from. */
+  /** Seed they are made from. */
   readonly seed: number;
-  /** Where the files of failed cases go. */
+  /** Folder for the files of failed cases. */
   readonly keep: string;
   /** Stops at so many failures; default 10. */
   readonly mostFailures?: number;

@@ -2,11 +2,11 @@ import type * as fc from "fast-check";
 
 /** Files as a hostile sender would leave them, and how they were made. */
 export interface FuzzCase {
-  /** What was done to a sound file, in order; empty if it was left alone. */
+  /** Changes of a sound file, in order; empty if it was left alone. */
   readonly edits: readonly string[];
   /** The files by their path in the case's folder. */
   readonly files: Readonly<Record<string, Uint8Array>>;
-  /** What a sound file must be read as, where the reader of the kind cannot know it otherwise. */
+  /** Content that a sound file must be read as, where the reader of the kind cannot know it otherwise. */
   readonly expected?: unknown;
 }
 

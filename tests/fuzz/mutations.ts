@@ -1,5 +1,5 @@
 /**
- * What may be done to any file, and to any JSON: the kinds add what only they know.
+ * Changes of any file, and of any JSON: the kinds add what only they know.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import fc from "fast-check";
 
 /** A change to some content, and its name. */
 export interface Edit<T = Uint8Array> {
-  /** What is changed. */
+  /** Name of the change. */
   readonly label: string;
   /** The changed content; the given one is left alone. */
   readonly apply: (content: T) => T;

@@ -1,5 +1,5 @@
 /**
- * What hostile files did before it was mended, by name; most were found by the kinds of this folder.
+ * Faults that hostile files caused before they were mended, by name; most were found by the kinds of this folder.
  *
  * @module
  */

@@ -156,7 +156,7 @@ Deno.test("backward costs nothing for frozen weights and stops at the first trai
   );
   assert(decoder < everything / 2, `decoder ${decoder} of ${everything}`);
   assert(neck < lastBlock && lastBlock < firstBlock && firstBlock < lora && lora < everything);
-  // Where a gradient passes anyhow, an adapter costs the products for its A and B and nothing else.
+  // Along a gradient that passes anyhow, an adapter costs the products for its A and B and nothing else.
   assertEquals(lora - firstBlock, 9 * 2);
   sam.dispose();
 });

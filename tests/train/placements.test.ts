@@ -101,7 +101,7 @@ Deno.test("the gradient of all weights of encoder and decoder is the loss's slop
   const { backward, differences, without } = await slopes(sam);
   const error = Math.abs(differences / backward - 1);
   assert(error < 5e-3, `slope ${differences}, gradient ${backward}`);
-  // What only the three masks for ambiguous prompts and the estimate of the IoU need.
+  // Weights that only the three masks for ambiguous prompts and the estimate of the IoU need.
   assert(
     without.every((path) =>
       /^mask_decoder\.(output_hypernetworks_mlps\.[123]|iou_prediction_head)\./.test(path)

@@ -13,7 +13,7 @@ interface Runtime {
   };
 }
 
-/** Where and how a model runs. */
+/** Backend and options that a model runs with. */
 interface SessionOptions {
   executionProviders: string[];
   preferredOutputLocation?: "gpu-buffer";

@@ -14,7 +14,7 @@ export interface Request extends Product {
   readonly repeats: number;
 }
 
-/** What a peer answers: milliseconds for all repeats, and at the first time the last element of C. */
+/** Answer of a peer: milliseconds for all repeats, and at the first time the last element of C. */
 export interface Answer {
   readonly milliseconds: number;
   readonly last: number | null;

@@ -25,7 +25,7 @@ async function writeCase(folder: string, id: string): Promise<void> {
   }
 }
 
-/** What the slices of the cases must be, whatever the cache holds. */
+/** Slices of the cases, which the cache must not change. */
 let truth: { slices: Slice[]; file: Uint8Array; root: string } | undefined;
 
 async function readAll({ refs, read }: SliceSet): Promise<Slice[]> {

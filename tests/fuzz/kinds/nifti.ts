@@ -249,7 +249,7 @@ const bomb: fc.Arbitrary<FuzzCase> = fc.tuple(
   };
 });
 
-/** What every volume must be that is accepted. */
+/** Checks every volume that is accepted. */
 function checkVolume({ data, shape, spacing, affine, header }: Volume): void {
   assertEquals(data.length, shape[0] * shape[1] * shape[2]);
   assert(shape.every((n) => Number.isInteger(n) && n >= 1), `shape ${shape}`);

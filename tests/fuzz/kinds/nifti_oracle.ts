@@ -1,4 +1,4 @@
-/** What a NIfTI file holds, read field by field with a DataView and nothing else. */
+/** Content of a NIfTI file, read field by field with a DataView and nothing else. */
 export interface NiftiContent {
   /** Voxels along x, y and z. */
   readonly shape: readonly number[];

@@ -20,7 +20,7 @@ const fixtures = join(import.meta.dirname!, "..", "..", "adapters", "fixtures", 
 const TENSORS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
 
-/** What the real peft wrote, of every kind that is read here. */
+/** Adapters that the real peft wrote, of every kind that is read here. */
 const seeds = [...Deno.readDirSync(fixtures)].filter(({ isDirectory }) => isDirectory)
   .map(({ name }) => name).sort()
   .map((name) => ({

@@ -67,7 +67,7 @@ export function split(
   return { operations, tail: bytes.subarray(at) };
 }
 
-/** What calls, imports or opens something in Python, and what torch.save writes. */
+/** Opcodes that call, import or open something in Python, and those that torch.save writes. */
 const GLOBALS: readonly (readonly [string, string])[] = [
   ["os", "system"],
   ["posix", "system"],

@@ -93,7 +93,7 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
   }
   assert(typeof experiment.name === "string", "a name that is no text");
   assert(displayName(experiment).length < 40 || experiment.label !== undefined);
-  // What a config allows must mean the same when it is written and read once more.
+  // Values that a config allows must mean the same when it is written and read once more.
   const written = JSON.stringify(config); // -0 becomes 0, which is the same to us
   assertEquals(JSON.stringify(parseConfig(JSON.parse(written), folder)), written);
   adapterOptions(experiment, config);

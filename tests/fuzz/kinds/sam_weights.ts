@@ -10,7 +10,7 @@ import { rawTensor, safetensorsEdit } from "./safetensors.ts";
 import { checkSource } from "./torch.ts";
 import { openSamWeights } from "../../sam/pretrained.ts";
 
-/** Where `weights` leaves what it fetched. */
+/** Path at which `weights` leaves what it fetched. */
 const CACHED = "weights/sam_vit_b_01ec64.pth";
 
 /** Names of every layout, whose tensors are joined, fused, gathered or renamed when they are read. */

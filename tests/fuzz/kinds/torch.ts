@@ -16,7 +16,7 @@ const tests = join(import.meta.dirname!, "..", "..");
 const fixture = (name: string, folder = "formats"): Uint8Array =>
   Deno.readFileSync(join(tests, folder, "fixtures", name));
 
-/** What a sound file must be read as. */
+/** Tensors that a sound file must be read as. */
 type Expected = Record<string, { shape: number[]; data: number[] }>;
 
 type Entries = Record<string, { content: Uint8Array; deflatedFrom?: number; crc?: number }>;
@@ -193,7 +193,7 @@ const recordEdit: fc.Arbitrary<Edit> = fc.tuple(
   },
 }));
 
-/** What reading all of a file may give at most, in elements, before it counts as a huge allocation. */
+/** Most elements that reading all of a file may give before it counts as a huge allocation. */
 const MOST_ELEMENTS = 2 ** 25;
 
 /** Reads all tensors, and checks that they are what they say and survive being written. */
