@@ -145,17 +145,21 @@ export async function launch(
     const config = join(folder, "deno.json");
     const permissions = permissionsOf(command, { asked, cwd });
     await Deno.writeTextFile(config, JSON.stringify(configurationOf(permissions)));
-    return await runDeno([
-      "run",
-      "--quiet",
-      "--no-prompt",
-      // Little of what a step makes outlives it: V8 would grow its nursery by 30 MiB for nothing.
-      "--v8-flags=--max-semi-space-size=1",
-      "--permission-set",
-      `--config=${config}`,
-      join(ROOT, "experiments", command.script),
-      ...args,
-    ], cwd);
+    return await runDeno(
+      [
+        "run",
+        "--quiet",
+        "--no-prompt",
+        // Little of what a step makes outlives it: V8 would grow its nursery by 30 MiB for nothing.
+        "--v8-flags=--max-semi-space-size=1",
+        "--permission-set",
+        `--config=${config}`,
+        join(ROOT, "experiments", command.script),
+        ...args,
+      ],
+      cwd,
+      { [LAUNCHER]: String(Deno.pid) },
+    );
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -172,8 +176,17 @@ function commandOf(commands: Readonly<Record<string, Command>>, name: string | u
   );
 }
 
-/** Runs Deno, and passes on to it every signal that asks this process to stop. */
-async function runDeno(args: readonly string[], cwd: string): Promise<number> {
+/**
+ * Runs Deno, and passes on to it every signal that asks this process to stop.
+ *
+ * @param env Variables beside those of this process. A task is not told its launcher: it would tell the
+ * programs that it starts, which would miss their parent.
+ */
+async function runDeno(
+  args: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<number> {
   const child = { process: undefined as Deno.ChildProcess | undefined };
   const listeners = signalNames().map((name) => {
     const pass = () => {
@@ -190,7 +203,7 @@ async function runDeno(args: readonly string[], cwd: string): Promise<number> {
   child.process = new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd,
-    env: { [LAUNCHER]: String(Deno.pid), DENO_NO_PACKAGE_JSON: "1" },
+    env: { ...env, DENO_NO_PACKAGE_JSON: "1" },
   }).spawn();
   const { code } = await child.process.status;
   for (const [name, pass] of listeners) Deno.removeSignalListener(name, pass);

@@ -93,7 +93,10 @@ Deno.rename = async (from, to) => {
     await Deno.remove(path, { recursive: true }).catch(() => {}); // it is gone by now
   }
   if (fault.append) await Deno.writeFile(fault.append, new Uint8Array(1), { append: true });
-  if (fault.signal) Deno.kill(Deno.pid, fault.signal);
+  if (fault.signal) {
+    Deno.kill(Deno.pid, fault.signal);
+    await new Promise((heard) => setTimeout(heard, 100)); // by the worker that listens
+  }
 };
 
 if (fault.gradient !== undefined) {
