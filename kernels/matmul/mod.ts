@@ -6,14 +6,27 @@ import vec4Operands from "./operands_vec4.wgsl" with { type: "text" };
 import subgroup from "./subgroup.wgsl" with { type: "text" };
 import tiled from "./tiled.wgsl" with { type: "text" };
 
-/** Codes of `EXTRA`: work of a product beside bias and activation; common.wgsl says what each does. */
-export const matmulExtras = { none: 0, update: 1, residual: 2, keep: 3, gelu_backward: 4 } as const;
+/** Work of a product beside bias and activation; common.wgsl says what each does. */
+export type MatmulExtra = "none" | "update" | "residual" | "keep" | "gelu_backward";
 
-/** Name of an extra. */
-export type MatmulExtra = keyof typeof matmulExtras;
+/** Codes of `EXTRA`. */
+export const matmulExtras: Readonly<Record<MatmulExtra, number>> = {
+  none: 0,
+  update: 1,
+  residual: 2,
+  keep: 3,
+  gelu_backward: 4,
+};
+
+/** Function of each element of a product. */
+export type MatmulActivation = "none" | "gelu" | "relu";
 
 /** Codes of `ACTIVATION`. */
-export const matmulActivations = { none: 0, gelu: 1, relu: 2 } as const;
+export const matmulActivations: Readonly<Record<MatmulActivation, number>> = {
+  none: 0,
+  gelu: 1,
+  relu: 2,
+};
 
 const params = {
   ...u32("m", "n", "k", "batch_inner", "lda", "ldb", "ldc", "off_a", "off_b", "off_c"),
@@ -66,7 +79,7 @@ export interface MatmulProblem {
   /** True if the product is added to C's content. */
   readonly accumulate?: boolean;
   /** Applied last; `none` by default. */
-  readonly activation?: keyof typeof matmulActivations;
+  readonly activation?: MatmulActivation;
   /** Further operation, for problems that are read by fours; `none` by default. */
   readonly extra?: MatmulExtra;
   /** Name of the tile, one of {@linkcode matmulTiles}; the first of those by default. */

@@ -1,4 +1,5 @@
 import {
+  type MatmulActivation,
   matmulActivations,
   type MatmulExtra,
   matmulExtras,
@@ -10,6 +11,8 @@ import {
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import { Memo } from "../memo.ts";
 import type { Tensor } from "../tensor.ts";
+
+export type { MatmulActivation, MatmulExtra, MatmulProblem, MatrixLayout };
 
 /** Matrices of a batch, and the tensor whose memory they lie in. */
 export interface Matrix extends MatrixLayout {
