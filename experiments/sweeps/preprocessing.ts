@@ -1,7 +1,10 @@
 import { baselines } from "../../lib/study/experiment.ts";
 import { expect, lora, type Sweep, SWEEP_VALUES } from "../../lib/study/sweep.ts";
 
-/** Crop, intensities and input side. Crops are compared on slices whose tumour they leave whole. */
+/**
+ * Crop, intensities and input side. Crops are compared on slices whose tumour they leave whole, and share
+ * the whole slice's window of intensities: their rows differ in the crop alone.
+ */
 export const preprocessing: Sweep = {
   asks: "What do crop, intensity rescaling and input side do?",
   values: SWEEP_VALUES,

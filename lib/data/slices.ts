@@ -1,5 +1,5 @@
 /**
- * The 2D slices of a data set's volumes. Each case is read once, its slices chosen, cropped, rescaled
+ * The 2D slices of a data set's volumes. Each case is read once, its slices chosen, rescaled, cropped
  * and kept in a file of the cache; afterwards any slice is read by itself. One case is in memory at
  * a time, and of the rest only what {@linkcode SliceRef} says.
  *
@@ -41,7 +41,7 @@ export interface SliceOptions {
   maxPerCase?: number;
   /** Keep the centred square of so many pixels; a side that is shorter stays whole. */
   crop?: number;
-  /** Rule by which intensities become 0..255, slice by slice; default `percentile`. */
+  /** Rule by which intensities become 0..255, by the whole slice before any crop; default `percentile`. */
   rescale?: RescaleMethod;
 }
 
@@ -65,6 +65,8 @@ export interface SliceRef {
   readonly spacing: readonly [number, number];
   /** From one slice of the volume to the next, in mm. */
   readonly sliceSpacing: number;
+  /** Slices of the volume along that axis, chosen or not. */
+  readonly depth: number;
   /** Tumour pixels, after cropping. */
   readonly tumourVoxels: number;
 }
@@ -251,7 +253,8 @@ async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
       facts.width * facts.height === index.locations[n].pixels &&
       Array.isArray(facts.spacing) && facts.spacing.length === 2 &&
       facts.spacing.every((mm) => Number.isFinite(mm) && mm > 0) &&
-      natural(facts.tumourVoxels) && facts.tumourVoxels <= index.locations[n].pixels
+      natural(facts.depth) && facts.index < facts.depth && natural(facts.tumourVoxels) &&
+      facts.tumourVoxels <= index.locations[n].pixels
     ) &&
     natural(crop?.tumourVoxels) && natural(crop.lostVoxels) && natural(crop.lostSlices);
   if (!sound) throw new DamagedSliceFile(`${path} cannot be used: its index is damaged`);
@@ -315,7 +318,7 @@ async function caseFile(source: Case, settings: Settings, cache: string): Promis
 }
 
 /** Counts up whenever the same volume and settings would give other slices, or be refused. */
-const EXTRACTION_VERSION = 3;
+const EXTRACTION_VERSION = 4;
 
 async function extract(source: Case, settings: Settings, path: string): Promise<void> {
   const { axis, minTumourVoxels } = settings;
@@ -339,8 +342,9 @@ async function extract(source: Case, settings: Settings, path: string): Promise<
   if (settings.maxPerCase !== null) chosen = spread(chosen, settings.maxPerCase);
 
   const slices = chosen.map(({ index }) => ({
-    image: rescale(cut(image.data, plane, { ...window, index }), {
-      width: window.width,
+    image: rescaledWindow(image.data, {
+      plane,
+      window: { ...window, index },
       method: settings.rescale,
     }),
     mask: cut(mask, plane, { ...window, index }),
@@ -352,11 +356,26 @@ async function extract(source: Case, settings: Settings, path: string): Promise<
       height: window.height,
       spacing: plane.spacing,
       sliceSpacing: image.spacing[axis],
+      depth: image.shape[axis],
       tumourVoxels: area,
     })),
     crop,
   };
   await writeSliceFile(path, { slices, extra });
+}
+
+/**
+ * A window of a slice, in 0..255. Its limits of intensity are those of the whole slice: a crop changes
+ * what is seen, not how bright it is.
+ */
+function rescaledWindow(
+  voxels: Float32Array,
+  { plane, window, method }: { plane: Plane; window: Window; method: RescaleMethod },
+): Float32Array {
+  const { width, height, spacing } = plane;
+  const slice = cut(voxels, plane, { ...whole(plane), index: window.index });
+  const alone = planeOf({ shape: [width, height, 1], spacing: [...spacing, 1] }, 2);
+  return cut(rescale(slice, { width, method }), alone, { ...window, index: 0 });
 }
 
 function count(mask: Uint8Array, plane: Plane, window: Window): number {

@@ -28,6 +28,7 @@ const slice: Slice = {
     height: 2,
     spacing: [1, 1],
     sliceSpacing: 1,
+    depth: 1,
     tumourVoxels: 2,
   },
   image: Float32Array.of(1, 2, 3, 4, 5, 6),

@@ -48,6 +48,7 @@ Deno.test("axial slices: rows run along y, columns along x, only tumour slices a
       height: 10,
       spacing: [1, 2],
       sliceSpacing: 3,
+      depth: 6,
       tumourVoxels: 12,
     });
     const { image, mask } = await set.read(set.refs[4]);
@@ -117,7 +118,12 @@ Deno.test("cropping reports the tumour it loses, over the whole data set", () =>
     assertEquals([set.refs[0].width, set.refs[0].height], [4, 4]);
     const { image, mask } = await set.read(set.refs[0]);
     assertEquals([...mask], [0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0]);
-    assertEquals([image[0], image[15]], [0, 255]); // rescaled after cropping
+    // The window of intensities is the whole slice's: the crop shows the same pixels, as bright as before.
+    const uncropped = await open(root, cache, { rescale: "minmax" });
+    const { image: all } = await uncropped.read(uncropped.refs[0]);
+    const shown = [3, 4, 5, 6].flatMap((y) => [...all.subarray(12 * y + 4, 12 * y + 8)]);
+    assertEquals([...image], shown);
+    assert(image[0] > 0 && image[15] < 255);
   }));
 
 Deno.test("a crop that loses all tumour, and masks without any, are told apart", () =>
