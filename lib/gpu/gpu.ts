@@ -66,6 +66,8 @@ export class Gpu implements Disposable {
   readonly info: GpuAdapter;
   /** Lanes of a subgroup; 0 if shaders cannot rely on their number. */
   readonly subgroupSize: number;
+  /** The implementation that the device is of: Dawn ends with this object, which has to outlive its devices. */
+  readonly implementation: GPU;
   /** The underlying WebGPU device. */
   readonly device: GPUDevice;
   readonly #pool: BufferPool;
@@ -86,7 +88,12 @@ export class Gpu implements Disposable {
   #commands = new Map<string, readonly Shape[]>();
   #dispatches = 0;
 
-  private constructor(open: OpenDevice, { profile, beforeCompile }: GpuOptions) {
+  private constructor(
+    implementation: GPU,
+    open: OpenDevice,
+    { profile, beforeCompile }: GpuOptions,
+  ) {
+    this.implementation = implementation;
     this.device = open.device;
     this.info = open.info;
     this.subgroupSize = open.subgroupSize;
@@ -117,7 +124,8 @@ export class Gpu implements Disposable {
    * @throws {InputError} if there is none.
    */
   static async open(options: GpuOptions = {}): Promise<Gpu> {
-    return new Gpu(await openDevice(options.gpu ?? navigator.gpu), options);
+    const { gpu = navigator.gpu } = options;
+    return new Gpu(gpu, await openDevice(gpu), options);
   }
 
   /** Figures of the buffer pool, with the staging textures in its bytes. */

@@ -12,9 +12,6 @@ interface DawnModule {
   create(options: string[]): GPU;
 }
 
-/** Dawn ends with its instance, so that has to outlive its devices. */
-let dawn: GPU | undefined;
-
 /**
  * Opens the best adapter of a WebGPU implementation.
  *
@@ -25,7 +22,7 @@ export async function openGpu(
   options: Omit<GpuOptions, "gpu"> = {},
 ): Promise<Gpu> {
   if (name === "deno") return await Gpu.open(options);
-  dawn ??= await loadDawn();
+  const dawn = await loadDawn();
   const adapter = await dawn.requestAdapter();
   if (!adapter) {
     throw new InputError(
