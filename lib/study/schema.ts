@@ -11,7 +11,7 @@ import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts
 import { PEFT_TYPES } from "../adapters/methods.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
-import { FIT_DEFAULTS } from "../train/plan.ts";
+import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
 import {
   commonFields,
   defaultsOf,
@@ -359,14 +359,18 @@ export const configFields = {
       },
     ),
     promptsPerStep: field("prompts-per-step N", "prompts that a batch is decoded under in a step", {
-      type: positiveInteger,
+      type: v.pipe(positiveInteger, v.maxValue(FIT_LIMITS.promptsPerStep)),
       default: FIT_DEFAULTS.promptsPerStep,
       added: true,
     }),
     promptIterations: field(
       "prompt-iterations N",
       "masks a step, each after the first with a click where the last is wrong",
-      { type: positiveInteger, default: FIT_DEFAULTS.promptIterations, added: true },
+      {
+        type: v.pipe(positiveInteger, v.maxValue(FIT_LIMITS.promptIterations)),
+        default: FIT_DEFAULTS.promptIterations,
+        added: true,
+      },
     ),
     validationPrompt: field(
       "validation-prompt NAME",

@@ -164,9 +164,7 @@ export class TrainingPlan {
     for (const option of ["promptsPerStep", "promptIterations"] as const) {
       if (options[option] > FIT_LIMITS[option]) {
         throw new InputError(
-          `${option} cannot be ${options[option]}: give a whole number from 1 to ${
-            FIT_LIMITS[option]
-          }`,
+          `${option} cannot be ${options[option]}: give ${FIT_LIMITS[option]} or less`,
         );
       }
     }

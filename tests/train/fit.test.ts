@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { loadSam } from "../../lib/files/pretrained.ts";
 import type { AugmentedSlice } from "../../lib/data/augment.ts";
 import type { Prompt } from "../../lib/data/prompts.ts";
@@ -12,6 +12,7 @@ import type { EpochMetrics, FitProgress } from "../../lib/train/training.ts";
 import { fit } from "../../lib/train/fit.ts";
 import { assertSameBits } from "../bits.ts";
 import { gpu } from "../gpu.ts";
+import { readOptions } from "../experiments/read_options.ts";
 import { countEncoded } from "./count_encoded.ts";
 import { tinySam } from "./tiny_sam.ts";
 import {
@@ -213,11 +214,18 @@ Deno.test("what cannot be trained is refused in words", async () => {
   using model = new SliceModel(sam, { side: 64 });
   await assertRejects(() => fit(model, data(), { epochs: 1 }), Error, "nothing is trainable");
   trainLastAttention(sam);
-  for (const option of ["promptsPerStep", "promptIterations"]) {
+  for (
+    const [option, flag] of [
+      ["promptsPerStep", "--prompts-per-step"],
+      ["promptIterations", "--prompt-iterations"],
+    ]
+  ) {
+    const reason = "cannot be 1000000: give 100 or less";
+    assertThrows(() => readOptions([flag, "1000000"]), InputError, `${flag} ${reason}`);
     await assertRejects(
       () => fit(model, data(), { epochs: 1, [option]: 1_000_000 }),
       InputError,
-      `${option} cannot be 1000000: give a whole number from 1 to 100`,
+      `${option} ${reason}`,
     );
   }
   for (const part of ["train", "validation"] as const) {
