@@ -224,6 +224,12 @@ Deno.test("the epoch whose weights were scored is named, also where it was the l
   assertStringIncludes(all, "The weights of the last epoch are scored");
 });
 
+Deno.test("adapters are called by their method", async () => {
+  assertStringIncludes(whole.text, "all others: LoRA adapters, pretrained weights frozen");
+  const { text } = await reportWith(["lora_8"], { peftType: "loha" });
+  assertStringIncludes(text, "all others: LoRA and LoHa adapters, pretrained weights frozen");
+});
+
 Deno.test("the learning rate of pretrained weights is told where they had one of their own", async () => {
   assert(!whole.text.includes("of pretrained weights 0"));
   const rates = { learningRate: 2e-3, pretrainedLearningRate: 2e-4 };

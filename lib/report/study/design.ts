@@ -9,7 +9,7 @@ import { meanText, plural, promptName } from "../format.ts";
 import { verdictTable } from "../verdict_table.ts";
 import { placementMap, type PlacementRow } from "../placement_map.ts";
 import type { StudyModel } from "../../study/read_study.ts";
-import { configFields, type Subject, valueText } from "./subject.ts";
+import { configFields, methodLabel, type Subject, valueText } from "./subject.ts";
 
 /** Dice against rank, where models differ in nothing else. */
 export function rankSection(subject: Subject): Block[] {
@@ -27,7 +27,7 @@ export function rankSection(subject: Subject): Block[] {
   const diceOf = (name: string) => subject.rows.find(({ model }) => model === name)!.dice;
   const { headlines } = subject;
   const series = groups.map(({ name, models }): RankSeries => ({
-    name: name || (/^(\w+)-\d+$/.exec(models[0].name)?.[1] ?? "LoRA"),
+    name: name || (/^(\w+)-\d+$/.exec(models[0].name)?.[1] ?? methodLabel(models[0])),
     ranks: models.map(({ rank }) => rank!),
     scores: headlines.map((prompt) => models.map((model) => diceOf(model.name)[prompt])),
   }));

@@ -6,7 +6,7 @@
 import type { Block } from "../document.ts";
 import { count, plural, promptName } from "../format.ts";
 import type { StudyModel } from "../../study/read_study.ts";
-import { configFields, type Subject, valueText } from "./subject.ts";
+import { configFields, methodLabel, type Subject, valueText } from "./subject.ts";
 
 /** Each kind of model: the name of several of it, and a description. */
 const KINDS: Readonly<Record<string, { name: string; is: string }>> = {
@@ -15,7 +15,7 @@ const KINDS: Readonly<Record<string, { name: string; is: string }>> = {
   full: { name: "Full fine-tunes", is: "whole modules are trained" },
   lora: {
     name: "all others",
-    is: "low-rank adapters, pretrained weights frozen but for what the placement map hatches",
+    is: "adapters, pretrained weights frozen but for what the placement map hatches",
   },
 };
 
@@ -136,10 +136,13 @@ function dataText({ study: { crop, split }, context }: Subject): string {
 }
 
 /** Pretrained model, its input, and the kinds of rows made of it. */
-function modelText({ context, rows }: Subject): string {
+function modelText({ context, rows, models }: Subject): string {
+  const adapted = models.filter(({ rank }) => rank !== undefined);
+  const methods = [...new Set(adapted.map(methodLabel))].join(" and ");
   const kinds = Object.entries(KINDS).flatMap(([kind, { name, is }]) => {
     const own = rows.filter((row) => row.kind === kind);
-    return own.length === 0 ? [] : [`${own.length === 1 ? own[0].model : name}: ${is}`];
+    const what = kind === "lora" ? `${methods} ${is}` : is;
+    return own.length === 0 ? [] : [`${own.length === 1 ? own[0].model : name}: ${what}`];
   });
   return `${context.baseModel} at an input side of ${context.side} pixels, up to ${
     plural(context.epochs, "epoch")

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { methodOf } from "../../adapters/methods.ts";
 import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
 import { absent, intervalText, meanText, modelName, plural, signed } from "../format.ts";
@@ -113,6 +114,11 @@ export class Subject {
       ),
     );
   }
+}
+
+/** Name of the method of a model's adapters, such as "LoRA". */
+export function methodLabel({ config: { peftType = "lora" } }: StudyModel): string {
+  return methodOf(String(peftType)).label;
 }
 
 /** A difference with its interval below it. */
