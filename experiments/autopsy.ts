@@ -22,8 +22,15 @@ import {
   FIXED_DECODER,
 } from "./autopsy/faults.ts";
 import { autopsyFigure } from "./autopsy/figure.ts";
-import { type FaultRun, runFault, SCORED, trainOtherTask } from "./autopsy/run_fault.ts";
-import { autopsyMarkdown } from "./autopsy/table.ts";
+import {
+  type AutopsyContext,
+  type FaultRun,
+  runFault,
+  SCORED,
+  trainOtherTask,
+} from "./autopsy/run_fault.ts";
+import { autopsyMarkdown, type AutopsyTable, percent } from "./autopsy/table.ts";
+import { mean } from "../lib/stats/summary.ts";
 import { signAdapter } from "../lib/study/adapter.ts";
 import { defaultsOf, pick } from "../lib/study/command_line.ts";
 import { type Config, configFields } from "../lib/study/schema.ts";
@@ -32,6 +39,7 @@ import { describeAdapter, describeEnvironment } from "../lib/study/environment.t
 import { runCommand } from "../lib/study/main.ts";
 import { adapterOptions } from "../lib/study/model.ts";
 import { requireEmpty } from "../lib/study/folder.ts";
+import type { Environment } from "../lib/study/results.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/device.ts";
 import { commands } from "./commands.ts";
@@ -85,6 +93,74 @@ async function readLabels(
   return labels;
 }
 
+/** Trains the adapter of another task, the whole head, and writes it where the context says. */
+async function saveForeign(context: AutopsyContext, weights: Environment["weights"]) {
+  console.log("Training an adapter for another task: the whole head.");
+  const { experiment, config, split } = context.origin;
+  await trainOtherTask(context, async (sam) => {
+    const adapter = await collectAdapter(sam, adapterOptions(experiment, context.config));
+    const other = { experiment, config: { ...config, data: "heads" }, split };
+    await saveAdapter(context.foreign, signAdapter(adapter, other, weights));
+  });
+}
+
+/** Runs a fault, with its progress in the terminal. */
+async function watchFault(fault: Fault, context: AutopsyContext): ReturnType<typeof runFault> {
+  const { title, times = 1 } = fault;
+  const total = times * context.config.epochs * context.parts.train.length;
+  const progress = new Progress({ label: title, total });
+  const result = await runFault(fault, {
+    ...context,
+    onProgress: (done) => progress.update({ done }),
+  });
+  const { caught: [first], test, prompt } = result.run;
+  const { dice, predicted } = test[prompt];
+  const seen = first ? `${first.guard} after ${first.step} steps` : "no guard objects";
+  progress.finish(
+    `${title}: ${seen}; test Dice ${dice.toFixed(3)}, ${percent(predicted)} % of the image on`,
+  );
+  return result;
+}
+
+/** The slice whose masks are drawn, with those of the runs that show the collapse, as a PNG. */
+async function drawMasks(
+  { reader, sample }: AutopsyContext,
+  results: readonly { readonly run: FaultRun; readonly mask: Uint8Array }[],
+): Promise<Uint8Array> {
+  const slice = await reader.read(sample);
+  const shown = [FIXED, COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER].map(({ name }) => name);
+  return await maskPicture({
+    image: slice.image,
+    width: sample.width,
+    height: sample.height,
+    truth: slice.mask,
+    predictions: results.filter(({ run }) => shown.includes(run.name)).map(({ run, mask }) => ({
+      name: run.title,
+      mask,
+      dice: dice(mask, slice.mask),
+    })),
+    box: evaluationPrompt(SCORED[0], slice, 0).box,
+    caption: `${sample.caseId}, slice ${sample.index}, test split`,
+  });
+}
+
+/** Writes table, figure and masks. */
+async function writeResults(out: string, table: AutopsyTable, masks: Uint8Array): Promise<void> {
+  const round = (_: string, value: unknown) =>
+    typeof value === "number" ? Number(value.toPrecision(6)) : value;
+  const figure = autopsyFigure(table.runs);
+  const files = {
+    "table.json": JSON.stringify(table, round, 1) + "\n",
+    "table.md": autopsyMarkdown(table),
+    "figure.svg": figure,
+    "figure.png": await rasterize(figure),
+    "masks.png": masks,
+  };
+  for (const [name, content] of Object.entries(files)) {
+    await writeFileAtomic(join(out, name), content);
+  }
+}
+
 await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
   const faults = chooseFaults(values.faults);
   const config: Config = { ...defaultsOf(configFields), ...SMALL, ...pick(given, configFields) };
@@ -95,92 +171,44 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
   using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
   const data = await openStudyData(config, console.log);
-  const { parts, slices: reader } = data;
-  const environment = await describeEnvironment(gpu.info, {
-    command,
-    weights: await weightsFile(config),
-  });
+  const { name: dataset, split, parts, slices: reader } = data;
+  const weights = await weightsFile(config);
+  const environment = await describeEnvironment(gpu.info, { command, weights });
   const byArea = [...parts.test].sort((a, b) => a.tumourVoxels - b.tumourVoxels);
-  const sample = byArea[byArea.length >> 1];
-  const foreign = join(out, "other_task");
+  const named = { ...config, data: dataset };
+  const context: AutopsyContext = {
+    gpu,
+    config,
+    reader,
+    parts,
+    labels: await readLabels(data, [...parts.train, ...parts.validation]),
+    foreign: join(out, "other_task"),
+    origin: { experiment: adapterExperiment(16), config: named, split },
+    sample: byArea[byArea.length >> 1],
+  };
   if (faults.some(({ foreignAdapter }) => foreignAdapter)) {
-    console.log("Training an adapter for another task: the whole head.");
-    await trainOtherTask({ gpu, config, reader, parts }, async (sam) => {
-      const experiment = adapterExperiment(16);
-      const adapter = await collectAdapter(sam, adapterOptions(experiment, config));
-      const other = { experiment, config: { ...config, data: "heads" }, split: data.split };
-      await saveAdapter(foreign, signAdapter(adapter, other, environment.weights));
-    });
+    await saveForeign(context, environment.weights);
   }
-
-  const chosen = faults === FAULTS
-    ? [FIXED, ...FAULTS, COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER]
-    : [FIXED, ...faults];
-  const runs: FaultRun[] = [];
-  const masks: { name: string; mask: Uint8Array }[] = [];
-  const labels = await readLabels(data, [...parts.train, ...parts.validation]);
-  for (const fault of chosen) {
-    const progress = new Progress({
-      label: fault.title,
-      total: (fault.times ?? 1) * config.epochs * parts.train.length,
-    });
-    const { run, mask } = await runFault(fault, {
-      gpu,
-      config,
-      reader,
-      parts,
-      labels,
-      foreign,
-      origin: {
-        experiment: adapterExperiment(16),
-        config: { ...config, data: data.name },
-        split: data.split,
-      },
-      sample,
-      onProgress: (done) => progress.update({ done }),
-    });
-    const [first] = run.caught;
-    const { dice, predicted } = run.test[run.prompt];
-    progress.finish(
-      `${fault.title}: ${
-        first ? `${first.guard} after ${first.step} steps` : "no guard objects"
-      }; test Dice ${dice.toFixed(3)}, ${(100 * predicted).toFixed(1)} % of the image on`,
-    );
-    runs.push(run);
-    masks.push({ name: fault.title, mask });
+  const controls = faults === FAULTS ? [COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER] : [];
+  const results = [];
+  for (const fault of [FIXED, ...faults, ...controls]) {
+    results.push(await watchFault(fault, context));
   }
-  await Deno.remove(foreign, { recursive: true }).catch(() => {});
+  await Deno.remove(context.foreign, { recursive: true }).catch(() => {});
 
-  const ones = parts.test.map(({ tumourVoxels, width, height }) =>
-    allOnesDice(tumourVoxels / (width * height))
-  );
+  const runs = results.map(({ run }) => run);
   const table = {
-    dataset: data.name,
-    config: { ...config, data: data.name, weights: null },
+    dataset,
+    config: { ...named, weights: null },
     splits: describeParts(data),
-    allOnes: ones.reduce((a, b) => a + b) / ones.length,
+    allOnes: mean(
+      parts.test.map(({ tumourVoxels, width, height }) =>
+        allOnesDice(tumourVoxels / (width * height))
+      ),
+    ),
     environment,
     runs,
   };
-  const round = (_: string, value: unknown) =>
-    typeof value === "number" ? Number(value.toPrecision(6)) : value;
-  await writeFileAtomic(join(out, "table.json"), JSON.stringify(table, round, 1) + "\n");
-  await writeFileAtomic(join(out, "table.md"), autopsyMarkdown(table));
-  const figure = autopsyFigure(runs);
-  await writeFileAtomic(join(out, "figure.svg"), figure);
-  await writeFileAtomic(join(out, "figure.png"), await rasterize(figure));
-  const slice = await reader.read(sample);
-  const picture = await maskPicture({
-    image: slice.image,
-    width: sample.width,
-    height: sample.height,
-    truth: slice.mask,
-    predictions: masks
-      .filter((_, i) => [FIXED, COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER].includes(chosen[i]))
-      .map(({ name, mask }) => ({ name, mask, dice: dice(mask, slice.mask) })),
-    box: evaluationPrompt(SCORED[0], slice, 0).box,
-    caption: `${sample.caseId}, slice ${sample.index}, test split`,
-  });
-  await writeFileAtomic(join(out, "masks.png"), picture);
+  await writeResults(out, table, await drawMasks(context, results));
   console.log(`\n${autopsyMarkdown(table)}\nWritten: ${out}`);
 });

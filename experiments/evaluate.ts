@@ -9,7 +9,7 @@ import type { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/study/progress.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
-import { runProtocol } from "../lib/evaluate/protocol.ts";
+import { type ProtocolResult, runProtocol } from "../lib/evaluate/protocol.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import { openAdapter, ownWeights, readOrigin, requireBase } from "../lib/study/adapter.ts";
@@ -84,34 +84,42 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
   };
 }
 
-/** Slices of patients that the run was neither trained nor chosen on. */
-function withoutSeenPatients(
+/** Slices of patients that the model was neither trained nor chosen on, as far as that is known. */
+function unseenSlices(
   refs: readonly SliceRef[],
-  { run, split }: { run: string; split: Origin["split"] },
-): SliceRef[] {
+  path: string,
+  { experiment, split }: Subject,
+): readonly SliceRef[] {
+  if (experiment === null) {
+    console.log("An adapter does not say which patients it was trained on: scored on all.");
+  }
+  if (split === null) return refs;
   const seen = new Set([...split.train, ...split.validation]);
   const unseen = refs.filter(({ patient }) => !seen.has(patient));
   if (unseen.length === 0) {
     throw new InputError(
-      `${run} was trained on every patient of this data set: score it on other patients`,
+      `${path} was trained on every patient of this data set: score it on other patients`,
     );
   }
-  if (unseen.length < refs.length) {
-    console.log(
-      `Left out: ${
-        refs.length - unseen.length
-      } slices of patients that the run was trained or chosen on.`,
-    );
+  const count = refs.length - unseen.length;
+  if (count > 0) {
+    console.log(`Left out: ${count} slices of patients that the run was trained or chosen on.`);
   }
   return unseen;
+}
+
+/** An object that two lists, one item a line, close. */
+function evaluationJson(head: object, { slices, cases }: ProtocolResult): string {
+  return JSON.stringify(head, null, 2).replace(/\n}$/, "") +
+    `,\n"slices": ${linesJson(slices)},\n"cases": ${linesJson(cases)}}\n`;
 }
 
 await runCommand(commands.evaluate, async ({ argument: path, given, values, line: command }) => {
   const { data, maxTest, out: file } = values;
   const overrides = pick(given, configFields);
   const subject = await openSubject(path, overrides);
-  const { name, experiment, split } = subject;
-  if (!file && split === null) {
+  const { name, experiment } = subject;
+  if (!file && subject.split === null) {
     throw new InputError(
       `${path} is no folder of a study's adapter to write to: name a file with --out`,
     );
@@ -122,12 +130,8 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(data!, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config, values);
-  const unseen = split ? withoutSeenPatients(slices.refs, { run: path, split }) : slices.refs;
-  if (experiment === null) {
-    console.log("An adapter does not say which patients it was trained on: scored on all.");
-  }
   const seed = overrides.seed ?? dataSeed(config); // prompts as the run was scored under
-  const refs = limit(unseen, maxTest, seed);
+  const refs = limit(unseenSlices(slices.refs, path, subject), maxTest, seed);
 
   const sam = await subject.build(gpu, config);
   // Each slice is encoded once: nothing is worth keeping.
@@ -150,6 +154,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   );
   console.log(`\n${protocolText(scores.protocol)}`);
   const out = file ?? evaluationFile(path, data!);
+  const weights = await weightsFile(config);
   const head = {
     model: name,
     experiment,
@@ -164,14 +169,8 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
     patients,
     secondsPerSlice: seconds / refs.length,
     ...scores,
-    environment: await describeEnvironment(gpu.info, {
-      command,
-      weights: await weightsFile(config),
-    }),
+    environment: await describeEnvironment(gpu.info, { command, weights }),
   };
-  // The lists, one item a line, close the object.
-  const json = JSON.stringify(head, null, 2).replace(/\n}$/, "") +
-    `,\n"slices": ${linesJson(result.slices)},\n"cases": ${linesJson(result.cases)}}\n`;
-  await writeFileAtomic(out, json);
+  await writeFileAtomic(out, evaluationJson(head, result));
   console.log(`Written: ${out}`);
 });

@@ -2,7 +2,9 @@ import * as Plot from "@observablehq/plot";
 import { plotContent } from "../../lib/report/panels.ts";
 import { rasterFont } from "../../lib/report/rasterize.ts";
 import { escapeXml, strokePath } from "../../lib/report/svg.ts";
+import { mean } from "../../lib/stats/summary.ts";
 import type { CurvePoint, FaultRun } from "./run_fault.ts";
+import { percent } from "./table.ts";
 
 /** Style of a line in every panel, and its name in the legend. */
 interface LineStyle {
@@ -37,10 +39,46 @@ const SMOOTHED = 3;
 function smooth(points: readonly CurvePoint[]): CurvePoint[] {
   return points.map((point, i) => {
     const near = points.slice(Math.max(0, i - SMOOTHED + 1), i + 1);
-    const mean = (field: "dice" | "predicted") =>
-      near.reduce((sum, one) => sum + one[field], 0) / near.length;
-    return { ...point, dice: mean("dice"), predicted: mean("predicted") };
+    const of = (field: "dice" | "predicted") => mean(near.map((one) => one[field]));
+    return { ...point, dice: of("dice"), predicted: of("predicted") };
   });
+}
+
+/** Dice and predicted share by step, and the step at which the first guard objects, as SVG content. */
+function courseOf({ curve, caught: [first], steps }: FaultRun): string {
+  const points = smooth(curve);
+  const line = (field: "dice" | "predicted", { stroke, dash }: LineStyle) =>
+    Plot.line(points, { x: "step", y: field, stroke, strokeWidth: 1.8, strokeDasharray: dash });
+  return plotContent({
+    width: panel.width,
+    height: panel.height,
+    marginLeft: 40,
+    marginRight: 12,
+    marginTop: 8,
+    marginBottom: 36,
+    x: { domain: [0, steps], label: "Step", ticks: 5, labelAnchor: "center", labelArrow: "none" },
+    y: { domain: [0, 1], label: null, ticks: 5, grid: true },
+    marks: [
+      Plot.frame({ stroke: "#b0b0b0" }),
+      ...(first ? [Plot.ruleX([first.step], { stroke: ink, strokeWidth: 2.4 })] : []),
+      line("predicted", predicted),
+      line("dice", dice),
+    ],
+  }, ink);
+}
+
+/** The panel of a run, the i-th of the figure, under its title, verdict and end. */
+function panelOf(run: FaultRun, i: number): string {
+  const x = 8 + (i % columns) * panel.width;
+  const y = header + Math.floor(i / columns) * (panel.height + panel.top);
+  const { dice: end, predicted: share } = run.test[run.prompt];
+  const line = (y: number, words: string, style = 'font-size="11"') =>
+    `<text x="8" y="${y}" ${style} fill="${ink}">${escapeXml(words)}</text>`;
+  return `<g transform="translate(${x},${y})">` +
+    line(14, run.title, 'font-size="12" font-weight="700"') +
+    line(29, verdict(run)) +
+    line(42, `in the end: Dice ${percent(end)} %, ${percent(share)} % of the image`) +
+    `<g transform="translate(0,${panel.top})" font-size="10">${courseOf(run)}</g></g>`;
 }
 
 /**
@@ -49,57 +87,10 @@ function smooth(points: readonly CurvePoint[]): CurvePoint[] {
  *
  * @returns The text of an SVG file.
  */
-export function autopsyFigure(
-  runs: readonly FaultRun[],
-): string {
+export function autopsyFigure(runs: readonly FaultRun[]): string {
   const rows = Math.ceil(runs.length / columns);
   const width = columns * panel.width + 16;
   const height = header + rows * (panel.height + panel.top) + 10;
-  const drawn = runs.map((run, i) => {
-    const x = 8 + (i % columns) * panel.width;
-    const y = header + Math.floor(i / columns) * (panel.height + panel.top);
-    const points = smooth(run.curve);
-    const line = (field: "dice" | "predicted", style: LineStyle) =>
-      Plot.line(points, {
-        x: "step",
-        y: field,
-        stroke: style.stroke,
-        strokeWidth: 1.8,
-        strokeDasharray: style.dash,
-      });
-    const [first] = run.caught;
-    const content = plotContent({
-      width: panel.width,
-      height: panel.height,
-      marginLeft: 40,
-      marginRight: 12,
-      marginTop: 8,
-      marginBottom: 36,
-      x: {
-        domain: [0, run.steps],
-        label: "Step",
-        ticks: 5,
-        labelAnchor: "center",
-        labelArrow: "none",
-      },
-      y: { domain: [0, 1], label: null, ticks: 5, grid: true },
-      marks: [
-        Plot.frame({ stroke: "#b0b0b0" }),
-        ...(first ? [Plot.ruleX([first.step], { stroke: ink, strokeWidth: 2.4 })] : []),
-        line("predicted", predicted),
-        line("dice", dice),
-      ],
-    }, ink);
-    const { dice: end, predicted: share } = run.test[run.prompt];
-    return `<g transform="translate(${x},${y})">` +
-      `<text x="8" y="14" font-size="12" font-weight="700" fill="${ink}">` +
-      `${escapeXml(run.title)}</text>` +
-      `<text x="8" y="29" font-size="11" fill="${ink}">${escapeXml(verdict(run))}</text>` +
-      `<text x="8" y="42" font-size="11" fill="${ink}">in the end: Dice ${
-        (100 * end).toFixed(1)
-      } %, ${(100 * share).toFixed(1)} % of the image</text>` +
-      `<g transform="translate(0,${panel.top})" font-size="10">${content}</g></g>`;
-  });
   const title = "Course of a training under each fault, and the guard that sees it";
   const sample = (at: number, style: LineStyle) =>
     strokePath(`M${at},46h30`, style) +
@@ -115,7 +106,7 @@ export function autopsyFigure(
     sample(230, predicted),
     `<line x1="462" x2="462" y1="38" y2="54" stroke="${ink}" stroke-width="2.4"/>`,
     `<text x="470" y="50" fill="${ink}">a guard ends the run; after it: how it went on without</text>`,
-    ...drawn,
+    ...runs.map(panelOf),
     "</svg>\n",
   ].join("\n");
 }

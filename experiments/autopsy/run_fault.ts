@@ -20,6 +20,8 @@ import type { Config } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { buildModel, restoreWeights } from "../../lib/study/model.ts";
 import type { Origin } from "../../lib/study/results.ts";
+import { mean } from "../../lib/stats/summary.ts";
+import type { BatchFigures } from "../../lib/train/guards.ts";
 import type { Fault, RawLabels } from "./faults.ts";
 
 /** The prompts that a run is scored under at its end. */
@@ -72,7 +74,7 @@ export interface AutopsyContext {
   readonly origin: Origin;
   /** The slice whose masks are drawn. */
   readonly sample: SliceRef;
-  readonly onProgress?: (done: number, total: number) => void;
+  readonly onProgress?: (done: number) => void;
 }
 
 /** Trains with a fault, lets the guards say what they see and goes on to the end. */
@@ -82,71 +84,27 @@ export async function runFault(
 ): Promise<{ run: FaultRun; mask: Uint8Array }> {
   const { gpu, reader, sample } = context;
   const { name, title, what, rank = 16 } = fault;
-  const config = {
-    ...context.config,
-    alpha: fault.alpha ?? context.config.alpha,
-    epochs: context.config.epochs * (fault.times ?? 1),
-    ...(fault.decoder && { modulesToSave: ["mask_decoder"] }),
-    ...(fault.prompt && { prompt: fault.prompt, validationPrompt: fault.prompt }),
-  };
+  const config = faultyConfig(fault, context.config);
   const prompt = config.validationPrompt;
-  const parts = fault.parts?.(context.parts) ?? context.parts;
+  const caught: GuardError[] = [];
+  const onCaught = (error: GuardError) => {
+    if (!caught.some(({ guard }) => guard === error.guard)) caught.push(error);
+  };
   const sam = await buildModel(gpu, { experiment: adapterExperiment(rank), config });
   try {
-    const build = fault.model ?? ((sam, options) => new SliceModel(sam, options));
-    using model = build(sam, { side: config.side, labels: context.labels });
-    const caught: GuardError[] = [];
-    const onCaught = (error: GuardError) => {
-      if (!caught.some(({ guard }) => guard === error.guard)) caught.push(error);
-    };
-    const curve: CurvePoint[] = [];
-    const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-    const total = config.epochs * parts.train.length;
-    const { epochs } = await fitBy(
-      {
-        ...SOUND,
-        ...fault.procedure?.(sam),
-        onCaught,
-        onBatch: ({ step, loss, masks }) =>
-          curve.push({
-            step,
-            loss,
-            dice: mean(masks.map(({ dice }) => dice)),
-            predicted: mean(masks.map(({ predicted }) => predicted)),
-          }),
-      },
-      model,
-      { ...parts, reader },
-      {
-        ...config,
-        patience: config.epochs,
-        onProgress: ({ epoch, done }) =>
-          context.onProgress?.((epoch - 1) * parts.train.length + done, total),
-      },
-    );
-    if (fault.foreignAdapter) {
-      const adapter = await openAdapter(context.foreign);
-      try {
-        requireOrigin(adapter, context.origin);
-      } catch (error) {
-        if (!(error instanceof GuardError)) throw error;
-        const message = error.message.replaceAll(context.foreign, basename(context.foreign));
-        onCaught(new GuardError(error.guard, message, curve.at(-1)!.step));
-      }
-      restoreWeights(sam, adapterWeights(adapter), context.foreign);
-    }
+    const { curve, epochs } = await train(sam, fault, { ...context, config, onCaught });
+    const steps = curve.at(-1)!.step;
+    if (fault.foreignAdapter) await loadForeign(sam, steps, { ...context, onCaught });
     using scored = new SliceModel(sam, { side: config.side });
     const scores = await evaluate(scored, { reader, refs: context.parts.test }, {
       prompts: SCORED,
       seed: config.seed,
       batchSize: config.batchSize,
     });
-    try {
-      checkScores(scores.masks[prompt]!, { what: "the test slices", step: curve.at(-1)!.step });
-    } catch (error) {
-      if (!(error instanceof GuardError)) throw error;
-      onCaught(error);
-    }
+    watched(
+      () => checkScores(scores.masks[prompt]!, { what: "the test slices", step: steps }),
+      onCaught,
+    );
     const test = Object.fromEntries(SCORED.map((kind) => [kind, {
       dice: meanDice(scores, kind),
       predicted: mean(scores.masks[kind]!.map(({ predicted }) => predicted)),
@@ -157,7 +115,7 @@ export async function runFault(
       what,
       prompt,
       caught: caught.map(({ guard, step, message }) => ({ guard, step, message })),
-      steps: curve.at(-1)!.step,
+      steps,
       reported: fault.foreignAdapter ? test[prompt].dice : epochs.at(-1)!.validationDice,
       test,
       curve,
@@ -168,6 +126,75 @@ export async function runFault(
     sam.dispose();
     gpu.trim();
   }
+}
+
+/** The config with what a fault changes of it. */
+function faultyConfig({ alpha, times = 1, decoder, prompt }: Fault, config: Config): Config {
+  return {
+    ...config,
+    alpha: alpha ?? config.alpha,
+    epochs: config.epochs * times,
+    ...(decoder && { modulesToSave: ["mask_decoder"] }),
+    ...(prompt && { prompt, validationPrompt: prompt }),
+  };
+}
+
+/** A check whose guards object without ending anything. */
+function watched(check: () => void, onCaught: (error: GuardError) => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof GuardError)) throw error;
+    onCaught(error);
+  }
+}
+
+/** Trains a model with a fault to the end, whatever the guards see. */
+async function train(
+  sam: Sam,
+  fault: Fault,
+  { config, reader, labels, onCaught, onProgress, ...context }:
+    & AutopsyContext
+    & { readonly onCaught: (error: GuardError) => void },
+): Promise<{ curve: CurvePoint[]; epochs: readonly EpochMetrics[] }> {
+  const parts = fault.parts?.(context.parts) ?? context.parts;
+  const build = fault.model ?? ((sam, options) => new SliceModel(sam, options));
+  using model = build(sam, { side: config.side, labels });
+  const curve: CurvePoint[] = [];
+  const procedure = {
+    ...SOUND,
+    ...fault.procedure?.(sam),
+    onCaught,
+    onBatch: ({ step, loss, masks }: BatchFigures) =>
+      curve.push({
+        step,
+        loss,
+        dice: mean(masks.map(({ dice }) => dice)),
+        predicted: mean(masks.map(({ predicted }) => predicted)),
+      }),
+  };
+  const { length } = parts.train;
+  const { epochs } = await fitBy(procedure, model, { ...parts, reader }, {
+    ...config,
+    patience: config.epochs,
+    onProgress: ({ epoch, done }) => onProgress?.((epoch - 1) * length + done),
+  });
+  return { curve, epochs };
+}
+
+/** Puts the adapter of another task into a trained model, as far as the guard against it is concerned. */
+async function loadForeign(
+  sam: Sam,
+  step: number,
+  { foreign, origin, onCaught }:
+    & Pick<AutopsyContext, "foreign" | "origin">
+    & { readonly onCaught: (error: GuardError) => void },
+): Promise<void> {
+  const adapter = await openAdapter(foreign);
+  watched(() => requireOrigin(adapter, origin), ({ guard, message }) => {
+    onCaught(new GuardError(guard, message.replaceAll(foreign, basename(foreign)), step));
+  });
+  restoreWeights(sam, adapterWeights(adapter), foreign);
 }
 
 /** A slice's mask. */

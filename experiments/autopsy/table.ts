@@ -15,7 +15,8 @@ export interface AutopsyTable {
   readonly runs: readonly FaultRun[];
 }
 
-const percent = (share: number) => (100 * share).toFixed(1);
+/** A share in percent, to a tenth. */
+export const percent = (share: number) => (100 * share).toFixed(1);
 
 /** The guards that saw a fault, each with its step. */
 function caughtBy({ caught }: FaultRun): string {
@@ -23,35 +24,45 @@ function caughtBy({ caught }: FaultRun): string {
   return caught.map(({ guard, step }) => `${guard} (${step})`).join(", ");
 }
 
+/** The table itself, a row a run. */
+function rowsOf(runs: readonly FaultRun[]): string {
+  const [primary, automatic] = SCORED;
+  const columns: readonly (readonly [header: string, cell: (run: FaultRun) => string])[] = [
+    ["Fault", ({ title }) => title],
+    ["What goes wrong", ({ what }) => what],
+    ["Caught by (after steps)", caughtBy],
+    ["Steps", ({ steps }) => String(steps)],
+    ["Reported Dice (%)", ({ reported }) => percent(reported)],
+    ["Test Dice, tight box (%)", ({ test }) => percent(test[primary].dice)],
+    ["Image on (%)", ({ test }) => percent(test[primary].predicted)],
+    ["Test Dice, whole image (%)", ({ test }) => percent(test[automatic].dice)],
+    ["Image on (%)", ({ test }) => percent(test[automatic].predicted)],
+  ];
+  return markdownTable({
+    header: columns.map(([header]) => header),
+    rows: runs.map((run) => columns.map(([, cell]) => cell(run))),
+    words: 3,
+  });
+}
+
+/** Data, model, device and command, which all rows share. */
+function circumstances({ dataset, config, splits, environment }: AutopsyTable): string {
+  const parts = Object.entries(splits).map(([name, { patients, slices }]) =>
+    `${name} ${patients} patients, ${slices} slices`
+  );
+  return [
+    `- Data: ${dataset}; ${parts.join("; ")}`,
+    `- Model: MobileSAM with LoRA-16 on ${config.targets} unless a row says otherwise, side ` +
+    `${config.side} px, ${config.epochs} epochs, learning rate ${config.learningRate}, prompt ` +
+    `${config.prompt}, seed ${config.seed}`,
+    `- Adapter: ${environment.adapter.name} (${environment.adapter.type})`,
+    `- Command: \`${environment.command}\``,
+  ].join("\n");
+}
+
 /** The content of table.md. */
 export function autopsyMarkdown(table: AutopsyTable): string {
-  const { runs, config, splits, environment } = table;
-  const [primary, automatic] = SCORED;
-  const rows = runs.map((run) => {
-    const { test } = run;
-    return [
-      run.title,
-      run.what,
-      caughtBy(run),
-      String(run.steps),
-      percent(run.reported),
-      percent(test[primary].dice),
-      percent(test[primary].predicted),
-      percent(test[automatic].dice),
-      percent(test[automatic].predicted),
-    ];
-  });
-  const header = [
-    "Fault",
-    "What goes wrong",
-    "Caught by (after steps)",
-    "Steps",
-    "Reported Dice (%)",
-    "Test Dice, tight box (%)",
-    "Image on (%)",
-    "Test Dice, whole image (%)",
-    "Image on (%)",
-  ];
+  const { runs } = table;
   const missed = runs.filter(({ caught, title }) =>
     caught.length === 0 && !title.startsWith("None")
   ).map(({ title }) => title);
@@ -61,7 +72,7 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     `In every run guards were watching and not ` +
     `allowed to end it: a row says which would have, after how many optimiser steps (0 is before the ` +
     `first), and how the training ended all the same after all its steps.`,
-    markdownTable({ header, rows, words: 3 }),
+    rowsOf(runs),
     `Reported is what the faulty program itself would have printed: its last validation Dice. Test ` +
     `Dice and share of the image that is on are scored soundly, on patients that no run has seen; a ` +
     `mask of ones would have a Dice of ${percent(table.allOnes)} %.`,
@@ -74,16 +85,6 @@ export function autopsyMarkdown(table: AutopsyTable): string {
     `tight box most faults leave the pretrained model's Dice about as it was, so that Dice alone does ` +
     `not show them.`,
     ...(first ? [`What a guard says, for example: "${first.message}"`] : []),
-    [
-      `- Data: ${table.dataset}; ` +
-      Object.entries(splits).map(([name, { patients, slices }]) =>
-        `${name} ${patients} patients, ${slices} slices`
-      ).join("; "),
-      `- Model: MobileSAM with LoRA-16 on ${config.targets} unless a row says otherwise, side ` +
-      `${config.side} px, ${config.epochs} epochs, learning rate ${config.learningRate}, prompt ` +
-      `${config.prompt}, seed ${config.seed}`,
-      `- Adapter: ${environment.adapter.name} (${environment.adapter.type})`,
-      `- Command: \`${environment.command}\``,
-    ].join("\n"),
+    circumstances(table),
   ].join("\n\n") + "\n";
 }

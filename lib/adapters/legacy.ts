@@ -52,7 +52,8 @@ const legacyName = (matrix: "a" | "b", index: number) =>
  * B = [[B_q, 0], [0, 0], [0, B_v]], of rank 2 r and lora_alpha 2 r: the same update exactly. Tensors of
  * the prompt encoder and the mask decoder in the file become modules to save.
  */
-async function readFlat({ source: path, tensors }: WeightSource): Promise<Adapter> {
+async function readFlat(file: WeightSource): Promise<Adapter> {
+  const { source: path, tensors } = file;
   const weights: StateDict = new Map();
   const flat = new Set(tensors.keys().filter((name) => /^w_[ab]_\d+$/.test(name)));
   const blocks = flat.size / 4;
@@ -62,29 +63,13 @@ async function readFlat({ source: path, tensors }: WeightSource): Promise<Adapte
         `give a LoRA file of Sam_LoRA or SAMed`,
     );
   }
-  /** A or B, its shape checked. */
-  const find = (matrix: "a" | "b", index: number, shape: readonly number[] | null) => {
-    const name = legacyName(matrix, index);
-    const tensor = tensors.get(name);
-    if (!tensor) throw new InputError(`${path} lacks ${name}: get the file again`);
-    const fits = tensor.shape.length === 2 &&
-      tensor.shape.every((n, i) => n > 0 && n === (shape ?? tensor.shape)[i]);
-    if (!fits) {
-      throw new InputError(
-        `${path}: ${name} has shape [${excerpt(tensor.shape.join(","))}]${
-          shape ? ` instead of [${shape}]` : ""
-        }: give a LoRA file of Sam_LoRA or SAMed`,
-      );
-    }
-    return tensor;
-  };
-  const [rank, dim] = find("a", 0, null).shape;
+  const [rank, dim] = findFlat(file, "a", 0, null).shape;
   for (let block = 0; block < blocks; block++) {
     const a = new Float32Array(2 * rank * dim);
     const b = new Float32Array(3 * dim * 2 * rank);
     for (const part of [0, 1]) {
-      a.set(await find("a", 2 * block + part, [rank, dim]).read(), part * rank * dim);
-      const own = await find("b", 2 * block + part, [dim, rank]).read();
+      a.set(await findFlat(file, "a", 2 * block + part, [rank, dim]).read(), part * rank * dim);
+      const own = await findFlat(file, "b", 2 * block + part, [dim, rank]).read();
       for (let row = 0; row < dim; row++) {
         const at = (2 * part * dim + row) * 2 * rank + part * rank;
         b.set(own.subarray(row * rank, (row + 1) * rank), at);
@@ -113,6 +98,26 @@ async function readFlat({ source: path, tensors }: WeightSource): Promise<Adapte
     modules_to_save: saved.size > 0 ? [...saved].sort() : null,
   });
   return createAdapter(config, weights, { source: path });
+}
+
+/** A or B of a flat file, of the shape given; null for the first, whose sizes the others must have. */
+function findFlat(
+  { source: path, tensors }: WeightSource,
+  matrix: "a" | "b",
+  index: number,
+  shape: readonly number[] | null,
+) {
+  const name = legacyName(matrix, index);
+  const tensor = tensors.get(name);
+  if (!tensor) throw new InputError(`${path} lacks ${name}: get the file again`);
+  const fits = tensor.shape.length === 2 &&
+    tensor.shape.every((n, i) => n > 0 && n === (shape ?? tensor.shape)[i]);
+  if (fits) return tensor;
+  const expected = shape ? ` instead of [${shape}]` : "";
+  throw new InputError(
+    `${path}: ${name} has shape [${excerpt(tensor.shape.join(","))}]${expected}: ` +
+      `give a LoRA file of Sam_LoRA or SAMed`,
+  );
 }
 
 /**

@@ -1,4 +1,4 @@
-import { record, records } from "../autograd.ts";
+import { type Backward, record, records } from "../autograd.ts";
 import { shapeError } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { add } from "./arithmetic.ts";
@@ -71,22 +71,29 @@ export function perceptron(
       keep ?? h,
     ],
     activations: [h, keep],
-    backward: (dy, [x, h, weight1, weight2, z], needs) => {
-      const [toX, toWeight1, toWeight2, toBias1, toBias2] = needs;
-      const dz = toX || toWeight1 || toBias1
-        ? times(dy, weight2, { extra: { geluBackward: z } })
-        : null;
-      return [
-        toX ? times(dz!, weight1) : null,
-        toWeight1 ? transposedTimes(dz!, x) : null,
-        toWeight2 ? transposedTimes(dy, h) : null,
-        toBias1 ? sumOfRows(dz!) : null,
-        toBias2 ? sumOfRows(dy) : null,
-        dy,
-      ];
-    },
+    backward,
   });
   h.dispose();
   keep?.dispose();
   return output;
 }
+
+/** Gradients of x, W₁, W₂, b₁, b₂ and the residual, as far as they are needed. */
+const backward: Backward<readonly [Tensor, Tensor, Tensor, Tensor, Tensor]> = (
+  dy,
+  [x, h, weight1, weight2, z],
+  needs,
+) => {
+  const [toX, toWeight1, toWeight2, toBias1, toBias2] = needs;
+  const dz = toX || toWeight1 || toBias1
+    ? times(dy, weight2, { extra: { geluBackward: z } })
+    : null;
+  return [
+    toX ? times(dz!, weight1) : null,
+    toWeight1 ? transposedTimes(dz!, x) : null,
+    toWeight2 ? transposedTimes(dy, h) : null,
+    toBias1 ? sumOfRows(dz!) : null,
+    toBias2 ? sumOfRows(dy) : null,
+    dy,
+  ];
+};
