@@ -12,6 +12,16 @@ export async function inTemporaryFolder(body: (folder: string) => Promise<void>)
   }
 }
 
+/**
+ * Makes a folder the cache of the code that a test file runs itself, until it is disposed of. No variable
+ * of the environment changes: those belong to the process, which runs other test files at the same time.
+ */
+export function cacheIn(folder: string): Disposable {
+  const { get } = Deno.env;
+  Deno.env.get = (name) => name === "SAMLORA_CACHE" ? folder : get.call(Deno.env, name);
+  return { [Symbol.dispose]: () => void (Deno.env.get = get) };
+}
+
 /** Options of {@linkcode writeCase}. */
 export interface WriteCaseOptions {
   /** Case and file names' stem. */

@@ -5,6 +5,7 @@ import { commands } from "../../experiments/commands.ts";
 import { type Command, readCommand } from "../../lib/study/command_line.ts";
 import { configurationOf, type Permissions, permissionsOf } from "../../lib/study/launcher.ts";
 import { MODELS } from "../../lib/sam/models.ts";
+import { cacheIn } from "../data/temporary.ts";
 import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
@@ -19,15 +20,9 @@ const cache = "/cache";
 
 /** Permissions of a command that is started with these arguments in a folder. */
 function grants(args: readonly string[], cwd: string): Permissions {
-  const before = Deno.env.get("SAMLORA_CACHE");
-  Deno.env.set("SAMLORA_CACHE", cache);
-  try {
-    const command: Command = commands[args[0] as keyof typeof commands];
-    return permissionsOf(command, { asked: readCommand(command, args.slice(1))!, cwd });
-  } finally {
-    if (before === undefined) Deno.env.delete("SAMLORA_CACHE");
-    else Deno.env.set("SAMLORA_CACHE", before);
-  }
+  using _ = cacheIn(cache);
+  const command: Command = commands[args[0] as keyof typeof commands];
+  return permissionsOf(command, { asked: readCommand(command, args.slice(1))!, cwd });
 }
 
 /** An empty folder with a file in it by the name of `run/here`. */

@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { presets } from "../../lib/study/schema.ts";
 import { describeCrop, openRowData, openStudyData } from "../../lib/study/study_data.ts";
 import { InputError } from "../../lib/errors.ts";
+import { cacheIn } from "../data/temporary.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 Deno.test("a row with another preparation keeps the study's patients, parts and slices", async () => {
   const folder = await tinyDataset(9);
-  const cache = Deno.env.get("SAMLORA_CACHE");
-  Deno.env.set("SAMLORA_CACHE", join(folder, "cache"));
+  using _ = cacheIn(join(folder, "cache"));
   const lines: string[] = [];
   const log = (line: string) => void lines.push(line);
   const config = { ...presets.full.config, data: join(folder, "data"), maxTrain: 5 };
@@ -45,7 +45,5 @@ Deno.test("a row with another preparation keeps the study's patients, parts and 
   assert(String(await pixels(rescaled)) !== String(await pixels(study)));
 
   await assertRejects(() => row({ axis: 0 }), InputError, "leave no slice of the train part");
-  if (cache === undefined) Deno.env.delete("SAMLORA_CACHE");
-  else Deno.env.set("SAMLORA_CACHE", cache);
   await Deno.remove(folder, { recursive: true });
 });

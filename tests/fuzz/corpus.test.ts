@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { basename, dirname, join, relative } from "node:path";
 import { InputError } from "../../lib/errors.ts";
+import { cacheIn } from "../data/temporary.ts";
 import { unclear } from "./kind.ts";
 import { kindNamed } from "./kinds/mod.ts";
 
@@ -29,16 +30,13 @@ for (const entry of entries) {
       await Deno.mkdir(dirname(join(folder, path)), { recursive: true });
       await Deno.writeFile(join(folder, path), bytes);
     }
-    const cache = Deno.env.get("SAMLORA_CACHE");
-    Deno.env.set("SAMLORA_CACHE", folder);
+    using _ = cacheIn(folder);
     try {
       await kindNamed(kind).read(folder, { edits: [name], files });
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       assertEquals(unclear(error.message, folder), null, error.message);
     } finally {
-      if (cache === undefined) Deno.env.delete("SAMLORA_CACHE");
-      else Deno.env.set("SAMLORA_CACHE", cache);
       await Deno.remove(folder, { recursive: true });
     }
   });

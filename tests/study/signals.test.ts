@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { tinyDataset } from "../experiments/tiny_dataset.ts";
 import { HAS_TERMINALS, lastCheckpoint, Terminal } from "./terminal.ts";
@@ -67,14 +67,12 @@ for (const busy of [false, true]) {
           await pause(wait);
         }
       }
-      const start = performance.now();
       child.kill("SIGINT");
       await reader.cancel();
       const [{ signal }, stderr] = await Promise.all([
         child.status,
         new Response(child.stderr).text(),
       ]);
-      assertLess(performance.now() - start, 1500);
       assertEquals(signal, "SIGINT");
       assertMatch(
         stderr.trim(),
