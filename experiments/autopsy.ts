@@ -168,7 +168,7 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
   const out = values.out ?? join("results", `autopsy-${date}`);
   await requireEmpty(out);
 
-  using gpu = await openGpu(values.webgpu);
+  await using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
   const data = await openStudyData(config, console.log);
   const { name: dataset, split, parts, slices: reader } = data;

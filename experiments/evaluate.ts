@@ -126,7 +126,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   }
   const config = { ...subject.config, data: data! };
 
-  using gpu = await openGpu(values.webgpu);
+  await using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(data!, { modality: config.modality });
   const slices = await openSlicesWithProgress(dataset, config, values);

@@ -27,7 +27,7 @@ await runCommand(commands.merge, async ({ argument: path, given, values }) => {
   // Adapters do not depend on the side: at SAM's own, segment_anything loads the result. A run that
   // trained weights that do is merged at its side.
   const side = [...saved.keys()].some((name) => SIZED.test(name)) ? run?.side ?? 1024 : 1024;
-  using gpu = await Gpu.open();
+  await using gpu = await Gpu.open();
   const sam = await loadSam(gpu, { model, weights, side });
   const layers = await applyAdapter(sam, adapter);
   const residual = await unmergeResidual(sam);

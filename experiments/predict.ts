@@ -43,7 +43,7 @@ await runCommand(commands.predict, async ({ given, values }) => {
 
   const adapter = values.adapter ? await openAdapter(values.adapter) : null;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));
-  using gpu = await Gpu.open();
+  await using gpu = await Gpu.open();
   console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
   const sam = await loadSam(gpu, { model, weights, side });
   if (adapter) await applyAdapter(sam, adapter);

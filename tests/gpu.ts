@@ -3,4 +3,4 @@ import { Gpu } from "../lib/gpu/gpu.ts";
 /** One device for a whole test file: opening one costs a tenth of a second. */
 export const gpu: Gpu = await Gpu.open();
 
-globalThis.addEventListener("unload", () => gpu[Symbol.dispose]());
+Deno.test.afterAll(() => gpu[Symbol.asyncDispose]());

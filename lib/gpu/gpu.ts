@@ -57,11 +57,11 @@ export interface GpuOptions {
  *
  * @example
  * ```ts ignore
- * using gpu = await Gpu.open();
+ * await using gpu = await Gpu.open();
  * console.log(gpu.info.name);
  * ```
  */
-export class Gpu implements Disposable {
+export class Gpu implements Disposable, AsyncDisposable {
   /** Hardware and driver. */
   readonly info: GpuAdapter;
   /** Lanes of a subgroup; 0 if shaders cannot rely on their number. */
@@ -359,6 +359,15 @@ export class Gpu implements Disposable {
     this.#errors.fail(new Error("this Gpu was closed: open another"));
     this.#endPass();
     this.device.destroy();
+  }
+
+  /**
+   * Closes the device when it has done its work. A program's last one is closed so: Mesa's CPU driver,
+   * which compiles in a thread of its own, may crash a process that ends meanwhile.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.device.queue.onSubmittedWorkDone().catch(() => {}); // a lost device has none
+    this[Symbol.dispose]();
   }
 }
 

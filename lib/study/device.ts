@@ -73,7 +73,7 @@ export async function withGpu<T>(
   { poll }: Interruption,
   work: (gpu: Gpu) => Promise<T>,
 ): Promise<T> {
-  using gpu = await openGpu(name, { beforeCompile: poll });
+  await using gpu = await openGpu(name, { beforeCompile: poll });
   console.log(describeAdapter(gpu.info));
   try {
     return await work(gpu);

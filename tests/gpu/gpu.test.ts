@@ -100,6 +100,21 @@ Deno.test("a closed device says so", async () => {
   await assertRejects(() => x.data(), Error, "this Gpu was closed");
 });
 
+Deno.test("a program's device is closed when its work is done", async () => {
+  const own = await Gpu.open();
+  {
+    using _ = new Scope(own);
+    add(ones(own, [64, 64]), ones(own, [64, 64]));
+    own.flush();
+  }
+  let isDone = false;
+  own.device.queue.onSubmittedWorkDone().then(() => isDone = true);
+  await own[Symbol.asyncDispose]();
+  assert(isDone);
+  assertThrows(() => own.flush(), Error, "this Gpu was closed");
+  await own[Symbol.asyncDispose](); // a device that was lost is not waited for
+});
+
 Deno.test("in profile mode every kernel's time and dispatches are told", async () => {
   using own = await Gpu.open({ profile: true });
   if (!own.info.features.includes("timestamp-query")) return;
