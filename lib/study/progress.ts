@@ -8,12 +8,14 @@ export interface ProgressStream {
 
 /** Work that a {@link Progress} follows. */
 export interface ProgressOptions {
-  /** Name of the work under way, for example "LoRA-16 epoch 3/50". */
+  /** Name of the work under way, for example "LoRA-16, epoch 3/50". */
   label: string;
   /** Slices in all. */
   total: number;
   /** Unit that is counted, if not slices. */
   unit?: string;
+  /** Says when more than this work will be done, in place of when this is; empty where it cannot know. */
+  forecast?: () => string;
   /** Default: standard output. */
   stream?: ProgressStream;
   /** A clock in milliseconds; default `performance.now`. */
@@ -28,28 +30,21 @@ export interface ProgressUpdate {
   loss?: number;
   /** Mean Dice so far, 0..1. */
   dice?: number;
-  /** Default: slices done since the start over the time they took. */
-  slicesPerSecond?: number;
 }
 
-const barWidth = 24;
 const redrawMilliseconds = 100;
-const linesWithoutTerminal = 10;
+const logMilliseconds = 60_000;
 const clearLine = "\r\x1b[2K";
-const eighths = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/** Seconds as "0:07", "12:34" or "3:04:05". */
-function clock(seconds: number): string {
+/** A duration for readers: "7 s", "1 min 40 s", "3 h 05 min", "2 d 4 h". */
+export function duration(seconds: number): string {
   const whole = Math.round(seconds);
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-  const tail = String(whole % 60).padStart(2, "0");
-  return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
-}
-
-/** A bar that fills by eighths of a character. */
-function bar(share: number): string {
-  const units = Math.floor(share * barWidth * 8);
-  return ("█".repeat(units >> 3) + eighths[units & 7]).padEnd(barWidth, " ");
+  if (whole < 60) return `${whole} s`;
+  const minutes = whole < 3600 ? Math.floor(whole / 60) : Math.round(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 /** The width of the terminal that standard output is, unlimited where that is not known. */
@@ -62,81 +57,73 @@ function terminalColumns(): number {
 }
 
 /**
- * Progress of a training or scoring pass: loss, Dice, slices a second and time left. On a terminal
- * one line is redrawn in place, at most ten times a second; elsewhere (a pipe, a log) it is plain
- * lines, one for each tenth of the way.
+ * Progress of a training or scoring pass: slices done, time left, loss and Dice. On a terminal one line
+ * is redrawn in place, at most ten times a second; elsewhere (a pipe, a log) a line is added a minute.
  *
  * @example
  * ```ts
- * const progress = new Progress({ label: "LoRA-16 epoch 1/3", total: 441 });
+ * const progress = new Progress({ label: "LoRA-16, epoch 1/3", total: 441 });
  * progress.update({ done: 4, loss: 1.21, dice: 0.62 });
  * progress.finish("LoRA-16 epoch 1/3: validation Dice 0.874");
  * ```
  */
 export class Progress {
-  readonly #label: string;
-  readonly #total: number;
-  readonly #unit: string;
-  readonly #stream: ProgressStream;
-  readonly #now: () => number;
+  readonly #options: Required<Omit<ProgressOptions, "forecast">>;
+  readonly #forecast: (() => string) | undefined;
   readonly #terminal: boolean;
   readonly #start: number;
-  #lastDraw = -Infinity;
-  #tenthsPrinted = 0;
+  #lastLine: number;
 
   /** Starts the clock; nothing is written before the first update. */
-  constructor(
-    { label, total, unit = "slices", stream = Deno.stdout, now = () => performance.now() }:
-      ProgressOptions,
-  ) {
-    this.#label = label;
-    this.#total = total;
-    this.#unit = unit;
-    this.#stream = stream;
-    this.#now = now;
-    this.#terminal = stream.isTerminal();
-    this.#start = now();
+  constructor({ forecast, ...options }: ProgressOptions) {
+    this.#options = {
+      unit: "slices",
+      stream: Deno.stdout,
+      now: () => performance.now(),
+      ...options,
+    };
+    this.#forecast = forecast;
+    this.#terminal = this.#options.stream.isTerminal();
+    this.#start = this.#options.now();
+    this.#lastLine = this.#terminal ? -Infinity : this.#start;
   }
 
   /** Shows the state, unless it was shown too recently. */
   update(update: ProgressUpdate): void {
-    const share = Math.min(1, update.done / this.#total);
-    if (this.#terminal) {
-      const now = this.#now();
-      if (now - this.#lastDraw < redrawMilliseconds && share < 1) return;
-      this.#lastDraw = now;
-      const line = this.#line(update, ` ${bar(share)} `);
-      this.#write(clearLine + line.slice(0, terminalColumns())); // a wrapped line cannot be cleared
-    } else {
-      // 1e-9: 3 of 10 slices are three tenths whatever floating point makes of it
-      const tenths = Math.floor(share * linesWithoutTerminal + 1e-9);
-      if (tenths === this.#tenthsPrinted) return;
-      this.#tenthsPrinted = tenths;
-      this.#write(`${this.#line(update, " ")}\n`);
-    }
+    const now = this.#options.now();
+    const isLast = this.#terminal && update.done >= this.#options.total;
+    const pause = this.#terminal ? redrawMilliseconds : logMilliseconds;
+    if (now - this.#lastLine < pause && !isLast) return;
+    this.#lastLine = now;
+    const line = this.#line(update, now);
+    // A wrapped line cannot be cleared.
+    this.#write(this.#terminal ? clearLine + line.slice(0, terminalColumns()) : `${line}\n`);
   }
 
-  /** Takes the bar away and, if given, writes a line that stays. */
+  /** Takes the line away and, if given, writes one that stays; in a log it says what is to come, too. */
   finish(summary?: string): void {
     if (this.#terminal) this.#write(clearLine);
-    if (summary !== undefined) this.#write(`${summary}\n`);
+    if (summary === undefined) return;
+    const coming = this.#terminal ? "" : this.#forecast?.() ?? "";
+    this.#write(`${summary}${coming && `; ${coming}`}\n`);
   }
 
-  #line({ done, loss, dice, slicesPerSecond }: ProgressUpdate, separator: string): string {
-    const seconds = (this.#now() - this.#start) / 1000;
-    const rate = slicesPerSecond ?? (seconds > 0 ? done / seconds : 0);
-    const parts = [`${String(done).padStart(String(this.#total).length)}/${this.#total}`];
-    if (loss !== undefined) parts.push(`loss ${loss.toFixed(4)}`);
-    if (dice !== undefined) parts.push(`Dice ${dice.toFixed(3)}`);
-    if (rate > 0) {
-      const digits = rate >= 100 ? rate.toFixed(0) : rate.toPrecision(3);
-      parts.push(`${digits} ${this.#unit}/s`, `${clock((this.#total - done) / rate)} left`);
-    }
-    return this.#label + separator + parts.join("  ");
+  #line({ done, loss, dice }: ProgressUpdate, now: number): string {
+    const { label, total, unit } = this.#options;
+    const left = done > 0 ? (now - this.#start) / 1000 * (total - done) / done : null;
+    return [
+      label,
+      `${done}/${total} ${unit}`,
+      this.#forecast ? this.#forecast() : left !== null && `done in ${duration(left)}`,
+      loss !== undefined && `loss ${loss.toFixed(4)}`,
+      dice !== undefined && `Dice ${dice.toFixed(3)}`,
+    ].filter(Boolean).join(", ");
   }
 
   #write(text: string): void {
     const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) at += this.#stream.writeSync(bytes.subarray(at));
+    for (let at = 0; at < bytes.length;) {
+      at += this.#options.stream.writeSync(bytes.subarray(at));
+    }
   }
 }

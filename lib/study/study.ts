@@ -14,6 +14,7 @@ import { lossOf, withGpu } from "./device.ts";
 import { describeEnvironment } from "./environment.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import { requireNew, StudyFolder } from "./folder.ts";
+import { Forecast, passesOf, type PlannedRow } from "./forecast.ts";
 import { gather, requireNoneCaught, scoreTrivial, taskFolders } from "./gather.ts";
 import { Interruption } from "./interruption.ts";
 import { activationCache, buildModel } from "./model.ts";
@@ -213,7 +214,20 @@ class Study {
     interruption.hint = goOn(folder.path);
     const parts = partsOf(this.#plan);
     const sample = parts[0].name === "" ? chooseSample(data, this.#plan.sample) : null;
-    for (const part of parts) await this.#runPart(part, { isFirst: part === parts[0], sample });
+    const forecast = new Forecast(
+      parts.flatMap(({ name: part, config }) =>
+        this.#plan.experiments.map((experiment): PlannedRow => ({
+          part,
+          name: experiment.name,
+          kind: experiment.kind,
+          // Parts are about as large as the first.
+          passes: passesOf(experiment, { config, parts: data.parts }),
+        }))
+      ),
+    );
+    for (const part of parts) {
+      await this.#runPart(part, { isFirst: part === parts[0], sample, forecast });
+    }
     const runs = await this.#orEnd(() =>
       gather(this.#plan, { folder, data, sample, publish, log })
     );
@@ -222,7 +236,11 @@ class Study {
 
   async #runPart(
     part: Part,
-    { isFirst, sample }: { isFirst: boolean; sample: SliceRef | null },
+    { isFirst, sample, forecast }: {
+      isFirst: boolean;
+      sample: SliceRef | null;
+      forecast: Forecast;
+    },
   ): Promise<void> {
     const { folder, gpu, interruption } = this.#tools;
     const { command, code, experiments, checkpointMinutes } = this.#plan;
@@ -240,6 +258,7 @@ class Study {
       cache,
       sample,
       log,
+      forecast,
       folder,
       interruption,
       checkpointSeconds: 60 * checkpointMinutes,

@@ -30,6 +30,7 @@ import { openAdapter, requireOrigin, signAdapter } from "./adapter.ts";
 import { type Config, dataSeed } from "./schema.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
+import type { Forecast } from "./forecast.ts";
 import type { Interruption } from "./interruption.ts";
 import { adapterOptions, buildModel, restoreWeights, sliceModel } from "./model.ts";
 import { describePlacement } from "./placement.ts";
@@ -57,6 +58,8 @@ export interface PartContext {
   readonly folder: StudyFolder;
   /** Asks a training to stop. */
   readonly interruption: Interruption;
+  /** Says when rows and study will be done. */
+  readonly forecast: Forecast;
   /** Seconds between checkpoints within an epoch. */
   readonly checkpointSeconds: number;
   /** Called once there is something to go on with. */
@@ -71,6 +74,7 @@ export interface PartContext {
  */
 export async function runTask(experiment: Experiment, context: PartContext): Promise<void> {
   const { part, folder, gpu, log, onKept } = context;
+  context.forecast.begin(part.name, experiment.name);
   const files = new TaskFiles(folder, part.name, experiment.name);
   const begun = await files.readRun();
   const ended = guardOf(begun);
@@ -195,14 +199,15 @@ class Task {
   }
 
   async #train(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
-    const { folder, interruption, checkpointSeconds, onKept } = this.#context;
+    const { folder, interruption, checkpointSeconds, onKept, forecast } = this.#context;
     const { epochs } = this.#config;
-    const start = (epoch: number) =>
-      new Progress({
-        label: `${this.#name} epoch ${epoch}/${epochs}`,
-        total: this.#data.parts.train.length,
-      });
-    let progress = start(from?.position.epoch ?? 1);
+    const { train: { length: total }, validation } = this.#data.parts;
+    const start = (epoch: number, done = 0) => {
+      forecast.start("train", total, done);
+      return this.#progress(`epoch ${epoch}/${epochs}`, total);
+    };
+    const trained = from ? this.#leave(from) : 0;
+    let progress = start(from?.position.epoch ?? 1, trained);
     const options: Parameters<typeof fit>[2] = {
       ...this.#config,
       from,
@@ -213,8 +218,13 @@ class Task {
         await writeCheckpoint(this.#files.at(CHECKPOINTS), state);
         onKept();
       },
-      onProgress: (update) => progress.update(update),
+      onProgress: (update) => {
+        forecast.advance(update.done);
+        progress.update(update);
+        if (update.done === total) forecast.start("validation", validation.length);
+      },
       onEpoch: async (epoch, best) => {
+        forecast.advance(validation.length);
         this.#epochs.push(epoch);
         await this.#files.writeEpochs(this.#epochs);
         progress.finish(
@@ -227,6 +237,7 @@ class Task {
     const { split, parts, slices: reader } = this.#data;
     const { peakGpuBytes, bestEpoch, stoppedEarly, earlyStoppingEpoch } = await interruption
       .saving(() => fit(model, { ...split, ...parts, reader }, options));
+    forecast.leave({ train: 0, validation: 0 });
     // The first step compiles kernels and fills caches: the median epoch is what a step costs.
     const perStep = this.#epochs.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
     return {
@@ -237,6 +248,19 @@ class Task {
       stoppedEarly,
       earlyStoppingEpoch,
     };
+  }
+
+  /** Tells the forecast what a training that goes on has left; returns the slices of its epoch done. */
+  #leave({ position: { epoch, batch } }: TrainingState): number {
+    const { epochs, batchSize } = this.#config;
+    const { train, validation } = this.#data.parts;
+    const left = Math.max(0, epochs - epoch + 1);
+    const done = Math.min(train.length, batch * batchSize);
+    this.#context.forecast.leave({
+      train: left * train.length - done,
+      validation: left * validation.length,
+    });
+    return done;
   }
 
   /** Puts the weights that another row has trained into a model, drawn back towards what it has now. */
@@ -275,7 +299,9 @@ class Task {
   /** Scores the test slices under the whole protocol. */
   async #score(model: SliceModel): Promise<Records> {
     const { test } = this.#data.parts;
-    const progress = new Progress({ label: `${this.#name} test`, total: test.length });
+    const { forecast } = this.#context;
+    forecast.start("test", test.length);
+    const progress = this.#progress("test", test.length);
     const masks: Records["masks"][number][] = [];
     const { slices, cases } = rounded(
       await runProtocol(model, { reader: this.#data.slices, refs: test }, {
@@ -285,7 +311,10 @@ class Task {
           const mask = found.get(PRIMARY_PROMPT);
           if (mask) masks.push({ id, ...encodeRunLengths(mask, { width, height }) });
         },
-        onProgress: (done) => progress.update({ done }),
+        onProgress: (done) => {
+          forecast.advance(done);
+          progress.update({ done });
+        },
       }),
     );
     if (model.sam.trainableParameters().length > 0) this.#checkScores(slices);
@@ -302,6 +331,13 @@ class Task {
       masks,
       sample: await this.#predictSample(model),
     };
+  }
+
+  /** Progress of a pass of this row. */
+  #progress(pass: string, total: number): Progress {
+    const { forecast } = this.#context;
+    const name = forecast.place === "" ? this.#name : `${this.#name} (${forecast.place})`;
+    return new Progress({ label: `${name}, ${pass}`, total, forecast: () => `${forecast}` });
   }
 
   #checkScores(slices: readonly ProtocolSlice[]): void {

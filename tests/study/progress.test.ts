@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Progress } from "../../lib/study/progress.ts";
+import { assert, assertEquals } from "@std/assert";
+import { duration, Progress } from "../../lib/study/progress.ts";
 
 /** A stream that keeps what is written, and a clock that is set by hand. */
 function recorder(terminal: boolean) {
@@ -18,34 +18,32 @@ function recorder(terminal: boolean) {
   return { recorded, options };
 }
 
-Deno.test("without a terminal there is one plain line for each tenth of the way", () => {
+Deno.test("without a terminal there is a plain line a minute", () => {
   const { recorded, options } = recorder(false);
-  const progress = new Progress({ label: "epoch 1/3", total: 200, ...options });
-  for (let done = 1; done <= 200; done++) {
+  const progress = new Progress({ label: "epoch 1/3", total: 1000, ...options });
+  for (let done = 1; done <= 1000; done++) {
     recorded.milliseconds = done * 250;
     progress.update({ done, loss: 1.23456, dice: 0.5 });
   }
   const lines = recorded.text.trimEnd().split("\n");
-  assertEquals(lines.length, 10);
+  assertEquals(lines.length, 4);
   assertEquals(
     lines[0],
-    "epoch 1/3  20/200  loss 1.2346  Dice 0.500  4.00 slices/s  0:45 left",
+    "epoch 1/3, 240/1000 slices, done in 3 min 10 s, loss 1.2346, Dice 0.500",
   );
   assert(!recorded.text.includes("\r") && !recorded.text.includes("\x1b"), "plain text");
 });
 
-Deno.test("a pass of few slices prints each once", () => {
-  const { recorded, options } = recorder(false);
-  const progress = new Progress({ label: "test", total: 3, ...options });
-  for (const done of [1, 2, 3]) progress.update({ done, slicesPerSecond: 1 });
-  progress.finish("test: Dice 0.900");
-  assertEquals(recorded.text.split("\n"), [
-    "test 1/3  1.00 slices/s  0:02 left",
-    "test 2/3  1.00 slices/s  0:01 left",
-    "test 3/3  1.00 slices/s  0:00 left",
-    "test: Dice 0.900",
-    "",
-  ]);
+Deno.test("in a log the line that stays says what is to come; on a terminal the next line does", () => {
+  const forecast = () => "row done in 5 s, all at about 14:32";
+  for (const [terminal, after] of [[false, `; ${forecast()}\n`], [true, "\n"]] as const) {
+    const { recorded, options } = recorder(terminal);
+    const progress = new Progress({ label: "test", total: 3, forecast, ...options });
+    progress.update({ done: 1 });
+    progress.finish("test: Dice 0.900");
+    assert(recorded.text.endsWith(`test: Dice 0.900${after}`), recorded.text);
+    assertEquals(recorded.text.includes(`test, 1/3 slices, ${forecast()}`), terminal);
+  }
 });
 
 Deno.test("on a terminal the line is redrawn in place at most ten times a second", () => {
@@ -60,7 +58,7 @@ Deno.test("on a terminal the line is redrawn in place at most ten times a second
   assert(!recorded.text.includes("\n"));
 });
 
-Deno.test("finishing on a terminal clears the bar and leaves the summary", () => {
+Deno.test("finishing on a terminal clears the line and leaves the summary", () => {
   const { recorded, options } = recorder(true);
   const progress = new Progress({ label: "epoch 1/3", total: 4, ...options });
   progress.update({ done: 4 });
@@ -68,9 +66,17 @@ Deno.test("finishing on a terminal clears the bar and leaves the summary", () =>
   assert(recorded.text.endsWith("\r\x1b[2Kdone\n"));
 });
 
-Deno.test("the time left grows an hours field when it needs one", () => {
-  const { recorded, options } = recorder(false);
-  const progress = new Progress({ label: "study", total: 100000, ...options });
-  progress.update({ done: 10000, slicesPerSecond: 10 });
-  assertStringIncludes(recorded.text, "2:30:00 left");
+Deno.test("durations have two units at most, and none that is full", () => {
+  const texts = [0, 7.4, 59.6, 100, 3599.7, 3600, 11_100, 86_399, 187_200].map(duration);
+  assertEquals(texts, [
+    "0 s",
+    "7 s",
+    "1 min 0 s",
+    "1 min 40 s",
+    "1 h 00 min",
+    "1 h 00 min",
+    "3 h 05 min",
+    "1 d 0 h",
+    "2 d 4 h",
+  ]);
 });
