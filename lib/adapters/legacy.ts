@@ -1,13 +1,8 @@
 import { excerpt, InputError } from "../errors.ts";
-import { encodeSafetensors } from "../formats/safetensors.ts";
-import { float32Tensor, type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { WeightSource } from "../nn/weight_source.ts";
-import { type Adapter, adapterParts, createAdapter } from "./adapter.ts";
+import { type Adapter, createAdapter } from "./adapter.ts";
 import { newAdapterConfig } from "./config.ts";
-import { scalingOf } from "./lora.ts";
-import type { LayerTensors } from "./method.ts";
-import { sizesOf } from "./targets.ts";
 
 /** A layout of LoRA files older than PEFT's. */
 interface LegacyLayout {
@@ -118,75 +113,4 @@ function findFlat(
     `${path}: ${name} has shape [${excerpt(tensor.shape.join(","))}]${expected}: ` +
       `give a LoRA file of Sam_LoRA or SAMed`,
   );
-}
-
-/**
- * The bytes of a flat file for Sam_LoRA and SAMed. That is possible where an adapter sits on the qkv
- * of every block and each B has the form [[B_q, 0], [0, 0], [0, B_v]]; a scaling other than 1 goes
- * into B.
- *
- * @throws {InputError} naming the first module that does not allow it.
- */
-export function encodeLegacyLora(adapter: Adapter): Uint8Array {
-  const { config } = adapter;
-  const { layers, saved, official } = adapterParts(adapter);
-  if (!config || layers.size === 0) return refuse(adapter.source, "has no adapter");
-  if (config.peft_type !== "LORA") return refuse(adapter.source, `is of type ${config.peft_type}`);
-  const byName = new Map([...layers].map(([path, layer]) => [official(path), { path, layer }]));
-  const stray = [...byName.keys()].find((name) =>
-    !/^image_encoder\.blocks\.\d+\.attn\.qkv$/.test(name)
-  );
-  if (stray !== undefined) refuse(stray, "is not the qkv of a block");
-
-  const flat = new Map<string, RawTensor>();
-  const second = new Map<string, RawTensor>();
-  for (let block = 0; block < byName.size; block++) {
-    const name = qkvPath(block);
-    const entry = byName.get(name);
-    if (!entry) return refuse(name, "has no adapter although a later block has");
-    const { alpha } = sizesOf(entry.path, config, "lora_alpha");
-    const scaling = scalingOf({ rank: entry.layer.rank, alpha, use_rslora: config.use_rslora });
-    const { rank, dim, a, parts } = splitLayer(name, entry.layer, scaling);
-    for (const part of [0, 1]) {
-      const own = a.slice(part * rank * dim, (part + 1) * rank * dim);
-      flat.set(legacyName("a", 2 * block + part), float32Tensor([rank, dim], own));
-      second.set(legacyName("b", 2 * block + part), float32Tensor([dim, rank], parts[part]));
-    }
-  }
-  const rest = [...saved].map(([name, raw]) => [official(name), raw] as const);
-  const all = [...flat, ...second, ...rest].sort(([x], [y]) => x < y ? -1 : 1);
-  return encodeSafetensors(new Map(all));
-}
-
-function refuse(path: string, reason: string): never {
-  throw new InputError(
-    `${path} ${reason}, which the flat format of Sam_LoRA cannot hold: save a PEFT folder instead`,
-  );
-}
-
-/** A of a block and the scaled [B_q, B_v] that its B consists of. */
-function splitLayer(
-  name: string,
-  { rank: rows, inFeatures: dim, outFeatures, tensors }: LayerTensors,
-  scaling: number,
-): { rank: number; dim: number; a: Float32Array; parts: Float32Array[] } {
-  const rank = rows / 2;
-  if (tensors.has("lora_magnitude_vector")) refuse(name, "is weight-decomposed (DoRA)");
-  if (!Number.isInteger(rank)) refuse(name, `is of the odd rank ${rows}`);
-  if (outFeatures !== 3 * dim) refuse(name, `has ${outFeatures} rows in B`);
-  const b = toFloat32(tensors.get("lora_B.weight")!);
-  const parts = [new Float32Array(dim * rank), new Float32Array(dim * rank)];
-  for (let row = 0; row < 3 * dim; row++) {
-    for (let column = 0; column < rows; column++) {
-      const value = b[row * rows + column];
-      const part = column < rank ? 0 : 1;
-      if (Math.floor(row / dim) === 2 * part) {
-        parts[part][(row % dim) * rank + column % rank] = scaling * value;
-      } else if (value !== 0) {
-        const where = ["queries", "keys", "values"][Math.floor(row / dim)];
-        refuse(name, `changes ${where} through column ${column} of B`);
-      }
-    }
-  }
-  return { rank, dim, a: toFloat32(tensors.get("lora_A.weight")!), parts };
 }

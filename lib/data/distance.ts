@@ -53,16 +53,3 @@ export function squaredDistanceTo(
   if (nz > 1) { for (let i = 0; i < nx * ny; i++) sweep(i, nx * ny, nz, uz); }
   return squared;
 }
-
-/**
- * The Euclidean distance, in voxels, from every voxel to the nearest one that is set, as
- * {@link squaredDistanceTo} finds it. Infinite if no voxel is set.
- *
- * @param set 0 or not for each voxel, x fastest.
- */
-export function distanceTo(
-  set: Uint8Array,
-  shape: readonly [nx: number, ny: number, nz: number],
-): Float32Array {
-  return Float32Array.from(squaredDistanceTo(set, { shape }), Math.sqrt);
-}

@@ -1,4 +1,4 @@
-import { excerpt, InputError } from "../errors.ts";
+import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
 
 /** Shares of the patients. */
@@ -178,38 +178,4 @@ export function overlap(split: Pick<Split, "train" | "validation" | "test">): st
   const parts = [split.train, split.validation, split.test].map((part) => new Set(part));
   const all = new Set([...parts[0], ...parts[1], ...parts[2]]);
   return [...all].filter((p) => parts.filter((part) => part.has(p)).length > 1).sort();
-}
-
-/**
- * Reads a split back from JSON.
- *
- * @param name The file's name, for messages.
- * @throws {InputError} if it is not a split, or if a patient is in more than one part.
- */
-export function parseSplit(json: string, name: string): Split {
-  let value: Partial<Split> | null;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    value = null;
-  }
-  const isPart = (part: unknown): part is string[] =>
-    Array.isArray(part) && part.every((patient) => typeof patient === "string");
-  if (
-    !value || !isPart(value.train) || !isPart(value.validation) || !isPart(value.test) ||
-    !["number", "string"].includes(typeof value.seed)
-  ) {
-    throw new InputError(
-      `${name} is not a split: it needs seed, train, validation and test, so make the split again`,
-    );
-  }
-  const { seed, train, validation, test } = value;
-  const shared = overlap({ train, validation, test });
-  if (shared.length > 0) {
-    throw new InputError(
-      `${name} has patient ${excerpt(shared[0])} in more than one part: make the split again`,
-    );
-  }
-  const validationSharesTrainingPatients = value.validationSharesTrainingPatients === true;
-  return { seed: seed!, train, validation, test, validationSharesTrainingPatients };
 }

@@ -79,13 +79,6 @@ export interface Document {
 
 const pieces = (text: Text): readonly Inline[] => typeof text === "string" ? [text] : text;
 
-/** Text as one string, without marks. */
-export function plainText(text: Text): string {
-  return pieces(text).map((piece) =>
-    typeof piece === "string" ? piece : "code" in piece ? piece.code : piece.strong
-  ).join("");
-}
-
 /** Counts tables and figures as a form is written. */
 interface Counters {
   tables: number;

@@ -3,7 +3,6 @@ import { adapterWeights } from "../../lib/adapters/adapter.ts";
 import { unmergeResidual } from "../../lib/adapters/adapter_layer.ts";
 import { applyAdapter, collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { injectAdapter } from "../../lib/adapters/inject.ts";
-import { encodeLegacyLora } from "../../lib/adapters/legacy.ts";
 import { loha, type LohaFactors, LohaLinear, lohaUpdate } from "../../lib/adapters/loha.ts";
 import { injectLora, lora } from "../../lib/adapters/lora.ts";
 import { addWeightedAdapter } from "../../lib/adapters/weighted_adapter.ts";
@@ -172,7 +171,6 @@ Deno.test("what was injected and trained comes back by its own config, and only 
   const sum = { weights: [1, 1], combination_type: "cat" } as const;
   assertThrows(() => addWeightedAdapter([adapter, adapter], sum), InputError, "LoHa");
   assertThrows(() => addWeightedAdapter([foreign, adapter], sum), InputError, "LoHa");
-  assertThrows(() => encodeLegacyLora(adapter), InputError, "is of type LOHA");
   for (const used of [model, other, plain]) used.dispose();
 
   const trained = adapterWeights(adapter);

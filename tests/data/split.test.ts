@@ -2,7 +2,6 @@ import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import {
   foldPatients,
   overlap,
-  parseSplit,
   partition,
   type Split,
   splitPatients,
@@ -116,15 +115,7 @@ Deno.test("with two patients validation holds out slices of the training patient
   assertThrows(() => partition(items(["a", "b"], 1), split), InputError, "train part");
 });
 
-Deno.test("a split survives JSON, and one that was tampered with is refused", () => {
+Deno.test("a patient in two parts is found", () => {
   const split = splitPatients(patients(9), { seed: 1 });
-  assertEquals(parseSplit(JSON.stringify(split), "split.json"), split);
-  const leaking = { ...split, test: [...split.test, split.train[0]] };
-  assertEquals(overlap(leaking), [split.train[0]]);
-  const refuse = (json: string, text: string) =>
-    assertThrows(() => parseSplit(json, "split.json"), InputError, text);
-  refuse(JSON.stringify(leaking), `patient ${split.train[0]} in more than one part`);
-  refuse("{", "not a split");
-  refuse("null", "not a split");
-  refuse(JSON.stringify({ ...split, train: [1] }), "not a split");
+  assertEquals(overlap({ ...split, test: [...split.test, split.train[0]] }), [split.train[0]]);
 });

@@ -16,7 +16,6 @@ import { readRecords } from "../../lib/study/records.ts";
 import { TaskFiles } from "../../lib/study/task_files.ts";
 import { openDataset } from "../../lib/data/dataset.ts";
 import { openSlices } from "../../lib/data/slices.ts";
-import { parseSplit } from "../../lib/data/split.ts";
 import { InputError } from "../../lib/errors.ts";
 import { hostWeights, readWeights } from "../../lib/nn/weight_source.ts";
 import { adapterParts, createAdapter } from "../../lib/adapters/adapter.ts";
@@ -327,12 +326,6 @@ Deno.test("a file that a run's config names is not opened on its word", () => {
     InputError,
     "name that file with --weights",
   );
-});
-
-Deno.test("a split's flag is true or false, whatever stands in its file", () => {
-  const split = { seed: 1, train: ["a"], validation: ["b"], test: ["c"] };
-  const text = JSON.stringify({ ...split, validationSharesTrainingPatients: "yes" });
-  assertEquals(parseSplit(text, "x").validationSharesTrainingPatients, false);
 });
 
 Deno.test("a slice file with a sound checksum and an unsound index is made again", async () => {

@@ -9,7 +9,7 @@ import { ones } from "../../lib/tensor/ops/fill.ts";
 import { gather } from "../../lib/tensor/ops/gather.ts";
 import { layerNorm } from "../../lib/tensor/ops/layer_norm.ts";
 import { loraLinear } from "../../lib/tensor/ops/lora_linear.ts";
-import { bceWithLogits, diceBceLoss, diceLoss } from "../../lib/tensor/ops/losses.ts";
+import { diceBceLoss, diceLoss } from "../../lib/tensor/ops/losses.ts";
 import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
 import { concat, expand, permute, reshape, slice } from "../../lib/tensor/ops/movement.ts";
 import { resizeBilinear } from "../../lib/tensor/ops/resize.ts";
@@ -535,12 +535,6 @@ function masks(random: Random) {
       input === 0 ? 3 * random.normal() : random.uniform() < 0.4 ? 1 : 0,
   };
 }
-
-testAtRandomShapes("bceWithLogits", (random) => ({
-  ...masks(random),
-  op: bceWithLogits,
-  reference: (x, t) => scalar(bce64(x, t)),
-}));
 
 testAtRandomShapes("diceLoss", (random) => {
   const smooth = random.uniformIn(0.1, 2);

@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { drawPrompt, type Prompt } from "../../lib/data/prompts.ts";
 import { Random } from "../../lib/random.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
-import { diceBceLoss, diceScore } from "../../lib/tensor/ops/losses.ts";
+import { diceBceLoss, maskOverlap } from "../../lib/tensor/ops/losses.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { promptedLoss } from "../../lib/train/prompted_loss.ts";
@@ -145,7 +145,7 @@ Deno.test("with one iteration nothing is clicked and the loss is that of the pro
   const logits = model.decode(model.encode(samples), samples, prompts);
   const expected = diceBceLoss(logits, model.target(samples));
   assertEquals(await loss.data(), await expected.loss.data());
-  assertEquals(await dice.data(), await diceScore(logits, model.target(samples)).data());
+  assertEquals(await dice.data(), await maskOverlap(logits, model.target(samples)).dice.data());
   model.sam.dispose();
 });
 

@@ -153,13 +153,6 @@ export function diceBceLoss(
   return { loss, dice };
 }
 
-/** The mean binary cross entropy of {@linkcode diceBceLoss} alone. */
-export function bceWithLogits(logits: Tensor, target: Tensor): Tensor {
-  const { loss, dice } = diceBceLoss(logits, target, { diceWeight: 0 });
-  dice.dispose();
-  return loss;
-}
-
 /** The soft Dice loss of {@linkcode diceBceLoss} alone: 1 - the mean Dice coefficient. */
 export function diceLoss(
   logits: Tensor,
@@ -200,16 +193,4 @@ export function maskOverlap(logits: Tensor, target: Tensor): MaskOverlap {
   const counts = sum(sums, { axes: [1] });
   sums.dispose();
   return { dice, counts };
-}
-
-/**
- * The Dice coefficient of {@linkcode maskOverlap} alone.
- *
- * @returns [B]
- * @throws {Error} if the shapes differ.
- */
-export function diceScore(logits: Tensor, target: Tensor): Tensor {
-  const { dice, counts } = maskOverlap(logits, target);
-  counts.dispose();
-  return dice;
 }

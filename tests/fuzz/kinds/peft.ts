@@ -8,7 +8,6 @@ import { InputError } from "../../../lib/errors.ts";
 import { isSavedModule, isTarget, patternValue } from "../../../lib/adapters/targets.ts";
 import { type Adapter, adapterParts, adapterWeights } from "../../../lib/adapters/adapter.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/study/adapter_folder.ts";
-import { encodeLegacyLora } from "../../../lib/adapters/legacy.ts";
 import { renameAdapter } from "../../../lib/adapters/rename_adapter.ts";
 import { addWeightedAdapter } from "../../../lib/adapters/weighted_adapter.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
@@ -179,7 +178,6 @@ async function use(adapter: Adapter, folder: string): Promise<void> {
       }
     }
   }
-  await allowed(() => encodeLegacyLora(adapter));
   for (const library of ["segment_anything", "transformers"] as const) {
     await allowed(() => renameAdapter(adapter, library));
   }
