@@ -13,17 +13,8 @@ import unpackHalf from "./unpack_half.wgsl" with { type: "text" };
 /** Codes of `OP` in the binary kernels. */
 export const binaryOps = { add: 0, subtract: 1, multiply: 2, divide: 3 } as const;
 
-/** Codes of `OP` in the unary kernels; `affine` is p x + q. */
-export const unaryOps = {
-  affine: 0,
-  relu: 1,
-  gelu: 2,
-  sigmoid: 3,
-  exp: 4,
-  sin: 5,
-  cos: 6,
-  sqrt: 7,
-} as const;
+/** Codes of `OP` in the unary kernels. */
+export const unaryOps = { scale: 0, relu: 1, gelu: 2, sigmoid: 3, sqrt: 4 } as const;
 
 /** x = value. */
 export const fillKernel = defineKernel({
@@ -65,7 +56,7 @@ export const unaryKernel = defineKernel({
   files: { "elementwise/unary.wgsl": unary },
   consts: unaryOps,
   buffers: { x: "texel vec4<f32>", out: "read_write vec4<f32>" },
-  params: { ...u32("count4"), ...f32("p", "q") },
+  params: { ...u32("count4"), ...f32("factor") },
 });
 
 /** dx = f'(x) dy. */
@@ -74,7 +65,7 @@ export const unaryBackwardKernel = defineKernel({
   files: { "elementwise/unary_backward.wgsl": unaryBackward },
   consts: unaryOps,
   buffers: { x: "texel vec4<f32>", dy: "texel vec4<f32>", dx: "read_write vec4<f32>" },
-  params: { ...u32("count4"), ...f32("p") },
+  params: { ...u32("count4"), ...f32("factor") },
 });
 
 /** out = x with random elements set to 0 and the others scaled. */

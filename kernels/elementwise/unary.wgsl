@@ -5,13 +5,10 @@
 override OP: u32; // a code of `unaryOps`
 
 fn f(v: f32) -> f32 {
-  if (OP == AFFINE) { return params.p * v + params.q; }
+  if (OP == SCALE) { return params.factor * v; }
   if (OP == RELU) { return max(v, 0.0); }
   if (OP == GELU) { return gelu(v); }
   if (OP == SIGMOID) { return sigmoid(v); }
-  if (OP == EXP) { return exp(v); }
-  if (OP == SIN) { return sin(v); }
-  if (OP == COS) { return cos(v); }
   if (OP == SQRT) { return sqrt(v); }
   return v;
 }

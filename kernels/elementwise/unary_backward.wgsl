@@ -1,18 +1,15 @@
 // dx = f'(x) dy, four elements an invocation. x is f's input, or f's output if f' is simpler in terms of that
-// (sigmoid, exp, sqrt).
+// (sigmoid, sqrt).
 //
 // x and dy [4 count4] -> dx [4 count4]
 
 override OP: u32; // a code of `unaryOps`
 
 fn derivative(v: f32) -> f32 {
-  if (OP == AFFINE) { return params.p; }
+  if (OP == SCALE) { return params.factor; }
   if (OP == RELU) { return select(0.0, 1.0, v > 0.0); }
   if (OP == GELU) { return gelu_derivative(v); }
   if (OP == SIGMOID) { return v * (1.0 - v); }
-  if (OP == EXP) { return v; }
-  if (OP == SIN) { return cos(v); }
-  if (OP == COS) { return -sin(v); }
   if (OP == SQRT) { return 0.5 / v; }
   return 1.0;
 }

@@ -3,7 +3,7 @@ import { fillKernel } from "../../kernels/elementwise/mod.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
-import { ones } from "../../lib/tensor/ops/fill.ts";
+import { fill } from "../../lib/tensor/ops/fill.ts";
 import { Scope, tidy } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
@@ -23,7 +23,7 @@ Deno.test("without an adapter the message says what to install", async () => {
 Deno.test("dispatches see each other's results, over many submits", async () => {
   using _ = new Scope(gpu);
   let x = Tensor.scalar(gpu, 0);
-  const one = ones(gpu, []);
+  const one = fill(gpu, [], 1);
   for (let i = 0; i < 1100; i++) x = add(x, one); // a submit holds 512 dispatches
   assertEquals(await x.item(), 1100);
 });
@@ -82,7 +82,7 @@ Deno.test("a grid of any size folds into two dimensions that WebGPU allows", () 
 Deno.test("an invocation beyond 65,535 workgroups finds its own element", async () => {
   using _ = new Scope(gpu);
   const size = 4 * 64 * 65_535 + 4 * 64 * 3 + 5;
-  const x = ones(gpu, [size]);
+  const x = fill(gpu, [size], 1);
   const last = await add(x, x).data();
   assertEquals(last.length, size);
   assert(last.every((value) => value === 2));
@@ -119,7 +119,7 @@ Deno.test("in profile mode every kernel's time and dispatches are told", async (
   using own = await Gpu.open({ profile: true });
   if (!own.info.features.includes("timestamp-query")) return;
   using _ = new Scope(own);
-  const x = ones(own, [1 << 16]);
+  const x = fill(own, [1 << 16], 1);
   let y = x;
   for (let i = 0; i < 600; i++) y = add(y, x); // over more than one submit
   assertEquals((await y.data())[0], 601);

@@ -4,7 +4,7 @@ import { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
-import { ones } from "../../lib/tensor/ops/fill.ts";
+import { fill } from "../../lib/tensor/ops/fill.ts";
 import { gelu, relu } from "../../lib/tensor/ops/unary.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { reshape } from "../../lib/tensor/ops/movement.ts";
@@ -26,7 +26,7 @@ Deno.test("the engine uses the WebGPU object it was given and no other", async (
     using gpu = await Gpu.open({ gpu: recorder.gpu });
     using _ = new Scope(gpu);
     const x = Tensor.from(gpu, [1, 2, 3], [3]);
-    assertEquals([...await add(x, ones(gpu, [3])).data()], [2, 3, 4]);
+    assertEquals([...await add(x, fill(gpu, [3], 1)).data()], [2, 3, 4]);
   } finally {
     Reflect.deleteProperty(navigator, "gpu");
   }
@@ -40,10 +40,10 @@ Deno.test("what is encoded is submitted before a kernel is compiled, if it is en
   const recorder = new RecordingGpu();
   using gpu = await Gpu.open({ gpu: recorder.gpu });
   using _ = new Scope(gpu);
-  let x = ones(gpu, [5]);
+  let x = fill(gpu, [5], 1);
   x = add(x, x); // compiles what fills and what adds
   const addTimes = (times: number) => {
-    for (let i = 0; i < times; i++) x = add(x, ones(gpu, [5]));
+    for (let i = 0; i < times; i++) x = add(x, fill(gpu, [5], 1));
   };
   addTimes(1);
   relu(x);

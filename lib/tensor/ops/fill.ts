@@ -19,8 +19,3 @@ export function fill(gpu: Gpu, shape: Shape, value: number): Tensor {
 export function zeros(gpu: Gpu, shape: Shape): Tensor {
   return fill(gpu, shape, 0);
 }
-
-/** A tensor of ones. */
-export function ones(gpu: Gpu, shape: Shape): Tensor {
-  return fill(gpu, shape, 1);
-}

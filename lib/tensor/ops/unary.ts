@@ -3,17 +3,8 @@ import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { Tensor } from "../tensor.ts";
 
-/** Coefficients of `affine`; the other functions ignore them. */
-interface Coefficients {
-  readonly p: number;
-  readonly q: number;
-}
-
-function unary(
-  op: keyof typeof unaryOps,
-  x: Tensor,
-  { p, q }: Coefficients = { p: 1, q: 0 },
-): Tensor {
+/** An op of one tensor; all but `scale` ignore the factor. */
+function unary(op: keyof typeof unaryOps, x: Tensor, factor = 1): Tensor {
   const { gpu, shape } = x;
   const count4 = Math.ceil(x.size / 4);
   const constants = { OP: unaryOps[op] };
@@ -21,22 +12,22 @@ function unary(
   const output = Tensor.empty(gpu, shape);
   gpu.run(unaryKernel, {
     buffers: { x: x.buffer, out: output.buffer },
-    params: { count4, p, q },
+    params: { count4, factor },
     constants,
     workgroups,
   });
   // The derivative of these is cheapest in terms of the output.
-  const saved = op === "sigmoid" || op === "exp" || op === "sqrt" ? output : x;
+  const saved = op === "sigmoid" || op === "sqrt" ? output : x;
   return record({
     op,
     inputs: [x],
     output,
-    saved: op === "affine" ? [] : [saved],
+    saved: op === "scale" ? [] : [saved],
     backward: (dy, [saved = dy]) => {
       const dx = Tensor.empty(gpu, shape);
       gpu.run(unaryBackwardKernel, {
         buffers: { x: saved.buffer, dy: dy.buffer, dx: dx.buffer },
-        params: { count4, p },
+        params: { count4, factor },
         constants,
         workgroups,
       });
@@ -45,14 +36,9 @@ function unary(
   });
 }
 
-/** p x + q. Gradient: p dy. */
-export function affine(x: Tensor, coefficients: { p: number; q: number }): Tensor {
-  return unary("affine", x, coefficients);
-}
-
 /** factor * x. Gradient: factor * dy. */
 export function scale(x: Tensor, factor: number): Tensor {
-  return unary("affine", x, { p: factor, q: 0 });
+  return unary("scale", x, factor);
 }
 
 /** max(x, 0); the gradient at 0 is 0, as in PyTorch. */
@@ -68,21 +54,6 @@ export function gelu(x: Tensor): Tensor {
 /** y = 1 / (1 + exp(-x)), without overflow. Gradient: y (1 - y) dy. */
 export function sigmoid(x: Tensor): Tensor {
   return unary("sigmoid", x);
-}
-
-/** Natural exponential. Gradient: exp(x) dy. */
-export function exp(x: Tensor): Tensor {
-  return unary("exp", x);
-}
-
-/** Sine of radians. Gradient: cos(x) dy. WGSL promises an absolute error of 2^-11 only, within ±π. */
-export function sin(x: Tensor): Tensor {
-  return unary("sin", x);
-}
-
-/** Cosine of radians. Gradient: -sin(x) dy. Precise as {@linkcode sin} is. */
-export function cos(x: Tensor): Tensor {
-  return unary("cos", x);
 }
 
 /** y = the square root of x >= 0. Gradient: dy / (2 y), infinite at 0. */

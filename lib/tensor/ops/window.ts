@@ -28,30 +28,6 @@ function checkImages(op: string, { shape }: Tensor): void {
 }
 
 /**
- * Adds rows of zeros at the bottom of images [B, H, W, C] and columns on the right. Gradient: dy
- * without them.
- *
- * @throws {Error} if x has not four axes or a width is negative.
- */
-export function pad2d(
-  x: Tensor,
-  { bottom = 0, right = 0 }: { readonly bottom?: number; readonly right?: number },
-): Tensor {
-  checkImages("pad2d", x);
-  if (bottom < 0 || right < 0) {
-    throw new Error(`pad2d: ${bottom} rows and ${right} columns: use crop2d to cut some off`);
-  }
-  const [, h, w] = x.shape;
-  return record({
-    op: "pad2d",
-    inputs: [x],
-    output: place(x, h + bottom, w + right),
-    saved: [],
-    backward: (dy) => [place(dy, h, w)],
-  });
-}
-
-/**
  * Keeps the top left `height` x `width` pixels of images [B, H, W, C]. Gradient: dy in a frame of
  * zeros.
  *
