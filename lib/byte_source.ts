@@ -42,3 +42,14 @@ export function allBytes(source: ByteSource): Uint8Array<ArrayBuffer> {
   source.read(0, bytes);
   return bytes;
 }
+
+/** The bytes of several parts, one after another. */
+export function joinBytes(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}

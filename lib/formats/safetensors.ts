@@ -1,7 +1,7 @@
 import { excerpt, InputError } from "../errors.ts";
 import type { HostState } from "../nn/host_state.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
-import { bytesOf, type ByteSource } from "../byte_source.ts";
+import { bytesOf, type ByteSource, joinBytes } from "../byte_source.ts";
 import {
   type Dtype,
   elementCount,
@@ -223,12 +223,5 @@ export function encodeSafetensors(
   tensors: ReadonlyMap<string, RawTensor>,
   { metadata = {} }: { metadata?: Readonly<Record<string, string>> } = {},
 ): Uint8Array<ArrayBuffer> {
-  const parts = [...safetensorsParts(tensors, metadata)];
-  const file = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    file.set(part, at);
-    at += part.length;
-  }
-  return file;
+  return joinBytes([...safetensorsParts(tensors, metadata)]);
 }

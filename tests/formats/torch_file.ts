@@ -1,3 +1,4 @@
+import { joinBytes } from "../../lib/byte_source.ts";
 import { crc32 } from "node:zlib";
 
 const utf8 = new TextEncoder();
@@ -69,14 +70,7 @@ export function zipParts(entries: Entries, { zip64 = false } = {}): Uint8Array[]
 
 /** A zip archive. */
 export function zipFile(entries: Entries, options: { zip64?: boolean } = {}): Uint8Array {
-  const parts = zipParts(entries, options);
-  const file = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    file.set(part, at);
-    at += part.length;
-  }
-  return file;
+  return joinBytes(zipParts(entries, options));
 }
 
 /** The layout of torch.save: a pickle and its storages. */

@@ -1,3 +1,4 @@
+import { joinBytes } from "../../../lib/byte_source.ts";
 import { assert, assertEquals } from "@std/assert";
 import { readNifti, writeNifti } from "../../../lib/data/nifti_file.ts";
 import fc from "fast-check";
@@ -216,16 +217,6 @@ const zeros = [20, 24].map((log) =>
   new Uint8Array(gzipSync(new Uint8Array(2 ** log), { level: 9 }))
 );
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const result = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
-}
-
 /** A header that promises much, before zeros that unpack to more, or to less. */
 const bomb: fc.Arbitrary<FuzzCase> = fc.tuple(
   fc.constantFrom([512, 512, 16], [1024, 1024, 128], [2048, 2048, 1024], [32767, 32767, 32767]),
@@ -238,7 +229,7 @@ const bomb: fc.Arbitrary<FuzzCase> = fc.tuple(
   const little = view.getInt32(0, true) === 348;
   dims.forEach((value, i) => view.setInt16(42 + 2 * i, value, little));
   view.setInt16(70, datatype, little);
-  const bytes = concat([
+  const bytes = joinBytes([
     new Uint8Array(gzipSync(header)),
     ...Array(small).fill(zeros[0]),
     ...Array(large).fill(zeros[1]),

@@ -12,7 +12,7 @@ import { renameAdapter } from "../../../lib/adapters/rename_adapter.ts";
 import { addWeightedAdapter } from "../../../lib/adapters/weighted_adapter.ts";
 import type { FuzzCase, Kind } from "../kind.ts";
 import { applyAll, type Edit, jsonEdit, jsonText, labels, some } from "../mutations.ts";
-import { safetensorsEdit } from "./safetensors.ts";
+import { renameEdit, safetensorsEdit } from "./safetensors.ts";
 
 const fixtures = join(import.meta.dirname!, "..", "..", "adapters", "fixtures", "peft");
 
@@ -35,47 +35,19 @@ const PATHS: readonly string[] = Object.values(
   >,
 ).flatMap(({ linears }) => linears);
 
-const FIELDS = [
-  ...["r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "rank_pattern"],
-  ...["alpha_pattern", "layers_to_transform", "layers_pattern", "modules_to_save", "use_rslora"],
-  ...[
-    "use_dora",
-    "init_lora_weights",
-    "peft_type",
-    "bias",
-    "auto_mapping",
-    "base_model_name_or_path",
-  ],
-];
+const FIELDS = (
+  "r lora_alpha lora_dropout target_modules exclude_modules rank_pattern alpha_pattern " +
+  "layers_to_transform layers_pattern modules_to_save use_rslora use_dora init_lora_weights " +
+  "peft_type bias auto_mapping base_model_name_or_path"
+).split(" ");
 
 /** Expressions that may take forever, on a model's paths. */
-const EXPRESSIONS = [
-  ...["(a+)+$", "(.*)*x", "([a-z.]+)*$", "(.|.)*z", "(a|aa)+$", ".*.*.*.*.*.*x", "(\\w+\\.?)+!"],
-  ...[
-    "(?:.*\\.)*\\d+x",
-    "^(([a-z])+.)+[A-Z]([a-z])+$",
-    "x{0,99999}",
-    "(x{9999}){9999}",
-    "(?=(.*)*y)",
-  ],
-  ...[
-    "[",
-    "(",
-    "\\",
-    "*",
-    "(?P<a>.)(?P=a)",
-    "(?i)ATTN.QKV",
-    ".*attn\\.qkv",
-    "all-linear",
-    "\\p{L}+",
-  ],
-  ...[
-    "(?<!a{1000})b",
-    "((((((((((a?)?)?)?)?)?)?)?)?)?)?",
-    "(.*?){3}(.*?){3}x",
-    ".{0,500}.{0,500}x",
-  ],
-];
+const EXPRESSIONS = (
+  String.raw`(a+)+$ (.*)*x ([a-z.]+)*$ (.|.)*z (a|aa)+$ .*.*.*.*.*.*x (\w+\.?)+! (?:.*\.)*\d+x ` +
+  String.raw`^(([a-z])+.)+[A-Z]([a-z])+$ x{0,99999} (x{9999}){9999} (?=(.*)*y) [ ( \ * ` +
+  String.raw`(?P<a>.)(?P=a) (?i)ATTN.QKV .*attn\.qkv all-linear \p{L}+ (?<!a{1000})b ` +
+  String.raw`((((((((((a?)?)?)?)?)?)?)?)?)?)? (.*?){3}(.*?){3}x .{0,500}.{0,500}x`
+).split(" ");
 
 /** Changes to one field of the config that the readers know. */
 const fieldEdit: fc.Arbitrary<Edit> = fc.tuple(
@@ -114,30 +86,9 @@ const onFile = (name: string, { label, apply }: Edit): Edit<Record<string, Uint8
 const nameEdit: fc.Arbitrary<Edit> = fc.tuple(
   fc.constantFrom("lora_A", "lora_B", ".weight", "base_model.model.", "qkv", "attn", "blocks.0"),
   fc.constantFrom(
-    "lora_A",
-    "lora_B",
-    "",
-    ".",
-    "__proto__",
-    "lora_magnitude_vector",
-    "blocks.1",
-    "\n",
+    ...["lora_A", "lora_B", "", ".", "__proto__", "lora_magnitude_vector", "blocks.1", "\n"],
   ),
-).map(([from, to]) => ({
-  label: `${from} as ${JSON.stringify(to)}`,
-  apply: (bytes: Uint8Array) => {
-    if (bytes.length < 8) return bytes;
-    const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-    const header = new TextDecoder().decode(bytes.subarray(8, 8 + length));
-    const json = new TextEncoder().encode(header.replace(from, JSON.stringify(to).slice(1, -1)));
-    const rest = bytes.subarray(8 + length);
-    const file = new Uint8Array(8 + json.length + rest.length);
-    new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
-    file.set(json, 8);
-    file.set(rest, 8 + json.length);
-    return file;
-  },
-}));
+).map(([from, to]) => renameEdit(from, to));
 
 const adapterEdit: fc.Arbitrary<Edit<Record<string, Uint8Array>>> = fc.oneof(
   { weight: 5, arbitrary: fieldEdit.map((edit) => onFile(CONFIG, edit)) },
@@ -225,20 +176,7 @@ const flat = encodeSafetensors(
 const flatNameEdit: fc.Arbitrary<Edit> = fc.tuple(
   fc.constantFrom("w_a_000", "w_b_003", "w_a_001", "mask_decoder", "iou_token"),
   fc.constantFrom("w_a_999", "w_b_000", "w_a_04", "__proto__", "prompt_encoder", "x".repeat(400)),
-).map(([from, to]) => ({
-  label: `${from} as ${to.slice(0, 20)}`,
-  apply: (bytes: Uint8Array) => {
-    if (bytes.length < 8) return bytes;
-    const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-    const header = new TextDecoder().decode(bytes.subarray(8, 8 + length)).replace(from, to);
-    const json = new TextEncoder().encode(header);
-    return Uint8Array.from([
-      ...new Uint8Array(BigUint64Array.of(BigInt(json.length)).buffer),
-      ...json,
-      ...bytes.subarray(8 + length),
-    ]);
-  },
-}));
+).map(([from, to]) => renameEdit(from, to));
 
 /** Flat files of Sam_LoRA and SAMed. */
 export const legacyLora: Kind = {

@@ -1,3 +1,4 @@
+import { joinBytes } from "../../../lib/byte_source.ts";
 import { assert, assertEquals } from "@std/assert";
 import { openBytes } from "../../../lib/fs.ts";
 import fc from "fast-check";
@@ -51,21 +52,16 @@ function parts(bytes: Uint8Array): { json: Uint8Array; data: Uint8Array } | null
   return { json: bytes.subarray(8, 8 + length), data: bytes.subarray(8 + length) };
 }
 
-function join2(json: Uint8Array, data: Uint8Array): Uint8Array {
-  const file = new Uint8Array(8 + json.length + data.length);
-  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
-  file.set(json, 8);
-  file.set(data, 8 + json.length);
-  return file;
-}
-
 /** A change to the header's JSON, whose length stays right. */
 function onHeader({ label, apply }: Edit): Edit {
   return {
     label: `header: ${label}`,
     apply: (bytes) => {
       const found = parts(bytes);
-      return found ? join2(apply(found.json), found.data) : bytes;
+      if (!found) return bytes;
+      const json = apply(found.json);
+      const length = new Uint8Array(BigUint64Array.of(BigInt(json.length)).buffer);
+      return joinBytes([length, json, found.data]);
     },
   };
 }
@@ -74,6 +70,17 @@ interface Entry {
   dtype: string;
   shape: number[];
   data_offsets: number[];
+}
+
+/** A change to a text within the header. */
+export function renameEdit(from: string, to: string): Edit {
+  return onHeader({
+    label: `${from} as ${JSON.stringify(to.slice(0, 20))}`,
+    apply: (json) => {
+      const header = new TextDecoder().decode(json);
+      return new TextEncoder().encode(header.replace(from, JSON.stringify(to).slice(1, -1)));
+    },
+  });
 }
 
 /** A change to the description of one tensor. */

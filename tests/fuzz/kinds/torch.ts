@@ -1,3 +1,4 @@
+import { joinBytes } from "../../../lib/byte_source.ts";
 import { assert, assertEquals } from "@std/assert";
 import { openWeights } from "../../../lib/formats/weights.ts";
 import fc from "fast-check";
@@ -81,23 +82,13 @@ const zipSeed: fc.Arbitrary<Seed> = fc.oneof(
   })),
 );
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const result = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
-}
-
 /** Changes operations of the first pickles of some bytes. */
 function onPickles({ label, apply }: Edit<Uint8Array[]>, pickles: number): Edit {
   return {
     label,
     apply: (bytes) => {
       const { operations, tail } = split(bytes, pickles);
-      return concat([...apply(operations), tail]);
+      return joinBytes([...apply(operations), tail]);
     },
   };
 }
