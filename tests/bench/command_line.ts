@@ -1,4 +1,8 @@
+import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../../lib/errors.ts";
+import { Gpu } from "../../lib/gpu/gpu.ts";
+import { runMain } from "../../lib/study/main.ts";
+import { writeRecord } from "./record.ts";
 import { type Model, MODEL_NAMES } from "./training.ts";
 
 /** Load averages above it mean that figures are those of a shared machine. */
@@ -73,4 +77,60 @@ export function loadAtStart(): number[] {
 export function commandText(task: string, python: string | undefined): string {
   const args = Deno.args.map((arg) => python ? arg.replace(python, "PATH") : arg);
   return [`deno task ${task}`, ...args].join(" ");
+}
+
+/** A benchmark that was asked for: its options as they were read, and where its figures go. */
+export interface Bench<Part extends string> {
+  readonly gpu: Gpu;
+  /** The one part that is wanted; undefined for all. */
+  readonly only: Part | undefined;
+  readonly model: Model | undefined;
+  readonly side: number | undefined;
+  /** True if the slow ones are wanted too. */
+  readonly long: boolean;
+  readonly python: string | undefined;
+  readonly rounds: number;
+  /** Adds figures to the record and prints their table: what was measured is not lost if more fails. */
+  add(name: string, figures: unknown, table: string): Promise<void>;
+}
+
+/** Runs a benchmark by its command line. */
+export function runBench<Part extends string>(
+  task: string,
+  { usage, parts, rounds }: { usage: string; parts: readonly Part[]; rounds: string },
+  work: (bench: Bench<Part>) => Promise<void>,
+): Promise<void> {
+  return runMain(async () => {
+    const options = parseArgs(Deno.args, {
+      string: ["only", "model", "side", "python", "rounds", "json"],
+      boolean: ["long", "help"],
+      default: { rounds },
+      unknown: unknownOption,
+    });
+    if (options.help) return console.log(usage);
+    const { json, long, only, model, side } = options;
+    const python = await readPython(options.python);
+    const read = {
+      only: only === undefined ? undefined : readChoice("part", only, parts),
+      model: model === undefined ? undefined : readModel(model),
+      side: side === undefined ? undefined : readSide(side),
+      long,
+      python,
+      rounds: readCount("rounds", options.rounds),
+    };
+    const load = loadAtStart();
+    const results: Record<string, unknown> = {};
+    const command = commandText(task, python);
+    using gpu = await Gpu.open();
+    console.log(`${gpu.info.name}, Deno ${Deno.version.deno}, load ${load[0].toFixed(2)}\n`);
+    await work({
+      ...read,
+      gpu,
+      add: async (name, figures, table) => {
+        results[name] = figures;
+        await writeRecord(gpu.info, { command, loadAtStart: load, results, json });
+        console.log(table + "\n");
+      },
+    });
+  });
 }

@@ -1,21 +1,8 @@
 // deno task bench:peers: matrix products by other libraries and PyTorch's training step, in turns with ours.
-import { parseArgs } from "@std/cli/parse-args";
-import { runMain } from "../../lib/study/main.ts";
 import { InputError } from "../../lib/errors.ts";
-import { Gpu } from "../../lib/gpu/gpu.ts";
-import {
-  commandText,
-  loadAtStart,
-  readChoice,
-  readCount,
-  readModel,
-  readPython,
-  readSide,
-  unknownOption,
-} from "./command_line.ts";
+import { runBench } from "./command_line.ts";
 import { benchPeerProducts } from "./peer_products.ts";
 import { benchPeerSteps, STEP_CASES } from "./peer_steps.ts";
-import { writeRecord } from "./record.ts";
 import { peerProductTable, peerStepTable } from "./tables.ts";
 import { batchOf } from "./training.ts";
 
@@ -33,20 +20,9 @@ const usage = `usage: deno task bench:peers [options]
 
 const PARTS = ["matmul", "step"] as const;
 
-await runMain(async () => {
-  const options = parseArgs(Deno.args, {
-    string: ["only", "model", "side", "python", "rounds", "json"],
-    boolean: ["long", "help"],
-    default: { rounds: "3" },
-    unknown: unknownOption,
-  });
-  if (options.help) return console.log(usage);
-  const { json, long } = options;
-  const python = await readPython(options.python);
-  const only = options.only === undefined ? undefined : readChoice("part", options.only, PARTS);
+await runBench("bench:peers", { usage, parts: PARTS, rounds: "3" }, async (bench) => {
+  const { gpu, only, model, side, long, python, rounds } = bench;
   if (only === "step" && !python) throw new InputError("--only step needs --python PATH");
-  const model = options.model === undefined ? undefined : readModel(options.model);
-  const side = options.side === undefined ? undefined : readSide(options.side);
   const cases = model && side
     ? [{ model, side, batch: batchOf(model, side) }]
     : STEP_CASES.filter((one) =>
@@ -56,25 +32,13 @@ await runMain(async () => {
   if (cases.length === 0) {
     throw new InputError("no step is chosen: add --long, or name both --model and --side");
   }
-  const rounds = readCount("rounds", options.rounds);
-  const load = loadAtStart();
-  const results: Record<string, unknown> = {};
-  const command = commandText("bench:peers", python);
-  // After every part: what was measured is not lost if a later one fails.
-  const save = () => writeRecord(gpu.info, { command, loadAtStart: load, results, json });
-  using gpu = await Gpu.open();
-  console.log(`${gpu.info.name}, Deno ${Deno.version.deno}, load ${load[0].toFixed(2)}\n`);
   if (only !== "step") {
     const products = await benchPeerProducts(gpu, { rounds, python });
-    results.peerProducts = products;
-    await save();
-    console.log(peerProductTable(products) + "\n");
+    await bench.add("peerProducts", products, peerProductTable(products));
     for (const { name, error } of products.failed) console.log(`failed: ${name}: ${error}`);
   }
   if (only !== "matmul" && python) {
     const steps = await benchPeerSteps(gpu, cases, { rounds, python });
-    results.peerSteps = steps;
-    await save();
-    console.log(peerStepTable(steps) + "\n");
+    await bench.add("peerSteps", steps, peerStepTable(steps));
   }
 });

@@ -7,9 +7,10 @@ import { InputError } from "../../lib/errors.ts";
 import { writeFileAtomic } from "../../lib/fs.ts";
 import { rasterize } from "../../lib/report/rasterize.ts";
 import { BUSY, unknownOption } from "./command_line.ts";
-import { figures, type Results } from "./figures.ts";
+import { type AdapterType, figures, type Results } from "./figures.ts";
 import type { KernelResult } from "./kernels.ts";
 import { table } from "./measure.ts";
+import type { ModelResult } from "./models.ts";
 import type { BenchRecord } from "./record.ts";
 import { roofline } from "./roofline.ts";
 import { type ProfileResult, profileTitle } from "./step_profile.ts";
@@ -134,80 +135,87 @@ export function picture(name: string, { kernels, peerProducts }: Results): strin
   });
 }
 
-/** One adapter's chapter. */
-export function chapter(name: string, { records, results }: AdapterResults): string {
-  const { adapter } = records.at(-1)!.environment;
-  const parts: string[] = [`## ${name}`, describeAdapter(adapter) + "."];
-  parts.push(table(
+/** The commands that were run, and what they ran on. */
+function runsTable(records: readonly BenchRecord[]): string {
+  return table(
     ["Command", "Date", "Machine", "Deno", "Load at the start"],
-    records.map(({ environment, loadAverage }) => [
+    records.map(({ environment, loadAverage: { start: [load] } }) => [
       `\`${environment.command}\``,
       environment.date.slice(0, 10),
       environment.os,
       environment.deno,
-      loadAverage.start[0].toFixed(2) + (loadAverage.start[0] > BUSY ? " (busy: too slow)" : ""),
+      load.toFixed(2) + (load > BUSY ? " (busy: too slow)" : ""),
     ]),
-  ));
-  parts.push("### Figures to reach");
-  parts.push(table(
+  );
+}
+
+/** The figures to reach, and those that were seen. */
+function figuresTable(results: Results, type: AdapterType): string {
+  return table(
     ["Figure", "Target", "Seen", "Met", "Command"],
-    figures(results, adapter.type).map(({ name, target, seen, met, command }) => [
+    figures(results, type).map(({ name, target, seen, met, command }) => [
       name,
       target,
       seen ?? "not measured",
       met === null ? "–" : met ? "yes" : "no",
       `\`${command}\``,
     ]),
-  ));
-  const { kernels, models, host, memory, peerProducts, peerSteps, profiles } = results;
-  if (models) {
-    parts.push("### Models");
-    parts.push(modelTable(models));
-    parts.push(
-      "Operations are 2 x multiply-adds, counted from the products that are dispatched, recomputed ones " +
-        "included. The ceiling is " +
-        `${models.find(({ step }) => step?.ceiling)?.step?.ceiling?.name ?? "not measured"}` +
-        " at 1024³, timed in turns with the steps. Every number comes from a process of its own; on a CPU " +
-        "driver the GPU's memory is part of the host's. ViT-B's weights are seeded, not trained.",
-    );
-    const errors = models.flatMap(({ errors }) => errors);
-    if (errors.length > 0) parts.push(errors.map((error) => `- failed: ${error}`).join("\n"));
-  }
-  if (kernels) {
-    parts.push("### Kernels");
-    parts.push(`![Roofline of ${name}](roofline_${adapterSlug(name)}.svg)`);
-    parts.push(kernelTable(kernels.kernels, kernels.library));
-  }
-  if (host) {
-    parts.push("### Host");
-    parts.push(hostTable(host));
-    parts.push(
-      "The dispatches of a step are those of any side; at side 64 a CPU driver leaves the cores to the " +
-        "host. What Deno and wgpu take within their calls is the floor, which no code of ours can go below. " +
-        "On a GPU all operands stay in buffers.",
-    );
-  }
-  for (const profile of profiles ?? []) {
-    parts.push(`### Time by kernel: ${profileTitle(profile)}`);
-    parts.push(profileTable(profile));
-    if (kernels) parts.push(productFloor(profile, bestProduct(kernels.kernels)));
-  }
-  if (memory) {
-    parts.push("### Memory");
-    parts.push(memoryTable(memory));
-  }
-  if (peerProducts) {
-    parts.push("### Matrix products of other libraries");
-    parts.push(peerProductTable(peerProducts));
-    const failed = peerProducts.failed.map(({ name, error }) => `- ${name} did not run: ${error}`);
-    if (failed.length > 0) parts.push(failed.join("\n"));
-  }
-  if (peerSteps) {
-    parts.push("### PyTorch's training steps");
-    parts.push(peerStepTable(peerSteps));
-  }
-  return parts.join("\n\n");
+  );
 }
+
+/** The figures of models, and what did not run. */
+function modelParts(models: readonly ModelResult[]): string[] {
+  const ceiling = models.find(({ step }) => step?.ceiling)?.step?.ceiling?.name ?? "not measured";
+  const errors = models.flatMap(({ errors }) => errors);
+  return [
+    "### Models",
+    modelTable(models),
+    "Operations are 2 x multiply-adds, counted from the products that are dispatched, recomputed ones " +
+    `included. The ceiling is ${ceiling} at 1024³, timed in turns with the steps. Every number comes ` +
+    "from a process of its own; on a CPU driver the GPU's memory is part of the host's. ViT-B's " +
+    "weights are seeded, not trained.",
+    ...(errors.length > 0 ? [errors.map((error) => `- failed: ${error}`).join("\n")] : []),
+  ];
+}
+
+/** One adapter's chapter. */
+export function chapter(name: string, { records, results }: AdapterResults): string {
+  const { adapter } = records.at(-1)!.environment;
+  const { kernels, models, host, memory, peerProducts, peerSteps, profiles = [] } = results;
+  const failed = peerProducts?.failed.map(({ name, error }) => `- ${name} did not run: ${error}`);
+  return [
+    `## ${name}`,
+    describeAdapter(adapter) + ".",
+    runsTable(records),
+    "### Figures to reach",
+    figuresTable(results, adapter.type),
+    ...(models ? modelParts(models) : []),
+    ...(kernels
+      ? [
+        "### Kernels",
+        `![Roofline of ${name}](roofline_${adapterSlug(name)}.svg)`,
+        kernelTable(kernels.kernels, kernels.library),
+      ]
+      : []),
+    ...(host ? ["### Host", hostTable(host), HOST_NOTE] : []),
+    ...profiles.flatMap((profile) => [
+      `### Time by kernel: ${profileTitle(profile)}`,
+      profileTable(profile),
+      ...(kernels ? [productFloor(profile, bestProduct(kernels.kernels))] : []),
+    ]),
+    ...(memory ? ["### Memory", memoryTable(memory)] : []),
+    ...(peerProducts
+      ? ["### Matrix products of other libraries", peerProductTable(peerProducts)]
+      : []),
+    ...(failed?.length ? [failed.join("\n")] : []),
+    ...(peerSteps ? ["### PyTorch's training steps", peerStepTable(peerSteps)] : []),
+  ].join("\n\n");
+}
+
+const HOST_NOTE =
+  "The dispatches of a step are those of any side; at side 64 a CPU driver leaves the cores to the " +
+  "host. What Deno and wgpu take within their calls is the floor, which no code of ours can go below. " +
+  "On a GPU all operands stay in buffers.";
 
 async function readRecords(folder: string): Promise<BenchRecord[]> {
   const records: BenchRecord[] = [];

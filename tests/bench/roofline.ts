@@ -1,5 +1,5 @@
 import * as Plot from "@observablehq/plot";
-import { parseHTML } from "linkedom";
+import { axisLabel, plotContent } from "../../lib/report/panels.ts";
 import { rasterFont } from "../../lib/report/rasterize.ts";
 import { escapeXml } from "../../lib/report/svg.ts";
 
@@ -48,7 +48,7 @@ const LOOKS = {
  * @returns The text of an SVG file.
  */
 export function roofline(title: string, points: readonly RooflinePoint[], roofs: Roofs): string {
-  const drawn = points.filter(({ flops }) => flops > 0).map((point, i) => ({
+  const drawn = points.filter(({ flops }) => flops > 0).map((point, i): DrawnPoint => ({
     ...point,
     number: i + 1,
     intensity: point.flops / point.bytes,
@@ -56,18 +56,19 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
   }));
   const top = Math.max(...roofs.compute.map(({ gflops }) => gflops));
   const intensities = drawn.map(({ intensity }) => intensity);
-  const left = Math.min(0.1, ...intensities) / 1.5;
-  const right = Math.max(top / roofs.memory.gigabytes, ...intensities) * 3;
-  const bottom = Math.min(...drawn.map(({ gflops }) => gflops)) / 2;
-  const upper = top * 1.6;
-  const { gigabytes } = roofs.memory;
-  const slope = [
-    { x: Math.max(left, bottom / gigabytes), y: Math.max(bottom, left * gigabytes) },
-    { x: top / gigabytes, y: top },
-  ];
-  const { document } = parseHTML("<html></html>") as unknown as { document: unknown };
-  const svg: SvgElement = Plot.plot({
-    document,
+  const domain = {
+    left: Math.min(0.1, ...intensities) / 1.5,
+    right: Math.max(top / roofs.memory.gigabytes, ...intensities) * 3,
+    bottom: Math.min(...drawn.map(({ gflops }) => gflops)) / 2,
+    upper: top * 1.6,
+  };
+  const axis = {
+    ...axisLabel,
+    type: "log",
+    tickFormat: (value: number) => String(Number(value.toPrecision(1))),
+    grid: true,
+  } as const;
+  const content = plotContent({
     width: width - keyWidth,
     height,
     marginLeft: margin.left,
@@ -75,84 +76,18 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
     marginTop: margin.top,
     marginBottom: margin.bottom,
     x: {
-      type: "log",
-      domain: [left, right],
+      ...axis,
+      domain: [domain.left, domain.right],
       label: "Arithmetic intensity (FLOP / byte)",
-      labelAnchor: "center",
-      labelArrow: "none",
       ticks: 5,
-      tickFormat: (value: number) => String(Number(value.toPrecision(1))),
-      grid: true,
     },
-    y: {
-      type: "log",
-      domain: [bottom, upper],
-      label: "Speed (GFLOP/s)",
-      labelAnchor: "center",
-      labelArrow: "none",
-      ticks: 4,
-      tickFormat: (value: number) => String(Number(value.toPrecision(1))),
-      grid: true,
-    },
+    y: { ...axis, domain: [domain.bottom, domain.upper], label: "Speed (GFLOP/s)", ticks: 4 },
     marks: [
       Plot.frame({ stroke: "#b0b0b0" }),
-      Plot.line(slope, { x: "x", y: "y", stroke: ink, strokeWidth: 1.8 }),
-      Plot.text([slope[0]], {
-        x: "x",
-        y: "y",
-        text: () => `${roofs.memory.name}, ${gigabytes.toPrecision(3)} GB/s`,
-        textAnchor: "start",
-        dx: 34,
-        dy: -26,
-        fill: ink,
-        stroke: "#ffffff",
-        strokeWidth: 4,
-      }),
-      ...roofs.compute.flatMap(({ name, gflops }, i) => [
-        Plot.line([{ x: gflops / gigabytes, y: gflops }, { x: right, y: gflops }], {
-          x: "x",
-          y: "y",
-          stroke: ink,
-          strokeWidth: 1.8,
-          strokeDasharray: i > 0 ? "5 3" : undefined,
-        }),
-        Plot.text([{ x: right, y: gflops }], {
-          x: "x",
-          y: "y",
-          text: () => `${name}, ${gflops.toPrecision(3)} GFLOP/s`,
-          textAnchor: "end",
-          dx: -6,
-          dy: i > 0 ? -32 : -8, // clear of the kernels just below it
-          fill: ink,
-          stroke: "#ffffff",
-          strokeWidth: 4,
-        }),
-      ]),
-      ...Object.entries(LOOKS).map(([sort, { symbol, fill }]) =>
-        Plot.dot(drawn.filter((point) => point.sort === sort), {
-          x: "intensity",
-          y: "gflops",
-          symbol,
-          r: 4.5,
-          fill,
-          stroke: ink,
-        })
-      ),
-      ...besidePoints(drawn, { left, right, bottom, upper }).map(([dx, dy], i) =>
-        Plot.text([drawn[i]], {
-          x: "intensity",
-          y: "gflops",
-          text: ({ number }: { number: number }) => String(number),
-          dx,
-          dy,
-          fill: ink,
-          stroke: "#ffffff",
-          strokeWidth: 3,
-        })
-      ),
+      ...roofMarks(roofs, domain),
+      ...pointMarks(drawn, domain),
     ],
-  });
-  svg.querySelector("style").remove(); // rules for an SVG of its own in a web page
+  }, ink);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
     `viewBox="0 0 ${width} ${height}" font-family="${rasterFont}" font-size="11" role="img">`,
@@ -161,10 +96,84 @@ export function roofline(title: string, points: readonly RooflinePoint[], roofs:
     `<text x="14" y="24" font-size="15" font-weight="bold" fill="${ink}">${
       escapeXml(title)
     }</text>`,
-    `<g color="${ink}" fill="currentColor" text-anchor="middle">${svg.innerHTML}</g>`,
+    content,
     key(drawn),
     "</svg>\n",
   ].join("\n");
+}
+
+/** A kernel with its place in the picture and its number. */
+interface DrawnPoint extends RooflinePoint {
+  readonly number: number;
+  readonly intensity: number;
+  readonly gflops: number;
+}
+
+/** Ends of the axes: FLOP / byte from left to right, GFLOP/s from the bottom up. */
+type Domain = Readonly<Record<"left" | "right" | "bottom" | "upper", number>>;
+
+/** The ceilings of memory and of computing, with their names. */
+function roofMarks({ compute, memory }: Roofs, { left, right, bottom }: Domain): Plot.Markish[] {
+  const { gigabytes } = memory;
+  const top = Math.max(...compute.map(({ gflops }) => gflops));
+  const at = { x: "x", y: "y" };
+  const slope = [
+    { x: Math.max(left, bottom / gigabytes), y: Math.max(bottom, left * gigabytes) },
+    { x: top / gigabytes, y: top },
+  ];
+  const named = { ...at, fill: ink, stroke: "#ffffff", strokeWidth: 4 };
+  return [
+    Plot.line(slope, { ...at, stroke: ink, strokeWidth: 1.8 }),
+    Plot.text([slope[0]], {
+      ...named,
+      text: () => `${memory.name}, ${gigabytes.toPrecision(3)} GB/s`,
+      textAnchor: "start",
+      dx: 34,
+      dy: -26,
+    }),
+    ...compute.flatMap(({ name, gflops }, i) => [
+      Plot.line([{ x: gflops / gigabytes, y: gflops }, { x: right, y: gflops }], {
+        ...at,
+        stroke: ink,
+        strokeWidth: 1.8,
+        strokeDasharray: i > 0 ? "5 3" : undefined,
+      }),
+      Plot.text([{ x: right, y: gflops }], {
+        ...named,
+        text: () => `${name}, ${gflops.toPrecision(3)} GFLOP/s`,
+        textAnchor: "end",
+        dx: -6,
+        dy: i > 0 ? -32 : -8, // clear of the kernels just below it
+      }),
+    ]),
+  ];
+}
+
+/** The kernels by their sort, and their numbers beside them. */
+function pointMarks(points: readonly DrawnPoint[], domain: Domain): Plot.Markish[] {
+  const at = { x: "intensity", y: "gflops" };
+  return [
+    ...Object.entries(LOOKS).map(([sort, { symbol, fill }]) =>
+      Plot.dot(points.filter((point) => point.sort === sort), {
+        ...at,
+        symbol,
+        r: 4.5,
+        fill,
+        stroke: ink,
+      })
+    ),
+    ...besidePoints(points, domain).map(([dx, dy], i) =>
+      Plot.text([points[i]], {
+        ...at,
+        text: ({ number }: DrawnPoint) => String(number),
+        dx,
+        dy,
+        fill: ink,
+        stroke: "#ffffff",
+        strokeWidth: 3,
+      })
+    ),
+  ];
 }
 
 /** Pixels from a point to its number, to either side and above or below. */
@@ -176,7 +185,7 @@ const REACH = 12;
  */
 export function besidePoints(
   points: readonly { readonly intensity: number; readonly gflops: number }[],
-  domain: { left: number; right: number; bottom: number; upper: number },
+  domain: Domain,
 ): [dx: number, dy: number][] {
   const across = width - keyWidth - margin.left - margin.right;
   const down = height - margin.top - margin.bottom;
@@ -203,16 +212,8 @@ export function besidePoints(
   });
 }
 
-/** The part that is used here of the element that Plot makes; the DOM's own types are a browser's. */
-interface SvgElement {
-  querySelector(selector: string): { remove(): void };
-  readonly innerHTML: string;
-}
-
 /** Numbers, names and speeds of the points, by their sort. */
-function key(
-  points: readonly { number: number; name: string; sort: keyof typeof LOOKS; gflops: number }[],
-): string {
+function key(points: readonly DrawnPoint[]): string {
   const lines: string[] = [];
   const end = (y: number, text: string) =>
     `<text x="${width - 12}" y="${y}" text-anchor="end" fill="${ink}">${text}</text>`;
