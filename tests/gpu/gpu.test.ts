@@ -104,7 +104,7 @@ Deno.test("a program's device is closed when its work is done", async () => {
   const own = await Gpu.open();
   {
     using _ = new Scope(own);
-    add(ones(own, [64, 64]), ones(own, [64, 64]));
+    add(fill(own, [64, 64], 1), fill(own, [64, 64], 1));
     own.flush();
   }
   let isDone = false;
