@@ -1,35 +1,11 @@
-import { runChain, SOME_FAULTS } from "./cases.ts";
-import { killMany } from "./kills.ts";
-import { assertRefusals } from "./refusals.ts";
+import { assertEquals } from "@std/assert";
+import { runChain, TWO_FAULTS } from "./cases.ts";
 import { TinyStudy } from "./tiny_study.ts";
 
-/** Kills; `deno task faults` makes fifty. */
-const KILLS = 3;
-
-/** One for all tests: each ends with data and cache as they were. */
-let study: TinyStudy;
-Deno.test.beforeAll(async () => {
-  study = await TinyStudy.make();
-});
-// Without a study, the error that kept it from being made is the one to show.
-Deno.test.afterAll(() => study?.[Symbol.asyncDispose]());
-
-Deno.test("a study that is killed at a random moment goes on and loses no bit", async () => {
-  await killMany(study, {
-    kills: KILLS,
-    onKill: ({ moment, error }) => {
-      console.log(`killed ${moment}`);
-      if (error !== undefined) throw error;
-    },
-  });
-});
-
-Deno.test("every fault ends in one sentence, and nothing is lost or half-written", async (t) => {
-  for (const chain of SOME_FAULTS) {
-    await runChain(study, chain, (name, run) => t.step(name, async () => console.log(await run())));
-  }
-});
-
-Deno.test("a study goes on with nothing else than what it was begun with, unless forced", async (t) => {
-  await assertRefusals(study, t);
+Deno.test("a study that is killed, stopped and short of room goes on and loses no bit", async (t) => {
+  await using study = await TinyStudy.make();
+  const kill = { write: "safetensors$", nth: 2, at: "half" } as const;
+  const { code } = await study.begin(TWO_FAULTS.name, { fault: { kill } }).outcome;
+  assertEquals(code, 128 + 9);
+  await runChain(study, TWO_FAULTS, (name, run) => t.step(name, async () => void await run()));
 });

@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { basename, dirname, join, relative } from "node:path";
-import { InputError } from "../../lib/errors.ts";
 import { cacheIn } from "../data/temporary.ts";
-import { unclear } from "./kind.ts";
+import { outcomeOf, writeFiles } from "./kind.ts";
 import { kindNamed } from "./kinds/mod.ts";
 
 const corpus = join(import.meta.dirname!, "corpus");
@@ -26,16 +25,12 @@ for (const entry of entries) {
     const folder = await Deno.makeTempDir();
     const files: Record<string, Uint8Array> = {};
     for (const path of filesIn(entry)) files[relative(entry, path)] = await Deno.readFile(path);
-    for (const [path, bytes] of Object.entries(files)) {
-      await Deno.mkdir(dirname(join(folder, path)), { recursive: true });
-      await Deno.writeFile(join(folder, path), bytes);
-    }
+    const fuzzCase = { edits: [name], files };
     using _ = cacheIn(folder);
     try {
-      await kindNamed(kind).read(folder, { edits: [name], files });
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      assertEquals(unclear(error.message, folder), null, error.message);
+      await writeFiles(folder, fuzzCase);
+      const { detail } = await outcomeOf(kindNamed(kind), fuzzCase, folder);
+      assertEquals(detail, undefined);
     } finally {
       await Deno.remove(folder, { recursive: true });
     }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { cpSync } from "node:fs";
 import { dirname, join } from "node:path";
 
@@ -214,4 +215,33 @@ export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzRepo
     peakMiB: Math.round(peakMiB),
     failures,
   };
+}
+
+/** Sentence that must be said of each fault of the self-test. */
+const SAYS: Readonly<Record<string, string>> = {
+  hang: "s of the processor",
+  allocate: "allocation failed",
+  grow: "it died",
+  recurse: "call stack",
+  "throw another error": "TypeError",
+  "say nothing": "the message is empty",
+  "name no file": "the message names no file",
+  "hide an error": "hides an error",
+  "read elsewhere": "NotCapable",
+  "write elsewhere": "NotCapable",
+  "run a program": "NotCapable",
+  "run code": "EvalError",
+  exit: "it ended before its last case",
+  "refuse a sound file": "a sound file is refused",
+};
+
+/** Asserts that a reader with a fault is caught, and its file kept. */
+export async function assertCaught(fault: string): Promise<void> {
+  const keep = await Deno.makeTempDir({ prefix: "samlora-fuzz-kept-" });
+  const cpuSeconds = fault === "hang" ? 2 : 10;
+  const { failures } = await fuzz(fault, { cases: 1, seed: 1, keep, cpuSeconds });
+  assertEquals(failures.length, 1);
+  assertStringIncludes(failures[0].detail, SAYS[fault]);
+  assert((await Deno.stat(failures[0].folder)).isDirectory);
+  await Deno.remove(keep, { recursive: true });
 }

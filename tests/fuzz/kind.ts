@@ -1,4 +1,6 @@
-import type * as fc from "fast-check";
+import fc from "fast-check";
+import { dirname, join } from "node:path";
+import { InputError } from "../../lib/errors.ts";
 
 /** Files as a hostile sender would leave them, and how they were made. */
 export interface FuzzCase {
@@ -21,6 +23,51 @@ export interface Kind {
    * InputError, or an AssertionError if they accepted what they should not have.
    */
   readonly read: (folder: string, fuzzCase: FuzzCase) => Promise<void>;
+}
+
+/** Result of reading a case. */
+export interface Outcome {
+  readonly outcome: "read" | "refused" | "failed";
+  /** Error or fault that a failure ended in. */
+  readonly detail?: string;
+  /** Wall milliseconds that reading took. */
+  readonly ms: number;
+}
+
+/** The case of a number; it has a seed of its own, so that it can be made again without those before it. */
+export function caseOf(kind: Kind, { seed, index }: { seed: number; index: number }): FuzzCase {
+  return fc.sample(kind.cases, { seed: seed * 1_000_003 + index, numRuns: 1 })[0];
+}
+
+/** Writes a case's files into a folder. */
+export async function writeFiles(folder: string, { files }: FuzzCase): Promise<void> {
+  for (const [path, bytes] of Object.entries(files)) {
+    await Deno.mkdir(dirname(join(folder, path)), { recursive: true });
+    await Deno.writeFile(join(folder, path), bytes);
+  }
+}
+
+/** Reads a case whose files are in a folder, and judges what came of it. */
+export async function outcomeOf(
+  kind: Kind,
+  fuzzCase: FuzzCase,
+  folder: string,
+): Promise<Outcome> {
+  const start = performance.now();
+  const failed = (detail: string): Outcome => ({ outcome: "failed", detail, ms: 0 });
+  try {
+    await kind.read(folder, fuzzCase);
+  } catch (error) {
+    const ms = performance.now() - start;
+    if (!(error instanceof InputError)) {
+      return failed(error instanceof Error ? error.stack ?? String(error) : String(error));
+    }
+    if (fuzzCase.edits.length === 0) return failed(`a sound file is refused: ${error.message}`);
+    const fault = unclear(error.message, folder);
+    if (fault) return failed(`${fault}: ${error.message.slice(0, 2000)}`);
+    return { outcome: "refused", ms };
+  }
+  return { outcome: "read", ms: performance.now() - start };
 }
 
 /** Why a reader's refusal is not a clear message; null if it is one. */

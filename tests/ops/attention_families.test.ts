@@ -1,47 +1,11 @@
-import { Gpu } from "../../lib/gpu/gpu.ts";
-import { Random } from "../../lib/random.ts";
-import { mul } from "../../lib/tensor/ops/arithmetic.ts";
 import { attention, qkvAttention } from "../../lib/tensor/ops/attention.ts";
-import { decomposedAttention } from "../../lib/tensor/ops/decomposed_attention.ts";
 import { matmul } from "../../lib/tensor/ops/matmul.ts";
 import { permute, reshape } from "../../lib/tensor/ops/movement.ts";
 import { softmax } from "../../lib/tensor/ops/softmax.ts";
-import { sum } from "../../lib/tensor/ops/sum.ts";
 import { scale } from "../../lib/tensor/ops/unary.ts";
-import { Scope } from "../../lib/tensor/scope.ts";
-import { sizeOf } from "../../lib/tensor/shape.ts";
-import { Tensor } from "../../lib/tensor/tensor.ts";
+import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { withoutSubgroups } from "../gpu/adapters.ts";
-import { assertClose } from "./check.ts";
-
-/** An op and the shapes of its inputs. */
-interface Case {
-  readonly shapes: readonly (readonly number[])[];
-  readonly op: (...inputs: Tensor[]) => Tensor;
-}
-
-/** Output and all gradients on a device, for inputs that depend on the shapes alone. */
-async function results(gpu: Gpu, { shapes, op }: Case): Promise<Float32Array[]> {
-  using _ = new Scope(gpu);
-  const random = new Random("attention families");
-  const inputs = shapes.map((shape) =>
-    Tensor.from(gpu, Float32Array.from({ length: sizeOf(shape) }, () => random.normal()), shape)
-      .setParameter(true)
-  );
-  const out = op(...inputs);
-  const weights = Float32Array.from({ length: out.size }, () => random.normal());
-  sum(mul(out, Tensor.from(gpu, weights, out.shape))).backward();
-  const values = await Promise.all([out, ...inputs.map((x) => x.grad!)].map((x) => x.data()));
-  for (const x of inputs) x.zeroGrad();
-  return values;
-}
-
-/** f32 sums of many terms in two orders: errors are in proportion to the terms, not to what is left. */
-function assertSame(actual: Float32Array, expected: Float32Array, what: string): void {
-  const size = Math.sqrt(expected.reduce((sum, x) => sum + x * x, 0) / expected.length);
-  assertClose(actual, expected, { atol: 2e-5 * size, rtol: 2e-5 }, what);
-}
+import { assertFamiliesAgree, assertSame, type Case, results } from "./attention_families.ts";
 
 /** The models' shapes, with few heads: whole tiles, parts of tiles, several of them. */
 const cases: Record<string, Case> = {
@@ -51,20 +15,6 @@ const cases: Record<string, Case> = {
       const windows = { size: 7, images: [2, 9, 16] } as const;
       return qkvAttention(qkv, { heads: 2, layout: "per-head", bias, windows });
     },
-  },
-  "ViT's windows of 14 with padding": {
-    shapes: [[16 * 16 + 1, 3 * 2 * 64], [27, 64], [27, 64]],
-    op: (qkv, relPosH, relPosW) =>
-      decomposedAttention(qkv, { relPosH, relPosW }, {
-        heads: 2,
-        grid: [14, 14],
-        windows: { size: 14, images: [1, 16, 16] },
-      }),
-  },
-  "global attention of ViT-H": {
-    shapes: [[1, 144, 3 * 80], [23, 80], [23, 80]],
-    op: (qkv, relPosH, relPosW) =>
-      decomposedAttention(qkv, { relPosH, relPosW }, { heads: 1, grid: [12, 12] }),
   },
   "tokens that read an image": {
     shapes: [[2, 7, 128], [2, 256, 128], [2, 256, 128]],
@@ -77,11 +27,7 @@ const cases: Record<string, Case> = {
 };
 
 for (const [name, problem] of Object.entries(cases)) {
-  Deno.test(`${name}: the kernels for CPUs and for GPUs agree`, async () => {
-    using other = await Gpu.open({ gpu: withoutSubgroups });
-    const [own, tiled] = [await results(gpu, problem), await results(other, problem)];
-    own.forEach((values, i) => assertSame(tiled[i], values, `result ${i}`));
-  });
+  Deno.test(`${name}: the kernels for CPUs and for GPUs agree`, () => assertFamiliesAgree(problem));
 }
 
 Deno.test("attention over 196 tokens is what products and a softmax make, with gradients", async () => {

@@ -4,39 +4,19 @@ import { InputError } from "../../lib/errors.ts";
 import { injectLora, type LoraLinear } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { buildSam, emptySam } from "../../lib/sam/build_sam.ts";
-import { getRelPos, ImageEncoderViT, ViTBlock } from "../../lib/sam/image_encoder_vit.ts";
-import { MaskDecoder } from "../../lib/sam/mask_decoder.ts";
-import { MODELS, SAM_INPUT, type SamModel } from "../../lib/sam/models.ts";
-import { PromptEncoder } from "../../lib/sam/prompt_encoder.ts";
-import { Sam } from "../../lib/sam/sam.ts";
-import { noGrad } from "../../lib/tensor/autograd.ts";
-import { mul } from "../../lib/tensor/ops/arithmetic.ts";
+import { getRelPos, type ImageEncoderViT, ViTBlock } from "../../lib/sam/image_encoder_vit.ts";
+import { SAM_INPUT, type SamModel } from "../../lib/sam/models.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
-import { concat, reshape } from "../../lib/tensor/ops/movement.ts";
-import { sum } from "../../lib/tensor/ops/sum.ts";
+import { reshape } from "../../lib/tensor/ops/movement.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
-import { toStateDict } from "../../lib/formats/safetensors.ts";
 import { gpu } from "../gpu.ts";
 import { largestDifference } from "./images.ts";
 import { disc, hashed, sampled, seededState, seededWeight, wave } from "./seeded.ts";
-import { readTensors } from "../formats/tensors_file.ts";
+import { compareForward, fixtures, largestMagnitude, relativeError } from "./segment_anything.ts";
 import { hostWeights } from "../../lib/nn/weight_source.ts";
-
-/** Results of Meta's segment_anything; see tests/reference/make_sam_vit_fixtures.py. */
-function fixtures(
-  name: string,
-): { expected: (name: string) => Float32Array; names: ReadonlySet<string> } {
-  const path = new URL(`fixtures/sam_vit_${name}.safetensors`, import.meta.url).pathname;
-  const state = toStateDict(readTensors(path));
-  const expected = (name: string) => {
-    const fixture = state.get(name);
-    if (!fixture) throw new Error(`the fixtures have no ${name}`);
-    return fixture.data;
-  };
-  return { expected, names: new Set(state.keys()) };
-}
 
 const TINY = { embedDim: 32, depth: 4, numHeads: 2, windowSize: 5, globalAttnIndexes: [2] };
 
@@ -76,63 +56,6 @@ function objective(sam: Sam, pixels: Tensor, target: Tensor): Tensor {
   const { masks } = sam.decode(embedding, boxes.map((box) => ({ box })));
   const logits = sam.postprocessMasks(masks, { input: [96, 128], original: [48, 64] });
   return diceBceLoss(reshape(logits, target.shape), target).loss;
-}
-
-/** Embedding, and logits and IoU of one box, the single mask's first. */
-async function forwardResults(sam: Sam, side: number) {
-  using _ = new Scope(gpu);
-  const pixels = Tensor.from(gpu, wave(1, side), [1, side, side, 3]);
-  const results = noGrad(gpu, () => {
-    const embedding = sam.imageEncoder.forward(pixels);
-    const box = [0.4 * side, 0.15 * side, 0.8 * side, 0.65 * side] as const;
-    const single = sam.decode(embedding, [{ box }]);
-    const multi = sam.decode(embedding, [{ box }], { multimaskOutput: true });
-    return {
-      embedding,
-      logits: concat([single.masks, multi.masks], 1),
-      iou: concat([single.iouPredictions, multi.iouPredictions], 1),
-    };
-  });
-  return {
-    embedding: await results.embedding.data(),
-    logits: await results.logits.data(),
-    iou: await results.iou.data(),
-  };
-}
-
-/** Compares embedding (in standard deviations), logits and IoU with the official ones. */
-async function compareForward(
-  sam: Sam,
-  options: {
-    side: number;
-    samples: number;
-    expected: (name: "embedding" | "embedding_std" | "logits" | "iou") => Float32Array;
-  },
-): Promise<string> {
-  const { side, samples, expected } = options;
-  const results = await forwardResults(sam, side);
-  const [std] = expected("embedding_std");
-  const embedding = sampled(results.embedding, samples);
-  const embeddingError = largestDifference(embedding, expected("embedding")) / std;
-  const logitError = largestDifference(sampled(results.logits, samples), expected("logits"));
-  const iouError = largestDifference(results.iou, expected("iou"));
-  const range = largestMagnitude(expected("logits"));
-  assert(embeddingError < 1e-4, `the embedding differs by ${embeddingError} of its deviation`);
-  assert(logitError < 1e-3, `the logits differ by ${logitError}`);
-  assert(iouError < 1e-3, `the estimated IoU differ by ${iouError}`);
-  return `embedding differs by ${embeddingError.toExponential(1)} of its standard deviation, ` +
-    `logits (up to ${range.toFixed(1)}) by ${logitError.toExponential(1)}, IoU by ${
-      iouError.toExponential(1)
-    }`;
-}
-
-function largestMagnitude(values: Float32Array): number {
-  return values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-}
-
-/** The largest difference as a part of the reference's largest element. */
-function relativeError(actual: Float32Array, expected: Float32Array): number {
-  return largestDifference(actual, expected) / largestMagnitude(expected);
 }
 
 for (const side of [128, 64, 192]) {
@@ -242,52 +165,6 @@ Deno.test("the losses of five Adam steps on adapters and decoder are segment_any
   sam.dispose();
 });
 
-for (const [kind, windowSize] of [["window", 14], ["global", 0]] as const) {
-  for (const grid of [16, 64]) {
-    Deno.test(`a ${kind} block of ViT-B on a grid of ${grid} x ${grid} is segment_anything's`, async () => {
-      const { expected } = fixtures("blocks");
-      const fixture = (name: string) => expected(`${kind}.${grid}.${name}`);
-      const block = new ViTBlock(gpu, {
-        dim: 768,
-        numHeads: 12,
-        mlpRatio: 4,
-        windowSize,
-        inputSize: grid,
-      });
-      block.loadState(seededState(block, `block.${kind}.${grid}.`));
-      block.setTrainable(grid === 16);
-      {
-        using _ = new Scope(gpu);
-        const shape = [1, grid, grid, 768];
-        const elements = 768 * grid * grid;
-        const make = (name: string, scale: number) =>
-          Tensor.from(gpu, Float32Array.from(hashed(name, elements), (v) => scale * v), shape);
-        const x = make(`x.${grid}`, 2).setParameter(grid === 16);
-        const y = block.forward(x);
-        const [std] = fixture("std");
-        const error = largestDifference(sampled(await y.data()), fixture("y")) / std;
-        let text = `output differs by ${error.toExponential(1)} of its standard deviation`;
-        assert(error < 1e-4, text);
-        if (grid === 16) {
-          sum(mul(y, make(`dy.${grid}`, 1))).backward();
-          const worst = { name: "", error: 0 };
-          for (const [name, { grad }] of [["x", x] as const, ...block.namedParameters()]) {
-            const own = sampled(await grad!.data(), name === "x" ? 997 : 199);
-            const error = relativeError(own, fixture(`gradient.${name}`));
-            if (!(error <= worst.error)) Object.assign(worst, { name, error });
-          }
-          text += `, gradients by at most ${worst.error.toExponential(1)} (${worst.name})`;
-          assert(worst.error < 1e-3, text);
-          x.zeroGrad();
-        }
-        console.log(text);
-      }
-      block.dispose();
-      gpu.trim();
-    });
-  }
-}
-
 Deno.test("what lies before the first adapter of a ViT is encoded once", async () => {
   const sam = await buildTiny();
   await injectLora(sam.imageEncoder, { r: 2, blocks: [2, 3], random: new Random(0) });
@@ -338,43 +215,3 @@ Deno.test("a ViT refuses images of another side and weights of another model", a
   );
   sam.dispose();
 });
-
-// 90 M weights and a minute or more on a CPU driver: SAMLORA_LONG=1 deno task test
-for (const side of [512, 1024]) {
-  Deno.test({
-    name: `SAM ViT-B at side ${side} gives segment_anything's embedding, logits and IoU`,
-    ignore: Deno.env.get("SAMLORA_LONG") !== "1",
-    fn: async () => {
-      const { expected } = fixtures("b");
-      const empty = new Sam(gpu, {
-        imageEncoder: new ImageEncoderViT(gpu),
-        promptEncoder: new PromptEncoder(gpu),
-        maskDecoder: new MaskDecoder(gpu),
-      });
-      const weights = seededState(empty);
-      empty.dispose();
-      gpu.trim();
-      const sam = await buildSam(gpu, MODELS.vit_b, {
-        weights: hostWeights(weights, "the state"),
-        side,
-      });
-      const before = performance.now();
-      const text = await compareForward(sam, {
-        side,
-        samples: 4001,
-        expected: (name) => expected(`${side}.${name}`),
-      });
-      const seconds = (performance.now() - before) / 1000;
-      const rounding = expected(`${side}.float32_embedding_error`)[0] /
-        expected(`${side}.embedding_std`)[0];
-      console.log(
-        `${text}; PyTorch's own float32 embedding differs by ${rounding.toExponential(1)}; ` +
-          `${seconds.toFixed(0)} s, ${
-            (gpu.memory.peakBytes / 2 ** 30).toFixed(2)
-          } GiB on the device`,
-      );
-      sam.dispose();
-      gpu.trim();
-    },
-  });
-}

@@ -4,13 +4,18 @@ import { join } from "node:path";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { runCommand } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
-import type { TinyStudy } from "./tiny_study.ts";
+import { TinyStudy } from "./tiny_study.ts";
+
+Deno.test("a study goes on with nothing else than what it was begun with, unless forced", async (t) => {
+  await using study = await TinyStudy.make();
+  await assertRefusals(study, t);
+});
 
 /**
  * Asserts that a stopped study goes on with nothing else than what it was begun with, unless forced, and
  * by which commands. Data and cache are afterwards as they were.
  */
-export async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Promise<void> {
+async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Promise<void> {
   const out = "stopped";
   const stop = { after: "000003.safetensors$", signal: "SIGTERM" } as const;
   assertEquals((await study.begin(out, { fault: stop }).outcome).code, 143);

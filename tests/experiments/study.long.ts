@@ -1,0 +1,251 @@
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "node:path";
+import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
+import { readStudyFiles } from "../../lib/study/read_study.ts";
+import { killCommand, runCommand } from "./command_line.ts";
+import {
+  assertRecomputed,
+  assertScoresAgain,
+  folder,
+  options,
+  read,
+  readJson,
+  recorded,
+  recordsOf,
+  rowOptions,
+  runOf,
+  study,
+  tensorsOf,
+} from "./studies.ts";
+
+/** Fields of a table's row that are read here. */
+interface Row {
+  readonly dice: Record<string, { readonly n: number }>;
+}
+
+Deno.test("the same seed gives the same adapters, bit for bit, and the same scores", async () => {
+  await study("first");
+  await study("second", "--wise-ft", "0.25");
+  for (const run of ["peft", "lora_4"]) {
+    assertEquals(await tensorsOf("first", run), await tensorsOf("second", run), run);
+  }
+  for (const run of ["vanilla", "peft", "lora_4"]) {
+    assertEquals(await recordsOf("first", run), await recordsOf("second", run));
+  }
+});
+
+Deno.test("PEFT scores again, slice for slice, as it did at its end", () =>
+  assertScoresAgain("first", { row: "peft", model: "PEFT" }));
+
+Deno.test("options that save memory change no number, and are written down", async () => {
+  const memory = ["--checkpoint-activations", "--cache-memory", "0", "--cache-disk", "64"];
+  const args = ["lora_4", "--data", "data", "--out", "frugal", ...rowOptions, ...memory];
+  const { code, stdout, stderr } = await runCommand(["experiment", ...args], { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  assertEquals(await tensorsOf("frugal", "lora_4"), await tensorsOf("first", "lora_4"));
+  const { config } = await runOf("frugal", "lora_4");
+  assertEquals(
+    [config.checkpointActivations, config.cacheMemory, config.cacheDisk, config.storage],
+    [true, 0, 64, "f32"],
+  );
+  assertEquals(config.gradientAccumulationSteps, 1);
+});
+
+Deno.test("--adapter-dtype f16 saves half the bytes, and scores what it saves", async () => {
+  const args = ["peft", "--data", "data", "--out", "half", "--side", "64", "--epochs", "1"];
+  const half = [...args, "--batch-size", "2", "--adapter-dtype", "f16"];
+  const { code, stdout, stderr } = await runCommand(["experiment", ...half], { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  for (const raw of (await tensorsOf("half", "peft")).values()) assertEquals(raw.dtype, "F16");
+  const path = join("half", "adapters", "peft");
+  const again = await runCommand(["evaluate", path, "--data", "data"], { cwd: folder });
+  assertEquals(again.code, 0, again.stderr);
+  const evaluation = await readJson(path, "evaluation-data.json");
+  assertEquals(recorded(evaluation.slices), (await recordsOf("half", "peft")).slices as unknown);
+});
+
+Deno.test("weights that do not say what trained them are scored on all, on whole volumes too", async () => {
+  const { metadata: _, ...adapter } = await loadAdapter(join(folder, "second", "adapters/lora_4"));
+  await saveAdapter(join(folder, "alone"), { ...adapter, metadata: {} });
+  for (const [subject, row] of [["alone", "lora_4"], ["vanilla", "vanilla"]]) {
+    const { code, stdout, stderr } = await runCommand(["evaluate", ...[
+      subject,
+      "--data",
+      "data",
+      "--side",
+      "64",
+      "--batch-size",
+      "2",
+    ], ...["--whole-volumes", "--out", `${subject}.json`]], { cwd: folder });
+    assertEquals(code, 0, stdout + stderr);
+    if (subject === "alone") assertMatch(stdout, /scored on all/);
+    assertMatch(stdout, /Volumes .*Dice/);
+    assertMatch(stdout, /Clicks/);
+    const evaluation = await readJson(`${subject}.json`);
+    assertEquals([evaluation.slices.length, evaluation.patients], [12, 6]);
+    const again = new Map(recorded(evaluation.slices).map((slice) => [slice.id, slice]));
+    for (const slice of (await recordsOf("first", row)).slices) {
+      assertEquals(again.get(slice.id), slice);
+    }
+  }
+});
+
+Deno.test("folds and seeds end in one table over every patient, and finished parts are kept", async () => {
+  const args = ["lora_4", "--data", "data", "--out", "folds", "--side", "64", "--epochs", "1"];
+  const all = [...args, "--folds", "2", "--seeds", "3,5", "--batch-size", "2"];
+  const first = await runCommand(["experiment", ...all], { cwd: folder });
+  assertEquals(first.code, 0, first.stdout + first.stderr);
+  const parts = ["seed_3-fold_1", "seed_3-fold_2", "seed_5-fold_1", "seed_5-fold_2"];
+  const { runs, records } = await readStudyFiles(join(folder, "folds"));
+  assertEquals(runs.map(({ part }) => part), parts);
+  const splits = runs.map(({ split }) => split);
+  assertEquals(new Set([...splits[0].test, ...splits[1].test]).size, 6);
+  assertEquals(splits[2], splits[0]);
+  const { context, rows: [lora, ...trivial] } = await readJson("folds", "table.json");
+  assertEquals(context.splits.test, { patients: 6, slices: 12 });
+  assertEquals(context.pooled, "2 folds, training seeds 3, 5, split seed 3");
+  assertEquals(trivial.map(({ dice }: Row) => dice["tight-box"].n), [12, 12, 12]);
+  assertEquals([lora.dice["tight-box"].n, lora.dice["tight-box"].interval.length], [12, 2]);
+  // Each slice counts with its mean over the two seeds.
+  const dice = records.filter(({ row }) => row === "lora_4")
+    .flatMap(({ slices }) => slices.map(({ scores }) => scores["tight-box"]!.dice));
+  assertEquals(dice.length, 24);
+  // A table holds six digits.
+  assertAlmostEquals(lora.dice["tight-box"].mean, dice.reduce((a, b) => a + b) / 24, 5e-7);
+  await assertRecomputed("folds");
+  const left = [...Deno.readDirSync(join(folder, "folds"))].filter((one) => one.isDirectory);
+  assertEquals(left.map(({ name }) => name).sort(), ["adapters", "report"]);
+  for (const part of parts) {
+    assertEquals((await tensorsOf("folds", join(part, "lora_4"))).size, 20);
+  }
+
+  const again = await runCommand(["experiment", ...all], { cwd: folder });
+  assertEquals(again.code, 0, again.stderr);
+  assertStringIncludes(again.stdout, "folds is whole: nothing is left to do");
+  const other = await runCommand(["experiment", ...all, "--lr", "1e-4"], { cwd: folder });
+  assertEquals(other.code, 1);
+  assertMatch(other.stderr, /folds already holds results/);
+});
+
+Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-ft", async () => {
+  const args = ["--data", "data", "--out", "stopped", "--baselines", "vanilla", ...options];
+  const once = join("stopped", "lora_4", "finished.json");
+  await killCommand(["experiments", ...args, "--wise-ft", "0.5"], { cwd: folder, once });
+  const goOn = () =>
+    runCommand(["experiments", "--resume", "stopped", "--ranks", "4"], { cwd: folder });
+  // Weights that are not those of the finished row are not drawn back to anything.
+  const weights = join(folder, "stopped", "adapters", "lora_4", "adapter_model.safetensors");
+  const bytes = await Deno.readFile(weights);
+  await Deno.writeFile(weights, bytes.with(-1, bytes.at(-1)! ^ 1));
+  assertMatch(
+    (await goOn()).stderr,
+    /lora_4\/adapter_model\.safetensors is damaged: remove .*lora_4/,
+  );
+  await Deno.writeFile(weights, bytes);
+  const { code, stdout, stderr } = await goOn();
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stdout, "LoRA-4: finished before");
+  const { rows } = await readJson("stopped", "table.json");
+  assertEquals(rows.map(({ model }: { model: string }) => model).slice(0, 3), [
+    "Vanilla",
+    "LoRA-4",
+    "LoRA-4, WiSE-FT 0.5",
+  ]);
+});
+
+Deno.test("weights of a training that a guard has ended are not scored by --wise-ft either, fold by fold", async () => {
+  const args = ["peft", "--data", "data", "--out", "diverged_folds", "--lr", "1e30"];
+  const { code, stderr } = await runCommand([
+    "experiment",
+    ...args,
+    "--side",
+    "64",
+    "--folds",
+    "2",
+    "--wise-ft",
+    "0.5",
+  ], { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /^error: the validation loss is not finite .*PEFT, WiSE-FT 0\.5 ended likewise\)$/m,
+  );
+  for (const fold of [1, 2]) {
+    const [trained, drawn] = await Promise.all(
+      ["peft", "peft_wise_0_5"].map((run) => runOf("diverged_folds", run, `seed_0-fold_${fold}`)),
+    );
+    assert(trained.guard);
+    assertEquals(trained.guard, drawn.guard);
+  }
+  const { rows } = await readJson("diverged_folds", "table.json");
+  assertEquals(
+    rows.map(({ model }: { model: string }) => model),
+    ["All ones", "Filled box", "Inscribed ellipse"],
+  );
+});
+
+Deno.test("a training that a guard ends leaves its reason, and no number in any table", async () => {
+  const args = [
+    "--data",
+    "data",
+    "--out",
+    "diverged",
+    "--lr",
+    "1e30",
+    "--ranks",
+    "4",
+    "--side",
+    "64",
+  ];
+  const { code, stderr } = await runCommand(["experiments", ...args], { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /^error: the loss is not finite .*lower the learning rate.*\(PEFT, in .*runs\.json; LoRA-4 ended likewise\)$/m,
+  );
+  const { context, rows } = await readJson("diverged", "table.json");
+  assertEquals(
+    rows.map(({ model }: { model: string }) => model),
+    ["Vanilla", "All ones", "Filled box", "Inscribed ellipse"],
+  );
+  assertEquals(context.notes.length, 2);
+  assertMatch(
+    await read("diverged", "table.md"),
+    /- LoRA-4 is left out, ended by the guard non-finite/,
+  );
+  for (const run of ["peft", "lora_4"]) {
+    const { guard, summary } = await runOf("diverged", run);
+    assertEquals([guard!.guard, guard!.step > 0, summary], ["non-finite", true, undefined]);
+  }
+  const { records } = await readStudyFiles(join(folder, "diverged"));
+  assertEquals(records.filter(({ trivial }) => !trivial).map(({ row }) => row), ["vanilla"]);
+});
+
+Deno.test("what no binding of the device holds is refused in one sentence", async () => {
+  const args = ["lora_2000000", "--data", "data", "--out", "huge", "--side", "64"];
+  const { code, stderr } = await runCommand(["experiment", ...args], { cwd: folder });
+  assertEquals(code, 1);
+  assertMatch(stderr, /error: a tensor .* of \d+ bytes/);
+});
+
+Deno.test("recorded commands name no folder of this machine", async () => {
+  const out = join(folder, "absolute");
+  const { code, stderr } = await runCommand([
+    "experiment",
+    "vanilla",
+    `--data=${join(folder, "data")}`,
+    `--out=${out}`,
+    "--side=64",
+  ], { cwd: folder });
+  assertEquals(code, 0, stderr);
+  for (const file of ["table.md", "table.json", "runs.json"]) {
+    assert(!(await Deno.readTextFile(join(out, file))).includes(folder), file);
+  }
+  assertStringIncludes(await read("absolute", "table.md"), "--data=data --out=absolute --side=64");
+});
