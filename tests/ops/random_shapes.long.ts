@@ -37,7 +37,7 @@ import { softmax64 } from "./references/softmax.ts";
 import { reduce64 } from "./references/sum.ts";
 import { frame, inWindows64, windowTokens64 } from "./references/window.ts";
 
-/** Another seed draws other shapes: SAMLORA_SEED=7 deno task test. */
+/** Another seed draws other shapes: SAMLORA_SEED=7 deno task test:long. */
 const seed = Deno.env.get("SAMLORA_SEED") ?? "0";
 
 /** Shapes that a test draws, of each op that it holds. */
