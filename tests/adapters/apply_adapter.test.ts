@@ -29,84 +29,84 @@ function renamed(rename: (name: string) => string | null): Adapter {
   return { ...trained, tensors };
 }
 
+/** Adapters that do not fit, and the sentences about them. */
+const misfits: Readonly<Record<string, [Adapter, RegExp]>> = {
+  "another model": [
+    renamed((name) => name.replace("blocks", "layers.1.blocks")),
+    /image_encoder\.layers\.1\.blocks\.0\.attn\.qkv.*does not have.*image_encoder\.blocks\.0/,
+  ],
+  "more blocks": [
+    renamed((name) => name.replace("blocks.2", "blocks.11")),
+    /blocks\.11\.attn\.qkv, which the model does not have/,
+  ],
+  "fewer blocks": [
+    renamed((name) => name.includes("blocks.2") ? null : name),
+    /lacks image_encoder\.blocks\.2\.attn\.qkv/,
+  ],
+  "another width": [
+    renamed((name) => name.replace("attn.qkv", "mlp.lin1")),
+    /mlp\.lin1 of 16 to 48 features, but the model's has 16 to 32/,
+  ],
+  "another rank": [configured({ r: 8 }), /blocks\.0\.attn\.qkv is of rank 4.*config says 8/],
+  "targets that nothing is": [
+    configured({ target_modules: ["nothing"] }),
+    /targets no Linear.*\["nothing"\].*the model has image_encoder\.blocks\.0\.attn\.qkv/,
+  ],
+  "layers beside those that the config targets": [
+    configured({ layers_to_transform: [0, 2] }),
+    /adapts image_encoder\.blocks\.1\.attn\.qkv, which its config does not target/,
+  ],
+  "a layer that the config excludes": [
+    configured({ exclude_modules: ["2.attn.qkv"] }),
+    /adapts image_encoder\.blocks\.2\.attn\.qkv, which its config does not target/,
+  ],
+  "a config of targets without any adapted layer": [
+    { ...configured({ target_modules: ["nothing"] }), tensors: new Map() },
+    /targets no Linear/,
+  ],
+  "a pattern that never ends": [
+    configured({ target_modules: "(a+)+" }),
+    /target_modules "\(a\+\)\+" repeats/,
+  ],
+  "DoRA without magnitudes": [configured({ use_dora: true }), /lacks a lora_magnitude_vector/],
+  "a module to save that is missing": [
+    configured({ modules_to_save: ["mask_decoder"] }),
+    /lacks mask_decoder\./,
+  ],
+  "a tensor that no module has": [
+    {
+      ...trained,
+      tensors: new Map([...trained.tensors, [
+        "head.weight",
+        trained.tensors.values().next().value!,
+      ]]),
+    },
+    /holds head\.weight, which the model does not have: it has image_encoder, prompt_encoder/,
+  ],
+  "A without B": [
+    renamed((name) => name.endsWith("0.attn.qkv.lora_B.weight") ? null : name),
+    /blocks\.0\.attn\.qkv lacks its lora_B\.weight/,
+  ],
+  "an adapted convolution": [
+    {
+      ...trained,
+      tensors: new Map(
+        [...trained.tensors].map((
+          [name, tensor],
+        ) => [
+          name,
+          name.endsWith("0.attn.qkv.lora_A.weight") ? { ...tensor, shape: [4, 16, 1, 1] } : tensor,
+        ]),
+      ),
+    },
+    /blocks\.0\.attn\.qkv is no Linear/,
+  ],
+  "no config": [{ ...trained, config: null }, /no adapter_config\.json/],
+};
+
 Deno.test("an adapter that does not fit costs one sentence and leaves the model as it was", async () => {
-  const cases: Record<string, [Adapter, RegExp]> = {
-    "another model": [
-      renamed((name) => name.replace("blocks", "layers.1.blocks")),
-      /image_encoder\.layers\.1\.blocks\.0\.attn\.qkv.*does not have.*image_encoder\.blocks\.0/,
-    ],
-    "more blocks": [
-      renamed((name) => name.replace("blocks.2", "blocks.11")),
-      /blocks\.11\.attn\.qkv, which the model does not have/,
-    ],
-    "fewer blocks": [
-      renamed((name) => name.includes("blocks.2") ? null : name),
-      /lacks image_encoder\.blocks\.2\.attn\.qkv/,
-    ],
-    "another width": [
-      renamed((name) => name.replace("attn.qkv", "mlp.lin1")),
-      /mlp\.lin1 of 16 to 48 features, but the model's has 16 to 32/,
-    ],
-    "another rank": [configured({ r: 8 }), /blocks\.0\.attn\.qkv is of rank 4.*config says 8/],
-    "targets that nothing is": [
-      configured({ target_modules: ["nothing"] }),
-      /targets no Linear.*\["nothing"\].*the model has image_encoder\.blocks\.0\.attn\.qkv/,
-    ],
-    "layers beside those that the config targets": [
-      configured({ layers_to_transform: [0, 2] }),
-      /adapts image_encoder\.blocks\.1\.attn\.qkv, which its config does not target/,
-    ],
-    "a layer that the config excludes": [
-      configured({ exclude_modules: ["2.attn.qkv"] }),
-      /adapts image_encoder\.blocks\.2\.attn\.qkv, which its config does not target/,
-    ],
-    "a config of targets without any adapted layer": [
-      { ...configured({ target_modules: ["nothing"] }), tensors: new Map() },
-      /targets no Linear/,
-    ],
-    "a pattern that never ends": [
-      configured({ target_modules: "(a+)+" }),
-      /target_modules "\(a\+\)\+" repeats/,
-    ],
-    "DoRA without magnitudes": [configured({ use_dora: true }), /lacks a lora_magnitude_vector/],
-    "a module to save that is missing": [
-      configured({ modules_to_save: ["mask_decoder"] }),
-      /lacks mask_decoder\./,
-    ],
-    "a tensor that no module has": [
-      {
-        ...trained,
-        tensors: new Map([...trained.tensors, [
-          "head.weight",
-          trained.tensors.values().next().value!,
-        ]]),
-      },
-      /holds head\.weight, which the model does not have: it has image_encoder, prompt_encoder/,
-    ],
-    "A without B": [
-      renamed((name) => name.endsWith("0.attn.qkv.lora_B.weight") ? null : name),
-      /blocks\.0\.attn\.qkv lacks its lora_B\.weight/,
-    ],
-    "an adapted convolution": [
-      {
-        ...trained,
-        tensors: new Map(
-          [...trained.tensors].map((
-            [name, tensor],
-          ) => [
-            name,
-            name.endsWith("0.attn.qkv.lora_A.weight")
-              ? { ...tensor, shape: [4, 16, 1, 1] }
-              : tensor,
-          ]),
-        ),
-      },
-      /blocks\.0\.attn\.qkv is no Linear/,
-    ],
-    "no config": [{ ...trained, config: null }, /no adapter_config\.json/],
-  };
   const model = tinySam("segment_anything");
-  for (const [name, [adapter, says]] of Object.entries(cases)) {
+  for (const [name, [adapter, says]] of Object.entries(misfits)) {
     const { message } = await assertRejects(() => applyAdapter(model, adapter), InputError);
     assert(says.test(message), `${name}: ${message}`);
     assert(!message.includes("\n") && message.length < 500, message);

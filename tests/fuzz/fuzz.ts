@@ -139,71 +139,94 @@ async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string
   }
 }
 
+/** Cases that one process ran. */
+interface Life {
+  /** Number of the case that it was at, or would have been at next. */
+  readonly current: number;
+  /** Error or limit that it ended in; null if it came to the last case. */
+  readonly fault: string | null;
+  /** Cases that were refused or read. */
+  readonly outcomes: readonly ("refused" | "read")[];
+  readonly slowestMs: number;
+  readonly peakMiB: number;
+}
+
+/** Runs cases from the first on in a process of its own, to the last or to one that fails. */
+async function live(
+  args: readonly string[],
+  { first, folder, cpuSeconds }: { first: number; folder: string; cpuSeconds: number },
+): Promise<Life> {
+  const child = command(args, folder).spawn();
+  const stderr = new Response(child.stderr).text();
+  const outcomes: ("refused" | "read")[] = [];
+  let [current, slowestMs, peakMiB] = [first, 0, 0];
+  let fault: string | null = null;
+  let isDone = false;
+  let seconds = 0;
+  let began = { wall: performance.now(), seconds: 0 };
+  const check = () => {
+    const used = seconds - began.seconds;
+    const wall = (performance.now() - began.wall) / 1000;
+    if (fault !== null || isDone || (used <= cpuSeconds && wall <= WALL_SECONDS)) return;
+    fault = `it took ${used.toFixed(1)} s of the processor, ${wall.toFixed(1)} s in all`;
+    child.kill("SIGKILL");
+  };
+  const timer = setInterval(check, 1000); // where there is no /proc, and for what sleeps
+  const watch = (async () => {
+    for await (const now of usage(child.pid)) {
+      seconds = now.seconds;
+      peakMiB = Math.max(peakMiB, now.peakMiB);
+      check();
+    }
+  })();
+  for await (const line of lines(child.stdout)) {
+    const message: Message = JSON.parse(line);
+    if (message.start !== undefined) {
+      current = message.start;
+      began = { wall: performance.now(), seconds };
+    } else if (message.outcome === "failed") fault = message.detail!;
+    else if (message.outcome) {
+      outcomes.push(message.outcome);
+      slowestMs = Math.max(slowestMs, message.ms!);
+      current = message.end! + 1;
+    } else if (message.done) {
+      isDone = true;
+      await new Promise((resolve) => setTimeout(resolve, 250)); // the peak is read once more
+      await child.stdin.close();
+    }
+  }
+  clearInterval(timer);
+  const { code, signal } = await child.status;
+  await watch;
+  const words = (await stderr).slice(-2000);
+  if (!isDone && code === 0) fault ??= "it ended before its last case";
+  if (!isDone) fault ??= `it died (${signal ?? code}): ${words}`;
+  return { current, fault: isDone ? null : fault, outcomes, slowestMs, peakMiB };
+}
+
 /** Runs cases of a kind and says what became of them. */
 export async function fuzz(kind: string, options: FuzzOptions): Promise<FuzzReport> {
   const { cases, seed, keep, mostFailures = 10, cpuSeconds = 10 } = options;
   const failures: FuzzFailure[] = [];
   const counts = { refused: 0, read: 0 };
   let [slowestMs, peakMiB] = [0, 0];
-
   for (let first = 0; first < cases && failures.length < mostFailures;) {
     const folder = await Deno.makeTempDir({ prefix: "samlora-fuzz-" });
     const args = [kind, seed, first, cases, folder].map(String);
-    const child = command(args, folder).spawn();
-    const stderr = new Response(child.stderr).text();
-    let current = first;
-    let fault: string | null = null;
-    let isDone = false;
-    let used = { seconds: 0, peakMiB: 0 };
-    let began = { wall: performance.now(), seconds: 0 };
-    const check = () => {
-      const seconds = used.seconds - began.seconds;
-      const wall = (performance.now() - began.wall) / 1000;
-      if (fault !== null || isDone || (seconds <= cpuSeconds && wall <= WALL_SECONDS)) return;
-      fault = `it took ${seconds.toFixed(1)} s of the processor, ${wall.toFixed(1)} s in all`;
-      child.kill("SIGKILL");
-    };
-    const timer = setInterval(check, 1000); // where there is no /proc, and for what sleeps
-    const watch = (async () => {
-      for await (const now of usage(child.pid)) {
-        used = now;
-        peakMiB = Math.max(peakMiB, now.peakMiB);
-        check();
-      }
-    })();
-    for await (const line of lines(child.stdout)) {
-      const message: Message = JSON.parse(line);
-      if (message.start !== undefined) {
-        current = message.start;
-        began = { wall: performance.now(), seconds: used.seconds };
-      } else if (message.outcome === "failed") fault = message.detail!;
-      else if (message.outcome) {
-        counts[message.outcome]++;
-        slowestMs = Math.max(slowestMs, message.ms!);
-        current = message.end! + 1;
-      } else if (message.done) {
-        isDone = true;
-        await new Promise((resolve) => setTimeout(resolve, 250)); // the peak is read once more
-        await child.stdin.close();
-      }
-    }
-    clearInterval(timer);
-    const { code, signal } = await child.status;
-    await watch;
-    if (!isDone) {
-      const kept = join(keep, `${kind}-${seed}-${current}`);
-      const detail = fault ??
-        (code === 0
-          ? "it ended before its last case"
-          : `it died (${signal ?? code}): ${(await stderr).slice(-2000)}`);
+    const life = await live(args, { first, folder, cpuSeconds });
+    for (const outcome of life.outcomes) counts[outcome]++;
+    slowestMs = Math.max(slowestMs, life.slowestMs);
+    peakMiB = Math.max(peakMiB, life.peakMiB);
+    first = life.current;
+    if (life.fault !== null) {
+      const kept = join(keep, `${kind}-${seed}-${first}`);
       await Deno.mkdir(dirname(kept), { recursive: true });
       await Deno.remove(kept, { recursive: true }).catch(() => {});
       cpSync(folder, kept, { recursive: true });
-      await Deno.writeTextFile(join(kept, "detail.txt"), detail + "\n");
-      failures.push({ index: current, detail, folder: kept });
-      current++;
-    } else await stderr;
-    first = current;
+      await Deno.writeTextFile(join(kept, "detail.txt"), life.fault + "\n");
+      failures.push({ index: first, detail: life.fault, folder: kept });
+      first++;
+    }
     await Deno.remove(folder, { recursive: true });
   }
   return {

@@ -229,6 +229,8 @@ for (const subgroupSize of families) {
   });
 }
 
+const geluSlope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5)) / 2e-5;
+
 /** One product with an extra on a kernel of either family, beside what it should be. */
 async function checkExtra(
   extra: MatmulExtra,
@@ -252,20 +254,9 @@ async function checkExtra(
   const [like, bias] = [make([m, n]), make([1, n])];
   const [c, kept] = [Tensor.empty(gpu, [m, n]), Tensor.empty(gpu, [m, n])];
   const activation = extra === "gelu_backward" ? "none" : "gelu";
+  const operands = { a: { ld: k }, b: { ld: transB ? k : n, transpose: transB }, c: { ld: n } };
   const plan = planMatmul(
-    {
-      m,
-      n,
-      k,
-      a: { ld: k },
-      b: { ld: transB ? k : n, transpose: transB },
-      c: { ld: n },
-      bias: true,
-      activation,
-      extra,
-      updateK,
-      updateAlpha: 0.5,
-    },
+    { m, n, k, ...operands, bias: true, activation, extra, updateK, updateAlpha: 0.5 },
     subgroupSize,
   );
   const buffers: Record<string, Tensor> = {
@@ -278,11 +269,10 @@ async function checkExtra(
     residual: like.tensor,
     kept: extra === "keep" ? kept : like.tensor,
   };
+  const names = Object.keys(plan.kernel.buffers);
   gpu.run(plan.kernel, {
     ...plan,
-    buffers: Object.fromEntries(
-      Object.keys(plan.kernel.buffers).map((name) => [name, buffers[name].buffer]),
-    ),
+    buffers: Object.fromEntries(names.map((name) => [name, buffers[name].buffer])),
   });
   const product = matmul64([a, b], { transposeB: transB }).data;
   const update = matmul64([h, u], { transposeB: transB }).data;
@@ -290,9 +280,8 @@ async function checkExtra(
     v + bias.data[i % n] +
     (extra === "update" ? 0.5 * update[i] : extra === "residual" ? like.data[i] : 0)
   );
-  const slope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5)) / 2e-5;
   const expected = extra === "gelu_backward"
-    ? sums.map((v, i) => v * slope(like.data[i]))
+    ? sums.map((v, i) => v * geluSlope(like.data[i]))
     : sums.map(unary64.gelu);
   const what = `${plan.kernel.name} ${size}`;
   assertClose(await c.data(), expected, f32Tolerance, what);

@@ -77,6 +77,22 @@ const cases: readonly Case[] = [
   },
 ];
 
+/** Inputs of ONNX Runtime's decoder. */
+function feedsOf(
+  { coords, labels, withMask = false }: typeof cases[number],
+  { embedding, mask }: { embedding: Float32Array; mask: Float32Array },
+) {
+  const side = 4 * GRID;
+  return {
+    image_embeddings: new ort.Tensor("float32", embedding, [1, 256, GRID, GRID]),
+    point_coords: new ort.Tensor("float32", Float32Array.from(coords), [1, labels.length, 2]),
+    point_labels: new ort.Tensor("float32", Float32Array.from(labels), [1, labels.length]),
+    mask_input: new ort.Tensor("float32", mask, [1, 1, side, side]),
+    has_mask_input: new ort.Tensor("float32", [Number(withMask)], [1]),
+    orig_im_size: new ort.Tensor("float32", [16, 16], [2]),
+  };
+}
+
 Deno.test("at side 1024 embedding, logits and IoU are ONNX Runtime's", async () => {
   const image = { data: testImage(900, 640), width: 900, height: 640, channels: 3 as const };
   const { data: pixels } = toModelInput(image, { side: SIDE, rule: SAM_INPUT });
@@ -100,16 +116,9 @@ Deno.test("at side 1024 embedding, logits and IoU are ONNX Runtime's", async () 
   const decoder = await session("sam");
   const side = 4 * GRID;
   let mask = new Float32Array(side * side);
-  for (const { name, prompt, coords, labels, multimask, withMask = false } of cases) {
-    const feeds = {
-      image_embeddings: new ort.Tensor("float32", expected, [1, 256, GRID, GRID]),
-      point_coords: new ort.Tensor("float32", Float32Array.from(coords), [1, labels.length, 2]),
-      point_labels: new ort.Tensor("float32", Float32Array.from(labels), [1, labels.length]),
-      mask_input: new ort.Tensor("float32", mask, [1, 1, side, side]),
-      has_mask_input: new ort.Tensor("float32", [Number(withMask)], [1]),
-      orig_im_size: new ort.Tensor("float32", [16, 16], [2]),
-    };
-    const results = await decoder.run(feeds);
+  for (const one of cases) {
+    const { name, prompt, multimask, withMask = false } = one;
+    const results = await decoder.run(feedsOf(one, { embedding: expected, mask }));
     using ownMask = withMask ? Tensor.from(gpu, mask, [1, side, side, 1]) : null;
     const own = noGrad(
       gpu,
