@@ -28,24 +28,8 @@ export interface Prompt {
   points?: PromptPoint[];
 }
 
-/**
- * One way to derive a prompt from a mask: its tight box; that box with each side moved by up to 20 %
- * of the box (`jittered-box`) or by another share (in per cent, after the name); its deepest point;
- * five points in it; or no hint at all, the whole image as the box, which is one and the same prompt
- * for every image.
- */
-export type PromptKind =
-  | "tight-box"
-  | "jittered-box-5"
-  | "jittered-box-10"
-  | "jittered-box"
-  | "jittered-box-40"
-  | "point"
-  | "points-5"
-  | "whole-image";
-
 /** All kinds, for messages and option parsers. */
-export const PROMPT_KINDS: readonly PromptKind[] = [
+export const PROMPT_KINDS = [
   "tight-box",
   "jittered-box-5",
   "jittered-box-10",
@@ -54,22 +38,27 @@ export const PROMPT_KINDS: readonly PromptKind[] = [
   "point",
   "points-5",
   "whole-image",
-];
+] as const;
+
+/**
+ * One way to derive a prompt from a mask: its tight box; that box with each side moved by up to 20 %
+ * of the box (`jittered-box`) or by another share (in per cent, after the name); its deepest point;
+ * five points in it; or no hint at all, the whole image as the box, which is one and the same prompt
+ * for every image.
+ */
+export type PromptKind = typeof PROMPT_KINDS[number];
+
+/** Shares of the box by which a side of a jittered box moves at most. */
+const JITTER: Readonly<Partial<Record<PromptKind, number>>> = {
+  "jittered-box-5": 0.05,
+  "jittered-box-10": 0.1,
+  "jittered-box": 0.2,
+  "jittered-box-40": 0.4,
+};
 
 /** The share of the box by which a side of a jittered box moves at most; null for other kinds. */
 export function jitterOf(kind: PromptKind): number | null {
-  switch (kind) {
-    case "jittered-box-5":
-      return 0.05;
-    case "jittered-box-10":
-      return 0.1;
-    case "jittered-box":
-      return 0.2;
-    case "jittered-box-40":
-      return 0.4;
-    default:
-      return null;
-  }
+  return JITTER[kind] ?? null;
 }
 
 /** A kind, or `mixed`: tight, jittered or whole-image boxes, drawn with equal chance. */

@@ -1,4 +1,4 @@
-import { drawPrompt, type Prompt, type PromptKind } from "../data/prompts.ts";
+import { drawPrompt, type Prompt, PROMPT_KINDS, type PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { Random } from "../random.ts";
 
@@ -7,13 +7,7 @@ export type ScoredPrompt = PromptKind | "clicks-3" | "clicks-5";
 
 /** All prompts that the protocol scores under, in the order of tables. */
 export const PROTOCOL: readonly ScoredPrompt[] = [
-  "tight-box",
-  "jittered-box-5",
-  "jittered-box-10",
-  "jittered-box",
-  "jittered-box-40",
-  "point",
-  "points-5",
+  ...PROMPT_KINDS.slice(0, -1),
   "clicks-3",
   "clicks-5",
   "whole-image",

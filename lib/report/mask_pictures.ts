@@ -39,20 +39,6 @@ const legendHeight = 34;
 /** Size of the close-up: so many times the tumour's box, and no smaller than this. */
 const CLOSE_UP = { factor: 1.7, minimum: 24 };
 
-/** A mask as an SVG path of one rectangle for each run of set pixels in a row. */
-function fillPath(mask: Uint8Array, width: number): string {
-  const runs: string[] = [];
-  for (let start = 0; start < mask.length; start++) {
-    if (mask[start] === 0) continue;
-    const row = Math.floor(start / width);
-    let end = start + 1;
-    while (end < (row + 1) * width && mask[end] !== 0) end++;
-    runs.push(`M${start % width},${row}h${end - start}v1h${start - end}z`);
-    start = end - 1;
-  }
-  return runs.join("");
-}
-
 /** A column of the picture: its header, and what lies over the slice. */
 interface Panel {
   readonly name: string;
@@ -69,7 +55,7 @@ function panels({ width, truth, predictions, box }: MaskPictureOptions): Panel[]
       path ? strokePath(path, { stroke, width: 1.5 * unit }, `stroke-linecap="square"`) : "";
   };
   const filled = (mask: Uint8Array, colour: string) =>
-    `<path d="${fillPath(mask, width)}" fill="${colour}" ` +
+    `<path d="${outlinePath(mask, width)}" fill="${colour}" ` +
     `fill-opacity="0.3" shape-rendering="crispEdges"/>`;
   const truthOutline = outlined(truth, truthColour);
   return [
