@@ -192,7 +192,7 @@ export const commands = {
   report: command({
     name: "report",
     script: "report.ts",
-    about: "Write a study's report as one HTML page and as Markdown",
+    about: "Compute a study's table anew and write its report, as one HTML page and as Markdown",
     argument: { name: "STUDY", help: "the folder of a study, such as results/default" },
     fields: {
       pictures: field(

@@ -1,4 +1,4 @@
-// ./run report STUDY: the study as one HTML page, and as Markdown with pictures.
+// ./run report STUDY: its table from its records, and the report as one HTML page and as Markdown.
 import { writeReport } from "../lib/report/publish.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { commands } from "./commands.ts";

@@ -18,7 +18,7 @@ export class CaseMasks {
     return this.#truths.size === this.#refs.length;
   }
 
-  /** Takes a slice and its masks by prompt; under prompts that it has none for it stays empty. */
+  /** Takes a slice and its masks by prompt; under prompts that it has none for, as boxes without tumour, it stays empty. */
   add({ ref, mask }: Slice, masks: ReadonlyMap<ScoredPrompt, Uint8Array>): void {
     this.#truths.set(ref.index, mask);
     for (const [prompt, prediction] of masks) {
@@ -27,9 +27,17 @@ export class CaseMasks {
     }
   }
 
-  /** Scores by prompt of the volume that reaches from the first to the last of the slices. */
+  /**
+   * Scores the slices as one volume, under each of the prompts that any of them was given; where none
+   * was, as boxes in a volume without tumour, there is nothing to score.
+   *
+   * Distances between surfaces, lesions and sizes are those of a volume of which every slice is there;
+   * of others there are Dice and IoU alone. The volume of a 2D scan is its one slice: as usual for such
+   * scans its boundary is the outline in the plane, distances and tolerances are mm by the spacing of
+   * the pixels, and there are no surfaces above and below it, which would make all of the mask boundary.
+   */
   score(prompts: readonly ScoredPrompt[]): Partial<Record<ScoredPrompt, MaskScore>> {
-    const { width, height, spacing: [dx, dy], sliceSpacing } = this.#refs[0];
+    const { width, height, spacing: [dx, dy], sliceSpacing, depth: whole } = this.#refs[0];
     const indices = this.#refs.map(({ index }) => index);
     const first = Math.min(...indices);
     const depth = Math.max(...indices) - first + 1;
@@ -41,12 +49,13 @@ export class CaseMasks {
     const truth = stack(this.#truths);
     const grid = {
       level: "case",
+      part: this.#refs.length < whole,
       shape: [width, height, depth],
       spacing: [dx, dy, sliceSpacing],
     } as const;
-    return Object.fromEntries(prompts.map((prompt) => {
-      const prediction = stack(this.#predictions.get(prompt) ?? new Map());
-      return [prompt, scoreMask(prediction, truth, grid)];
+    return Object.fromEntries(prompts.flatMap((prompt) => {
+      const masks = this.#predictions.get(prompt);
+      return masks ? [[prompt, scoreMask(stack(masks), truth, grid)]] : [];
     }));
   }
 }

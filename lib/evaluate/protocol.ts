@@ -43,9 +43,12 @@ export interface ProtocolCase {
   readonly id: string;
   /** Patient that it is of. */
   readonly patient: string;
-  /** Slices that were segmented. Others of the volume count as empty, in truth and prediction. */
+  /** Slices that were segmented. */
   readonly slices: number;
-  /** Scores by prompt; sizes are mm³. */
+  /**
+   * Scores by prompt; sizes are mm³. Of a volume of which slices were left out there are Dice and IoU of
+   * the others alone; a volume without tumour has none under prompts that the truth is needed for.
+   */
   readonly scores: Readonly<Partial<Record<ScoredPrompt, MaskScore>>>;
 }
 
@@ -76,7 +79,7 @@ export interface ProtocolOptions {
  * of the decoder. Logits of the single-mask output above 0 are mask.
  *
  * A slice without tumour is scored under the prompts of {@link AUTOMATIC_PROMPTS} alone. Nobody would
- * click there: in its case's volume its prediction under the others is empty.
+ * click there: in the volume of a case with tumour its prediction under the others is empty.
  *
  * Two evaluations on one device must not overlap: a scope is open while a result is awaited.
  *

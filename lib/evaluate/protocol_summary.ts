@@ -2,23 +2,26 @@ import { summarizeByPatient } from "../stats/bootstrap.ts";
 import { SIZE_STRATA, type SizeStratum, stratumOf, tertiles } from "../stats/strata.ts";
 import type { Observation, Score } from "../stats/summary.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
-import { type MaskMetric, metricsAt } from "../metrics/metrics.ts";
+import { type MaskMetric, METRICS, metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL, type ScoredPrompt } from "./scored_prompts.ts";
 
-/** Each metric over slices or cases; one that no slice has (an error without tumour) is left out. */
+/**
+ * Each metric over patients, of whom each has the mean over their slices or cases; one that none has (an
+ * error without tumour) is left out.
+ */
 export type MetricSummary = Readonly<Partial<Record<MaskMetric, Score>>>;
 
 /** Scores of a model under one prompt. */
 export interface PromptSummary {
-  /** Metrics over slices; sizes in mm². */
+  /** Metrics of slices; sizes in mm². */
   readonly slices: MetricSummary;
-  /** Metrics over cases, each scored as a volume; sizes in mm³. */
+  /** Metrics of cases, each scored as a volume; sizes in mm³. */
   readonly cases: MetricSummary;
   /** Dice of the slices in each third by tumour area, those without tumour left out. */
   readonly strata: Readonly<Partial<Record<SizeStratum, Score>>>;
 }
 
-/** Scores of a model under the protocol, as means with intervals. */
+/** Scores of a model under the protocol, as means over patients with intervals. */
 export interface ProtocolSummary {
   /** Scores by prompt. */
   readonly prompts: Readonly<Partial<Record<ScoredPrompt, PromptSummary>>>;
@@ -49,20 +52,24 @@ export function observe(
   });
 }
 
-/** Summaries by name of what has any observations. */
+/** Summaries by name of what has any observations of a metric. */
 function summarizeEach<Name extends string>(
   names: readonly Name[],
-  observationsOf: (name: Name) => readonly Observation[],
+  of: (name: Name) => { metric: MaskMetric; observations: readonly Observation[] },
 ): Partial<Record<Name, Score>> {
   const found: Partial<Record<Name, Score>> = {};
   for (const name of names) {
-    const observations = observationsOf(name);
-    if (observations.length > 0) found[name] = summarizeByPatient(observations);
+    const { metric, observations } = of(name);
+    if (observations.length === 0) continue;
+    found[name] = summarizeByPatient(observations, { bounds: METRICS[metric].range });
   }
   return found;
 }
 
-/** Summarises the result of `runProtocol`: means, intervals over patients, strata by tumour area. */
+/**
+ * Summarises the result of `runProtocol`: means over patients with intervals, strata by tumour area. A
+ * patient's Dice in a stratum is the mean over their slices in it.
+ */
 export function summarizeProtocol(
   { slices, cases }: Readonly<Record<"slices" | "cases", readonly PatientScores[]>>,
 ): ProtocolSummary {
@@ -76,17 +83,21 @@ export function summarizeProtocol(
   const scored = PROTOCOL.filter((prompt) => all.some(({ scores }) => scores[prompt]));
   const clicked = slices.filter(({ clicks }) => clicks !== undefined);
   return {
-    prompts: Object.fromEntries(scored.map((prompt) => [prompt, {
-      slices: summarizeEach(metricsAt("slice"), (metric) => observe(slices, { prompt, metric })),
-      cases: summarizeEach(metricsAt("case"), (metric) => observe(cases, { prompt, metric })),
-      strata: summarizeEach(
-        SIZE_STRATA,
-        (stratum) => observe(inStratum(stratum), { prompt, metric: "dice" }),
-      ),
-    }])),
+    prompts: Object.fromEntries(scored.map((prompt) => {
+      const each = (scores: readonly PatientScores[], metric: MaskMetric) => ({
+        metric,
+        observations: observe(scores, { prompt, metric }),
+      });
+      return [prompt, {
+        slices: summarizeEach(metricsAt("slice"), (metric) => each(slices, metric)),
+        cases: summarizeEach(metricsAt("case"), (metric) => each(cases, metric)),
+        strata: summarizeEach(SIZE_STRATA, (stratum) => each(inStratum(stratum), "dice")),
+      }];
+    })),
     clicks: (clicked[0]?.clicks ?? []).map((_, click) =>
       summarizeByPatient(
         clicked.map(({ patient, clicks }) => ({ group: patient, value: clicks![click] })),
+        { bounds: METRICS.dice.range },
       )
     ),
     strataEdges,

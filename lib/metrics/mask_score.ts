@@ -1,5 +1,5 @@
 import { MaskPair } from "./mask_pair.ts";
-import { type Level, type MaskMetric, measure, metricsAt } from "./metrics.ts";
+import { type Level, type MaskMetric, measure, METRICS, metricsAt } from "./metrics.ts";
 import type { MaskGrid } from "./surface_distance.ts";
 
 /**
@@ -21,15 +21,22 @@ export type MaskScore = Readonly<Partial<Record<MaskMetric, number | null>>> & {
  * @param prediction One byte an element, 0 or not.
  * @param truth The same grid.
  * @param grid Its sizes; a slice has one element of size 1 along the last axis, so that sizes are mm².
+ * `part` says that the masks are only some slices of their volume: metrics that mean nothing there
+ * (`ofPart` of {@link METRICS}) are null.
  * @throws {RangeError} if the masks differ in length.
  */
 export function scoreMask(
   prediction: Uint8Array,
   truth: Uint8Array,
-  { level, ...grid }: MaskGrid & { readonly level: Level },
+  { level, part = false, ...grid }: MaskGrid & { readonly level: Level; readonly part?: boolean },
 ): MaskScore {
   const pair = new MaskPair(prediction, truth, grid);
-  const scores = Object.fromEntries(metricsAt(level).map((name) => [name, measure(name, pair)]));
+  const scores = Object.fromEntries(
+    metricsAt(level).map((name) => [
+      name,
+      part && !METRICS[name].ofPart ? null : measure(name, pair),
+    ]),
+  );
   return {
     ...scores as { dice: number },
     truth: pair.counts.truth * pair.element,

@@ -32,6 +32,14 @@ export interface Metric {
   readonly decimals: readonly [alone: number, withInterval: number];
   /** The better values; "zero" is a signed error. */
   readonly direction: "higher" | "lower" | "zero";
+  /** Least and greatest value that there can be. */
+  readonly range: readonly [low: number, high: number];
+  /**
+   * True if a case has it where only some slices of its volume were scored: an overlap of these is what it
+   * says. Outlines, connected parts and sizes are those of a whole volume; slices that were left out are not
+   * empty ones.
+   */
+  readonly ofPart: boolean;
   /** Levels at which it is computed. */
   readonly levels: readonly Level[];
   /** Levels at which tables list it beside Dice, which has tables of its own for slices. */
@@ -56,7 +64,8 @@ export type MaskMetric =
   | "surfaceDice1mm"
   | "surfaceDice2mm"
   | "falsePositive"
-  | "volumeError"
+  | "signedVolumeError"
+  | "absoluteVolumeError"
   | "lesionDice"
   | "lesionHd95";
 
@@ -65,8 +74,28 @@ const shareOfMasks = {
   scale: 100,
   decimals: [1, 1],
   direction: "higher",
+  range: [0, 1],
+  ofPart: false,
   levels: ["slice", "case"],
   empty: { both: 1, truth: 0, prediction: 0 },
+} as const;
+
+const distance = {
+  unit: "mm",
+  scale: 1,
+  decimals: [2, 1],
+  direction: "lower",
+  range: [0, Infinity],
+  ofPart: false,
+} as const;
+
+const relativeError = {
+  unit: "%",
+  scale: 100,
+  decimals: [1, 0],
+  ofPart: false,
+  levels: ["slice", "case"],
+  columns: ["slice", "case"],
 } as const;
 
 /** All metrics by name, in the order of tables. */
@@ -75,6 +104,7 @@ export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
   dice: {
     ...shareOfMasks,
     label: "Dice",
+    ofPart: true,
     columns: ["case"],
     tested: true,
     compute: ({ counts: { predicted, truth, both } }) => (2 * both) / (predicted + truth),
@@ -83,17 +113,15 @@ export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
   iou: {
     ...shareOfMasks,
     label: "IoU",
+    ofPart: true,
     columns: [],
     compute: ({ counts: { predicted, truth, both } }) => both / (predicted + truth - both),
   },
   /** 95 % Hausdorff distance in mm; the grid's diagonal if one mask is empty. */
   hd95: {
+    ...distance,
     label: "HD95",
     definition: "HD95: 95 % Hausdorff distance",
-    unit: "mm",
-    scale: 1,
-    decimals: [2, 1],
-    direction: "lower",
     levels: ["slice", "case"],
     columns: ["slice", "case"],
     tested: true,
@@ -130,23 +158,42 @@ export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
     scale: 1,
     decimals: [0, 0],
     direction: "lower",
+    range: [0, Infinity],
+    ofPart: false,
     levels: ["slice", "case"],
     columns: ["slice"],
     empty: { both: 0, prediction: 0 },
     compute: ({ counts: { predicted, both }, element }) => (predicted - both) * element,
   },
-  /** (predicted - truth) / truth. */
-  volumeError: {
-    label: { slice: "Area error", case: "Volume error", patient: "Volume error" },
-    definition: "area and volume error: (predicted − true) / true, averaged with its sign",
-    unit: "%",
-    scale: 100,
-    decimals: [1, 0],
+  /** (predicted - truth) / truth: its mean is the bias towards too much or too little. */
+  signedVolumeError: {
+    ...relativeError,
+    label: {
+      slice: "Area error, signed",
+      case: "Volume error, signed",
+      patient: "Volume error, signed",
+    },
+    header: "Signed error",
+    definition: "signed error: (predicted − true) / true area or volume, whose mean is a bias",
     direction: "zero",
-    levels: ["slice", "case"],
-    columns: ["slice", "case"],
+    range: [-1, Infinity],
     empty: { both: null, truth: null, prediction: -1 },
     compute: ({ counts: { predicted, truth } }) => (predicted - truth) / truth,
+  },
+  /** |predicted - truth| / truth: too much here does not make up for too little there. */
+  absoluteVolumeError: {
+    ...relativeError,
+    label: {
+      slice: "Area error, absolute",
+      case: "Volume error, absolute",
+      patient: "Volume error, absolute",
+    },
+    header: "Absolute error",
+    definition: "absolute error: the same without its sign",
+    direction: "lower",
+    range: [0, Infinity],
+    empty: { both: null, truth: null, prediction: 1 },
+    compute: ({ counts: { predicted, truth } }) => Math.abs(predicted - truth) / truth,
   },
   /** Mean Dice over lesions, after BraTS-MEN 2023. */
   lesionDice: {
@@ -162,11 +209,8 @@ export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
   },
   /** Mean 95 % Hausdorff distance over lesions in mm, after BraTS-MEN 2023. */
   lesionHd95: {
+    ...distance,
     label: "Lesion-wise HD95",
-    unit: "mm",
-    scale: 1,
-    decimals: [2, 1],
-    direction: "lower",
     levels: ["case"],
     columns: ["case"],
     empty: { both: 0 },

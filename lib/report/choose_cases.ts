@@ -31,8 +31,8 @@ function chooseModels({ models, table }: Study): StudyModel[] {
     const { kind, dice } = rowOf(name);
     return kind === "vanilla" ? 3 : kind === "peft" ? 2 : dice[prompt]?.mean ?? 0;
   };
-  const kept = models.filter(({ masks, slices }) =>
-    masks.size > 0 && slices.every(({ id }) => masks.has(id))
+  const kept = models.filter(({ masks, slices, wiseFt }) =>
+    wiseFt === undefined && masks.size > 0 && slices.every(({ id }) => masks.has(id))
   );
   const alike = kept.filter((model) => sameSlices(model, kept[0]));
   const chosen = alike.toSorted((a, b) => rank(b) - rank(a)).slice(0, MODELS);

@@ -4,6 +4,7 @@
  * @module
  */
 import { labelOf, type Level, type MaskMetric, METRICS } from "../metrics/metrics.ts";
+import { FEWEST_PATIENTS } from "../stats/bootstrap.ts";
 import type { Score } from "../stats/summary.ts";
 
 /** Text in place of a figure that there is not. */
@@ -45,6 +46,16 @@ export function metricHeader(name: MaskMetric, level: Level): string {
 export function intervalText(score?: Score, scale = 100, digits = 1): string {
   if (!score?.interval) return absent;
   return score.interval.map((bound) => minus((scale * bound).toFixed(digits))).join(" to ");
+}
+
+/** Sentence on the intervals of means over so many patients, or on why there are none. */
+export function intervalNote(patients: number): string {
+  if (patients < FEWEST_PATIENTS) {
+    return `Means have no interval: of fewer than ${FEWEST_PATIENTS} patients (here ${patients}) ` +
+      `none holds what it promises.`;
+  }
+  return `Intervals: 95 %, by the studentised bootstrap over patients; none where fewer than ` +
+    `${FEWEST_PATIENTS} patients have a score or all have the same.`;
 }
 
 /** A p value to three digits. */

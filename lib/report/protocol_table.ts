@@ -6,7 +6,7 @@
 import { metricsAt } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
 import type { MetricSummary, ProtocolSummary } from "../evaluate/protocol_summary.ts";
-import { absent, metricHeader, metricText, promptName } from "./format.ts";
+import { absent, intervalNote, metricHeader, metricText, plural, promptName } from "./format.ts";
 import { gridText } from "./table.ts";
 
 /** "79.1 [74.0, 83.2]" in per cent; no brackets where there is no interval. */
@@ -37,10 +37,15 @@ function metricGrid(
   });
 }
 
-/** Every prompt's means over slices and over volumes, then clicks and strata by tumour size. */
+/** Every prompt's means of slices and of volumes over patients, then clicks and strata by tumour size. */
 export function protocolText({ prompts, clicks, strataEdges }: ProtocolSummary): string {
   const entries = Object.entries(prompts);
-  const parts = [metricGrid("slice", entries.map(([prompt, { slices }]) => [prompt, slices]))];
+  const patients = Math.max(...entries.map(([, { slices }]) => slices.dice?.n ?? 0));
+  const parts = [
+    `Means over ${plural(patients, "patient")}, each of whom has the mean over their slices or ` +
+    `volumes. ${intervalNote(patients)}`,
+    metricGrid("slice", entries.map(([prompt, { slices }]) => [prompt, slices])),
+  ];
   if (entries.some(([, { cases }]) => cases.dice)) {
     parts.push(metricGrid("case", entries.map(([prompt, { cases }]) => [prompt, cases])));
   }

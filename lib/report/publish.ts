@@ -4,7 +4,8 @@ import { InputError } from "../errors.ts";
 import { writeFileAtomic } from "../fs.ts";
 import { parseConfig } from "../study/schema.ts";
 import type { StudyResults } from "../study/publish.ts";
-import { readStudy, type Study } from "../study/read_study.ts";
+import { describeStudy, recomputeStudyFiles, type Study } from "../study/read_study.ts";
+import { FILES, tableJson } from "../study/results.ts";
 import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
 import { chooseCases } from "./choose_cases.ts";
 import type { Sheet } from "./contact_sheet.ts";
@@ -54,7 +55,8 @@ export async function publishStudy(results: StudyResults): Promise<void> {
 }
 
 /**
- * Writes `report.html`, and `report.md` with its pictures in `report/`, into the folder of a finished study.
+ * Computes the table of a finished study anew from its records, and writes `table.json`, `table.md`,
+ * `report.html`, and `report.md` with its pictures in `report/`, into its folder.
  *
  * @param options.pictures Folder of the data set, where slices of it may be shown; null shows those of
  * the embedded sample alone.
@@ -66,7 +68,11 @@ export async function writeReport(
 ): Promise<void> {
   const write = (file: string, content: Uint8Array | string) =>
     writeFileAtomic(join(folder, file), content);
-  await writePages(await readStudy(folder), { ...options, write });
+  const files = await recomputeStudyFiles(folder);
+  const study = describeStudy(folder, files);
+  await writePages(study, { ...options, write });
+  await write(FILES.table, tableJson(files.table));
+  await write("table.md", tableMarkdown(files.table));
 }
 
 async function writePages(study: Study, options: ReportOptions): Promise<void> {

@@ -11,6 +11,7 @@ import type { ComparedRow, ComparisonTable } from "../study/results.ts";
 import {
   absent,
   count,
+  intervalNote,
   intervalText,
   mebibytes,
   metricHeader,
@@ -118,14 +119,18 @@ function grids(table: ComparisonTable): TextGrid[] {
 function caption({ context, rows }: ComparisonTable): string {
   const scored = context.splits[context.scoredOn];
   const tested = rows.some((row) => row.tests)
-    ? ` Intervals: bootstrap over patients; p: Wilcoxon's signed-rank test over patients, ` +
-      `Holm-adjusted for all comparisons of this table.`
+    ? ` p: Wilcoxon's signed-rank test of the same patients' paired differences, Holm-adjusted for ` +
+      `all comparisons of this table.`
+    : "";
+  const alike = rows.some(({ wiseFt }) => wiseFt !== undefined)
+    ? ` Rows of WiSE-FT are compared with the PEFT row of the same share.`
     : "";
   return `Dice under the ${
     promptName(context.primaryPrompt)
   } prompt, mean ± standard deviation over ` +
-    `${plural(scored.slices, "slice")} of ${plural(scored.patients, "patient")} ` +
-    `(${context.scoredOn} split); comparisons are differences in percentage points.${tested}`;
+    `${plural(scored.patients, "patient")}, each of whom has the mean over their slices ` +
+    `(${plural(scored.slices, "slice")} in all, ${context.scoredOn} split); comparisons are ` +
+    `differences in percentage points. ${intervalNote(scored.patients)}${tested}${alike}`;
 }
 
 /** Data, model and adapter that made the table; the command stands apart. */

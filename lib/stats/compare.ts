@@ -1,13 +1,13 @@
 import { bootstrapInterval, type BootstrapOptions } from "./bootstrap.ts";
 import { holm } from "./holm.ts";
-import { byGroup, mean, type Observation } from "./summary.ts";
+import { groupMeans, mean, type Observation } from "./summary.ts";
 import { type WilcoxonResult, wilcoxonSignedRank } from "./wilcoxon.ts";
 
 /** Difference of two models on the same observations, with patients as the units. */
 export interface PairedTest extends WilcoxonResult {
-  /** Mean over the paired observations (slices) of own minus other; NaN if there are none. */
+  /** Mean over patients of own minus other; NaN if nothing is paired. */
   readonly difference: number;
-  /** Bootstrap interval of `difference`, patients resampled; null with fewer than two. */
+  /** Interval of `difference` by `bootstrapInterval`; null where it has none. */
   readonly interval: readonly [low: number, high: number] | null;
   /** Patients whose mean differences were tested. */
   readonly patients: number;
@@ -29,8 +29,8 @@ export interface Comparison extends Omit<PairedTest, "paired"> {
 export type ModelObservations = ReadonlyMap<string, Observation>;
 
 /**
- * Tests own minus other on every observation that both have: the units of Wilcoxon's test are patients
- * (the mean of a patient's slices).
+ * Tests own minus other on every observation that both have. The units of mean, interval and Wilcoxon's test
+ * alike are patients: the mean of a patient's paired differences.
  *
  * @param options.beyond Value tested for each patient's mean difference, such as its distance from a
  * margin; default the difference itself.
@@ -45,10 +45,10 @@ export function pairedTest(
     const paired = other.get(id);
     return paired ? [{ group, value: value - paired.value }] : [];
   }).toArray();
-  const patients = [...byGroup(differences).values()].map(mean);
+  const patients = groupMeans(differences);
   return {
-    difference: mean(differences.map(({ value }) => value)),
-    interval: bootstrapInterval(differences, bootstrap),
+    difference: mean(patients),
+    interval: bootstrapInterval(patients, bootstrap),
     patients: patients.length,
     paired: differences.length,
     ...wilcoxonSignedRank(patients.map(beyond)),
@@ -56,26 +56,22 @@ export function pairedTest(
 }
 
 /**
- * Compares every model with every reference, paired by observation: the test's units are
- * patients (the mean of a patient's slices), its p values are adjusted for all comparisons together.
- * Observations that only one of two models has are left out. Two references are compared once: the
- * later with the earlier.
+ * Compares models with their references, paired by observation, with patients as the units; p values are
+ * adjusted for all comparisons together. Observations that only one of two models has are left out.
  *
  * @param models Observations by model.
- * @param options.references Names of the models to compare with; those that are not there are skipped.
+ * @param options.references Names of the models that each model is compared with; those that have no
+ * observation in common with it are skipped.
  */
 export function compareModels(
   models: ReadonlyMap<string, ModelObservations>,
-  options: BootstrapOptions & { references: readonly string[] },
+  options: BootstrapOptions & { references: ReadonlyMap<string, readonly string[]> },
 ): Comparison[] {
   const { references, ...bootstrap } = options;
   const found: Omit<Comparison, "pHolm">[] = [];
-  for (const [rank, reference] of references.entries()) {
-    const others = models.get(reference);
-    if (!others) continue;
-    for (const [model, own] of models) {
-      if (references.slice(0, rank + 1).includes(model)) continue;
-      const { paired, ...test } = pairedTest(own, others, bootstrap);
+  for (const [model, own] of models) {
+    for (const reference of references.get(model) ?? []) {
+      const { paired, ...test } = pairedTest(own, models.get(reference) ?? new Map(), bootstrap);
       if (paired > 0) found.push({ model, reference, ...test });
     }
   }

@@ -11,15 +11,15 @@ export function standardDeviation(values: readonly number[]): number {
   return Math.sqrt(squares / (values.length - 1));
 }
 
-/** Mean, sample standard deviation and count of a set of scores. */
+/** Mean, sample standard deviation and count of the scores of patients. */
 export interface Score {
-  /** Arithmetic mean. */
+  /** Mean over patients. */
   mean: number;
-  /** Sample standard deviation. */
+  /** Sample standard deviation over patients. */
   sd: number;
-  /** Number of scores (slices, unless said otherwise). */
+  /** Number of patients. */
   n: number;
-  /** 95 % interval of the mean, patients resampled; absent or null where none was found. */
+  /** 95 % interval of the mean; absent or null where none was found, as of few patients. */
   interval?: readonly [low: number, high: number] | null;
 }
 
@@ -45,13 +45,8 @@ export interface Observation {
   readonly value: number;
 }
 
-/** The values of each group, groups in the order in which they first appear. */
-export function byGroup(observations: readonly Observation[]): Map<string, number[]> {
-  const groups = new Map<string, number[]>();
-  for (const { group, value } of observations) {
-    const values = groups.get(group);
-    if (values) values.push(value);
-    else groups.set(group, [value]);
-  }
-  return groups;
+/** The mean of each group's values, groups in the order in which they first appear. */
+export function groupMeans(observations: readonly Observation[]): number[] {
+  const groups = Map.groupBy(observations, ({ group }) => group);
+  return [...groups.values()].map((own) => mean(own.map(({ value }) => value)));
 }

@@ -26,13 +26,15 @@ export interface Claim {
   readonly own: ModelObservations;
   /** The model that it is compared with. */
   readonly other: ModelObservations;
+  /** Limits within which a difference can lie at all; default none. */
+  readonly bounds?: BootstrapOptions["bounds"];
 }
 
 /** Outcome of a hypothesis. */
 export interface Verdict {
-  /** Mean over the paired observations of own minus other; null if there are none. */
+  /** Mean over patients of own minus other; null if nothing is paired. */
   readonly difference: number | null;
-  /** Bootstrap interval of `difference`, patients resampled; null with fewer than two patients. */
+  /** Interval of `difference` by `bootstrapInterval`; null where it has none, as of few patients. */
   readonly interval: readonly [low: number, high: number] | null;
   /** Two-sided p of Wilcoxon's signed-rank test of the patients' differences against the margin. */
   readonly p: number;
@@ -56,14 +58,15 @@ const ALPHA = 0.05;
  * margin for "greater", minus the margin for "less", and for "no worse" the margin on the worse side
  * (non-inferiority). A hypothesis is supported, or refuted, if p after Holm's adjustment is below 0.05
  * and the whole interval of the difference lies on the expected, or the other, side of the threshold;
- * otherwise the data do not decide.
+ * otherwise, and where there are too few patients for an interval, the data do not decide.
  */
 export function judge(claims: readonly Claim[], options: BootstrapOptions = {}): Verdict[] {
-  const found = claims.map(({ expected, margin, lowerIsBetter, own, other }) => {
+  const found = claims.map(({ expected, margin, lowerIsBetter, own, other, bounds }) => {
     const sign = expected === "less" || (expected === "no worse" && lowerIsBetter) ? -1 : 1;
     const beyond = expected === "no worse" ? -margin : margin;
     const { difference, interval, p, patients, paired } = pairedTest(own, other, {
       ...options,
+      bounds,
       beyond: (value) => sign * value - beyond,
     });
     const [low, high] = interval ? interval.map((bound) => sign * bound).sort((a, b) => a - b) : [];

@@ -9,16 +9,19 @@ import { displayName, type Experiment } from "./experiment.ts";
 import type { CaseRecord, RecordedScore, Records, ScoreRecords, SliceRecord } from "./records.ts";
 import {
   type ComparisonContext,
+  type ComparisonFamily,
   type ComparisonRow,
   type ComparisonTable,
+  type References,
   ROW_KINDS,
-  type RowKind,
+  type RowTests,
   type Run,
 } from "./results.ts";
 import {
   compareScores,
   judgeStudy,
   PRIMARY_PROMPT,
+  referencesOf,
   summarizeScores,
   testsOf,
 } from "./statistics.ts";
@@ -89,6 +92,7 @@ function modelRow(
   return {
     model: displayName(experiment),
     kind: experiment.kind,
+    wiseFt: experiment.wiseFt?.alpha,
     ...rowScores(result),
     trainableParameters: summaries[0].trainableParameters,
     secondsPerStep: average(of("secondsPerStep")),
@@ -98,7 +102,10 @@ function modelRow(
   };
 }
 
-/** Sorts rows by kind and compares each with the PEFT row and with the vanilla row. */
+/**
+ * Sorts rows by kind and compares each with its references: by the tested difference, which is over the
+ * patients of both rows, or where none was tested by the difference of their means.
+ */
 export function compareRows(
   rows: readonly ComparisonRow[],
   context: ComparisonContext,
@@ -107,20 +114,26 @@ export function compareRows(
     const score = row?.dice[context.primaryPrompt];
     return score === undefined ? null : 100 * score.mean;
   };
-  const against = (row: ComparisonRow, kind: RowKind) => {
-    const reference = rows.find((candidate) => candidate.kind === kind);
-    const [own, other] = [accuracy(row), accuracy(reference)];
-    return own === null || other === null || row === reference ? null : own - other;
+  const against = (row: ComparisonRow, kind: keyof References, name?: string) => {
+    const tested = row.tests?.[kind];
+    if (tested) return 100 * tested.difference;
+    const own = accuracy(row);
+    const other = accuracy(rows.find(({ model }) => model === name));
+    return own === null || other === null ? null : own - other;
   };
   const sorted = [...rows].sort((a, b) => ROW_KINDS.indexOf(a.kind) - ROW_KINDS.indexOf(b.kind));
   return {
     context,
-    rows: sorted.map((row) => ({
-      ...row,
-      accuracy: accuracy(row),
-      peftComparison: against(row, "peft"),
-      vanillaComparison: against(row, "vanilla"),
-    })),
+    rows: sorted.map((row) => {
+      const references = referencesOf(row, rows);
+      return {
+        ...row,
+        references,
+        accuracy: accuracy(row),
+        peftComparison: against(row, "peft", references.peft),
+        vanillaComparison: against(row, "vanilla", references.vanilla),
+      };
+    }),
   };
 }
 
@@ -134,19 +147,20 @@ export function computeTable(
 ): ComparisonTable {
   const experiments = experimentsOf(runs);
   const slices = new Map<string, readonly SliceRecord[]>();
-  const rows: ComparisonRow[] = [];
+  const models: ComparisonRow[] = [];
   for (const experiment of experiments) {
     const own = runs.filter((run) => run.experiment.name === experiment.name);
     if (own.some(({ summary }) => !summary)) continue;
     const result = poolRecords(records, experiment.name);
     slices.set(displayName(experiment), result.slices);
-    rows.push(modelRow(experiment, { runs: own, result }));
+    models.push(modelRow(experiment, { runs: own, result }));
   }
-  const statistics = compareScores(slices);
-  const tests = testsOf(statistics, PRIMARY_PROMPT);
+  const statistics = compareScores(
+    models.map((row) => ({ ...row, slices: slices.get(row.model)! })),
+  );
   const trivial = new Set(records.filter((one) => one.trivial).map(({ row }) => row));
   const compared = compareRows([
-    ...rows.map((row) => ({ ...row, tests: tests.get(row.model) })),
+    ...models.map((row) => ({ ...row, tests: rowTests(row, { models, statistics }) })),
     ...[...trivial].map((model) => ({
       model,
       kind: "trivial" as const,
@@ -154,6 +168,19 @@ export function computeTable(
     })),
   ], context);
   return significant({ ...compared, statistics, verdicts: judgeStudy(experiments, slices) });
+}
+
+/** Tests of a row under the primary prompt; undefined if there are none. */
+function rowTests(
+  row: ComparisonRow,
+  { models, statistics }: {
+    models: readonly ComparisonRow[];
+    statistics: readonly ComparisonFamily[];
+  },
+): RowTests | undefined {
+  const references = referencesOf(row, models);
+  const tests = testsOf(statistics, { model: row.model, references, prompt: PRIMARY_PROMPT });
+  return Object.keys(tests).length > 0 ? tests : undefined;
 }
 
 /** The same with all figures but counts to six significant digits, as files hold them. */

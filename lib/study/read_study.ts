@@ -12,7 +12,7 @@ import {
   summarizeProtocol,
 } from "../evaluate/protocol_summary.ts";
 import type { EpochMetrics } from "../train/training.ts";
-import { experimentsOf, poolRecords } from "./comparison.ts";
+import { computeTable, experimentsOf, poolRecords } from "./comparison.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import { readRecords, type Records } from "./records.ts";
 import {
@@ -21,6 +21,7 @@ import {
   FILES,
   type Notes,
   type PlacedPart,
+  readContext,
   readNotes,
   readRuns,
   readTable,
@@ -168,32 +169,50 @@ export function describeStudy(folder: string, files: StudyFiles): Study {
   };
 }
 
+/** Refuses a folder without one of a study's files. */
+function refuseMissing(folder: string, file: string): never {
+  throw new InputError(
+    `${join(folder, file)} is missing: name the folder of a whole study, such as results/…`,
+  );
+}
+
+/** Reads what the table is computed from, and the notes. */
+async function readParts(folder: string): Promise<Omit<StudyFiles, "table">> {
+  const runs = await readRuns(folder);
+  if (!runs) {
+    const hasTable = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
+    if (!hasTable) refuseMissing(folder, FILES.table);
+    throw new InputError(
+      `${folder} has no ${FILES.runs}, as studies of earlier versions have none: run its command again, or read it with the version that made it`,
+    );
+  }
+  return {
+    runs,
+    records: await readRecords(join(folder, FILES.records)),
+    notes: await readNotes(folder),
+  };
+}
+
 /**
  * Reads the files of a finished study.
  *
  * @throws {InputError} in one sentence, naming the file that is missing or damaged.
  */
 export async function readStudyFiles(folder: string): Promise<StudyFiles> {
-  const missing = (file: string) =>
-    new InputError(
-      `${join(folder, file)} is missing: name the folder of a whole study, such as results/…`,
-    );
-  const runs = await readRuns(folder);
-  if (!runs) {
-    const hasTable = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
-    if (!hasTable) throw missing(FILES.table);
-    throw new InputError(
-      `${folder} has no ${FILES.runs}, as studies of earlier versions have none: run its command again, or read it with the version that made it`,
-    );
-  }
-  const table = await readTable(folder);
-  if (!table) throw missing(FILES.table);
-  return {
-    table,
-    runs,
-    records: await readRecords(join(folder, FILES.records)),
-    notes: await readNotes(folder),
-  };
+  const parts = await readParts(folder);
+  const table = await readTable(folder) ?? refuseMissing(folder, FILES.table);
+  return { table, ...parts };
+}
+
+/**
+ * Reads the files of a finished study, and computes its table anew from runs and records.
+ *
+ * @throws {InputError} in one sentence, naming the file that is missing or damaged.
+ */
+export async function recomputeStudyFiles(folder: string): Promise<StudyFiles> {
+  const parts = await readParts(folder);
+  const context = await readContext(folder) ?? refuseMissing(folder, FILES.table);
+  return { table: computeTable(context, parts), ...parts };
 }
 
 /**

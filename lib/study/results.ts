@@ -46,13 +46,15 @@ const promptName = v.pipe(
 );
 const byPrompt = v.record(promptName, scoreSchema);
 
-/** Test of one difference of Dice under the primary prompt, as statistics hold it too. */
+/** Test of one difference over patients, paired by slice; of a row by Dice under the primary prompt. */
 const testSchema = v.object({
+  /** Mean over patients of own minus other. */
+  difference: number,
   /** Two-sided p of Wilcoxon's signed-rank test. */
   p: number,
-  /** `p` after Holm's adjustment over all models and both references. */
+  /** `p` after Holm's adjustment over the family. */
   pHolm: number,
-  /** 95 % interval of the mean difference (0..1), patients resampled. */
+  /** 95 % interval of `difference`; null where it has none, as of few patients. */
   interval,
   /** Patients that were tested. */
   patients: count,
@@ -93,13 +95,15 @@ const rowSchema = v.object({
   model: v.string(),
   /** Decides the row's place, and which rows the others are compared with. */
   kind: v.picklist(ROW_KINDS),
-  /** Dice (0..1) by prompt, for example `tight-box`: means over slices. */
+  /** The trained weights' share, where they are another row's, drawn back to the pretrained ones. */
+  wiseFt: v.optional(number),
+  /** Dice (0..1) by prompt, for example `tight-box`: means over patients. */
   dice: byPrompt,
   /** Intersection over union (0..1) by prompt. */
   iou: v.optional(byPrompt),
-  /** Every metric under the primary prompt, over slices. */
+  /** Every metric of slices under the primary prompt. */
   metrics: v.optional(v.record(metric, scoreSchema)),
-  /** Tests against the vanilla row and the PEFT row. */
+  /** Tests against the rows that it is compared with. */
   tests: v.optional(v.object({ vanilla: v.optional(testSchema), peft: v.optional(testSchema) })),
   /** Parameters that the optimiser was given. */
   trainableParameters: v.optional(count),
@@ -113,13 +117,20 @@ const rowSchema = v.object({
   bestEpoch: v.optional(count),
 });
 
+/** Names of the rows that a row is compared with: vanilla, and PEFT treated alike. */
+const referencesSchema = v.object({
+  vanilla: v.optional(v.string()),
+  peft: v.optional(v.string()),
+});
+
 const comparedRowSchema = v.object({
   ...rowSchema.entries,
+  references: referencesSchema,
   /** Dice under the primary prompt in per cent; null where not run. */
   accuracy: v.nullable(number),
-  /** `accuracy` minus the PEFT row's, in percentage points; null in that row itself. */
+  /** Difference of accuracy to the PEFT row in percentage points; null where there is none to compare with. */
   peftComparison: v.nullable(number),
-  /** `accuracy` minus the vanilla row's, in percentage points; null in that row itself. */
+  /** Difference of accuracy to the vanilla row in percentage points; null in that row itself. */
   vanillaComparison: v.nullable(number),
 });
 
@@ -127,8 +138,6 @@ const comparedRowSchema = v.object({
 const comparisonSchema = v.object({
   model: v.string(),
   reference: v.string(),
-  /** Mean over slices of model minus reference. */
-  difference: number,
   ...testSchema.entries,
   /** Wilcoxon's statistic, the differences it ranks, and how p was found. */
   statistic: number,
@@ -136,7 +145,7 @@ const comparisonSchema = v.object({
   method: v.picklist(["exact", "normal"]),
 });
 
-/** All models against vanilla and PEFT under one prompt by one metric; in the file, in columns. */
+/** All models against their references under one prompt by one metric; in the file, in columns. */
 const familySchema = v.object({
   prompt,
   metric,
@@ -180,7 +189,7 @@ const verdictSchema = v.object({
   expected: v.picklist(EXPECTATIONS),
   /** By how much at least; for "no worse", how much worse it might be. */
   margin: number,
-  /** Mean over the paired slices of own minus other; null if there are none. */
+  /** Mean over patients of own minus other; null if nothing is paired. */
   difference: v.nullable(number),
   /** Slices of both that were paired, and slices that one of the two lacks. */
   paired: count,
@@ -317,9 +326,6 @@ const notesSchema = v.strictObject({
   ),
 });
 
-/** Kind of a row; tables list the kinds in their order. */
-export type RowKind = typeof ROW_KINDS[number];
-
 /** One model or trivial predictor, scored under one or more prompts. */
 export type ComparisonRow = v.InferOutput<typeof rowSchema>;
 
@@ -329,10 +335,13 @@ export type ComparedRow = v.InferOutput<typeof comparedRowSchema>;
 /** Tests of a row, by what it is compared with. */
 export type RowTests = NonNullable<ComparisonRow["tests"]>;
 
+/** Names of the rows that a row is compared with. */
+export type References = v.InferOutput<typeof referencesSchema>;
+
 /** Context that all rows of a table share; the caption says it. */
 export type ComparisonContext = v.InferOutput<typeof contextSchema>;
 
-/** One family of tests: all models against vanilla and PEFT under one prompt by one metric. */
+/** One family of tests: all models against their references under one prompt by one metric. */
 export type ComparisonFamily = v.InferOutput<typeof familySchema>;
 
 /** A hypothesis that was stated before the run, and what the data say of it. */
@@ -430,6 +439,12 @@ export async function readJson<T>(
 /** Reads `table.json` of a folder; null if there is none. */
 export function readTable(folder: string): Promise<ComparisonTable | null> {
   return readJson(tableSchema, join(folder, FILES.table));
+}
+
+/** Reads of `table.json` what its figures are computed with; null if there is none. */
+export async function readContext(folder: string): Promise<ComparisonContext | null> {
+  const head = await readJson(v.object({ context: contextSchema }), join(folder, FILES.table));
+  return head?.context ?? null;
 }
 
 /** Reads `runs.json` of a folder; null if there is none. */

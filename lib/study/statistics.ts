@@ -12,9 +12,15 @@ import { compareModels, type ModelObservations } from "../stats/compare.ts";
 import { judge } from "../stats/verdict.ts";
 import { PROTOCOL, type ScoredPrompt } from "../evaluate/scored_prompts.ts";
 import { type ProtocolSummary, summarizeProtocol } from "../evaluate/protocol_summary.ts";
-import { baselines, displayName, type Experiment, type Hypothesis } from "./experiment.ts";
+import { displayName, type Experiment, type Hypothesis } from "./experiment.ts";
 import type { ScoreRecords, SliceRecord } from "./records.ts";
-import type { ComparisonFamily, RowTests, StudyVerdict } from "./results.ts";
+import type {
+  ComparisonFamily,
+  ComparisonRow,
+  References,
+  RowTests,
+  StudyVerdict,
+} from "./results.ts";
 
 /** Prompts that a run's closing line names; the first is the study's. */
 export const HEADLINE_PROMPTS: readonly PromptKind[] = [
@@ -27,19 +33,31 @@ export const HEADLINE_PROMPTS: readonly PromptKind[] = [
 /** Prompt of the study's accuracy column, under which masks are kept. */
 export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
 
-/** Rows that the others are compared with, as tables call them. */
-const VANILLA = displayName(baselines.vanilla);
-const PEFT = displayName(baselines.peft);
+/** A row by what decides its references. */
+type Referring = Pick<ComparisonRow, "model" | "kind" | "wiseFt">;
 
-/** Means over slices by prompt, and all else that the protocol found. */
+/**
+ * Rows that a row is compared with, by the names of both in tables: vanilla, and the PEFT row that is treated
+ * alike, with as large a share of WiSE-FT or with none. What WiSE-FT adds to one of two rows is no merit of
+ * what was trained.
+ */
+export function referencesOf(row: Referring, rows: readonly Referring[]): References {
+  const named = (kind: Referring["kind"], { wiseFt }: Partial<Referring>) => {
+    const found = rows.find((other) => other.kind === kind && other.wiseFt === wiseFt);
+    return found && found.model !== row.model ? { [kind]: found.model } : {};
+  };
+  return { ...named("vanilla", {}), ...named("peft", row) };
+}
+
+/** Means over patients by prompt, and all else that the protocol found. */
 export interface Scores {
   readonly dice: Readonly<Record<string, Score>>;
   readonly iou: Readonly<Record<string, Score>>;
-  /** Every metric under every prompt, over slices and over cases. */
+  /** Every metric under every prompt, of slices and of cases. */
   readonly protocol: ProtocolSummary;
 }
 
-/** Means of a protocol's scores, with intervals over patients. */
+/** Means of a protocol's scores over patients, with intervals. */
 export function summarizeScores(result: ScoreRecords): Scores {
   const protocol = summarizeProtocol(result);
   const by = (metric: "dice" | "iou") =>
@@ -65,42 +83,50 @@ function observations(
   }));
 }
 
+/** Limits of the difference of two means of a metric. */
+function differenceBounds(metric: MaskMetric): [low: number, high: number] {
+  const [low, high] = METRICS[metric].range;
+  return [low - high, high - low];
+}
+
 /**
- * Compares models with vanilla and PEFT under every prompt that any of them was scored under.
+ * Compares models with their references under every prompt that any of them was scored under. Vanilla
+ * itself is compared with none: the others are with it.
  *
- * @param models Scores of the slices by the experiments' display names.
+ * @param models Rows with the scores of their slices.
  */
 export function compareScores(
-  models: ReadonlyMap<string, readonly SliceRecord[]>,
+  models: readonly (Referring & { readonly slices: readonly SliceRecord[] })[],
 ): ComparisonFamily[] {
+  const references = new Map(
+    models.filter(({ kind }) => kind !== "vanilla")
+      .map((row) => [row.model, Object.values(referencesOf(row, models))]),
+  );
   return PROTOCOL.flatMap((prompt) =>
     metricsAt("slice").filter((name) => METRICS[name].tested).flatMap((metric) => {
-      const observed = new Map<string, ModelObservations>();
-      for (const [model, slices] of models) {
-        observed.set(model, observations(slices, { prompt, metric }));
-      }
-      const comparisons = compareModels(observed, {
-        references: [VANILLA, PEFT],
-        resamples: 2000,
-      });
+      const observed = new Map(
+        models.map(({ model, slices }) => [model, observations(slices, { prompt, metric })]),
+      );
+      const bounds = differenceBounds(metric);
+      const comparisons = compareModels(observed, { references, bounds });
       return comparisons.length === 0 ? [] : [{ prompt, metric, comparisons }];
     })
   );
 }
 
-/** Each model's tests by Dice under one prompt. */
+/** Tests of a row by Dice under one prompt, by what it is compared with. */
 export function testsOf(
   families: readonly ComparisonFamily[],
-  prompt: ScoredPrompt,
-): Map<string, RowTests> {
-  const tests = new Map<string, RowTests>();
+  { model, references, prompt }: { model: string; references: References; prompt: ScoredPrompt },
+): RowTests {
   const family = families.find((one) => one.prompt === prompt && one.metric === "dice");
-  for (const comparison of family?.comparisons ?? []) {
-    const { model, reference, p, pHolm, interval, patients } = comparison;
-    const kind = reference === PEFT ? "peft" : "vanilla";
-    tests.set(model, { ...tests.get(model), [kind]: { p, pHolm, interval, patients } });
-  }
-  return tests;
+  const tests = (family?.comparisons ?? []).flatMap((one) => {
+    const kind = (["vanilla", "peft"] as const).find((kind) => references[kind] === one.reference);
+    if (one.model !== model || !kind) return [];
+    const { difference, p, pHolm, interval, patients } = one;
+    return [[kind, { difference, p, pHolm, interval, patients }]];
+  });
+  return Object.fromEntries(tests);
 }
 
 /**
@@ -112,7 +138,7 @@ export function testsOf(
 export function judgeStudy(
   experiments: readonly Experiment[],
   models: ReadonlyMap<string, readonly SliceRecord[]>,
-  options: BootstrapOptions = { resamples: 2000 },
+  options: BootstrapOptions = {},
 ): StudyVerdict[] {
   const names = new Map(experiments.map((one) => [one.name, displayName(one)]));
   const stated = experiments.flatMap(({ name, hypothesis }) =>
@@ -127,6 +153,7 @@ export function judgeStudy(
       lowerIsBetter: METRICS[hypothesis.metric].direction !== "higher",
       own: observe(name, hypothesis),
       other: observe(hypothesis.than, hypothesis),
+      bounds: differenceBounds(hypothesis.metric),
     })),
     options,
   );

@@ -2,13 +2,14 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { loadSam } from "../../lib/files/pretrained.ts";
 import { drawPrompt, errorClick, PROMPT_KINDS, type PromptPoint } from "../../lib/data/prompts.ts";
 import type { SliceReader } from "../../lib/data/loader.ts";
-import type { Slice } from "../../lib/data/slices.ts";
+import type { Slice, SliceRef } from "../../lib/data/slices.ts";
 import { InputError } from "../../lib/errors.ts";
 import { Random } from "../../lib/random.ts";
 import { SamPredictor } from "../../lib/sam/predictor.ts";
 import { mean } from "../../lib/stats/summary.ts";
 import { scoreMask } from "../../lib/metrics/mask_score.ts";
-import { dice } from "../../lib/metrics/metrics.ts";
+import { dice, metricsAt } from "../../lib/metrics/metrics.ts";
+import { protocolText } from "../../lib/report/protocol_table.ts";
 import { PROTOCOL } from "../../lib/evaluate/scored_prompts.ts";
 import { runProtocol } from "../../lib/evaluate/protocol.ts";
 import { summarizeProtocol } from "../../lib/evaluate/protocol_summary.ts";
@@ -19,7 +20,10 @@ import { discs } from "../train/discs.ts";
 const sam = await loadSam(gpu);
 const made = discs("protocol", { count: 5 });
 
-/** Two cases: three slices of one, with a gap, and two of the other, one of them without tumour. */
+/**
+ * Two cases: three slices of eight of one, with a gap, and all two of the other, one of them without
+ * tumour.
+ */
 const slices = await Promise.all(made.refs.map(async (ref, i): Promise<Slice> => {
   const slice = await made.read(ref);
   const [caseId, index] = [["a", 4], ["a", 5], ["a", 7], ["b", 0], ["b", 1]][i] as [string, number];
@@ -35,6 +39,7 @@ const slices = await Promise.all(made.refs.map(async (ref, i): Promise<Slice> =>
       index,
       spacing: [0.5, 0.75],
       sliceSpacing: 3,
+      depth: caseId === "a" ? 8 : 2,
       tumourVoxels: empty ? 0 : ref.tumourVoxels,
     },
   };
@@ -119,24 +124,75 @@ Deno.test("a slice without tumour is scored without a prompt alone, and empty ot
   assertEquals(scores["whole-image"]!.dice, scores["whole-image"]!.predicted === 0 ? 1 : 0);
 });
 
+/** The scores of a run's slices under a prompt, from one index to another. */
+const of = (prompt: (typeof PROTOCOL)[number], from: number, to: number) =>
+  result.slices.slice(from, to).map(({ scores }) => scores[prompt]);
+
 Deno.test("cases are scored as the volumes that their slices make, in mm³", () => {
   assertEquals(result.cases.map(({ id, slices }) => [id, slices]), [["a", 3], ["b", 2]]);
   const [a, b] = result.cases;
-  const of = (prompt: (typeof PROTOCOL)[number], from: number, to: number) =>
-    result.slices.slice(from, to).map(({ scores }) => scores[prompt]);
   for (const prompt of PROTOCOL) {
     for (const [volume, parts] of [[a, of(prompt, 0, 3)], [b, of(prompt, 3, 5)]] as const) {
       const sum = (value: "truth" | "predicted" | "falsePositive") =>
         3 * parts.reduce((total, part) => total + (part?.[value] ?? 0), 0);
       const score = volume.scores[prompt]!;
-      for (const size of ["truth", "predicted", "falsePositive"] as const) {
-        assertAlmostEquals(score[size]!, sum(size), 1e-9);
-      }
+      assertAlmostEquals(score.truth, sum("truth"), 1e-9);
+      assertAlmostEquals(score.predicted, sum("predicted"), 1e-9);
       const shared = sum("predicted") - sum("falsePositive");
       const total = sum("predicted") + sum("truth");
       assertAlmostEquals(score.dice, 2 * shared / total, 1e-12);
     }
+    const { truth, predicted, signedVolumeError, absoluteVolumeError } = b.scores[prompt]!;
+    assertAlmostEquals(signedVolumeError!, (predicted - truth) / truth, 1e-12);
+    assertAlmostEquals(absoluteVolumeError!, Math.abs(predicted - truth) / truth, 1e-12);
   }
+});
+
+Deno.test("a volume of which slices were left out has an overlap, and no surface or size", () => {
+  const [{ scores: part }, { scores: whole }] = result.cases;
+  for (const prompt of PROTOCOL) {
+    const found = (score: object) =>
+      Object.entries(score).filter(([, value]) => value !== null).map(([name]) => name);
+    assertEquals(found(part[prompt]!), ["dice", "iou", "truth", "predicted"]);
+    assertEquals(found(whole[prompt]!), [...metricsAt("case"), "truth", "predicted"]);
+  }
+});
+
+/** The result of some slices as volumes of their own, each as deep as it has slices. */
+async function scoreVolume(chosen: readonly Slice[]) {
+  const own = chosen.map(({ ref, ...pixels }, index): Slice => ({
+    ...pixels,
+    ref: { ...ref, id: `v:2:${index}`, caseId: "v", index, depth: chosen.length },
+  }));
+  const read = (ref: SliceRef) => Promise.resolve(own.find((slice) => slice.ref.id === ref.id)!);
+  return await runProtocol(model, { reader: { read }, refs: own.map(({ ref }) => ref) }, {
+    seed: 3,
+  });
+}
+
+Deno.test("a scan of one slice has the outline in its plane as boundary, as the slice has", async () => {
+  const { cases: [{ scores }], slices: [slice] } = await scoreVolume(slices.slice(0, 1));
+  for (const prompt of PROTOCOL) {
+    for (const metric of ["hd95", "surfaceDice1mm", "surfaceDice2mm"] as const) {
+      assertEquals(scores[prompt]![metric], slice.scores[prompt]![metric], `${prompt} ${metric}`);
+    }
+  }
+});
+
+Deno.test("a volume without tumour has no figure under prompts that nobody gave", async () => {
+  const found = await scoreVolume([slices[4], slices[4]]);
+  assertEquals(Object.keys(found.cases[0].scores), ["whole-image"]);
+  const summary = summarizeProtocol(found);
+  assertEquals(Object.keys(summary.prompts), ["whole-image"]);
+  // Beside a volume with tumour the boxes are of that alone.
+  const { prompts } = summarizeProtocol({
+    slices: [...found.slices, ...result.slices],
+    cases: [...found.cases.map((one) => ({ ...one, patient: "c" })), ...result.cases],
+  });
+  assertEquals(prompts["tight-box"]!.cases.dice!.n, 2);
+  assertEquals(prompts["whole-image"]!.cases.dice!.n, 3);
+  const text = protocolText(summary);
+  assert(!text.includes("box") && !text.includes("100.0 [100.0"), text);
 });
 
 Deno.test("batches and order decide no score, the seed decides jitter and points", async () => {
@@ -162,25 +218,30 @@ Deno.test("batches and order decide no score, the seed decides jitter and points
   assert(scores["jittered-box-40"]!.dice !== result.slices[0].scores["jittered-box-40"]!.dice);
 });
 
-Deno.test("the summary holds means over slices and over cases, intervals and strata", () => {
+Deno.test("the summary holds means over patients, each of them the mean over their slices", () => {
   const { prompts, clicks, strataEdges } = summarizeProtocol(result);
   assertEquals(Object.keys(prompts), [...PROTOCOL]);
-  const tight = result.slices.slice(0, 4).map(({ scores }) => scores["tight-box"]!);
+  const tight = of("tight-box", 0, 4).map((score) => score!);
+  const overPatients = (values: readonly number[]) => mean([mean(values.slice(0, 3)), values[3]]);
   const { slices, cases, strata } = prompts["tight-box"]!;
-  assertAlmostEquals(slices.dice!.mean, mean(tight.map(({ dice }) => dice)), 1e-12);
-  assertAlmostEquals(slices.hd95!.mean, mean(tight.map(({ hd95 }) => hd95!)), 1e-12);
-  assertEquals([slices.dice!.n, cases.dice!.n, slices.dice!.interval!.length], [4, 2, 2]);
-  assert(slices.dice!.interval![0] <= slices.dice!.mean);
-  assert(slices.dice!.interval![1] >= slices.dice!.mean);
-  const counts = Object.values(strata).map((score) => score.n);
-  assertEquals(counts.reduce((a, b) => a + b), 4);
+  assertAlmostEquals(slices.dice!.mean, overPatients(tight.map(({ dice }) => dice)), 1e-12);
+  assertAlmostEquals(slices.hd95!.mean, overPatients(tight.map(({ hd95 }) => hd95!)), 1e-12);
+  assertEquals([slices.dice!.n, cases.dice!.n, slices.dice!.interval], [2, 2, null]);
+  // Distances of volumes are those of the whole one alone.
+  assertEquals(cases.hd95!.n, 1);
+  assertEquals(cases.hd95!.mean, result.cases[1].scores["tight-box"]!.hd95);
+  for (const { n } of Object.values(strata)) assert(n === 1 || n === 2);
   assert(strataEdges![0] <= strataEdges![1]);
   // Under no prompt the slice without tumour counts too, but has no relative error.
   const none = prompts["whole-image"]!.slices;
-  assertEquals([none.dice!.n, none.volumeError!.n], [5, 4]);
-  assertEquals(clicks.map(({ n }) => n), [4, 4, 4, 4, 4]);
+  const [b, empty] = of("whole-image", 3, 5).map((score) => score!);
+  const a = of("whole-image", 0, 3).map((score) => score!.dice);
+  assertAlmostEquals(none.dice!.mean, mean([mean(a), mean([b.dice, empty.dice])]), 1e-12);
+  assertEquals(empty.signedVolumeError, null);
+  assertEquals(none.signedVolumeError!.n, 2);
+  assertEquals(clicks.map(({ n }) => n), [2, 2, 2, 2, 2]);
   const fifth = result.slices.slice(0, 4).map(({ clicks }) => clicks![4]);
-  assertAlmostEquals(clicks[4].mean, mean(fifth), 1e-12);
+  assertAlmostEquals(clicks[4].mean, overPatients(fifth), 1e-12);
 });
 
 Deno.test("scoring leaves nothing on the device, and nothing to score is refused", async () => {

@@ -98,31 +98,53 @@ const grid = { level: "slice", shape: [6, 4, 1], spacing: [2, 0.5, 1] } as const
 const truth = bits("000000" + "011000" + "011000" + "000000");
 const shifted = bits("000000" + "001100" + "001100" + "000000");
 const empty = new Uint8Array(24);
+const errors = (signed: number | null, absolute: number | null) => ({
+  signedVolumeError: signed,
+  absoluteVolumeError: absolute,
+});
 
 Deno.test("sizes and errors are in mm² of the slice", () => {
   const score = scoreMask(shifted, truth, grid);
   assertEquals([score.truth, score.predicted, score.falsePositive], [4, 4, 2]);
-  assertEquals(score.volumeError, 0);
+  assertEquals([score.signedVolumeError, score.absoluteVolumeError], [0, 0]);
   // Half of each surface coincides, the other half is a column, 2 mm, away.
   assertEquals([score.hd95, score.surfaceDice1mm, score.surfaceDice2mm], [2, 0.5, 1]);
   const all = new Uint8Array(24).fill(1);
-  assertEquals(scoreMask(all, truth, grid).volumeError, 5);
+  const { signedVolumeError, absoluteVolumeError } = scoreMask(all, truth, grid);
+  assertEquals([signedVolumeError, absoluteVolumeError], [5, 5]);
   assertEquals(scoreMask(all, truth, grid).falsePositive, 20);
   assertEquals(scoreMask(truth, truth, { ...grid, spacing: [2, 0.5, 3] }).truth, 12);
 });
 
 Deno.test("an equal mask is perfect, and so is finding that there is nothing", () => {
   const perfect = { dice: 1, iou: 1, hd95: 0, surfaceDice1mm: 1, surfaceDice2mm: 1 };
-  const equal = { ...perfect, truth: 4, predicted: 4, falsePositive: 0, volumeError: 0 };
+  const equal = { ...perfect, truth: 4, predicted: 4, falsePositive: 0, ...errors(0, 0) };
   assertEquals(scoreMask(truth, truth, grid), equal);
-  const none = { ...perfect, truth: 0, predicted: 0, falsePositive: 0, volumeError: null };
+  const none = { ...perfect, truth: 0, predicted: 0, falsePositive: 0, ...errors(null, null) };
   assertEquals(scoreMask(empty, empty, grid), none);
 });
 
 Deno.test("missing all, or finding what is not there, scores nothing and the grid's diagonal", () => {
   const worst = { dice: 0, iou: 0, surfaceDice1mm: 0, surfaceDice2mm: 0, hd95: Math.hypot(12, 2) };
-  const missed = { ...worst, truth: 4, predicted: 0, falsePositive: 0, volumeError: -1 };
+  const missed = { ...worst, truth: 4, predicted: 0, falsePositive: 0, ...errors(-1, 1) };
   assertEquals(scoreMask(empty, truth, grid), missed);
-  const invented = { ...worst, truth: 0, predicted: 4, falsePositive: 4, volumeError: null };
+  const invented = { ...worst, truth: 0, predicted: 4, falsePositive: 4, ...errors(null, null) };
   assertEquals(scoreMask(truth, empty, grid), invented);
+});
+
+Deno.test("errors that cancel in the signed mean do not in the absolute one", () => {
+  const half = bits("000000" + "010000" + "010000" + "000000");
+  const more = bits("000000" + "011100" + "011100" + "000000");
+  const of = (mask: Uint8Array) => scoreMask(mask, truth, grid);
+  assertEquals([of(half).signedVolumeError, of(more).signedVolumeError], [-0.5, 0.5]);
+  assertEquals([of(half).absoluteVolumeError, of(more).absoluteVolumeError], [0.5, 0.5]);
+});
+
+Deno.test("of some slices of a volume there is the overlap, and no outline, lesion or size", () => {
+  const whole = scoreMask(shifted, truth, { ...grid, level: "case" });
+  const part = scoreMask(shifted, truth, { ...grid, level: "case", part: true });
+  for (const [name, value] of Object.entries(whole)) {
+    const kept = ["dice", "iou", "truth", "predicted"].includes(name);
+    assertEquals(part[name as "dice"], kept ? value : null, name);
+  }
 });

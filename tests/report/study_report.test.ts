@@ -256,8 +256,33 @@ Deno.test("bold words of the Markdown end before the space that follows them", (
   assert(!whole.text.includes(". **"), "closing marks after a space close nothing");
 });
 
-Deno.test("few patients are said to be too few, and intervals to be too narrow", () => {
-  assertStringIncludes(whole.text, "Of few patients (here 3) such intervals are too narrow");
+Deno.test("unit, and why few patients have no interval, are said beside the figures", () => {
+  const caption = "over 3 patients, each of whom has the mean over their slices (6 in all)";
+  assertStringIncludes(whole.text, caption);
+  assertStringIncludes(whole.text, "Means have no interval: of fewer than 10 patients (here 3)");
+  assertStringIncludes(whole.text, "the unit of means, standard deviations, intervals and tests");
+});
+
+Deno.test("a row of WiSE-FT is shown against PEFT of its share, and ranked apart", async () => {
+  const { text } = await report({
+    change: (folder) =>
+      changeTable(folder, (table) => ({
+        ...table,
+        rows: table.rows.map((row) =>
+          row.model !== "LoRA-8" ? row : {
+            ...row,
+            wiseFt: 0.75,
+            references: { vanilla: "Vanilla", peft: "PEFT, WiSE-FT 0.75" },
+            tests: { ...row.tests, peft: { ...row.tests!.vanilla, pHolm: 0.01 } },
+          }
+        ),
+      })),
+  });
+  const row = (model: string) => text.split("\n").find((line) => line.startsWith(`| ${model} |`))!;
+  assertStringIncludes(row("LoRA-8"), "above PEFT (decoder only), WiSE-FT 0.75");
+  assertStringIncludes(row("LoRA-4"), "**84.7 ± 5.2**"); // LoRA-8 has more, and is another kind
+  assertStringIncludes(text, "Models of WiSE-FT are compared with PEFT of the same share.");
+  assertStringIncludes(text, "of the trained models without WiSE-FT LoRA-4 was highest");
 });
 
 Deno.test("hostile names stay text in both forms", async () => {

@@ -122,17 +122,21 @@ Deno.test("the second table has the other prompts, the third IoU and cost", () =
 
 Deno.test("intervals and adjusted p values stand beside what they belong to, where they were found", () => {
   const test = { p: 0.001, pHolm: 0.0121, interval: [0.01, 0.05] as const, patients: 9 };
+  const tests = {
+    vanilla: { ...test, difference: 0.0601, pHolm: 0.0002 },
+    peft: { ...test, difference: 0.0245 },
+  };
   const certain: ComparisonRow = {
     ...lora,
     dice: { "tight-box": { ...score(0.9), interval: [0.8712, 0.931] } },
-    tests: { vanilla: { ...test, pHolm: 0.0002 }, peft: test },
+    tests,
   };
   const markdown = tableMarkdown(compareRows([vanilla, peft, certain], context));
   assertEquals(cells(markdown, "LoRA-64")[0], [
     "LoRA-64",
     "90.0 ± 5.0",
     "87.1 to 93.1",
-    "+2.3",
+    "+2.5", // the tested difference, of the patients of both, not that of the means
     "0.012",
     "+6.0",
     "< 0.001",
@@ -149,12 +153,20 @@ Deno.test("the other metrics are those of the primary prompt, in their units", (
       surfaceDice1mm: score(0.789),
       surfaceDice2mm: score(0.9),
       falsePositive: score(41.7),
-      volumeError: score(-0.123),
+      signedVolumeError: score(-0.123),
+      absoluteVolumeError: score(0.234),
     },
   };
   const markdown = tableMarkdown(compareRows([vanilla, measured], context));
-  assertEquals(cells(markdown, "LoRA-64")[2].slice(2, 7), ["3.46", "78.9", "90.0", "42", "−12.3"]);
-  assertEquals(cells(markdown, "Vanilla")[2].slice(2, 7), ["–", "–", "–", "–", "–"]);
+  assertEquals(cells(markdown, "LoRA-64")[2].slice(2, 8), [
+    "3.46",
+    "78.9",
+    "90.0",
+    "42",
+    "−12.3",
+    "23.4",
+  ]);
+  assertEquals(cells(markdown, "Vanilla")[2].slice(2, 8), Array(6).fill("–"));
 });
 
 Deno.test("prompts are called what they are", () => {
@@ -166,7 +178,9 @@ Deno.test("prompts are called what they are", () => {
 
 Deno.test("the caption counts what was scored", () => {
   const markdown = tableMarkdown(compareRows([vanilla], context));
-  assertStringIncludes(markdown, "20 slices of 1 patient (test split)");
+  assertStringIncludes(markdown, "over 1 patient, each of whom has the mean over their slices");
+  assertStringIncludes(markdown, "(20 slices in all, test split)");
+  assertStringIncludes(markdown, "no interval: of fewer than 10 patients (here 1)");
   assertStringIncludes(markdown, "train 12 patients, 1,441 slices");
 });
 

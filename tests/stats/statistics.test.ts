@@ -1,12 +1,13 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { bootstrapInterval } from "../../lib/stats/bootstrap.ts";
+import { bootstrapInterval, summarizeByPatient } from "../../lib/stats/bootstrap.ts";
 import { compareModels } from "../../lib/stats/compare.ts";
 import { holm } from "../../lib/stats/holm.ts";
 import { normalTail } from "../../lib/stats/normal.ts";
 import { stratumOf, tertiles } from "../../lib/stats/strata.ts";
-import { mean, type Observation, quantile } from "../../lib/stats/summary.ts";
+import { mean, type Observation, quantile, standardDeviation } from "../../lib/stats/summary.ts";
 import { wilcoxonSignedRank } from "../../lib/stats/wilcoxon.ts";
 import { Random } from "../../lib/random.ts";
+import intervals from "./fixtures/intervals.json" with { type: "json" };
 import fixtures from "./fixtures/statistics.json" with { type: "json" };
 
 Deno.test("Wilcoxon's statistic and p are scipy's, exact and by the normal approximation", () => {
@@ -80,38 +81,58 @@ function clustered(patients: number, slices: number): Observation[] {
   }).flat();
 }
 
-Deno.test("the bootstrap interval is as wide as the spread between patients, not between slices", () => {
+Deno.test("a patient is one number, however many slices it is the mean of", () => {
   const observations = clustered(40, 25);
-  const centre = mean(observations.map(({ value }) => value));
-  const [low, high] = bootstrapInterval(observations)!;
-  // With slices of equal number the bootstrap's variance is that of the patients' means, / n.
-  const groups = Array.from(
-    { length: 40 },
-    (_, i) =>
-      mean(observations.filter(({ group }) => group === `patient ${i}`).map(({ value }) => value)),
+  const patients = [...Map.groupBy(observations, ({ group }) => group).values()].map((own) =>
+    mean(own.map(({ value }) => value))
   );
-  const sd = Math.sqrt(mean(groups.map((value) => (value - centre) ** 2)) / 40);
-  assertAlmostEquals(high - centre, 1.96 * sd, 0.1 * sd);
-  assertAlmostEquals(centre - low, 1.96 * sd, 0.1 * sd);
-  const independent = observations.map(({ value }, i) => ({ group: String(i), value }));
-  const [from, to] = bootstrapInterval(independent)!;
-  assert(high - low > 4 * (to - from), "slices of one patient count as one patient");
+  const score = summarizeByPatient(observations);
+  assertEquals(score, {
+    mean: mean(patients),
+    sd: standardDeviation(patients),
+    n: 40,
+    interval: bootstrapInterval(patients),
+  });
+  // More slices of a patient give that patient no more weight.
+  const more = [...observations, ...observations.filter(({ group }) => group === "patient 3")];
+  const again = summarizeByPatient(more);
+  assertAlmostEquals(again.mean, score.mean, 1e-12);
+  assertAlmostEquals(again.sd, score.sd, 1e-12);
+  assertEquals(again.n, 40);
 });
 
-Deno.test("every resample of two patients is counted, and the seed alone decides", () => {
-  const observations = [{ group: "a", value: 0 }, { group: "a", value: 1 }, {
-    group: "b",
-    value: 4,
-  }];
-  // aa, ab, ba, bb have the means 0.5, 5/3, 5/3 and 4.
-  assertEquals(bootstrapInterval(observations), [0.5, 4]);
-  const [low, high] = bootstrapInterval(observations, { confidence: 0.4 })!;
-  assertAlmostEquals(low, 5 / 3);
-  assertAlmostEquals(high, 5 / 3);
-  const many = clustered(7, 3);
-  assertEquals(bootstrapInterval(many, { seed: 1 }), bootstrapInterval(many, { seed: 1 }));
-  assert(String(bootstrapInterval(many, { seed: 1 })) !== String(bootstrapInterval(many)));
-  assertEquals(bootstrapInterval(observations.slice(0, 2)), null);
+Deno.test("intervals are those of scipy's bootstrap of the studentised mean", () => {
+  for (const { values, studentised, bca } of intervals) {
+    const found = bootstrapInterval(values, { resamples: 200_000 })!;
+    const width = studentised[1] - studentised[0];
+    found.forEach((bound, end) => {
+      // Of two sets of resamples: their quantiles differ by chance.
+      assertAlmostEquals(bound, studentised[end], 0.012 * width, `n = ${values.length}`);
+      assertAlmostEquals(bound, bca[end], 0.35 * width, `n = ${values.length}, BCa`);
+    });
+  }
+});
+
+Deno.test("there is no interval of fewer than ten patients, nor of patients who score alike", () => {
+  const values = clustered(12, 1).map(({ value }) => value);
+  assertEquals(bootstrapInterval(values.slice(0, 9)), null);
+  assertEquals(bootstrapInterval(values.slice(0, 10))?.length, 2);
+  assertEquals(bootstrapInterval(Array(20).fill(0.3)), null);
+  // With one that differs, every third resample has no spread.
+  assertEquals(bootstrapInterval([...Array(19).fill(0), 0.5], { bounds: [0, 1] }), null);
+});
+
+Deno.test("the seed alone decides, more confidence is wider, and no end is beyond the bounds", () => {
+  const values = clustered(14, 1).map(({ value }) => value);
+  assertEquals(bootstrapInterval(values, { seed: 1 }), bootstrapInterval(values, { seed: 1 }));
+  assert(String(bootstrapInterval(values, { seed: 1 })) !== String(bootstrapInterval(values)));
+  const [low, high] = bootstrapInterval(values)!;
+  const [inner, outer] = bootstrapInterval(values, { confidence: 0.8 })!;
+  assert(low < inner && inner < mean(values) && mean(values) < outer && outer < high);
+  assertEquals(bootstrapInterval(values, { bounds: [low + 0.01, high - 0.01] }), [
+    low + 0.01,
+    high - 0.01,
+  ]);
 });
 
 Deno.test("models are paired slice by slice, tested by patient and adjusted as one family", () => {
@@ -123,7 +144,9 @@ Deno.test("models are paired slice by slice, tested by patient and adjusted as o
     ["PEFT", model(vanilla.map((value, i) => value + 0.01 * (i + 1)))],
     ["LoRA", model([...vanilla.map((value) => value + 0.2), 9])], // one slice that no other has
   ]);
-  const found = compareModels(models, { references: ["Vanilla", "PEFT", "absent"] });
+  const found = compareModels(models, {
+    references: new Map([["PEFT", ["Vanilla", "absent"]], ["LoRA", ["Vanilla", "PEFT"]]]),
+  });
   assertEquals(
     found.map(({ model, reference }) => `${model} - ${reference}`),
     ["PEFT - Vanilla", "LoRA - Vanilla", "LoRA - PEFT"],
@@ -137,7 +160,27 @@ Deno.test("models are paired slice by slice, tested by patient and adjusted as o
     assertAlmostEquals(p, 0.125);
     assertAlmostEquals(pHolm, 0.375);
   }
-  assert(peft.interval![0] >= 0.015 && peft.interval![1] <= 0.075);
+  assertEquals(peft.interval, null); // of four patients
+});
+
+Deno.test("difference, interval and p are of the same patients' means, not of slices", () => {
+  const random = new Random("paired");
+  // Patient 0 has a hundred slices on which the model is worse; the twelve others are better.
+  const slices = [...Array(100).fill(0), ...Array.from({ length: 12 }, (_, i) => i + 1)];
+  const model = (value: (patient: number) => number) =>
+    new Map(slices.map((patient, i) => [`${i}`, { group: `${patient}`, value: value(patient) }]));
+  const models = new Map([
+    ["A", model((patient) => patient === 0 ? -1 : 1 + 0.1 * random.normal())],
+    ["B", model(() => 0)],
+  ]);
+  const [{ difference, interval, p, patients }] = compareModels(models, {
+    references: new Map([["A", ["B"]]]),
+  });
+  const means = slices.slice(100).map((_, i) => models.get("A")!.get(`${100 + i}`)!.value);
+  assertAlmostEquals(difference, (means.reduce((a, b) => a + b, 0) - 1) / 13, 1e-12);
+  assertEquals(interval, bootstrapInterval([-1, ...means]));
+  assertEquals(patients, 13);
+  assertEquals(p, wilcoxonSignedRank([-1, ...means]).p);
 });
 
 Deno.test("tertiles part sizes into thirds, edges to the smaller", () => {

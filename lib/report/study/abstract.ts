@@ -13,7 +13,7 @@ export function abstractOf(subject: Subject): Text[] {
   const { models, context } = subject;
   const scored =
     `${plural(models.length, "model")} ${models.length === 1 ? "was" : "were"} scored on ` +
-    `${subject.scoredText}${
+    `${plural(subject.scored.slices, "slice")} of ${plural(subject.scored.patients, "patient")}${
       context.pooled
         ? `, each tested by a model that had not been trained on it.`
         : ` on which none of them was trained or selected.`
@@ -39,17 +39,22 @@ function bestText(subject: Subject): string[] {
   const described = ({ dice: { [primary]: score } }: ComparedRow) =>
     `${meanText(score)} %` +
     (score.interval ? ` (95 % interval ${intervalText(score)})` : "");
-  const rows = ranked(subject.modelRows, primary);
+  // What WiSE-FT makes of a row is another model: it is not ranked among those without.
+  const rows = ranked(subject.modelRows.filter(({ wiseFt }) => wiseFt === undefined), primary);
   const vanilla = rows.find(({ kind }) => kind === "vanilla");
   const first = rows.find(({ kind }) => kind !== "vanilla");
   const prompt = `Under the ${promptName(primary)} prompt`;
   if (!vanilla) {
     return first ? [`${prompt} ${first.model} reached a mean Dice of ${described(first)}.`] : [];
   }
-  const tested = first && subject.tested(first.model, vanilla.model, primary);
+  const tested = first?.tests?.vanilla;
   return [
     `${prompt} the unadapted ${context.baseModel} reached a mean Dice of ${described(vanilla)}${
-      first ? `; of the trained models ${first.model} was highest with ${described(first)}.` : "."
+      first
+        ? `; of the trained models${
+          subject.hasWiseFt ? " without WiSE-FT" : ""
+        } ${first.model} was highest with ${described(first)}.`
+        : "."
     }`,
     ...(tested ? [testedText(tested)] : []),
   ];
@@ -86,12 +91,15 @@ function imagelessText({ primary, modelRows, trivialRows }: Subject): string[] {
 
 /** The best model without a prompt. */
 function unpromptedText({ modelRows, trivialRows }: Subject): string[] {
-  const [top] = ranked(modelRows, "whole-image");
+  const plain = modelRows.filter(({ wiseFt }) => wiseFt === undefined);
+  const [top] = ranked(plain, "whole-image");
   if (!top) return [];
   const ones = trivialRows.find(({ model }) => model === "All ones")?.dice["whole-image"];
   return [
-    `Without a prompt (the whole image as the box) the highest mean Dice was ${
-      meanText(top.dice["whole-image"])
-    } % by ${top.model}${ones ? `, where a mask of ones has ${meanText(ones)} %` : ""}.`,
+    `Without a prompt (the whole image as the box) the highest mean Dice${
+      plain.length < modelRows.length ? " without WiSE-FT" : ""
+    } was ${meanText(top.dice["whole-image"])} % by ${top.model}${
+      ones ? `, where a mask of ones has ${meanText(ones)} %` : ""
+    }.`,
   ];
 }

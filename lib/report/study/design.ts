@@ -13,7 +13,9 @@ import { configFields, methodLabel, type Subject, valueText } from "./subject.ts
 
 /** Dice against rank, where models differ in nothing else. */
 export function rankSection(subject: Subject): Block[] {
-  const adapted = subject.models.filter(({ rank }) => rank !== undefined);
+  const adapted = subject.models.filter(({ rank, wiseFt }) =>
+    rank !== undefined && wiseFt === undefined
+  );
   const { varying } = configFields(adapted);
   const settings = (model: StudyModel) =>
     varying.map((field) => `${field} ${valueText(model.config[field])}`).join("; ");
@@ -40,8 +42,8 @@ export function rankSection(subject: Subject): Block[] {
     name: "dice_by_rank",
     alt: "Mean Dice against the rank of the adapters, under each of the main prompts",
     caption:
-      `Dice against the rank of the adapters, one panel a prompt, each on its own scale: means over slices${
-        subject.hasIntervals ? " and 95 % intervals over patients" : ""
+      `Dice against the rank of the adapters, one panel a prompt, each on its own scale: means over patients${
+        subject.hasIntervals ? " and their 95 % intervals" : ""
       }; ` +
       `grey: the means of the models without adapters. Alpha is ${
         [...new Set(adapted.map(({ config }) => valueText(config.alpha)))].join(", ")
@@ -95,9 +97,10 @@ export function verdictSection({ study: { table: { verdicts } } }: Subject): Blo
     caption:
       `Hypotheses, each written into its experiment before it ran, and what the test slices say: ${
         tally.join(", ")
-      }. Differences (in percentage points, or in the metric's unit) are paired by slice, with 95 % intervals ` +
-      `over patients; p: Wilcoxon signed-rank test of the patients' differences against the margin in brackets ` +
-      `(0 if none), Holm-adjusted over all hypotheses.`,
+      }. Differences (in percentage points, or in the metric's unit) are means over patients ` +
+      `of what is paired by slice, with their 95 % intervals; p: Wilcoxon signed-rank test of the same patients' ` +
+      `differences against the margin in brackets (0 if none), Holm-adjusted over all hypotheses. Without an ` +
+      `interval nothing is decided.`,
     words: 4,
     ...verdictTable(verdicts),
   }];

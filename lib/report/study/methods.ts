@@ -19,9 +19,6 @@ const KINDS: Readonly<Record<string, { name: string; is: string }>> = {
   },
 };
 
-/** Below this many patients the percentile bootstrap is too narrow to pass over in silence. */
-const FEW_PATIENTS = 20;
-
 /** A value of the configuration that all models share; undefined if they do not. */
 function sharedValue(models: readonly StudyModel[], field: string): unknown {
   const values = new Set(models.map(({ config }) => JSON.stringify(config[field])));
@@ -86,7 +83,7 @@ export function methodsSection(subject: Subject): Block[] {
       : []),
     ["Prompts", PROMPTS],
     ["Metrics", METRIC_RULES],
-    ...(subject.hasIntervals ? [["Statistics", statisticsText(subject)] as const] : []),
+    ["Statistics", statisticsText(subject)],
   ];
   return [
     { kind: "heading", level: 2, text: "Data and methods" },
@@ -116,6 +113,8 @@ const PROMPTS =
 
 const METRIC_RULES =
   `Dice, IoU, 95 % Hausdorff distance and surface Dice at 1 and 2 mm in the scan's own spacing. ` +
+  `Of volumes there are distances, lesions and sizes only where every slice was scored; of a scan of one slice ` +
+  `its outline in the plane is the boundary. ` +
   `Truth and prediction both empty score as perfect, one of them empty as worst (for distances: the ` +
   `diagonal of the grid), as in the BraTS challenges. A pixel belongs to a mask where its logit is above 0.`;
 
@@ -150,21 +149,32 @@ function modelText({ context, rows, models }: Subject): string {
 }
 
 /** Intervals and tests, and what they do not cover. */
-function statisticsText({ context, scored: { patients }, hasTests }: Subject): string {
-  const tests = hasTests
-    ? ` Tests: two-sided Wilcoxon signed-rank on patients' mean paired differences, exact up to 50 ` +
-      `patients; Holm's adjustment over all comparisons under one prompt by one metric.`
-    : "";
-  const few = patients < FEW_PATIENTS
-    ? ` Of few patients (here ${patients}) such intervals are too narrow: one that leaves out 0 is no proof of ` +
-      `a difference; the tests decide that.`
-    : "";
-  return `Patients are the unit. 95 % intervals: percentiles of 2,000 bootstrap means with patients ` +
-    `resampled, each with all its slices; they are not adjusted for the number of comparisons.${tests}${few} ` +
-    `The intervals describe these trained models on other ` +
-    `patients; they do not cover what another training seed would change${
-      context.pooled ? ", beyond the seeds pooled here" : ""
-    }.`;
+function statisticsText(subject: Subject): string {
+  const { context, hasTests, hasIntervals, hasWiseFt } = subject;
+  const sentences = [
+    `Patients are the unit of means, standard deviations, intervals and tests alike: a patient's score is the ` +
+    `mean over their slices (of volumes: over their scans), and over training seeds.`,
+    subject.intervalNote,
+    ...(hasIntervals ? ["They are not adjusted for the number of comparisons."] : []),
+    ...(hasTests
+      ? [
+        `Tests: two-sided Wilcoxon signed-rank on patients' mean paired differences, exact up to 50 ` +
+        `patients; Holm's adjustment over all comparisons under one prompt by one metric.`,
+      ]
+      : []),
+    ...(hasWiseFt
+      ? [
+        `Models of WiSE-FT are compared with vanilla and with PEFT of the same share, not with others.`,
+      ]
+      : []),
+    ...(hasIntervals
+      ? [
+        `The intervals describe these trained models on other patients; they do not cover what another ` +
+        `training seed would change${context.pooled ? ", beyond the seeds pooled here" : ""}.`,
+      ]
+      : []),
+  ];
+  return sentences.join(" ");
 }
 
 /** The command, the machine, and every value. */

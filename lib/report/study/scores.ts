@@ -55,48 +55,44 @@ export function comparisonSection(subject: Subject): Block[] {
   ];
 }
 
+/** Kinds of references in the order of columns, with the fields of a row that hold the differences. */
+const REFERENCES = [["peft", "peftComparison"], ["vanilla", "vanillaComparison"]] as const;
+
 /** Dice under the primary prompt, with differences to vanilla and PEFT, their tests and verdicts. */
 function comparisonTable(subject: Subject): TableBlock {
-  const { primary, context, rows, hasTests, hasIntervals } = subject;
-  const references = ["peft", "vanilla"].flatMap((kind) => subject.nameOfKind(kind) ?? []);
-  // Two references are compared once, in the row of the first.
-  const isReference = (model: string, i: number) => references.indexOf(model) >= i;
-  const all = subject.modelRows.map(({ dice }) => dice[primary]);
+  const { primary, rows, hasTests, hasIntervals } = subject;
+  const references = REFERENCES.flatMap(([kind, field]) => {
+    const name = subject.nameOfKind(kind);
+    return name ? [{ kind, field, name }] : [];
+  });
   const compared = rows.filter(({ dice }) => dice[primary]);
   const whenTested = <T>(...cells: T[]) => hasTests ? cells : [];
   return {
     kind: "table",
-    caption: `Dice under the ${promptName(primary)} prompt: mean ± ` +
-      `standard deviation over ${subject.scoredText} (${context.scoredOn} part)${
-        hasIntervals ? ", with the 95 % interval of the mean (bootstrap, patients resampled)" : ""
-      }. ` +
-      `Differences are in percentage points of Dice, paired by slice` +
-      (hasTests
-        ? `, with 95 % intervals; p: two-sided Wilcoxon signed-rank test over patients' mean differences, Holm-adjusted over all ` +
-          `comparisons of this table. "Above" and "below" mean an adjusted p of ${ALPHA} or less.`
-        : `.`) +
-      ` The last rows see no image: a mask of ones, the box filled, and the ellipse inscribed in the box.`,
+    caption: comparisonCaption(subject),
     header: [
       "Model",
       "Dice, %",
       ...(hasIntervals ? ["95 % interval"] : []),
-      ...references.flatMap((name) => [`Against ${name}`, ...whenTested("p")]),
+      ...references.flatMap(({ name }) => [`Against ${name}`, ...whenTested("p")]),
       ...whenTested("Verdict"),
     ],
     rows: compared.map((row) => {
       const score = row.dice[primary];
-      const tests = references.map((name) => ({
-        name,
-        tested: subject.tested(row.model, name, primary),
+      const alike = subject.alike(row.model).map(({ dice }) => dice[primary]);
+      const tests = references.map(({ kind }) => ({
+        name: row.references[kind] ?? absent,
+        tested: row.tests?.[kind],
       }));
-      const differences = tests.flatMap(({ name, tested }, i) => {
-        const other = rows.find(({ model }) => model === name)?.dice[primary];
-        const untested = other && !isReference(row.model, i) ? score.mean - other.mean : undefined;
+      // Vanilla's difference to PEFT is that of PEFT to it.
+      const differences = references.flatMap(({ field }, i) => {
+        const untested = row.kind === "vanilla" ? null : row[field];
+        const { tested } = tests[i];
         return [differenceCell(tested, untested), ...whenTested(probability(tested?.pHolm))];
       });
       return [
         row.model,
-        { text: percent(score), strong: row.kind !== "trivial" && isBest(score, all) },
+        { text: percent(score), strong: row.kind !== "trivial" && isBest(score, alike) },
         ...(hasIntervals ? [intervalText(score)] : []),
         ...differences,
         ...whenTested(standing(tests)),
@@ -104,6 +100,29 @@ function comparisonTable(subject: Subject): TableBlock {
     }),
     rules: [compared.findIndex(({ kind }) => kind === "trivial")],
   };
+}
+
+/** Unit, intervals and tests of the comparison. */
+function comparisonCaption(subject: Subject): string {
+  const { primary, context, hasTests, hasWiseFt } = subject;
+  const sentences = [
+    `Dice under the ${promptName(primary)} prompt: mean ± standard deviation over ` +
+    `${subject.scoredText}, ${context.scoredOn} part.`,
+    subject.intervalNote,
+    `Differences are in percentage points of Dice${
+      hasTests ? ", over the same patients, paired by slice" : ""
+    }.`,
+    ...(hasWiseFt ? [`Models of WiSE-FT are compared with PEFT of the same share.`] : []),
+    ...(hasTests
+      ? [
+        `p: two-sided Wilcoxon signed-rank test of these patients' differences, Holm-adjusted over all ` +
+        `comparisons of this table. "Above" and "below" mean an adjusted p of ${ALPHA} or less and an ` +
+        `interval without 0.`,
+      ]
+      : []),
+    `The last rows see no image: a mask of ones, the box filled, and the ellipse inscribed in the box.`,
+  ];
+  return sentences.join(" ");
 }
 
 /** Means of all models under the main prompts, with their intervals. */
@@ -122,10 +141,10 @@ function diceFigure(subject: Subject): FigureBlock {
     alt: `Mean Dice of every model under ${panels.join(", ")}`,
     caption:
       `Mean Dice by model and prompt over the same ${
-        plural(subject.scored.slices, "slice")
+        plural(subject.scored.patients, "patient")
       } (dots; squares: predictors ` +
       `that see no image)${
-        subject.hasIntervals ? ", with 95 % intervals over patients (bars)" : ""
+        subject.hasIntervals ? ", with 95 % intervals (bars)" : ""
       }; each panel has its own scale. The dashed line is ${referenceRow ?? "the first model"}.`,
     draw: (palette) =>
       dotsFigure({
@@ -144,15 +163,15 @@ function diceFigure(subject: Subject): FigureBlock {
 
 /** Dice under every prompt, against jitter and clicks. */
 export function promptsSection(subject: Subject): Block[] {
-  const { rows, prompts, modelRows } = subject;
+  const { rows, prompts } = subject;
   return [
     { kind: "heading", level: 2, text: "Prompts" },
     {
       kind: "table",
       caption:
-        `Mean Dice (%) under every prompt${
-          subject.hasIntervals ? ", with 95 % intervals over patients" : ""
-        }; bold: the highest of the models. ` +
+        `Mean Dice (%) over patients under every prompt${
+          subject.hasIntervals ? ", with 95 % intervals" : ""
+        }; bold: ${subject.bestText}. ` +
         `Box ±p %: each side moved by up to p per cent of the box, fixed seeds. Point: the deepest pixel of ` +
         `the tumour; 5 points: drawn at random within it; clicks: the first at the deepest pixel, each further one where ` +
         `the last mask is most wrong; whole image: no hint.`,
@@ -161,7 +180,7 @@ export function promptsSection(subject: Subject): Block[] {
         row.model,
         ...prompts.map((prompt) => {
           const strong = row.kind !== "trivial" &&
-            isBest(row.dice[prompt], modelRows.map(({ dice }) => dice[prompt]));
+            isBest(row.dice[prompt], subject.alike(row.model).map(({ dice }) => dice[prompt]));
           return scoreCell(row.dice[prompt], { strong });
         }),
       ]),
@@ -188,8 +207,8 @@ function jitterFigure({ rows, prompts, hasIntervals }: Subject): FigureBlock[] {
     alt: "Mean Dice of every model against the jitter of the box prompt",
     caption:
       `Dice against the jitter of the box prompt: each side moved by up to so many per cent of the box. ` +
-      `Means over slices, markers set side by side for legibility${
-        hasIntervals ? "; bars: 95 % intervals over patients" : ""
+      `Means over patients, markers set side by side for legibility${
+        hasIntervals ? "; bars: 95 % intervals" : ""
       }. ` +
       (shared
         ? `Grey lines without markers: what the box itself scores, filled or with its ellipse.`
@@ -205,7 +224,7 @@ function jitterFigure({ rows, prompts, hasIntervals }: Subject): FigureBlock[] {
 }
 
 /** Dice after each click, if more than one was scored. */
-function clicksFigure({ models }: Subject): FigureBlock[] {
+function clicksFigure({ models, hasIntervals }: Subject): FigureBlock[] {
   const lines = models.flatMap(({ name, protocol }): Line[] =>
     protocol && protocol.clicks.length > 1 ? [{ name, scores: protocol.clicks }] : []
   );
@@ -217,8 +236,9 @@ function clicksFigure({ models }: Subject): FigureBlock[] {
     alt: "Mean Dice of every model after one to five clicks",
     caption:
       `Dice after one to ${clicks} simulated clicks: the first at the tumour's deepest pixel, each further ` +
-      `one at the centre of the largest error of the last mask, which is a prompt too. Means over slices; ` +
-      `bars: 95 % intervals over patients.`,
+      `one at the centre of the largest error of the last mask, which is a prompt too. Means over patients${
+        hasIntervals ? "; bars: 95 % intervals" : ""
+      }.`,
     draw: (palette) =>
       linesFigure({
         lines,
@@ -254,8 +274,8 @@ export function boundarySection(subject: Subject): Block[] {
 }
 
 /** The table of one prompt, if any model has a figure for it. */
-function boundaryTable({ models }: Subject, prompt: string): TableBlock[] {
-  const scored = models.flatMap(({ name, protocol }) => {
+function boundaryTable(subject: Subject, prompt: string): TableBlock[] {
+  const scored = subject.models.flatMap(({ name, protocol }) => {
     const scores = protocol?.prompts[prompt];
     return scores ? [{ name, scores }] : [];
   });
@@ -264,21 +284,34 @@ function boundaryTable({ models }: Subject, prompt: string): TableBlock[] {
   );
   if (columns.length === 0) return [];
   const { slices, cases } = scored[0].scores;
+  const whole = columns.find(({ of, metric }) => of === "cases" && !METRICS[metric].ofPart);
+  const wholePatients = whole ? cases[whole.metric]?.n : 0;
+  const alike = (name: string) => {
+    const names = subject.alike(name).map(({ model }) => model);
+    return scored.filter((one) => names.includes(one.name));
+  };
   const definitions = new Set(columns.flatMap(({ metric }) => METRICS[metric].definition ?? []));
   return [{
     kind: "table",
     caption:
-      `Boundaries and sizes under the ${
-        promptName(prompt)
-      } prompt: means, with 95 % intervals over patients, ` +
-      `over ${plural(slices.dice?.n ?? 0, "slice")}` +
-      (cases.dice ? ` and over ${plural(cases.dice.n, "volume")} stacked from them` : "") +
-      `. ${[...definitions].join("; ")}. Bold: the best of the column, but for signed errors.`,
+      `Boundaries and sizes under the ${promptName(prompt)} prompt: means over ${
+        plural(slices.dice?.n ?? 0, "patient")
+      }, of each the mean over their slices` +
+      (cases.dice ? " or over the volumes stacked from them" : "") +
+      (subject.hasIntervals ? ", with 95 % intervals" : "") +
+      (wholePatients
+        ? `; what is of whole volumes over the ${
+          plural(wholePatients, "patient")
+        } of whom every slice of a volume was scored`
+        : "") +
+      `. ${
+        [...definitions].join("; ")
+      }. Bold: ${subject.bestText} in the column, but for signed errors.`,
     header: ["Model", ...columns.map(({ header }) => header)],
     rows: scored.map(({ name, scores }) => [
       name,
       ...columns.map(({ of, metric }) =>
-        metricCell(metric, scores[of][metric], scored.map(({ scores }) => scores[of][metric]))
+        metricCell(metric, scores[of][metric], alike(name).map(({ scores }) => scores[of][metric]))
       ),
     ]),
   }];
@@ -321,10 +354,12 @@ export function sizeSection(subject: Subject): Block[] {
       name: "dice_by_size",
       alt: "Mean Dice of every model in each third of the slices by tumour area",
       caption:
-        `Dice under the ${promptName(prompt)} prompt in thirds of the slices by true tumour area ` +
-        `(${
-          counts.join(", ")
-        } slices): means and 95 % intervals over patients. The dashed line is ${models[0].name}.`,
+        `Dice under the ${
+          promptName(prompt)
+        } prompt in thirds of the slices by true tumour area: means over ` +
+        `patients who have such slices (${counts.join(", ")})${
+          subject.hasIntervals ? " and 95 % intervals" : ""
+        }. The dashed line is ${models[0].name}.`,
       draw: (palette) =>
         dotsFigure({
           rows: models.map((model) => ({ name: model.name, scores: of(model, prompt) })),
@@ -335,10 +370,9 @@ export function sizeSection(subject: Subject): Block[] {
     },
     {
       kind: "table",
-      caption:
-        `Mean Dice (%) by tumour area and prompt, with 95 % intervals over patients. Tumours are ${
-          strata.map((name, i) => `${name} ${panels[i]}`).join(", ")
-        }.`,
+      caption: `Mean Dice (%) over patients by tumour area and prompt${
+        subject.hasIntervals ? ", with 95 % intervals" : ""
+      }. Tumours are ${strata.map((name, i) => `${name} ${panels[i]}`).join(", ")}.`,
       header: [
         "Model",
         ...prompts.flatMap((prompt) => strata.map((name) => `${promptName(prompt)}, ${name}`)),

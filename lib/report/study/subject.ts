@@ -6,9 +6,17 @@
 import { methodOf } from "../../adapters/methods.ts";
 import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
-import { absent, intervalText, meanText, modelName, plural, signed } from "../format.ts";
+import {
+  absent,
+  intervalNote,
+  intervalText,
+  meanText,
+  modelName,
+  plural,
+  signed,
+} from "../format.ts";
 import type { Study, StudyModel } from "../../study/read_study.ts";
-import type { ComparedRow, ComparisonFamily } from "../../study/results.ts";
+import type { ComparedRow, RowTests } from "../../study/results.ts";
 
 /** The prompts that the text and the first figures are about, where they were scored. */
 const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];
@@ -21,8 +29,8 @@ export function smallestP(patients: number): number {
   return patients > 0 ? 2 ** (1 - patients) : 1;
 }
 
-/** Tested difference of a model from one of the references. */
-export type Tested = ComparisonFamily["comparisons"][number];
+/** Tested difference of a model from one of its references. */
+export type Tested = NonNullable<RowTests["vanilla"]>;
 
 /** A study for its report, its models by the names that readers see. */
 export class Subject {
@@ -42,7 +50,14 @@ export class Subject {
     this.study = study;
     this.models = study.models.map((model) => ({ ...model, name: modelName(model.name) }));
     const { rows, context } = study.table;
-    this.rows = rows.map((row) => ({ ...row, model: modelName(row.model) }));
+    this.rows = rows.map((row) => ({
+      ...row,
+      model: modelName(row.model),
+      references: {
+        vanilla: row.references.vanilla && modelName(row.references.vanilla),
+        peft: row.references.peft && modelName(row.references.peft),
+      },
+    }));
     this.primary = context.primaryPrompt;
     this.prompts = [...new Set(rows.flatMap(({ dice }) => Object.keys(dice)))];
   }
@@ -57,9 +72,17 @@ export class Subject {
     return this.context.splits[this.context.scoredOn];
   }
 
-  /** "48 slices of 12 patients": what scores come from. */
+  /** "12 patients, each of whom has the mean over their slices (48 in all)": what means are over. */
   get scoredText(): string {
-    return `${plural(this.scored.slices, "slice")} of ${plural(this.scored.patients, "patient")}`;
+    return `${
+      plural(this.scored.patients, "patient")
+    }, each of whom has the mean over their slices ` +
+      `(${this.scored.slices} in all)`;
+  }
+
+  /** Sentence on the intervals, or on why there are none. */
+  get intervalNote(): string {
+    return intervalNote(this.scored.patients);
   }
 
   /** True if differences between models were tested. */
@@ -87,20 +110,25 @@ export class Subject {
     return this.rows.find((row) => row.kind === kind)?.model;
   }
 
-  /** Test of a model against a reference under one prompt by one metric, if there was one. */
-  tested(
-    model: string,
-    reference: string | undefined,
-    prompt: string,
-    metric = "dice",
-  ): Tested | undefined {
-    return this.study.table.statistics.find((one) => one.prompt === prompt && one.metric === metric)
-      ?.comparisons.find((one) =>
-        modelName(one.model) === model && modelName(one.reference) === reference
-      );
+  /** True if some rows are others drawn back by WiSE-FT. */
+  get hasWiseFt(): boolean {
+    return this.rows.some(({ wiseFt }) => wiseFt !== undefined);
   }
 
-  /** True if means have intervals; with one patient they have none. */
+  /** "the highest of the models", of which rows with WiSE-FT are apart. */
+  get bestText(): string {
+    return `the best of the models${
+      this.hasWiseFt ? " with the same share of WiSE-FT or none" : ""
+    }`;
+  }
+
+  /** Rows that a model may be ranked with: those treated alike by WiSE-FT, and vanilla. */
+  alike(model: string): ComparedRow[] {
+    const share = this.rows.find((row) => row.model === model)?.wiseFt;
+    return this.modelRows.filter(({ kind, wiseFt }) => wiseFt === share || kind === "vanilla");
+  }
+
+  /** True if means have intervals; of few patients they have none. */
   get hasIntervals(): boolean {
     return this.rows.some(({ dice }) => dice[this.primary]?.interval);
   }
@@ -121,9 +149,9 @@ export function methodLabel({ config: { peftType = "lora" } }: StudyModel): stri
   return methodOf(String(peftType)).label;
 }
 
-/** A difference with its interval below it. */
-export function differenceCell(tested: Tested | undefined, fallback?: number): Cell {
-  if (!tested) return signed(fallback === undefined ? undefined : 100 * fallback);
+/** A tested difference with its interval below it, or one in percentage points that was not tested. */
+export function differenceCell(tested: Tested | undefined, untested: number | null): Cell {
+  if (!tested) return signed(untested);
   return {
     text: signed(100 * tested.difference),
     sub: tested.interval
@@ -144,10 +172,15 @@ export function scoreCell(
   };
 }
 
-/** "above Vanilla and PEFT", from adjusted p values. */
+/** True if test and interval agree that a difference is one, as hypotheses are judged too. */
+function isClear({ pHolm, interval }: Tested): boolean {
+  return pHolm <= ALPHA && interval !== null && interval[0] * interval[1] > 0;
+}
+
+/** "above Vanilla and PEFT", where an adjusted p says so and the whole interval lies on that side. */
 export function standing(tests: readonly { name: string; tested?: Tested }[]): string {
   const clear = tests.flatMap(({ name, tested }) =>
-    tested && tested.pHolm <= ALPHA ? [{ name, above: tested.difference > 0 }] : []
+    tested && isClear(tested) ? [{ name, above: tested.difference > 0 }] : []
   );
   const side = (above: boolean) =>
     clear.filter((one) => one.above === above).map(({ name }) => name).join(" and ");
