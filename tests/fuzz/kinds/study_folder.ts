@@ -179,7 +179,7 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
           Object.values(scores).every(({ dice }) => dice !== null),
       );
     }
-    if (edits.length === 0) assertEquals(models[0].protocol.prompts["tight-box"].slices.dice!.n, 6);
+    if (edits.length === 0) assertEquals(models[0].protocol.prompts["tight-box"].slices.dice!.n, 3);
   });
   await turn(async () => {
     const found = await readCheckpoint(join(folder, TASK, "checkpoint"));
