@@ -32,9 +32,11 @@ export class CaseMasks {
    * was, as boxes in a volume without tumour, there is nothing to score.
    *
    * Distances between surfaces, lesions and sizes are those of a volume of which every slice is there;
-   * of others there are Dice and IoU alone. The volume of a 2D scan is its one slice: as usual for such
-   * scans its boundary is the outline in the plane, distances and tolerances are mm by the spacing of
-   * the pixels, and there are no surfaces above and below it, which would make all of the mask boundary.
+   * of others there are Dice and IoU alone. What lies beyond the first and the last slice is unknown, not
+   * empty: where these show tumour, they are no surface for that alone, which in a stack of few slices
+   * would make most of a mask boundary. So the volume of a 2D scan, its one slice, has the boundary that is
+   * usual for such scans: the outline in the plane, with distances and tolerances in mm by the spacing of
+   * its pixels.
    */
   score(prompts: readonly ScoredPrompt[]): Partial<Record<ScoredPrompt, MaskScore>> {
     const { width, height, spacing: [dx, dy], sliceSpacing, depth: whole } = this.#refs[0];
@@ -50,6 +52,7 @@ export class CaseMasks {
     const grid = {
       level: "case",
       part: this.#refs.length < whole,
+      openEnds: true,
       shape: [width, height, depth],
       spacing: [dx, dy, sliceSpacing],
     } as const;

@@ -69,8 +69,10 @@ function computeLesions(pair: MaskPair): LesionScore {
   for (let lesion = 1; lesion <= lesions.count; lesion++) {
     if (sizes[lesion] * pair.element <= SMALLEST) continue;
     count++;
-    // A single lesion with all that was predicted is the pair itself, whose surfaces are at hand.
-    const own = lesions.count === 1 && invented === 0 ? pair : new MaskPair(
+    // A single lesion with all that was predicted is the pair itself, whose surfaces are at hand, unless they
+    // are open: the challenge's lesions are closed.
+    const isPair = lesions.count === 1 && invented === 0 && !pair.grid.openEnds;
+    const own = isPair ? pair : new MaskPair(
       select(predicted.labels, touched.map((of) => of.has(lesion))),
       select(lesions.labels, Array.from(sizes, (_, label) => label === lesion), truth),
       grid,

@@ -2,7 +2,7 @@
  * Distances between the surfaces of two masks, in mm.
  *
  * A mask's surface are its elements (pixels of a slice, voxels of a volume) with a face neighbour that
- * is not in the mask; beyond the image nothing is. Distances run between the elements' centres. That
+ * is not in the mask; beyond the image nothing is, but for ends that are open (`openEnds`). Distances run between the elements' centres. That
  * is the convention of MONAI's `compute_hausdorff_distance` and `compute_surface_dice` and of
  * Metrics Reloaded (Maier-Hein et al. 2024); DeepMind's surface-distance instead weighs pieces of a
  * mesh by their area, which differs by a fraction of a voxel.
@@ -18,6 +18,11 @@ export interface MaskGrid {
   readonly shape: readonly [nx: number, ny: number, nz: number];
   /** Size of an element along each axis, in mm. */
   readonly spacing: readonly [x: number, y: number, z: number];
+  /**
+   * True if nothing is known beyond the first and the last plane, as of slices that were cut out of a
+   * tumour: then what is set there is no surface for that alone. A slice's own grid is open always.
+   */
+  readonly openEnds?: boolean;
 }
 
 /** The distances between two surfaces, in mm; empty where a mask is empty. */
@@ -64,7 +69,11 @@ export function windowOf(
 }
 
 /** The surface of a mask within a window that holds all of it, on the window's grid. */
-function surfaceOf(mask: Uint8Array, [nx, ny, nz]: MaskGrid["shape"], window: Window): Uint8Array {
+function surfaceOf(
+  mask: Uint8Array,
+  { shape: [nx, ny, nz], openEnds = nz === 1 }: Pick<MaskGrid, "shape" | "openEnds">,
+  window: Window,
+): Uint8Array {
   const [wx, wy, wz] = window.shape;
   const [fromX, fromY, fromZ] = window.from;
   const surface = new Uint8Array(wx * wy * wz);
@@ -76,7 +85,8 @@ function surfaceOf(mask: Uint8Array, [nx, ny, nz]: MaskGrid["shape"], window: Wi
         if (mask[i] === 0) continue;
         const inner = x > 0 && mask[i - 1] !== 0 && x < nx - 1 && mask[i + 1] !== 0 &&
           y > 0 && mask[i - nx] !== 0 && y < ny - 1 && mask[i + nx] !== 0 &&
-          (nz === 1 || (z > 0 && mask[i - plane] !== 0 && z < nz - 1 && mask[i + plane] !== 0));
+          (z > 0 ? mask[i - plane] !== 0 : openEnds) &&
+          (z < nz - 1 ? mask[i + plane] !== 0 : openEnds);
         if (!inner) surface[at] = 1;
       }
     }
@@ -93,12 +103,12 @@ function surfaceOf(mask: Uint8Array, [nx, ny, nz]: MaskGrid["shape"], window: Wi
 export function surfaceDistances(
   prediction: Uint8Array,
   truth: Uint8Array,
-  { shape, spacing }: MaskGrid,
+  { shape, spacing, openEnds }: MaskGrid,
 ): SurfaceDistances {
   const window = windowOf([prediction, truth], shape);
   if (!window) return { toTruth: new Float64Array(0), toPrediction: new Float64Array(0) };
-  const own = surfaceOf(prediction, shape, window);
-  const other = surfaceOf(truth, shape, window);
+  const own = surfaceOf(prediction, { shape, openEnds }, window);
+  const other = surfaceOf(truth, { shape, openEnds }, window);
   const distances = (from: Uint8Array, to: Uint8Array) => {
     const squared = squaredDistanceTo(to, { shape: window.shape, spacing });
     let count = 0;

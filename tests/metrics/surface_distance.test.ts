@@ -148,3 +148,58 @@ Deno.test("of some slices of a volume there is the overlap, and no outline, lesi
     assertEquals(part[name as "dice"], kept ? value : null, name);
   }
 });
+
+Deno.test("planes beyond open ends are unknown: a stack cut out of a body has its side alone as surface", () => {
+  const random = new Random("open ends");
+  const [nx, ny, nz] = [7, 6, 4];
+  const spacing = [0.5, 0.75, 3] as const;
+  for (let round = 0; round < 20; round++) {
+    const masks = [0, 1].map(() =>
+      Uint8Array.from({ length: nx * ny * nz }, () => Number(random.uniform() < 0.7))
+    );
+    // The ends repeated: closed surfaces of the longer stack, without those of what was added.
+    const surface = (mask: Uint8Array) => {
+      const plane = nx * ny;
+      const longer = [...mask.subarray(0, plane), ...mask, ...mask.subarray(-plane)];
+      const set = (x: number, y: number, z: number) =>
+        x >= 0 && x < nx && y >= 0 && y < ny && longer[z * plane + y * nx + x] !== 0;
+      const found: number[][] = [];
+      for (let z = 1; z <= nz; z++) {
+        for (let y = 0; y < ny; y++) {
+          for (let x = 0; x < nx; x++) {
+            const inner = set(x - 1, y, z) && set(x + 1, y, z) && set(x, y - 1, z) &&
+              set(x, y + 1, z) && set(x, y, z - 1) && set(x, y, z + 1);
+            if (set(x, y, z) && !inner) found.push([x, y, z]);
+          }
+        }
+      }
+      return found;
+    };
+    const [own, other] = masks.map(surface);
+    const nearest = own.map((a) =>
+      Math.min(...other.map((b) => Math.hypot(...a.map((at, i) => (at - b[i]) * spacing[i]))))
+    );
+    const { toTruth } = surfaceDistances(masks[0], masks[1], {
+      shape: [nx, ny, nz],
+      spacing,
+      openEnds: true,
+    });
+    assertEquals(toTruth.length, nearest.length);
+    toTruth.forEach((value, i) => assertAlmostEquals(value, nearest[i], 1e-9));
+  }
+});
+
+Deno.test("a stack of equal slices has the surface Dice of one of them, however many there are", () => {
+  const slice = scoreMask(shifted, truth, grid);
+  for (const depth of [2, 3, 8]) {
+    const stack = (mask: Uint8Array) => Uint8Array.from(Array(depth).fill([...mask]).flat());
+    const volume = scoreMask(stack(shifted), stack(truth), {
+      level: "case",
+      shape: [6, 4, depth],
+      spacing: [2, 0.5, 7],
+      openEnds: true,
+    });
+    assertEquals(volume.surfaceDice1mm, slice.surfaceDice1mm);
+    assertEquals(volume.hd95, slice.hd95);
+  }
+});

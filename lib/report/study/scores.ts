@@ -284,8 +284,9 @@ function boundaryTable(subject: Subject, prompt: string): TableBlock[] {
   );
   if (columns.length === 0) return [];
   const { slices, cases } = scored[0].scores;
-  const whole = columns.find(({ of, metric }) => of === "cases" && !METRICS[metric].ofPart);
-  const wholePatients = whole ? cases[whole.metric]?.n : 0;
+  const ofWhole = columns.filter(({ of, metric }) => of === "cases" && !METRICS[metric].ofPart)
+    .map(({ metric }) => cases[metric]?.n ?? 0);
+  const [fewest, most] = [Math.min(...ofWhole), Math.max(...ofWhole)];
   const alike = (name: string) => {
     const names = subject.alike(name).map(({ model }) => model);
     return scored.filter((one) => names.includes(one.name));
@@ -299,10 +300,10 @@ function boundaryTable(subject: Subject, prompt: string): TableBlock[] {
       }, of each the mean over their slices` +
       (cases.dice ? " or over the volumes stacked from them" : "") +
       (subject.hasIntervals ? ", with 95 % intervals" : "") +
-      (wholePatients
-        ? `; what is of whole volumes over the ${
-          plural(wholePatients, "patient")
-        } of whom every slice of a volume was scored`
+      (ofWhole.length > 0
+        ? `; distances, lesions and sizes of volumes over the ${
+          fewest < most ? `${fewest} to ` : ""
+        }${plural(most, "patient")} with a volume of which every slice was scored`
         : "") +
       `. ${
         [...definitions].join("; ")
