@@ -28,7 +28,7 @@ Deno.test({
         await terminal.waitFor(/epoch \d+\/99 .* loss/);
         const before = lastCheckpoint(run);
         await stop(terminal);
-        const { code, left } = await terminal.end(10);
+        const { code, left } = await terminal.end(60);
         const codes = { "Ctrl-C": 130, "SIGTERM to ./run": 143, "SIGHUP to ./run": 129 };
         assertEquals(code, codes[name as keyof typeof codes] ?? 137, terminal.shown);
         assertEquals(left, [], `${name} left processes`);
