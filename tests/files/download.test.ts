@@ -188,7 +188,7 @@ Deno.test("the checkpoints are those of their publishers", () => {
   }
 });
 
-Deno.test("the task tells what it takes, and refuses what is not the published file", () =>
+Deno.test("the task refuses what is not the published file, and keeps nothing of it", () =>
   withServer([{ content: new Uint8Array(2_000_000) }], async ({ baseUrl, folder, ranges }) => {
     const run = (...args: string[]) => runCommand(["weights", ...args], { cwd: folder });
     const unknown = await run("vit_x");
@@ -200,6 +200,5 @@ Deno.test("the task tells what it takes, and refuses what is not the published f
     const wrong = await run("vit_b", "--base-url", baseUrl);
     assertEquals(wrong.code, 1);
     assert(wrong.stderr.startsWith(`error: ${baseUrl}/sam_vit_b_01ec64.pth is not the published`));
-    assert(wrong.stdout.includes("sam_vit_b_01ec64.pth 2/2"));
     assertEquals([ranges.length, filesIn(`${folder}/cache/weights`)], [1, []]);
   }));

@@ -25,7 +25,7 @@ Deno.test({
         const terminal = new Terminal(begun ? "experiments --resume study" : STUDY, {
           cwd: folder,
         });
-        await terminal.waitFor(/epoch \d+\/99 .* loss/);
+        await terminal.waitFor(/epoch \d+\/99, .* loss/);
         const before = lastCheckpoint(run);
         await stop(terminal);
         const { code, left } = await terminal.end(60);

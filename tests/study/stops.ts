@@ -16,8 +16,8 @@ const PHASES: readonly (readonly [name: string, shown: RegExp, seconds: number])
   ["start", /^/, 1.5],
   ["slicing", /Cutting slices/, 0.1],
   ["caching", /Results: |Going on with /, 1],
-  ["training", /epoch \d\/3 .*loss/, 2],
-  ["scoring", /LoRA-2 test /, 0.5],
+  ["training", /epoch \d\/3,.*loss/, 2],
+  ["scoring", /LoRA-2, test,/, 0.5],
   ["report", /Dice under the/, 0.3],
 ];
 
