@@ -27,7 +27,9 @@ export function binarise(
 ): Uint8Array {
   const labels = seg.data;
   let highest = 0;
-  for (const label of labels) {
+  // An iterator takes five times as long over millions of voxels.
+  for (let i = 0; i < labels.length; i++) {
+    const label = labels[i];
     if (label < 0 || label !== Math.floor(label)) {
       throw new InputError(
         `${name} is not a segmentation (it holds the value ${label}): labels are whole numbers ` +
