@@ -132,7 +132,7 @@ export class Forecast {
     );
     const training = this.#secondsOf(this.#row, ["train", "validation"]);
     const parts: string[] = [];
-    if (row !== null) parts.push(`row done in ${duration(row)}`);
+    if (row) parts.push(`row done in ${duration(row)}`);
     else if (training) parts.push(`training done in ${duration(training)}`);
     const all = [row, ...others];
     if (this.#rows.length > 1 && all.every((seconds) => seconds !== null)) {
