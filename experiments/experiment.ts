@@ -1,7 +1,9 @@
 // ./run experiment NAME: one row of the comparison by itself.
 import { PEFT_TYPES } from "../lib/adapters/methods.ts";
 import { InputError } from "../lib/errors.ts";
+import { estimateText } from "../lib/report/estimate_table.ts";
 import { publishStudy } from "../lib/report/publish.ts";
+import { estimateStudy } from "../lib/study/dry_run.ts";
 import { adapterExperiment, type LoneExperiment, withWiseFt } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
@@ -46,5 +48,6 @@ await runCommand(commands.experiment, async ({ argument, given, line: command })
   const { experiment, values } = byName(argument);
   const options = resolveOptions(given, values);
   const rows = withWiseFt([experiment], options.wiseFt);
-  await runStudy(rows, { options, command, publish: publishStudy });
+  if (options.dryRun) console.log(estimateText(await estimateStudy(rows, options)));
+  else await runStudy(rows, { options, command, publish: publishStudy });
 });

@@ -1,5 +1,7 @@
 // ./run experiments: every row of the comparison, then the table.
 import { publishStudy } from "../lib/report/publish.ts";
+import { estimateText } from "../lib/report/estimate_table.ts";
+import { estimateStudy } from "../lib/study/dry_run.ts";
 import { adapterExperiment, baselines, withWiseFt } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
@@ -19,5 +21,6 @@ await runCommand(commands.experiments, async ({ given, line: command }) => {
     ...options.ranks.map((rank) => adapterExperiment(rank, options.config.peftType)),
   ];
   const rows = withWiseFt(experiments, options.wiseFt);
-  await runStudy(rows, { options, command, publish: publishStudy });
+  if (options.dryRun) console.log(estimateText(await estimateStudy(rows, options)));
+  else await runStudy(rows, { options, command, publish: publishStudy });
 });

@@ -52,6 +52,11 @@ export class ActivationCache implements Disposable {
     return this.#files.bytes;
   }
 
+  /** All that the activations depend on, as {@linkcode keep} was told. */
+  get content(): string {
+    return this.#content ?? "";
+  }
+
   /** Shape of one image's activation, [1, ...]; empty as long as nothing was remembered. */
   get shape(): Shape {
     return this.#shape;

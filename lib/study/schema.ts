@@ -506,6 +506,11 @@ const rowFields = {
     default: null,
     group: "scoring",
   }),
+  dryRun: field(
+    "dry-run",
+    "say what this would train, and what time, memory and disk it would take; write no results",
+    { type: v.boolean(), default: false, common: true, group: "running" },
+  ),
   webgpu: webgpuField,
 };
 
@@ -612,6 +617,7 @@ function requireFit(given: Partial<Values<typeof studyFields>>): void {
   };
   if (resume !== undefined) {
     refuse(["out", "preset", "sample", "wiseFt"], "--resume: a study keeps its own");
+    refuse(["dryRun"], "--resume: what is left is told as it goes on");
   } else if (force) throw new InputError("--force goes with --resume: leave it out");
   if (sweep !== undefined) {
     refuse(["ranks", "baselines", "resume"], "--sweep: a sweep has its own rows");
