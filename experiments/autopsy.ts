@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { weightsFile } from "../lib/files/pretrained.ts";
 import { type Axis, cut, planeOf, whole } from "../lib/data/plane.ts";
 import type { SliceRef } from "../lib/data/slices.ts";
+import { Thumbnails } from "../lib/data/thumbnails.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { maskPicture } from "../lib/report/mask_pictures.ts";
@@ -100,7 +101,8 @@ async function saveForeign(context: AutopsyContext, weights: Environment["weight
   await trainOtherTask(context, async (sam) => {
     const adapter = await collectAdapter(sam, adapterOptions(experiment, context.config));
     const other = { experiment, config: { ...config, data: "heads" }, split };
-    await saveAdapter(context.foreign, signAdapter(adapter, other, weights));
+    const thumbnails = await Thumbnails.of(context.reader, context.parts.train);
+    await saveAdapter(context.foreign, signAdapter(adapter, other, { weights, thumbnails }));
   });
 }
 

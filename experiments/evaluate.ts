@@ -2,7 +2,8 @@
 import { basename } from "node:path";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { openDataset } from "../lib/data/dataset.ts";
-import type { SliceRef } from "../lib/data/slices.ts";
+import type { SliceRef, SliceSet } from "../lib/data/slices.ts";
+import { pictureOf, Thumbnails } from "../lib/data/thumbnails.ts";
 import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import type { Gpu } from "../lib/gpu/gpu.ts";
@@ -12,7 +13,14 @@ import type { Sam } from "../lib/sam/sam.ts";
 import { type ProtocolResult, runProtocol } from "../lib/evaluate/protocol.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
-import { openAdapter, ownWeights, readOrigin, requireBase } from "../lib/study/adapter.ts";
+import {
+  lookAlikeSentence,
+  openAdapter,
+  ownWeights,
+  readOrigin,
+  requireBase,
+  trainingSlices,
+} from "../lib/study/adapter.ts";
 import { pick } from "../lib/study/command_line.ts";
 import { type Config, configFields, dataSeed, parseConfig, presets } from "../lib/study/schema.ts";
 import { displayName, type Experiment } from "../lib/study/experiment.ts";
@@ -34,6 +42,8 @@ interface Subject {
   readonly experiment: Experiment | null;
   /** Patients that it was trained on, if they are known. */
   readonly split: Origin["split"] | null;
+  /** Thumbnails of the slices that it was trained on; null if they are not known. */
+  readonly seen: Thumbnails | null;
   /** Its model and the preparation of its input. */
   readonly config: Config;
   /** Builds it, with its weights. */
@@ -46,15 +56,18 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
   if (path === "vanilla") {
     const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
     const name = displayName(experiment);
-    return { name, experiment, split: null, config, build: loadSam };
+    const seen = new Thumbnails(new Uint8Array());
+    return { name, experiment, split: null, seen, config, build: loadSam };
   }
   const adapter = await openAdapter(path);
   const origin = await readOrigin(path, adapter);
+  const seen = trainingSlices(adapter);
   if (!origin) {
     return {
       name: basename(path),
       experiment: null,
       split: null,
+      seen,
       config,
       build: async (gpu, config) => {
         await requireBase(adapter, await weightsFile(config));
@@ -74,6 +87,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
     name: displayName(experiment),
     experiment,
     split,
+    seen,
     config: { ...trained, ...overrides },
     build: async (gpu, config) => {
       await requireBase(adapter, await weightsFile(config));
@@ -114,6 +128,25 @@ function evaluationJson(head: object, { slices, cases }: ProtocolResult): string
     `,\n"slices": ${linesJson(slices)},\n"cases": ${linesJson(cases)}}\n`;
 }
 
+/** Slices that look like some that the model was trained on, told in a sentence; null if none can tell. */
+async function lookAlikes(
+  seen: Thumbnails | null,
+  { slices, refs }: { slices: SliceSet; refs: readonly SliceRef[] },
+): Promise<string[] | null> {
+  if (!seen) {
+    console.log(
+      "The adapter holds no thumbnails of its training slices: nobody can tell whether these are among them.",
+    );
+    return null;
+  }
+  const ids: string[] = [];
+  for (const ref of refs) {
+    if (seen.has(pictureOf(await slices.read(ref)))) ids.push(ref.id);
+  }
+  if (ids.length > 0) console.log(`Warning: ${lookAlikeSentence(ids, refs.length)}`);
+  return ids;
+}
+
 await runCommand(commands.evaluate, async ({ argument: path, given, values, line: command }) => {
   const { data, maxTest, out: file } = values;
   const overrides = pick(given, configFields);
@@ -132,6 +165,8 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const slices = await openSlicesWithProgress(dataset, config, values);
   const seed = overrides.seed ?? dataSeed(config); // prompts as the run was scored under
   const refs = limit(unseenSlices(slices.refs, path, subject), maxTest, seed);
+
+  const alike = await lookAlikes(subject.seen, { slices, refs });
 
   const sam = await subject.build(gpu, config);
   // Each slice is encoded once: nothing is worth keeping.
@@ -167,6 +202,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
     },
     wholeVolumes: values.wholeVolumes,
     patients,
+    lookLikeTrainingSlices: alike,
     secondsPerSlice: seconds / refs.length,
     ...scores,
     environment: await describeEnvironment(gpu.info, { command, weights }),

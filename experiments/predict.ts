@@ -2,7 +2,7 @@
 import { type Axis, cut, paste, type Plane, planeOf, whole } from "../lib/data/plane.ts";
 import { readNifti, writeNifti } from "../lib/data/nifti_file.ts";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
-import { rescale } from "../lib/data/preprocess.ts";
+import { centreCrop, rescale } from "../lib/data/preprocess.ts";
 import { type Box, tightBox } from "../lib/data/prompts.ts";
 import { binarise } from "../lib/data/target.ts";
 import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
@@ -14,8 +14,16 @@ import { Progress } from "../lib/study/progress.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/metrics/metrics.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
-import { openAdapter, ownWeights, requireBase, runOf } from "../lib/study/adapter.ts";
+import {
+  lookAlikeSentence,
+  openAdapter,
+  ownWeights,
+  requireBase,
+  runOf,
+  trainingSlices,
+} from "../lib/study/adapter.ts";
 import { runCommand } from "../lib/study/main.ts";
+import type { Config } from "../lib/study/schema.ts";
 import { commands, pictureFile } from "./commands.ts";
 
 /** A slice to segment under boxes, with its true mask if that is known. */
@@ -50,11 +58,14 @@ await runCommand(commands.predict, async ({ given, values }) => {
   using predictor = new SamPredictor(sam, { side });
   const voxels = new Float32Array(image.data.length);
   const progress = new Progress({ label: "Slices", total: jobs.length });
+  const seen = adapter && trainingSlices(adapter);
+  const alike: string[] = [];
   let shown: { job: Job; pixels: Float32Array; mask: Uint8Array; area: number } | null = null;
   for (const [done, job] of jobs.entries()) {
     const window = { ...whole(plane), index: job.index };
     const { width, height } = window;
     const pixels = rescale(cut(image.data, plane, window), { width, method: run?.rescale });
+    if (seen?.has(asTrained(image, { plane, index: job.index, run }))) alike.push(`${job.index}`);
     predictor.setImage({ data: pixels, width, height });
     const mask = await segment(predictor, job.boxes, width * height);
     paste(mask, voxels, { plane, window });
@@ -63,6 +74,7 @@ await runCommand(commands.predict, async ({ given, values }) => {
     progress.update({ done: done + 1 });
   }
   progress.finish();
+  if (alike.length > 0) console.log(`Warning: ${lookAlikeSentence(alike, jobs.length)}`);
 
   await writeNifti(out, { ...image, data: voxels }, { datatype: "uint8" });
   const picture = pictureFile(out);
@@ -83,6 +95,17 @@ await runCommand(commands.predict, async ({ given, values }) => {
   console.log(`${total} voxels in ${jobs.length} slices`);
   console.log(`Written: ${out}, ${picture}`);
 });
+
+/** A slice prepared as those that an adapter was trained on. */
+function asTrained(
+  image: Volume,
+  { plane, index, run }: { plane: Plane; index: number; run: Config | null },
+): { image: Float32Array; width: number; height: number } {
+  const window = run && run.crop !== null ? centreCrop(plane, run.crop) : whole(plane);
+  const { width, height } = window;
+  const pixels = cut(image.data, plane, { ...window, index });
+  return { image: rescale(pixels, { width, method: run?.rescale }), width, height };
+}
 
 /** A job for each slice in which a segmentation has labels, with a box round them. */
 async function jobsFrom(

@@ -4,11 +4,13 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { openWeights } from "../formats/weights.ts";
 import * as v from "valibot";
 import { type Adapter, ADAPTER_FILES } from "../adapters/adapter.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";
+import { THUMBNAIL_BYTES, Thumbnails } from "../data/thumbnails.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import { loadAdapter } from "./adapter_folder.ts";
@@ -20,6 +22,8 @@ import { openBytes } from "../fs.ts";
 /** Keys of a safetensors file's metadata: the run as JSON, and the pretrained weights. */
 const RUN = "samlora_run";
 const BASE = "samlora_base";
+/** Thumbnails of the slices that it was trained on, in base64. */
+const SLICES = "samlora_slices";
 
 /** Identity of weights: a file's SHA-256, whatever its name, or a package with its version. */
 function identity(weights: string): string {
@@ -27,17 +31,52 @@ function identity(weights: string): string {
 }
 
 /**
- * An adapter whose file says what run made it, on which pretrained weights.
+ * An adapter whose file says what run made it, on which pretrained weights and slices.
  *
  * @param weights As the environment describes them.
  */
 export function signAdapter(
   adapter: Adapter,
   { experiment, config, split }: Origin,
-  weights: string,
+  { weights, thumbnails }: { weights: string; thumbnails: Thumbnails },
 ): Adapter {
-  const run = JSON.stringify({ experiment, config, split } satisfies Origin);
-  return { ...adapter, metadata: { ...adapter.metadata, [RUN]: run, [BASE]: identity(weights) } };
+  const slices = Buffer.from(thumbnails.bytes).toString("base64");
+  const own = {
+    [RUN]: JSON.stringify({ experiment, config, split } satisfies Origin),
+    [BASE]: identity(weights),
+    ...(slices !== "" && { [SLICES]: slices }), // pictures without contrast have no thumbnail
+  };
+  return { ...adapter, metadata: { ...adapter.metadata, ...own } };
+}
+
+/**
+ * Thumbnails of the slices that an adapter was trained on; null if its file does not hold them.
+ *
+ * @throws {InputError} if they are damaged.
+ */
+export function trainingSlices({ metadata, source }: Adapter): Thumbnails | null {
+  const text = metadata[SLICES];
+  if (text === undefined) return null;
+  const bytes = new Uint8Array(Buffer.from(text, "base64"));
+  if (bytes.length > 0 && bytes.length % THUMBNAIL_BYTES === 0) return new Thumbnails(bytes);
+  throw new InputError(`${source} says unsoundly what slices it was trained on: get it again`);
+}
+
+/** Most slices that a sentence names. */
+const NAMED = 3;
+
+/**
+ * Says that slices look like some that an adapter was trained on. Neighbours of these within about 3 mm
+ * of a volume look alike as well: whatever their names, they are of a patient that it has seen.
+ *
+ * @param ids Those slices.
+ * @param total All that are looked at.
+ */
+export function lookAlikeSentence(ids: readonly string[], total: number): string {
+  const more = ids.length > NAMED ? ", …" : "";
+  return `${ids.length} of ${total} slices look like slices that the adapter was trained on, as they ` +
+    `are, mirrored or turned (${ids.slice(0, NAMED).map(excerpt).join(", ")}${more}): figures of ` +
+    `these say nothing about new patients.`;
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   type SplitFractions,
   splitPatients,
 } from "../data/split.ts";
+import { Thumbnails } from "../data/thumbnails.ts";
 import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
 import { Progress } from "./progress.ts";
@@ -127,6 +128,16 @@ export async function openRowData(
   };
   const parts = { train: kept("train"), validation: kept("validation"), test: kept("test") };
   return { ...study, slices, parts };
+}
+
+/** Thumbnails by the list of slices that they are of: all rows of a part are trained on one list. */
+const thumbnails = new WeakMap<readonly SliceRef[], Promise<Thumbnails>>();
+
+/** Thumbnails of the training slices, made once. */
+export function trainingThumbnails({ slices, parts: { train } }: StudyData): Promise<Thumbnails> {
+  const made = thumbnails.get(train) ?? Thumbnails.of(slices, train);
+  thumbnails.set(train, made);
+  return made;
 }
 
 function tellCrop(slices: SliceSet, config: Config, log: (line: string) => void): void {

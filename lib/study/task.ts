@@ -39,7 +39,13 @@ import { Progress } from "./progress.ts";
 import { type Records, rounded } from "./records.ts";
 import type { Environment, Run, RunSummary } from "./results.ts";
 import { HEADLINE_PROMPTS, PRIMARY_PROMPT } from "./statistics.ts";
-import { describeCrop, describeParts, openRowData, type StudyData } from "./study_data.ts";
+import {
+  describeCrop,
+  describeParts,
+  openRowData,
+  type StudyData,
+  trainingThumbnails,
+} from "./study_data.ts";
 import { CHECKPOINTS, guardOf, TaskFiles } from "./task_files.ts";
 
 /** Device, data and settings that the tasks of one part of a study share. */
@@ -292,7 +298,10 @@ class Task {
     const adapter = isHalf ? inHalfPrecision(trained) : trained;
     if (isHalf) restoreWeights(sam, adapterWeights(adapter), adapter.source);
     await this.#files.writeAdapter(
-      signAdapter(adapter, this.#run, this.#context.environment.weights),
+      signAdapter(adapter, this.#run, {
+        weights: this.#context.environment.weights,
+        thumbnails: await trainingThumbnails(this.#data),
+      }),
     );
   }
 

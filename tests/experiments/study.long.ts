@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { readStudyFiles } from "../../lib/study/read_study.ts";
 import { killCommand, runCommand } from "./command_line.ts";
@@ -85,14 +86,57 @@ Deno.test("weights that do not say what trained them are scored on all, on whole
     ], ...["--whole-volumes", "--out", `${subject}.json`]], { cwd: folder });
     assertEquals(code, 0, stdout + stderr);
     if (subject === "alone") assertMatch(stdout, /scored on all/);
+    assertEquals(/nobody can tell/.test(stdout), subject === "alone");
     assertMatch(stdout, /Volumes .*Dice/);
     assertMatch(stdout, /Clicks/);
     const evaluation = await readJson(`${subject}.json`);
     assertEquals([evaluation.slices.length, evaluation.patients], [12, 6]);
+    assertEquals(evaluation.lookLikeTrainingSlices, subject === "alone" ? null : []);
     const again = new Map(recorded(evaluation.slices).map((slice) => [slice.id, slice]));
     for (const slice of (await recordsOf("first", row)).slices) {
       assertEquals(again.get(slice.id), slice);
     }
+  }
+});
+
+Deno.test("evaluate and predict name slices that look like those trained on, under other names", async () => {
+  const { runs } = await readStudyFiles(join(folder, "first"));
+  const { train: [seen], test: [unseen] } = runs[0].split;
+  const id = (patient: string) => `${patient}-000`;
+  const copy = async (patient: string, name: string, mirrored: boolean) => {
+    await Deno.mkdir(join(folder, "others", name), { recursive: true });
+    for (const kind of ["t1c", "seg"]) {
+      const volume = await readNifti(
+        join(folder, "data", id(patient), `${id(patient)}-${kind}.nii.gz`),
+      );
+      const data = volume.data.map((_, i) => volume.data[mirrored ? i - i % 32 + 31 - i % 32 : i]);
+      const path = join(folder, "others", name, `${name}-${kind}.nii.gz`);
+      await writeNifti(path, { ...volume, data }, {
+        datatype: kind === "seg" ? "uint8" : "float32",
+      });
+    }
+  };
+  await copy(seen, "OTHER-1-000", true);
+  await copy(unseen, "OTHER-2-000", false);
+  const adapter = join("first", "adapters", "lora_4");
+  const args = [adapter, "--data", "others", "--out", "others.json"];
+  const scored = await runCommand(["evaluate", ...args], { cwd: folder });
+  assertEquals(scored.code, 0, scored.stderr);
+  assertMatch(
+    scored.stdout,
+    /Warning: 2 of 4 slices look like .*\(OTHER-1-000:2:0, OTHER-1-000:2:1\)/,
+  );
+  const { lookLikeTrainingSlices } = await readJson("others.json");
+  assertEquals(lookLikeTrainingSlices, ["OTHER-1-000:2:0", "OTHER-1-000:2:1"]);
+  for (const [name, warned] of [["OTHER-1-000", true], ["OTHER-2-000", false]] as const) {
+    const file = (kind: string) => join("others", name, `${name}-${kind}.nii.gz`);
+    const { code, stdout, stderr } = await runCommand([
+      "predict",
+      ...["--image", file("t1c"), "--boxes-from", file("seg"), "--adapter", adapter],
+      ...["--out", `${name}.nii.gz`],
+    ], { cwd: folder });
+    assertEquals(code, 0, stderr);
+    assertEquals(/Warning: 2 of 2 slices look like/.test(stdout), warned, stdout);
   }
 });
 
