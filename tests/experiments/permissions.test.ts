@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
 import { commands } from "../../experiments/commands.ts";
@@ -6,7 +6,6 @@ import { type Command, readCommand } from "../../lib/study/command_line.ts";
 import { configurationOf, type Permissions, permissionsOf } from "../../lib/study/launcher.ts";
 import { MODELS } from "../../lib/sam/models.ts";
 import { cacheIn } from "../data/temporary.ts";
-import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 const root = join(import.meta.dirname!, "..", "..");
@@ -141,37 +140,14 @@ Deno.test("every command is a task of one line, and no task needs a shell", () =
   for (const task of Object.values(tasks)) assert(!shells.test(JSON.stringify(task)));
 });
 
-Deno.test("commands run under exactly these permissions, where all else is refused, on any path", async () => {
+Deno.test("a program in the place of a study is refused all else than its permissions, on any path", async () => {
   const folder = await tinyDataset(3);
   const data = Deno.build.os === "windows" ? "a, b" : 'a, "b"\n c';
   await Deno.rename(join(folder, "data"), join(folder, data));
   const secret = await Deno.makeTempFile({ prefix: "samlora-secret-" });
   try {
-    const small = ["--side", "64", "--data", data];
-    const options = join(folder, "cache", "options, 1.yaml"); // what it names is granted, too
-    await Deno.mkdir(join(folder, "cache"));
-    await Deno.writeTextFile(options, "epochs: 1\nranks: [2]\nout: out\n");
-    const study = ["experiments", ...small, "--config", options];
-    const scan = join(data, "TINY-MEN-00001-000", "TINY-MEN-00001-000");
-    const image = ["--image", `${scan}-t1c.nii.gz`, "--boxes-from", `${scan}-seg.nii.gz`];
-    for (
-      const args of [
-        [...study, "--baselines", "vanilla", "--max-train", "2"],
-        ["evaluate", "out/adapters/lora_2", ...small, "--max-test", "1"],
-        ["evaluate", "out/adapters/lora_2", ...small, "--max-test", "1", "--out", "b, c.json"],
-        ["predict", ...image, "--side", "64", "--out", "d, e.nii"],
-      ]
-    ) {
-      const { code, stderr } = await runCommand(args, { cwd: folder });
-      assertEquals(code, 0, stderr);
-    }
-    assertMatch(await Deno.readTextFile(join(folder, "out", "table.md")), /LoRA-2/);
-    assertEquals(
-      [...Deno.readDirSync(folder)].map(({ name }) => name).sort(),
-      [data, "b, c.json", "cache", "d, e.nii", "d, e.png", "out"],
-    );
-
-    // The same permissions, with a program in the place of the study that tries what it must not.
+    for (const name of ["cache", "out"]) await Deno.mkdir(join(folder, name));
+    const study = ["experiments", "--data", data, "--out", "out"];
     const config = join(folder, "cache", "deno.json");
     await Deno.writeTextFile(config, JSON.stringify(configurationOf(grants(study, folder))));
     const forbidden = join(import.meta.dirname!, "forbidden.ts");
