@@ -58,14 +58,14 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
   );
   for (const row of rows) {
     const { mean, n } = row.dice["tight-box"];
-    assert(mean >= 0 && mean <= 1 && n === 2, JSON.stringify(row));
+    assert(mean >= 0 && mean <= 1 && n === 1, JSON.stringify(row)); // two slices of one patient
   }
   const [vanilla, peft, , lora] = rows;
   assertEquals(vanilla.trainableParameters, 0);
   assertEquals(peft.trainableParameters, 4_058_340);
   // 2 blocks of width 128, 6 of 160 and 2 of 320, each with A [4, d] and B [3 d, 4].
   assertEquals(lora.trainableParameters, 4 * 4 * (2 * 128 + 6 * 160 + 2 * 320));
-  assertEquals(lora.vanillaComparison, lora.accuracy - vanilla.accuracy);
+  assertAlmostEquals(lora.vanillaComparison, lora.accuracy - vanilla.accuracy, 1e-3);
 
   assertEquals(lora.tests.vanilla.patients, 1);
   assertEquals(Object.keys(lora.dice), [...PROTOCOL]);
@@ -94,8 +94,12 @@ Deno.test("every slice and case is scored under the whole protocol, and every pr
   assertEquals(
     comparisons.map(({ model, reference }) => `${model} - ${reference}`),
     [
-      ...MODELS.slice(1).map((model) => `${model} - Vanilla`),
-      ...MODELS.slice(2).map((model) => `${model} - PEFT`),
+      "PEFT - Vanilla",
+      "PEFT, WiSE-FT 0.25 - Vanilla",
+      "LoRA-4 - Vanilla",
+      "LoRA-4 - PEFT",
+      "LoRA-4, WiSE-FT 0.25 - Vanilla",
+      "LoRA-4, WiSE-FT 0.25 - PEFT, WiSE-FT 0.25",
     ],
   );
 });
