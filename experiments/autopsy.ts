@@ -34,7 +34,7 @@ import { autopsyMarkdown, type AutopsyTable, percent } from "./autopsy/table.ts"
 import { mean } from "../lib/stats/summary.ts";
 import { signAdapter } from "../lib/study/adapter.ts";
 import { defaultsOf, pick } from "../lib/study/command_line.ts";
-import { type Config, configFields } from "../lib/study/schema.ts";
+import { type Config, configFields, PLAIN } from "../lib/study/schema.ts";
 import { adapterExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
@@ -47,6 +47,7 @@ import { commands } from "./commands.ts";
 
 /** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
 const SMALL: Partial<Config> = {
+  ...PLAIN,
   side: 128,
   epochs: 3,
   warmupSteps: 8,
@@ -185,7 +186,7 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
     parts,
     labels: await readLabels(data, [...parts.train, ...parts.validation]),
     foreign: join(out, "other_task"),
-    origin: { experiment: adapterExperiment(16), config: named, split },
+    origin: { experiment: adapterExperiment(16, config), config: named, split },
     sample: byArea[byArea.length >> 1],
   };
   if (faults.some(({ foreignAdapter }) => foreignAdapter)) {

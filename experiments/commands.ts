@@ -108,6 +108,7 @@ export const commands = {
       crop: configFields.crop,
       rescale: configFields.rescale,
       batchSize: configFields.batchSize,
+      testPrompts: configFields.testPrompts,
       seed: configFields.seed,
       webgpu: webgpuField,
       ...commonFields,

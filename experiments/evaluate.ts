@@ -22,7 +22,7 @@ import {
   trainingSlices,
 } from "../lib/study/adapter.ts";
 import { pick } from "../lib/study/command_line.ts";
-import { type Config, configFields, dataSeed, parseConfig, presets } from "../lib/study/schema.ts";
+import { type Config, configFields, dataSeed, DEFAULTS, parseConfig } from "../lib/study/schema.ts";
 import { displayName, type Experiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
@@ -52,7 +52,7 @@ interface Subject {
 
 /** The model that the command line names. */
 async function openSubject(path: string, overrides: Partial<Config>): Promise<Subject> {
-  const config = { ...presets.full.config, ...overrides };
+  const config = { ...DEFAULTS, ...overrides };
   if (path === "vanilla") {
     const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
     const name = displayName(experiment);
@@ -175,6 +175,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const start = performance.now();
   const result = rounded(
     await runProtocol(model, { reader: slices, refs }, {
+      prompts: config.testPrompts,
       seed,
       batchSize: config.batchSize,
       onProgress: (done) => progress.update({ done }),

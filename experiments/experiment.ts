@@ -4,9 +4,9 @@ import { InputError } from "../lib/errors.ts";
 import { estimateText } from "../lib/report/estimate_table.ts";
 import { publishStudy } from "../lib/report/publish.ts";
 import { estimateStudy } from "../lib/study/dry_run.ts";
-import { adapterExperiment, type LoneExperiment, withWiseFt } from "../lib/study/experiment.ts";
+import { adapterExperiment, type LoneExperiment } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
-import { resolveOptions } from "../lib/study/schema.ts";
+import { DEFAULTS, resolveOptions } from "../lib/study/schema.ts";
 import { runStudy } from "../lib/study/study.ts";
 import { commands } from "./commands.ts";
 import { full } from "./full.ts";
@@ -35,7 +35,7 @@ function byName(name: string): LoneExperiment {
   if (Object.hasOwn(experiments, name)) return experiments[name];
   const [, peftType, rank] = /^([a-z]+)_(\d+)$/.exec(name) ?? [];
   if (PEFT_TYPES.includes(peftType) && Number(rank) >= 1) {
-    return { ...lora_16, experiment: adapterExperiment(Number(rank), peftType) };
+    return { ...lora_16, experiment: adapterExperiment(Number(rank), { ...DEFAULTS, peftType }) };
   }
   throw new InputError(
     `there is no experiment ${name}: name ${Object.keys(experiments).join(", ")} or ${
@@ -47,7 +47,7 @@ function byName(name: string): LoneExperiment {
 await runCommand(commands.experiment, async ({ argument, given, line: command }) => {
   const { experiment, values } = byName(argument);
   const options = resolveOptions(given, values);
-  const rows = withWiseFt([experiment], options.wiseFt);
+  const rows = [experiment];
   if (options.dryRun) console.log(estimateText(await estimateStudy(rows, options)));
   else await runStudy(rows, { options, command, publish: publishStudy });
 });

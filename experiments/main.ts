@@ -2,7 +2,7 @@
 import { publishStudy } from "../lib/report/publish.ts";
 import { estimateText } from "../lib/report/estimate_table.ts";
 import { estimateStudy } from "../lib/study/dry_run.ts";
-import { adapterExperiment, baselines, withWiseFt } from "../lib/study/experiment.ts";
+import { adapterExperiments, baselines } from "../lib/study/experiment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { resolveOptions } from "../lib/study/schema.ts";
 import { resumeStudy, runStudy } from "../lib/study/study.ts";
@@ -16,11 +16,10 @@ await runCommand(commands.experiments, async ({ given, line: command }) => {
     await resumeStudy(options, publishStudy);
     return;
   }
-  const experiments = sweep ? sweep.experiments(options.config) : [
+  const rows = sweep ? sweep.experiments(options.config) : [
     ...options.baselines.map((name) => baselines[name]),
-    ...options.ranks.map((rank) => adapterExperiment(rank, options.config.peftType)),
+    ...adapterExperiments(options.config, options),
   ];
-  const rows = withWiseFt(experiments, options.wiseFt);
   if (options.dryRun) console.log(estimateText(await estimateStudy(rows, options)));
   else await runStudy(rows, { options, command, publish: publishStudy });
 });

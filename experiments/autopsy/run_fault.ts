@@ -90,7 +90,7 @@ export async function runFault(
   const onCaught = (error: GuardError) => {
     if (!caught.some(({ guard }) => guard === error.guard)) caught.push(error);
   };
-  const sam = await buildModel(gpu, { experiment: adapterExperiment(rank), config });
+  const sam = await buildModel(gpu, { experiment: adapterExperiment(rank, config), config });
   try {
     const { curve, epochs } = await train(sam, fault, { ...context, config, onCaught });
     const steps = curve.at(-1)!.step;
@@ -217,7 +217,7 @@ export async function trainOtherTask(
   { gpu, config, reader, parts }: Pick<AutopsyContext, "gpu" | "config" | "reader" | "parts">,
   save: (sam: Sam) => Promise<void>,
 ): Promise<void> {
-  const sam = await buildModel(gpu, { experiment: adapterExperiment(16), config });
+  const sam = await buildModel(gpu, { experiment: adapterExperiment(16, config), config });
   try {
     using model = new SliceModel(sam, { side: config.side });
     const head: SliceReader = {

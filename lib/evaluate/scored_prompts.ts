@@ -13,6 +13,14 @@ export const PROTOCOL: readonly ScoredPrompt[] = [
   "whole-image",
 ];
 
+/** Prompts that studies are about and score under by default, the study's own first. */
+export const HEADLINE_PROMPTS = [
+  "tight-box",
+  "jittered-box",
+  "point",
+  "whole-image",
+] as const satisfies readonly PromptKind[];
+
 /** Prompts that are drawn without looking at the truth: all others give part of it away. */
 export const AUTOMATIC_PROMPTS: readonly ScoredPrompt[] = ["whole-image"];
 

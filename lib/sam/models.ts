@@ -60,6 +60,8 @@ export interface SamModel {
   readonly blocks: number;
   /** Linears that take adapters. */
   readonly targets: EncoderTargets;
+  /** Blocks of the late stages, where adapters do most for their cost. */
+  readonly lateBlocks: readonly number[];
   /** Paths of the modules of the encoder's last stage. */
   readonly lastStage: readonly string[];
   /** Published weights that `./run weights` fetches. */
@@ -95,6 +97,7 @@ export function vit(
       // The mask decoder's perceptrons bear the same names, but lie in no block.
       mlp: blocks.flatMap((block) => [`${block}.mlp.lin1`, `${block}.mlp.lin2`]),
     },
+    lateBlocks: [...blocks.keys()].slice(blocks.length >> 1),
     lastStage: blocks.slice(-3).map((block) => `image_encoder.${block}`),
     checkpoint,
   };
@@ -117,6 +120,7 @@ export const MODELS: Readonly<Record<ModelName, SamModel>> = {
     sides: SAM_SIDES,
     blocks: 10,
     targets: { attention: ["attn.qkv", "attn.proj"], mlp: ["mlp.fc1", "mlp.fc2"] },
+    lateBlocks: [4, 5, 6, 7, 8, 9],
     lastStage: ["image_encoder.layers.3"],
     checkpoint: {
       file: "mobile_sam.pt",

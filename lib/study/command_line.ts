@@ -57,6 +57,8 @@ export interface Field<T = unknown> {
   readonly alias?: string;
   /** True if records written before the field existed lack it: they read as the default. */
   readonly added?: boolean;
+  /** Value that such records read as where it is not the default. */
+  readonly before?: T;
   /** True if a resumed run may change it. */
   readonly free?: boolean;
   /** Reads text where the type alone does not say how. */
@@ -101,8 +103,9 @@ export function pick<F extends Fields>(
 export function field<T>(
   head: string,
   help: string,
-  options: Omit<Field<T>, "flag" | "argument" | "help" | "default"> & {
+  options: Omit<Field<T>, "flag" | "argument" | "help" | "default" | "before"> & {
     readonly default: NoInfer<T>;
+    readonly before?: NoInfer<T>;
   },
 ): Field<T> {
   const [flag, argument] = head.split(" ");

@@ -50,10 +50,7 @@ export const experimentSchema = v.pipe(
     rank: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAXIMUM_RANK))),
     /** Paths of the modules that are trained whole (kind `full`). */
     modules: v.optional(v.pipe(v.array(v.pipe(v.string(), v.minLength(1))), v.minLength(1))),
-    /**
-     * Nothing is trained: the weights of another row of the same study, which comes before it, are drawn
-     * back towards the pretrained ones, of which (1 - alpha) comes in.
-     */
+    /** Share of the weights of another row that it is; studies of earlier versions had such rows. */
     wiseFt: v.optional(v.strictObject({
       of: experimentName,
       alpha: v.pipe(v.number(), v.gtValue(0), v.ltValue(1)),
@@ -125,31 +122,47 @@ export function configOf({ overrides }: Experiment, config: Config): Config {
   return { ...config, ...overrides };
 }
 
-/** The experiment for a rank, of LoRA or of another method of adapters. */
-export function adapterExperiment(rank: number, peftType = "lora"): Experiment {
-  const row = { name: `${peftType}_${rank}`, kind: "lora", rank } as const;
-  if (peftType === "lora") return row;
-  return { ...row, label: `${methodOf(peftType).label}-${rank}`, overrides: { peftType } };
+/** The row for a rank: adapters, and the modules that the config trains whole beside them. */
+export function adapterExperiment(
+  rank: number,
+  { peftType, modulesToSave }: Pick<Config, "peftType" | "modulesToSave">,
+): Experiment {
+  const name = `${peftType}_${rank}`;
+  const label = `${methodOf(peftType).label}-${rank}`;
+  return {
+    name,
+    kind: "lora",
+    rank,
+    label: modulesToSave?.includes("mask_decoder") ? `${label} + decoder` : label,
+    ...(peftType !== "lora" && { overrides: { peftType } }),
+  };
 }
 
-/** Each experiment, and after those that train something what WiSE-FT makes of them at each alpha. */
-export function withWiseFt(
-  experiments: readonly Experiment[],
-  alphas: readonly number[],
+/** The row for a rank that trains nothing but the adapters in the encoder: the study's own question. */
+function encoderExperiment(rank: number, config: Config): Experiment {
+  const row = adapterExperiment(rank, { ...config, modulesToSave: null });
+  return {
+    ...row,
+    name: `${row.name}_encoder`,
+    label: `${row.label}, encoder alone`,
+    overrides: { ...row.overrides, modulesToSave: null },
+  };
+}
+
+/** The rows with adapters, those of the encoder alone first; where all are, each once. */
+export function adapterExperiments(
+  config: Config,
+  { ranks, encoderRanks }: {
+    ranks: readonly number[];
+    /** Null for the first of `ranks`. */
+    encoderRanks: readonly number[] | null;
+  },
 ): Experiment[] {
-  return experiments.flatMap((experiment) => {
-    if (experiment.kind === "vanilla") return [experiment];
-    const { hypothesis: _, ...trained } = experiment;
-    return [
-      experiment,
-      ...alphas.map((alpha) => ({
-        ...trained,
-        name: `${experiment.name}_wise_${String(alpha).replace(/\W/g, "_")}`,
-        label: `${displayName(experiment)}, WiSE-FT ${alpha}`,
-        wiseFt: { of: experiment.name, alpha },
-      })),
-    ];
-  });
+  const alone = config.modulesToSave === null ? [] : encoderRanks ?? ranks.slice(0, 1);
+  return [
+    ...alone.map((rank) => encoderExperiment(rank, config)),
+    ...ranks.map((rank) => adapterExperiment(rank, config)),
+  ];
 }
 
 /** Name of an experiment in tables and pictures. */

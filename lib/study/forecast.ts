@@ -9,6 +9,11 @@ export type Pass = "train" | "validation" | "test";
 /** Slices of each kind of pass, those of all epochs together. */
 export type Passes = Readonly<Record<Pass, number>>;
 
+/** Shares of WiSE-FT that are tried on the validation slices: a single one is taken as it is. */
+export function sharesTried({ wiseFt }: Pick<Config, "wiseFt">): number {
+  return wiseFt.length > 1 ? wiseFt.length : 0;
+}
+
 /** The slices that a row passes over, if nothing ends its training early. */
 export function passesOf(
   experiment: Experiment,
@@ -17,11 +22,12 @@ export function passesOf(
     readonly parts: Partition<unknown>;
   },
 ): Passes {
-  const isTrained = experiment.kind !== "vanilla" && !experiment.wiseFt;
-  const epochs = isTrained ? configOf(experiment, config).epochs : 0;
+  const own = configOf(experiment, config);
+  const isTrained = experiment.kind !== "vanilla";
+  const epochs = isTrained ? own.epochs : 0;
   return {
     train: epochs * train.length,
-    validation: epochs * validation.length,
+    validation: (epochs + (isTrained ? sharesTried(own) : 0)) * validation.length,
     test: test.length,
   };
 }

@@ -10,7 +10,8 @@ import { Random } from "../random.ts";
 import type { Sam } from "../sam/sam.ts";
 import { SliceModel } from "../evaluate/slice_model.ts";
 import type { StateDict } from "../formats/state_dict.ts";
-import type { Config } from "./schema.ts";
+import { MODELS } from "../sam/models.ts";
+import { ALL_LINEAR, type Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
 
 /**
@@ -71,10 +72,12 @@ export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): S
 
 /** An experiment's values by PEFT's names. */
 export function adapterOptions(experiment: Experiment, config: Config): AdapterOptions {
+  const { targets: { attention, mlp }, lateBlocks } = MODELS[config.model];
+  const { blocks, targets } = config;
   return {
     ...methodOf(config.peftType).options({ ...config, rank: experiment.rank! }),
-    target_modules: config.targets,
-    blocks: config.blocks ?? undefined,
+    target_modules: targets.flatMap((name) => name === ALL_LINEAR ? [...attention, ...mlp] : name),
+    blocks: blocks === "late" ? lateBlocks : blocks ?? undefined,
     modules_to_save: config.modulesToSave,
   };
 }

@@ -265,6 +265,11 @@ const summarySchema = v.object({
   trainSeconds: v.optional(number),
   bestEpoch: v.optional(count),
   stoppedEarly: v.optional(v.boolean()),
+  /** Share of the trained weights that is scored, and the mean validation Dice at each that was tried. */
+  wiseFt: v.optional(v.object({
+    share: number,
+    tried: list(v.object({ share: number, dice: number })),
+  })),
   /** Epoch after which patience had run out, whether or not it ended the training; null if none. */
   earlyStoppingEpoch: v.optional(v.nullable(count)),
 });

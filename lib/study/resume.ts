@@ -7,7 +7,7 @@ import { InputError } from "../errors.ts";
 import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { codeVersion, describeEnvironment } from "./environment.ts";
-import { adapterExperiment, type Experiment, withWiseFt } from "./experiment.ts";
+import { adapterExperiments } from "./experiment.ts";
 import { type Config, optionDifferences, type Options } from "./schema.ts";
 import { partsOf, type Plan } from "./plan.ts";
 import type { StudyData } from "./study_data.ts";
@@ -30,17 +30,6 @@ export async function present(
   };
 }
 
-/** The same rows with other ranks. */
-function withRanks(
-  experiments: readonly Experiment[],
-  { ranks, peftType }: { ranks: readonly number[]; peftType: string },
-): Experiment[] {
-  const others = experiments.filter(({ kind, wiseFt }) => kind !== "lora" && !wiseFt);
-  const alphas = new Set(experiments.flatMap(({ wiseFt }) => wiseFt?.alpha ?? []));
-  const adapted = ranks.map((rank) => adapterExperiment(rank, peftType));
-  return withWiseFt([...others, ...adapted], [...alphas]);
-}
-
 /**
  * Plan of a study that goes on with the options that the command line names.
  *
@@ -50,11 +39,12 @@ export function changePlan(path: string, { begun, options }: {
   readonly begun: Plan;
   readonly options: Options;
 }): Plan {
-  const { givenRanks: ranks, seeds = begun.seeds } = options;
+  const { givenRanks: ranks, encoderRanks, seeds = begun.seeds } = options;
   const config = { ...begun.config, ...options.given };
-  const experiments = ranks === null
-    ? begun.experiments
-    : withRanks(begun.experiments, { ranks, peftType: config.peftType });
+  const experiments = ranks === null ? begun.experiments : [
+    ...begun.experiments.filter(({ kind }) => kind !== "lora"),
+    ...adapterExperiments(config, { ranks, encoderRanks }),
+  ];
   const plan: Plan = {
     ...begun,
     experiments: experiments as Plan["experiments"],

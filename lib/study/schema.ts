@@ -11,6 +11,7 @@ import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts
 import { PEFT_TYPES } from "../adapters/methods.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
+import { HEADLINE_PROMPTS, PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
 import {
   commonFields,
@@ -86,6 +87,17 @@ function distinct<T>(item: v.GenericSchema<unknown, T>, what: string) {
     v.check((items) => new Set(items).size === items.length, `it names a ${what} twice`),
   );
 }
+
+/** PEFT's word for every Linear that takes adapters. */
+export const ALL_LINEAR = "all-linear";
+
+/** Prompts of a training by their chances: a model must stand boxes, clicks and nothing at all. */
+const PROMPT_MIX = {
+  "tight-box": 0.2,
+  "jittered-box": 0.3,
+  point: 0.2,
+  "whole-image": 0.3,
+} as const;
 
 /** Values that an experiment depends on beside the code; each run's entry in `runs.json` holds them all. */
 export const configFields = {
@@ -194,7 +206,7 @@ export const configFields = {
           v.maxValue(SAM_SIDES.most),
           v.multipleOf(SAM_SIDES.multiple, `give a multiple of ${SAM_SIDES.multiple}`),
         ),
-        default: 256,
+        default: 384,
         common: true,
       },
     ),
@@ -214,14 +226,24 @@ export const configFields = {
       "dropout of the adapters: of LoRA's input, of rows of LoHa's update",
       { type: v.pipe(v.number(), v.minValue(0), v.ltValue(1)), default: 0 },
     ),
-    targets: field("targets A,B", "Linears that get adapters, by the end of their path", {
-      type: names,
-      default: ["attn.qkv"],
-    }),
-    blocks: field("blocks A,B", "blocks that get adapters, counted from 0 (default: all)", {
-      type: v.nullable(v.pipe(v.array(index), v.minLength(1))),
-      default: null,
-    }),
+    targets: field(
+      "targets A,B",
+      `Linears that get adapters, by the end of their path; ${ALL_LINEAR} for each of a block`,
+      {
+        type: names,
+        default: [ALL_LINEAR],
+      },
+    ),
+    blocks: field(
+      "blocks A,B",
+      "blocks that get adapters, counted from 0; late for those of the late stages, or all",
+      {
+        type: v.nullable(v.union([v.literal("late"), v.pipe(v.array(index), v.minLength(1))])),
+        default: "late",
+        parse: (text) =>
+          text === "all" ? null : text === "late" ? text : text.split(",").map(Number),
+      },
+    ),
     qkvParts: field("qkv-parts q,v", "adapt only these of queries, keys and values", {
       type: v.nullable(v.pipe(v.array(v.picklist(["q", "k", "v"])), v.minLength(1))),
       default: null,
@@ -239,8 +261,14 @@ export const configFields = {
     }),
     modulesToSave: field(
       "save-modules A,B",
-      "modules trained whole beside the adapters, such as mask_decoder",
-      { type: v.nullable(names), default: null, added: true },
+      "modules trained whole beside the adapters, or none",
+      {
+        type: v.nullable(names),
+        default: ["mask_decoder"],
+        added: true,
+        before: null,
+        parse: (text) => text === "none" ? null : text.split(","),
+      },
     ),
     adapterDtype: field(
       "adapter-dtype NAME",
@@ -255,7 +283,7 @@ export const configFields = {
     }),
     epochs: field("epochs N", "passes over the training slices", {
       type: positiveInteger,
-      default: 3,
+      default: 6,
       common: true,
     }),
     batchSize: field("batch-size N", "slices at a time", {
@@ -274,7 +302,7 @@ export const configFields = {
     pretrainedLearningRate: field(
       "pretrained-lr X",
       "that of pretrained weights, where they are trained (default: --lr)",
-      { type: v.nullable(positive), default: FIT_DEFAULTS.pretrainedLearningRate, added: true },
+      { type: v.nullable(positive), default: 3e-4, added: true, before: null },
     ),
     warmupSteps: field("warmup N", "steps of linear warm-up", {
       type: index,
@@ -307,16 +335,31 @@ export const configFields = {
     }),
     keep: field("keep NAME", "score the weights of the best epoch or the last", {
       type: v.picklist(["best", "last"]),
-      default: FIT_DEFAULTS.keep,
+      default: "last",
       added: true,
+      before: "best",
     }),
     ema: field(
       "ema X",
       "decay of a moving average of the weights, used in their place; 0 for none",
       {
         type: v.pipe(v.number(), v.minValue(0), v.ltValue(1)),
-        default: FIT_DEFAULTS.ema,
+        default: 0.99,
         added: true,
+        before: 0,
+      },
+    ),
+    wiseFt: field(
+      "wise-ft A,B",
+      "WiSE-FT: shares of the trained weights to try, the rest pretrained; that best on validation is kept",
+      {
+        type: v.pipe(
+          distinct(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), "share"),
+          v.minLength(1),
+        ),
+        default: [0.5, 0.75, 1],
+        added: true,
+        before: [1],
       },
     ),
     flip: field("flip P", "chance of a left-right flip", {
@@ -353,15 +396,16 @@ export const configFields = {
           v.picklist(PROMPT_CHOICES),
           v.record(promptKind, v.pipe(v.number(), v.gtValue(0), v.maxValue(1))),
         ]),
-        default: FIT_DEFAULTS.prompt,
+        default: PROMPT_MIX,
         alias: "prompt-mix",
         parse: (text) => text.includes("=") ? parsePromptMix(text) : text,
       },
     ),
     promptsPerStep: field("prompts-per-step N", "prompts that a batch is decoded under in a step", {
       type: v.pipe(positiveInteger, v.maxValue(FIT_LIMITS.promptsPerStep)),
-      default: FIT_DEFAULTS.promptsPerStep,
+      default: 2,
       added: true,
+      before: 1,
     }),
     promptIterations: field(
       "prompt-iterations N",
@@ -375,7 +419,20 @@ export const configFields = {
     validationPrompt: field(
       "validation-prompt NAME",
       "prompt whose validation Dice decides the best epoch",
-      { type: promptKind, default: FIT_DEFAULTS.validationPrompt },
+      { type: promptKind, default: "jittered-box" },
+    ),
+  }),
+  ...grouped("scoring", {
+    testPrompts: field(
+      "test-prompts A,B",
+      `prompts that the test slices are scored under: all, or some of ${PROTOCOL.join(", ")}`,
+      {
+        type: v.pipe(distinct(v.picklist(PROTOCOL), "prompt"), v.minLength(1)),
+        default: [...HEADLINE_PROMPTS],
+        added: true,
+        before: [...PROTOCOL],
+        parse: (text) => text === "all" ? [...PROTOCOL] : text.split(","),
+      },
     ),
   }),
   ...grouped("running", {
@@ -415,35 +472,57 @@ type ConfigEntries = { [K in keyof Config]: v.GenericSchema<unknown, Config[K]> 
 /** Check of a config from a file; values that records lack because they are older have their defaults. */
 export const configSchema: v.StrictObjectSchema<ConfigEntries, undefined> = v.strictObject(
   Object.fromEntries(
-    Object.entries(configFields as Fields).map(([name, { type, default: value, added }]) => [
+    Object.entries(configFields as Fields).map(([name, field]) => [
       name,
-      added ? v.optional(type, value) : type,
+      field.added
+        ? v.optional(field.type, "before" in field ? field.before : field.default)
+        : field.type,
     ]),
   ) as ConfigEntries,
 );
 
-const defaults: Config = defaultsOf(configFields);
+/** Values of a study that names none. */
+export const DEFAULTS: Config = defaultsOf(configFields);
 
-/** Named sets of values, and the ranks that go with them. */
-export const presets: Readonly<
-  Record<
-    "quick" | "full" | "study",
-    { readonly config: Config; readonly ranks: readonly number[] }
-  >
-> = {
-  /** Minutes on two CPU cores: enough to see every part work and the order of the rows. */
-  quick: {
-    config: { ...defaults, maxTrain: 96, maxValidation: 24, maxTest: 48 },
-    ranks: [16, 32, 64],
-  },
-  /** Everything of a data set in few epochs: the values that the options start from with --data. */
-  full: { config: defaults, ranks: [16, 32, 64] },
-  /** The study's: 50 epochs, Adam, all ranks, SAM's own input side; for a GPU. */
+/** Values that the options start from, and the ranks that go with them. */
+interface Preset {
+  /** Values of the config. */
+  readonly config: Config;
+  /** Ranks of the rows with adapters. */
+  readonly ranks: readonly number[];
+}
+
+/** The original study's training: LoRA in the encoder's attention alone, one prompt, one learning rate. */
+export const PLAIN: Overrides = {
+  targets: ["attn.qkv"],
+  blocks: null,
+  modulesToSave: null,
+  pretrainedLearningRate: null,
+  keep: "best",
+  ema: 0,
+  wiseFt: [1],
+  prompt: "jittered-box",
+  promptsPerStep: 1,
+  validationPrompt: "tight-box",
+};
+
+/** What a study starts from unless it names a preset. */
+const defaultPreset: Preset = { config: DEFAULTS, ranks: [16, 32, 64] };
+
+/** Named sets of values. */
+export const presets: Readonly<Record<"study", Preset>> = {
+  /** The original study's: 50 epochs, Adam, all ranks, SAM's own input side; for a GPU. */
   study: {
-    config: { ...defaults, side: 1024, epochs: 50, optimizer: "adam", patience: 50 },
+    config: { ...DEFAULTS, ...PLAIN, side: 1024, epochs: 50, optimizer: "adam", patience: 50 },
     ranks: [16, 32, 64, 128, 256],
   },
 };
+
+/**
+ * Shares of the sample's patients, 23, 7 and 22 of the 52: enough to test on, since it is small and
+ * means are to be told apart.
+ */
+export const SAMPLE_SPLIT: readonly [number, number, number] = [0.44, 0.14, 0.42];
 
 /** Names of the rows that others are compared with. */
 export const BASELINES = ["vanilla", "peft", "full"] as const;
@@ -473,21 +552,12 @@ export const outFolderField = field(
 const rowFields = {
   preset: field(
     "preset NAME",
-    "values to start from: quick (without --data), full (with --data) or study",
+    "values to start from in place of the defaults: study, the original study's, for a GPU",
     {
-      type: v.nullable(v.picklist(["quick", "full", "study"])),
+      type: v.nullable(v.picklist(["study"])),
       default: null,
       common: true,
       group: "running",
-    },
-  ),
-  wiseFt: field(
-    "wise-ft A,B",
-    "score trained rows also with these shares of their weights, the rest pretrained (such as 0.75)",
-    {
-      type: distinct(v.pipe(v.number(), v.gtValue(0), v.ltValue(1)), "share"),
-      default: [],
-      group: "scoring",
     },
   ),
   seeds: field("seeds A,B", "train with each of these seeds, on the split of the first", {
@@ -523,6 +593,16 @@ const studyFields = {
     common: true,
     group: "adapters",
   }),
+  encoderRanks: field(
+    "encoder-ranks A,B",
+    "ranks that are also trained with nothing but the adapters, the study's question, or none (default: the first)",
+    {
+      type: v.nullable(distinct(positiveInteger, "rank")),
+      default: null,
+      group: "adapters",
+      parse: (text) => text === "none" ? [] : text.split(",").map(Number),
+    },
+  ),
   baselines: field("baselines A,B", "rows that they are compared with: vanilla, peft, full", {
     type: distinct(v.picklist(BASELINES), "row"),
     default: ["vanilla", "peft"],
@@ -599,10 +679,12 @@ export function resolveOptions(
     ...pick(given, studyFields),
   };
   const named = pick(given, configFields);
-  const chosen = presets[preset ?? (named.data === undefined ? "quick" : "full")];
-  const config: Config = { ...chosen.config, ...values, ...named };
+  const chosen = preset ? presets[preset] : defaultPreset;
+  const split = named.data == null ? [...SAMPLE_SPLIT] : chosen.config.split;
+  const config: Config = { ...chosen.config, split, ...values, ...named };
   if (config.folds !== null && named.split === undefined) config.split = null; // of a sweep
-  requireSound(config, others);
+  if (config.init === "pissa" && named.wiseFt === undefined) config.wiseFt = [1];
+  requireSound(config);
   return { ...others, config, ranks: ranks ?? chosen.ranks, given: named, givenRanks: ranks };
 }
 
@@ -616,7 +698,7 @@ function requireFit(given: Partial<Values<typeof studyFields>>): void {
     }
   };
   if (resume !== undefined) {
-    refuse(["out", "preset", "sample", "wiseFt"], "--resume: a study keeps its own");
+    refuse(["out", "preset", "sample"], "--resume: a study keeps its own");
     refuse(["dryRun"], "--resume: what is left is told as it goes on");
   } else if (force) throw new InputError("--force goes with --resume: leave it out");
   if (sweep !== undefined) {
@@ -625,11 +707,8 @@ function requireFit(given: Partial<Values<typeof studyFields>>): void {
 }
 
 /** Refuses values that do not go together. */
-function requireSound(
-  { init, fold, folds, split }: Config,
-  { wiseFt }: { readonly wiseFt: readonly number[] },
-): void {
-  if (wiseFt.length > 0 && init === "pissa") {
+function requireSound({ init, wiseFt, fold, folds, split }: Config): void {
+  if (init === "pissa" && wiseFt.some((share) => share < 1)) {
     throw new InputError(
       "--wise-ft does not go with --init pissa, whose update is not nothing before training",
     );

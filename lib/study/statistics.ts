@@ -4,13 +4,12 @@
  *
  * @module
  */
-import type { PromptKind } from "../data/prompts.ts";
 import { type MaskMetric, METRICS, metricsAt } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
 import type { BootstrapOptions } from "../stats/bootstrap.ts";
 import { compareModels, type ModelObservations } from "../stats/compare.ts";
 import { judge } from "../stats/verdict.ts";
-import { PROTOCOL, type ScoredPrompt } from "../evaluate/scored_prompts.ts";
+import { HEADLINE_PROMPTS, PROTOCOL, type ScoredPrompt } from "../evaluate/scored_prompts.ts";
 import { type ProtocolSummary, summarizeProtocol } from "../evaluate/protocol_summary.ts";
 import { displayName, type Experiment, type Hypothesis } from "./experiment.ts";
 import type { ScoreRecords, SliceRecord } from "./records.ts";
@@ -21,14 +20,6 @@ import type {
   RowTests,
   StudyVerdict,
 } from "./results.ts";
-
-/** Prompts that a run's closing line names; the first is the study's. */
-export const HEADLINE_PROMPTS: readonly PromptKind[] = [
-  "tight-box",
-  "jittered-box",
-  "point",
-  "whole-image",
-];
 
 /** Prompt of the study's accuracy column, under which masks are kept. */
 export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;

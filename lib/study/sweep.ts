@@ -5,7 +5,7 @@
  * @module
  */
 import { MODELS } from "../sam/models.ts";
-import type { Config, Overrides } from "./schema.ts";
+import { type Config, type Overrides, PLAIN } from "./schema.ts";
 import type { Experiment, Hypothesis } from "./experiment.ts";
 
 /** A named study. */
@@ -23,6 +23,9 @@ export interface Sweep {
  * fewer than 15 of them no family of tests could come out significant.
  */
 export const SWEEP_VALUES: Overrides = {
+  ...PLAIN,
+  side: 256,
+  epochs: 3,
   prompt: { "tight-box": 0.2, "jittered-box": 0.3, point: 0.25, "whole-image": 0.25 },
   promptsPerStep: 2,
   validationPrompt: "jittered-box",

@@ -12,13 +12,19 @@ import { collectAdapter } from "../adapters/apply_adapter.ts";
 import { encodeRunLengths } from "../formats/run_length.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { dice as diceOf } from "../metrics/metrics.ts";
+import type { StateDict } from "../formats/state_dict.ts";
 import type { HostTensor } from "../nn/host_state.ts";
 import type { Sam } from "../sam/sam.ts";
 import { mean } from "../stats/summary.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { Scope } from "../tensor/scope.ts";
 import { readCheckpoint, writeCheckpoint } from "../train/checkpoint_file.ts";
-import { evaluationPrompt } from "../evaluate/scored_prompts.ts";
+import { evaluate, meanDice } from "../evaluate/evaluate.ts";
+import {
+  evaluationPrompt,
+  HEADLINE_PROMPTS,
+  type ScoredPrompt,
+} from "../evaluate/scored_prompts.ts";
 import { checkScores, GuardError } from "../evaluate/guards.ts";
 import { type ProtocolSlice, runProtocol } from "../evaluate/protocol.ts";
 import type { SliceModel } from "../evaluate/slice_model.ts";
@@ -30,7 +36,7 @@ import { openAdapter, requireOrigin, signAdapter } from "./adapter.ts";
 import { type Config, dataSeed } from "./schema.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
-import type { Forecast } from "./forecast.ts";
+import { type Forecast, sharesTried } from "./forecast.ts";
 import type { Interruption } from "./interruption.ts";
 import { adapterOptions, buildModel, restoreWeights, sliceModel } from "./model.ts";
 import { describePlacement } from "./placement.ts";
@@ -38,7 +44,7 @@ import type { Part } from "./plan.ts";
 import { Progress } from "./progress.ts";
 import { type Records, rounded } from "./records.ts";
 import type { Environment, Run, RunSummary } from "./results.ts";
-import { HEADLINE_PROMPTS, PRIMARY_PROMPT } from "./statistics.ts";
+import { PRIMARY_PROMPT } from "./statistics.ts";
 import {
   describeCrop,
   describeParts,
@@ -192,16 +198,16 @@ class Task {
 
   /** Gives the model the weights that are scored; what of them was trained is written down. */
   async #prepare(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
-    const { wiseFt } = this.#run.experiment;
-    if (wiseFt) {
-      await this.#drawBack(model.sam, wiseFt);
-      await this.#save(model.sam);
-    } else if (model.sam.trainableParameters().length > 0) {
-      const summary = await this.#train(model, from);
-      await this.#save(model.sam);
-      return summary;
-    }
-    return {};
+    const { sam } = model;
+    if (sam.trainableParameters().length === 0) return {};
+    const { interruption } = this.#context;
+    const pretrained = await hostState(sam);
+    const summary = await interruption.saving(async () => ({
+      ...await this.#train(model, from),
+      wiseFt: await this.#drawBack(model, pretrained),
+    }));
+    await this.#save(sam);
+    return summary;
   }
 
   async #train(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
@@ -241,9 +247,12 @@ class Task {
       },
     };
     const { split, parts, slices: reader } = this.#data;
-    const { peakGpuBytes, bestEpoch, stoppedEarly, earlyStoppingEpoch } = await interruption
-      .saving(() => fit(model, { ...split, ...parts, reader }, options));
-    forecast.leave({ train: 0, validation: 0 });
+    const { peakGpuBytes, bestEpoch, stoppedEarly, earlyStoppingEpoch } = await fit(
+      model,
+      { ...split, ...parts, reader },
+      options,
+    );
+    forecast.leave({ train: 0, validation: sharesTried(this.#config) * parts.validation.length });
     // The first step compiles kernels and fills caches: the median epoch is what a step costs.
     const perStep = this.#epochs.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
     return {
@@ -264,30 +273,55 @@ class Task {
     const done = Math.min(train.length, batch * batchSize);
     this.#context.forecast.leave({
       train: left * train.length - done,
-      validation: left * validation.length,
+      validation: (left + sharesTried(this.#config)) * validation.length,
     });
     return done;
   }
 
-  /** Puts the weights that another row has trained into a model, drawn back towards what it has now. */
+  /** Draws the trained weights back by the share that is best on the validation slices (WiSE-FT). */
   async #drawBack(
-    sam: Sam,
-    { of, alpha }: NonNullable<Experiment["wiseFt"]>,
-  ): Promise<void> {
-    const { folder, part } = this.#context;
-    const source = new TaskFiles(folder, part.name, of);
-    const other = await source.readRun();
-    const ended = guardOf(other);
-    if (ended) throw ended; // its weights are scored no more than it
-    await source.isFinished();
-    const adapter = await openAdapter(join(folder.path, source.adapter));
-    requireOrigin(adapter, other!);
-    const pretrained = new Map<string, HostTensor>();
-    for (const [name, tensor] of sam.trainableParameters()) {
-      pretrained.set(name, { shape: tensor.shape, data: await tensor.data() });
+    model: SliceModel,
+    pretrained: StateDict,
+  ): Promise<NonNullable<RunSummary["wiseFt"]>> {
+    const { wiseFt: shares } = this.#config;
+    const trained = await hostState(model.sam);
+    const put = (share: number) => {
+      const drawn = wiseFt({ pretrained, trained }, share);
+      for (const [path, tensor] of model.sam.trainableParameters()) {
+        tensor.write(drawn.get(path)!.data);
+      }
+    };
+    const tried: { share: number; dice: number }[] = [];
+    for (const share of shares.slice(0, sharesTried(this.#config))) {
+      put(share);
+      tried.push({ share, dice: await this.#validate(model) });
     }
-    const drawn = wiseFt({ pretrained, trained: adapterWeights(adapter) }, alpha);
-    restoreWeights(sam, drawn, adapter.source);
+    const [best] = tried.toSorted((a, b) => b.dice - a.dice || b.share - a.share);
+    const share = best?.share ?? shares[0];
+    put(share);
+    if (best) {
+      const list = tried.map(({ share, dice }) => `${dice.toFixed(3)} at ${share}`).join(", ");
+      this.#context.log(`${this.#name}: WiSE-FT share ${share}; validation Dice ${list}`);
+    }
+    return { share, tried };
+  }
+
+  /** Mean Dice of the validation patients over the headline prompts. */
+  async #validate(model: SliceModel): Promise<number> {
+    const { slices: reader, parts: { validation: refs } } = this.#data;
+    const { batchSize } = this.#config;
+    const { forecast, interruption: { signal } } = this.#context;
+    forecast.start("validation", refs.length);
+    const found = await evaluate(model, { reader, refs }, {
+      prompts: HEADLINE_PROMPTS,
+      seed: dataSeed(this.#config),
+      batchSize,
+      onProgress: (done) => {
+        forecast.advance(done);
+        signal.throwIfAborted();
+      },
+    });
+    return mean(HEADLINE_PROMPTS.map((kind) => meanDice(found, kind)));
   }
 
   /** Writes the trained weights, which are scored as written, with all that scoring elsewhere needs. */
@@ -314,6 +348,7 @@ class Task {
     const masks: Records["masks"][number][] = [];
     const { slices, cases } = rounded(
       await runProtocol(model, { reader: this.#data.slices, refs: test }, {
+        prompts: this.#config.testPrompts,
         seed: dataSeed(this.#config),
         batchSize: this.#config.batchSize,
         onMasks: ({ id, width, height }, found) => {
@@ -327,9 +362,10 @@ class Task {
       }),
     );
     if (model.sam.trainableParameters().length > 0) this.#checkScores(slices);
-    const dice = (kind: PromptKind) =>
+    const dice = (kind: ScoredPrompt) =>
       mean(slices.flatMap(({ scores }) => scores[kind]?.dice ?? [])).toFixed(3);
-    const headlines = HEADLINE_PROMPTS.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`);
+    const scored = HEADLINE_PROMPTS.filter((kind) => this.#config.testPrompts.includes(kind));
+    const headlines = scored.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`);
     progress.finish(`${this.#name}: test Dice ${headlines.join(", ")}`);
     return {
       part: this.#run.part,
@@ -378,6 +414,15 @@ class Task {
     const mask = Uint8Array.from(logits, (logit) => logit > 0 ? 1 : 0);
     return { ...encodeRunLengths(mask, own), dice: diceOf(mask, slice.mask) };
   }
+}
+
+/** Trainable parameters of a model in host memory. */
+async function hostState(sam: Sam): Promise<StateDict> {
+  const state = new Map<string, HostTensor>();
+  for (const [name, tensor] of sam.trainableParameters()) {
+    state.set(name, { shape: tensor.shape, data: await tensor.data() });
+  }
+  return state;
 }
 
 /** "epoch 3/50: loss …, validation loss …, validation Dice …". */

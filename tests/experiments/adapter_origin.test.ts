@@ -13,7 +13,7 @@ import {
   trainingSlices,
 } from "../../lib/study/adapter.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
-import { presets } from "../../lib/study/schema.ts";
+import { DEFAULTS } from "../../lib/study/schema.ts";
 import type { Origin } from "../../lib/study/results.ts";
 import { GuardError } from "../../lib/evaluate/guards.ts";
 
@@ -22,7 +22,7 @@ const adapter = createAdapter(null, weights, { source: "test" });
 const thumbnails = new Thumbnails(Uint8Array.from({ length: 288 }, (_, i) => i));
 const run: Origin = {
   experiment: { name: "peft", kind: "peft" },
-  config: { ...presets.full.config, side: 64, data: "heads" },
+  config: { ...DEFAULTS, side: 64, data: "heads" },
   split: {
     seed: 0,
     train: ["A"],

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { loadSam } from "../../lib/files/pretrained.ts";
 import { openBytes } from "../../lib/fs.ts";
 import { join } from "node:path";
-import { presets } from "../../lib/study/schema.ts";
+import { DEFAULTS } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { readWeights } from "../../lib/nn/weight_source.ts";
@@ -89,8 +89,8 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     await saveAdapter(join(folder, name, "adapter"), adapter);
   }
   const run = {
-    experiment: adapterExperiment(4),
-    config: { ...presets.quick.config, model: "vit_b" },
+    experiment: adapterExperiment(4, DEFAULTS),
+    config: { ...DEFAULTS, model: "vit_b" },
   };
   await Deno.writeTextFile(join(folder, "vit_b_run", "config.json"), JSON.stringify(run));
   const split = { seed: 0, train: ["a"], validation: ["b"], test: ["c"] };

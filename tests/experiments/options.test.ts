@@ -74,16 +74,16 @@ Deno.test("--pretrained-lr is kept in the config; without it pretrained weights 
 });
 
 Deno.test("--wise-ft takes shares between none and all, and no start whose update is something", () => {
-  assertEquals(readOptions([]).wiseFt, []);
-  assertEquals(readOptions(["--wise-ft", "0.5,0.75"]).wiseFt, [0.5, 0.75]);
+  assertEquals(readOptions([]).config.wiseFt, [0.5, 0.75, 1]);
+  assertEquals(readOptions(["--wise-ft", "0.5,1"]).config.wiseFt, [0.5, 1]);
+  assertEquals(readOptions(["--init", "pissa"]).config.wiseFt, [1]);
   for (
     const [args, message] of [
-      [["--wise-ft", "1"], "--wise-ft cannot be 1: give less than 1"],
+      [["--wise-ft", "1.5"], "--wise-ft cannot be 1.5: give 1 or less"],
       [["--wise-ft", "0"], "--wise-ft cannot be 0"],
       [["--wise-ft", "0.5,0.5"], "--wise-ft cannot be 0.5,0.5: it names a share twice"],
       [["--wise-ft", "half"], '--wise-ft takes a number, not "half"'],
       [["--wise-ft", "0.5", "--init", "pissa"], "does not go with --init pissa"],
-      [["--wise-ft", "0.5", "--resume", "results/x"], "does not go with --resume"],
     ] as const
   ) {
     assertThrows(() => readOptions(args), InputError, message);

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import { join } from "node:path";
-import { presets } from "../../lib/study/schema.ts";
+import { DEFAULTS } from "../../lib/study/schema.ts";
 import { describeCrop, openRowData, openStudyData } from "../../lib/study/study_data.ts";
 import { InputError } from "../../lib/errors.ts";
 import { cacheIn } from "../data/temporary.ts";
@@ -11,7 +11,7 @@ Deno.test("a row with another preparation keeps the study's patients, parts and 
   using _ = cacheIn(join(folder, "cache"));
   const lines: string[] = [];
   const log = (line: string) => void lines.push(line);
-  const config = { ...presets.full.config, data: join(folder, "data"), maxTrain: 5 };
+  const config = { ...DEFAULTS, data: join(folder, "data"), maxTrain: 5 };
   const study = await openStudyData({ ...config, split: [0.5, 0.2, 0.3] }, log);
   assertEquals(study.split.test.length, 3);
   assertEquals(study.split.validation.length, 2);

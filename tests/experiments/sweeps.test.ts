@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Config, presets } from "../../lib/study/schema.ts";
+import { type Config, DEFAULTS } from "../../lib/study/schema.ts";
 import {
   configOf,
   displayName,
@@ -17,7 +17,7 @@ import type { ProtocolSlice } from "../../lib/evaluate/protocol.ts";
 import { gpu } from "../gpu.ts";
 import { readOptions } from "./read_options.ts";
 
-const config = presets.full.config;
+const config = DEFAULTS;
 
 for (const [name, sweep] of Object.entries(sweeps)) {
   Deno.test(`the rows of ${name} have names of their own, and hypotheses about each other`, () => {

@@ -9,7 +9,7 @@ import { officialWeights } from "../../lib/sam/official_weights.ts";
 import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { ownWeights, readOrigin } from "../../lib/study/adapter.ts";
-import { parseConfig, presets } from "../../lib/study/schema.ts";
+import { DEFAULTS, parseConfig } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { StudyFolder } from "../../lib/study/folder.ts";
 import { readRecords } from "../../lib/study/records.ts";
@@ -289,8 +289,8 @@ Deno.test("weights that do not fit together are left as they are, and none grow 
 });
 
 Deno.test("a run's experiment is one that can be rebuilt, or is refused", async () => {
-  const experiment = adapterExperiment(4);
-  const { config } = presets.quick;
+  const experiment = adapterExperiment(4, DEFAULTS);
+  const config = DEFAULTS;
   const split = { seed: 1, train: ["a"], validation: ["b"], test: ["c"] };
   const originOf = (value: unknown) => {
     const metadata = { samlora_run: JSON.stringify(value) };
@@ -318,7 +318,7 @@ Deno.test("a run's experiment is one that can be rebuilt, or is refused", async 
 });
 
 Deno.test("a file that a run's config names is not opened on its word", () => {
-  const { config } = presets.quick;
+  const config = DEFAULTS;
   assertEquals(ownWeights("run", config), null);
   assertEquals(ownWeights("run", null), null);
   assertThrows(
@@ -371,7 +371,7 @@ Deno.test("a slice file with a sound checksum and an unsound index is made again
 });
 
 Deno.test("an empty split of a config is refused as any other", () => {
-  const config = { ...presets.quick.config, split: [] };
+  const config = { ...DEFAULTS, split: [] };
   assertThrows(() => parseConfig(config, "config.json"), InputError, "split is not valid");
 });
 

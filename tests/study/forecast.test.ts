@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { Forecast, passesOf, type PlannedRow } from "../../lib/study/forecast.ts";
-import { presets } from "../../lib/study/schema.ts";
+import { DEFAULTS } from "../../lib/study/schema.ts";
 
-const config = { ...presets.full.config, epochs: 2 };
+const config = { ...DEFAULTS, epochs: 2 };
 const parts = { train: Array(20), validation: Array(10), test: Array(30) };
 
 /** A study of vanilla, two ranks and what WiSE-FT makes of the second, and a clock set by hand. */

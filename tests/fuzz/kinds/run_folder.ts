@@ -3,7 +3,7 @@ import { weightsFile } from "../../../lib/files/pretrained.ts";
 import fc from "fast-check";
 import { join } from "node:path";
 import { openAdapter, readOrigin, runOf } from "../../../lib/study/adapter.ts";
-import { parseConfig, presets } from "../../../lib/study/schema.ts";
+import { DEFAULTS, parseConfig } from "../../../lib/study/schema.ts";
 import { adapterExperiment, displayName } from "../../../lib/study/experiment.ts";
 import { adapterOptions } from "../../../lib/study/model.ts";
 import { sliceOptions } from "../../../lib/study/study_data.ts";
@@ -17,8 +17,8 @@ import { safetensorsEdit } from "./safetensors.ts";
 const fixture = join(import.meta.dirname!, "..", "..", "adapters", "fixtures", "peft", "default");
 
 const origin = {
-  experiment: adapterExperiment(4),
-  config: presets.quick.config,
+  experiment: adapterExperiment(4, DEFAULTS),
+  config: DEFAULTS,
   split: {
     seed: 0,
     train: ["A-1", "A-2"],
@@ -79,7 +79,7 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
   for (const [name, { shape, data }] of weights) {
     assertEquals(data.length, shape.reduce((product, length) => product * length, 1), name);
   }
-  if (edits.length === 0) assertEquals(origin?.experiment, adapterExperiment(4));
+  if (edits.length === 0) assertEquals(origin?.experiment, adapterExperiment(4, DEFAULTS));
   if (!origin) return;
   const { experiment, split } = origin;
   const config = parseConfig(origin.config, folder);

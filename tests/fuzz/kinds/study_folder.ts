@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { presets } from "../../../lib/study/schema.ts";
+import { DEFAULTS } from "../../../lib/study/schema.ts";
 import { adapterExperiment } from "../../../lib/study/experiment.ts";
 import { StudyFolder } from "../../../lib/study/folder.ts";
 import { readPlan } from "../../../lib/study/plan.ts";
@@ -79,8 +79,8 @@ const sound: Readonly<Record<string, Uint8Array>> = {
   ...finished,
   "notes.json": text('{"notes": ["From a set."]}'),
   "resume.json": text(JSON.stringify({
-    experiments: [adapterExperiment(4)],
-    config: presets.quick.config,
+    experiments: [adapterExperiment(4, DEFAULTS)],
+    config: DEFAULTS,
     seeds: null,
     sample: null,
     command: "./run experiments",
