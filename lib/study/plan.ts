@@ -21,6 +21,8 @@ const planSchema = v.strictObject({
   config: configSchema,
   /** Seeds to train with one after the other; null for the config's alone. */
   seeds: v.nullable(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
+  /** Seeds of further splits, each trained on with the first seed. */
+  splitSeeds: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), []),
   /** Slice or case whose masks are drawn; null for the test slice of median area. */
   sample: v.nullable(v.string()),
   /** Command that began the study. */
@@ -47,22 +49,34 @@ export interface Part {
   readonly config: Config;
 }
 
-/** Parts of a study: one for each training seed and fold. */
+/** Parts of a study: one for each training seed and fold, and one for each further split. */
 export function partsOf(
-  { config, seeds }: { readonly config: Config; readonly seeds: readonly number[] | null },
+  { config, seeds, splitSeeds }: {
+    readonly config: Config;
+    readonly seeds: readonly number[] | null;
+    readonly splitSeeds: readonly number[];
+  },
 ): Part[] {
   const folds = config.folds !== null && config.fold === null
     ? Array.from({ length: config.folds }, (_, i) => i + 1)
     : [config.fold];
-  if (seeds === null && folds.length === 1) return [{ name: "", config }];
+  if (seeds === null && folds.length === 1 && splitSeeds.length === 0) {
+    return [{ name: "", config }];
+  }
   const training = seeds ?? [config.seed];
   const splitSeed = config.splitSeed ?? training[0];
-  return training.flatMap((seed) =>
-    folds.map((fold) => ({
-      name: [`seed_${seed}`, ...(fold === null ? [] : [`fold_${fold}`])].join("-"),
-      config: { ...config, seed, splitSeed, fold },
-    }))
-  );
+  const part = (values: Pick<Config, "seed" | "splitSeed" | "fold">, ...names: string[]): Part => ({
+    name: [`seed_${values.seed}`, ...names].join("-"),
+    config: { ...config, ...values },
+  });
+  return [
+    ...training.flatMap((seed) =>
+      folds.map((fold) => part({ seed, splitSeed, fold }, ...fold === null ? [] : [`fold_${fold}`]))
+    ),
+    ...splitSeeds.map((split) =>
+      part({ seed: training[0], splitSeed: split, fold: null }, `split_${split}`)
+    ),
+  ];
 }
 
 /** Text of `resume.json`. */

@@ -39,7 +39,7 @@ export function changePlan(path: string, { begun, options }: {
   readonly begun: Plan;
   readonly options: Options;
 }): Plan {
-  const { givenRanks: ranks, encoderRanks, seeds = begun.seeds } = options;
+  const { givenRanks: ranks, encoderRanks, seeds, splitSeeds } = options;
   const config = { ...begun.config, ...options.given };
   const experiments = ranks === null ? begun.experiments : [
     ...begun.experiments.filter(({ kind }) => kind !== "lora"),
@@ -50,13 +50,14 @@ export function changePlan(path: string, { begun, options }: {
     experiments: experiments as Plan["experiments"],
     config,
     seeds: seeds === null ? begun.seeds : [...seeds],
+    splitSeeds: splitSeeds.length === 0 ? begun.splitSeeds : [...splitSeeds],
     checkpointMinutes: options.checkpointMinutes ?? begun.checkpointMinutes,
   };
   const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join();
   const others = names(experiments) === names(begun.experiments) ? [] : [`--ranks ${ranks}`];
-  const parts = names(partsOf(plan)) === names(partsOf(begun)) || seeds === begun.seeds
+  const parts = names(partsOf(plan)) === names(partsOf(begun))
     ? []
-    : [`--seeds ${seeds}`];
+    : [seeds === null ? `--split-seeds ${splitSeeds}` : `--seeds ${seeds}`];
   refuse(path, {
     differences: [...others, ...parts, ...optionDifferences(begun.config, plan.config)],
     force: options.force,

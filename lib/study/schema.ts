@@ -504,6 +504,7 @@ export const PLAIN: Overrides = {
   prompt: "jittered-box",
   promptsPerStep: 1,
   validationPrompt: "tight-box",
+  testPrompts: [...PROTOCOL],
 };
 
 /** What a study starts from unless it names a preset. */
@@ -565,6 +566,11 @@ const rowFields = {
     default: null,
     group: "training",
   }),
+  splitSeeds: field(
+    "split-seeds A,B",
+    "train on the splits of these seeds too, with the first training seed",
+    { type: distinct(index, "seed"), default: [], group: "training" },
+  ),
   out: outFolderField,
   checkpointMinutes: field(
     "checkpoint-minutes N",
@@ -684,7 +690,7 @@ export function resolveOptions(
   const config: Config = { ...chosen.config, split, ...values, ...named };
   if (config.folds !== null && named.split === undefined) config.split = null; // of a sweep
   if (config.init === "pissa" && named.wiseFt === undefined) config.wiseFt = [1];
-  requireSound(config);
+  requireSound(config, others);
   return { ...others, config, ranks: ranks ?? chosen.ranks, given: named, givenRanks: ranks };
 }
 
@@ -707,7 +713,10 @@ function requireFit(given: Partial<Values<typeof studyFields>>): void {
 }
 
 /** Refuses values that do not go together. */
-function requireSound({ init, wiseFt, fold, folds, split }: Config): void {
+function requireSound(
+  { init, wiseFt, fold, folds, split }: Config,
+  { splitSeeds }: { readonly splitSeeds: readonly number[] },
+): void {
   if (init === "pissa" && wiseFt.some((share) => share < 1)) {
     throw new InputError(
       "--wise-ft does not go with --init pissa, whose update is not nothing before training",
@@ -715,6 +724,9 @@ function requireSound({ init, wiseFt, fold, folds, split }: Config): void {
   }
   if (fold !== null && folds === null) {
     throw new InputError("--fold goes with --folds: say how many folds there are");
+  }
+  if (folds !== null && splitSeeds.length > 0) {
+    throw new InputError("--split-seeds does not go with --folds, which test each patient once");
   }
   if (split !== null && folds !== null) {
     throw new InputError("--split does not go with --folds: folds make the parts themselves");

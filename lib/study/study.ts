@@ -46,7 +46,7 @@ export async function runStudy(
   experiments: readonly Experiment[],
   { options, command, publish }: { options: Options; command: string; publish: Publish },
 ): Promise<string> {
-  const { config, seeds, out } = options;
+  const { config, seeds, splitSeeds, out } = options;
   const parts = partsOf(options);
   if (out !== null) {
     const state = parts[0].name === "" ? "other" : await stateOf(out, { experiments, command });
@@ -77,6 +77,7 @@ export async function runStudy(
         weights: config.weights && resolve(config.weights),
       },
       seeds: seeds && [...seeds],
+      splitSeeds: [...splitSeeds],
       sample: options.sample,
       command,
       checkpointMinutes: options.checkpointMinutes ?? CHECKPOINT_MINUTES,
