@@ -9,7 +9,7 @@ export const lora_64: LoneExperiment = {
     blocks: "late",
     modulesToSave: ["mask_decoder"],
     prompt: { "tight-box": 0.2, "jittered-box": 0.3, point: 0.2, "whole-image": 0.3 },
-    learningRate: 1e-3,
-    pretrainedLearningRate: 3e-4,
+    learningRate: 3e-3,
+    pretrainedLearningRate: 5e-4,
   },
 };

@@ -5,6 +5,6 @@ export const peft: LoneExperiment = {
   experiment: baselines.peft,
   values: {
     prompt: { "tight-box": 0.2, "jittered-box": 0.3, point: 0.2, "whole-image": 0.3 },
-    pretrainedLearningRate: 3e-4,
+    pretrainedLearningRate: 5e-4,
   },
 };

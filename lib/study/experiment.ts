@@ -98,7 +98,11 @@ export const baselines = {
    * Image encoder and mask decoder trained whole, the prompt encoder frozen. Pretrained weights take a
    * tenth of the learning rate that adapters, which start from nothing, do.
    */
-  full: { name: "full", kind: "full", overrides: { learningRate: 1e-4 } },
+  full: {
+    name: "full",
+    kind: "full",
+    overrides: { learningRate: 1e-4, pretrainedLearningRate: null },
+  },
 } as const satisfies Readonly<Record<typeof BASELINES[number], Experiment>>;
 
 /** The name of an experiment that others are compared with. */

@@ -206,7 +206,7 @@ export const configFields = {
           v.maxValue(SAM_SIDES.most),
           v.multipleOf(SAM_SIDES.multiple, `give a multiple of ${SAM_SIDES.multiple}`),
         ),
-        default: 384,
+        default: 256,
         common: true,
       },
     ),
@@ -283,7 +283,7 @@ export const configFields = {
     }),
     epochs: field("epochs N", "passes over the training slices", {
       type: positiveInteger,
-      default: 6,
+      default: 3,
       common: true,
     }),
     batchSize: field("batch-size N", "slices at a time", {
@@ -297,16 +297,16 @@ export const configFields = {
     ),
     learningRate: field("lr X", "highest learning rate", {
       type: positive,
-      default: FIT_DEFAULTS.learningRate,
+      default: 3e-3,
     }),
     pretrainedLearningRate: field(
       "pretrained-lr X",
       "that of pretrained weights, where they are trained (default: --lr)",
-      { type: v.nullable(positive), default: 3e-4, added: true, before: null },
+      { type: v.nullable(positive), default: 5e-4, added: true, before: null },
     ),
     warmupSteps: field("warmup N", "steps of linear warm-up", {
       type: index,
-      default: FIT_DEFAULTS.warmupSteps,
+      default: 5,
     }),
     schedule: field("schedule NAME", "learning rate after the warm-up: cosine or constant", {
       type: v.picklist(["cosine", "constant"]),
@@ -403,7 +403,7 @@ export const configFields = {
     ),
     promptsPerStep: field("prompts-per-step N", "prompts that a batch is decoded under in a step", {
       type: v.pipe(positiveInteger, v.maxValue(FIT_LIMITS.promptsPerStep)),
-      default: 2,
+      default: 3,
       added: true,
       before: 1,
     }),
@@ -494,6 +494,8 @@ interface Preset {
 
 /** The original study's training: LoRA in the encoder's attention alone, one prompt, one learning rate. */
 export const PLAIN: Overrides = {
+  learningRate: FIT_DEFAULTS.learningRate,
+  warmupSteps: FIT_DEFAULTS.warmupSteps,
   targets: ["attn.qkv"],
   blocks: null,
   modulesToSave: null,

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import type { ActivationCache } from "../evaluate/activation_cache.ts";
-import type { PromptKind } from "../data/prompts.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { adapterWeights, inHalfPrecision } from "../adapters/adapter.ts";
 import { collectAdapter } from "../adapters/apply_adapter.ts";
@@ -32,7 +31,7 @@ import { fit } from "../train/fit.ts";
 import type { EpochMetrics } from "../train/training.ts";
 import type { TrainingState } from "../train/resume.ts";
 import { wiseFt } from "../train/wise_ft.ts";
-import { openAdapter, requireOrigin, signAdapter } from "./adapter.ts";
+import { signAdapter } from "./adapter.ts";
 import { type Config, dataSeed } from "./schema.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";

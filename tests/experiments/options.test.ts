@@ -59,7 +59,7 @@ Deno.test("--pretrained-lr is kept in the config; in records from before there w
     assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), "config.json"), config);
     return [config.learningRate, config.pretrainedLearningRate, given.pretrainedLearningRate];
   };
-  assertEquals(read("--lr", "2e-3"), [2e-3, 3e-4, undefined]);
+  assertEquals(read("--lr", "2e-3"), [2e-3, 5e-4, undefined]);
   assertEquals(read("--lr", "2e-3", "--pretrained-lr", "2e-4"), [2e-3, 2e-4, 2e-4]);
   const { pretrainedLearningRate: _, ...before } = readOptions([]).config;
   assertEquals(parseConfig(before, "config.json").pretrainedLearningRate, null);
@@ -215,7 +215,7 @@ Deno.test("a resumed study may change paths and budgets, and is told what else i
   const free = { data: "elsewhere", weights: "w.pth", cacheMemory: 1, cacheDisk: 2 };
   assertEquals(optionDifferences(config, { ...config, ...free }), []);
   assertEquals(optionDifferences(config, { ...config, epochs: 9, learningRate: 2 }), [
-    "--epochs 9 instead of 6",
-    "--lr 2 instead of 0.001",
+    "--epochs 9 instead of 3",
+    "--lr 2 instead of 0.003",
   ]);
 });

@@ -18,7 +18,7 @@ async function run(...args: string[]): Promise<string> {
 }
 
 Deno.test("--peft-type loha trains, saves and scores a row LoHa-2, whose merged weights hold its update", async () => {
-  const sizes = ["--side", "64", "--epochs", "1", "--max-train", "4"];
+  const sizes = ["--preset", "study", "--side", "64", "--epochs", "1", "--max-train", "4"];
   const limits = ["--max-validation", "1", "--max-test", "1", "--ranks", "2", "--lr", "0.01"];
   const kind = ["--peft-type", "loha", "--alpha", "3", "--baselines", "vanilla"];
   const study = ["--data", "data", "--out", "study", ...sizes, ...limits, ...kind];

@@ -11,7 +11,16 @@ import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 /** Options of a study's one adapter row. */
-export const rowOptions = ["--side", "64", "--epochs", "2", "--batch-size", "2"];
+export const rowOptions = [
+  "--preset",
+  "study",
+  "--side",
+  "64",
+  "--epochs",
+  "2",
+  "--batch-size",
+  "2",
+];
 /** Options of a study. */
 export const options = [...rowOptions, "--ranks", "4"];
 

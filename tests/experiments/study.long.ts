@@ -7,6 +7,8 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
+import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
+import { mobileSamState } from "../sam/pretrained.ts";
 import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { readStudyFiles } from "../../lib/study/read_study.ts";
 import { killCommand, runCommand } from "./command_line.ts";
@@ -32,7 +34,7 @@ interface Row {
 
 Deno.test("the same seed gives the same adapters, bit for bit, and the same scores", async () => {
   await study("first");
-  await study("second", "--wise-ft", "0.25");
+  await study("second");
   for (const run of ["peft", "lora_4"]) {
     assertEquals(await tensorsOf("first", run), await tensorsOf("second", run), run);
   }
@@ -178,21 +180,47 @@ Deno.test("folds and seeds end in one table over every patient, and finished par
   assertMatch(other.stderr, /folds already holds results/);
 });
 
-Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-ft", async () => {
+Deno.test("--wise-ft draws each trained row back by the share that validates best", async () => {
+  await study("drawn", "--wise-ft", "0.25,0.5");
+  const weightsOf = async (out: string, run: string) => {
+    const tensors = await tensorsOf(out, run);
+    return new Map([...tensors].map(([name, raw]) => [name, toFloat32(raw)]));
+  };
+  const shareOf = async (run: string) => {
+    const { share, tried } = (await runOf("drawn", run)).summary!.wiseFt!;
+    assertEquals(tried.map(({ share }) => share), [0.25, 0.5]);
+    assertEquals(
+      Math.max(...tried.map(({ dice }) => dice)),
+      tried.find((one) => one.share === share)!.dice,
+    );
+    return share;
+  };
+  const adapters = await weightsOf("first", "lora_4");
+  let share = await shareOf("lora_4");
+  for (const [name, drawn] of await weightsOf("drawn", "lora_4")) {
+    const own = name.includes("lora_B") ? share : 1;
+    assertEquals(drawn, adapters.get(name)!.map((value) => own * value), name);
+  }
+  const [pretrained, decoder] = [await mobileSamState(), await weightsOf("first", "peft")];
+  share = await shareOf("peft");
+  let moved = 0;
+  for (const [name, drawn] of await weightsOf("drawn", "peft")) {
+    const before = pretrained.get(name)!.data;
+    const after = decoder.get(name)!;
+    drawn.forEach((value, i) => {
+      assertAlmostEquals(value, before[i] + share * (after[i] - before[i]), 1e-6, name);
+      moved = Math.max(moved, Math.abs(value - before[i]));
+    });
+  }
+  assert(moved > 1e-5, `${moved}`);
+});
+
+Deno.test("a study that was stopped goes on with other --ranks; a damaged row is refused by name", async () => {
   const args = ["--data", "data", "--out", "stopped", "--baselines", "vanilla", ...options];
   const once = join("stopped", "lora_4", "finished.json");
-  await killCommand(["experiments", ...args, "--wise-ft", "0.5"], { cwd: folder, once });
+  await killCommand(["experiments", ...args, "--ranks", "4,2"], { cwd: folder, once });
   const goOn = () =>
-    runCommand(["experiments", "--resume", "stopped", "--ranks", "4"], { cwd: folder });
-  // Weights that are not those of the finished row are not drawn back to anything.
-  const weights = join(folder, "stopped", "adapters", "lora_4", "adapter_model.safetensors");
-  const bytes = await Deno.readFile(weights);
-  await Deno.writeFile(weights, bytes.with(-1, bytes.at(-1)! ^ 1));
-  assertMatch(
-    (await goOn()).stderr,
-    /lora_4\/adapter_model\.safetensors is damaged: remove .*lora_4/,
-  );
-  await Deno.writeFile(weights, bytes);
+    runCommand(["experiments", "--resume", "stopped", "--ranks", "4,2"], { cwd: folder });
   const { code, stdout, stderr } = await goOn();
   assertEquals(code, 0, stderr);
   assertStringIncludes(stdout, "LoRA-4: finished before");
@@ -200,39 +228,8 @@ Deno.test("a study that is gone on with by its --ranks keeps the rows of --wise-
   assertEquals(rows.map(({ model }: { model: string }) => model).slice(0, 3), [
     "Vanilla",
     "LoRA-4",
-    "LoRA-4, WiSE-FT 0.5",
+    "LoRA-2",
   ]);
-});
-
-Deno.test("weights of a training that a guard has ended are not scored by --wise-ft either, fold by fold", async () => {
-  const args = ["peft", "--data", "data", "--out", "diverged_folds", "--lr", "1e30"];
-  const { code, stderr } = await runCommand([
-    "experiment",
-    ...args,
-    "--side",
-    "64",
-    "--folds",
-    "2",
-    "--wise-ft",
-    "0.5",
-  ], { cwd: folder });
-  assertEquals(code, 1);
-  assertMatch(
-    stderr,
-    /^error: the validation loss is not finite .*PEFT, WiSE-FT 0\.5 ended likewise\)$/m,
-  );
-  for (const fold of [1, 2]) {
-    const [trained, drawn] = await Promise.all(
-      ["peft", "peft_wise_0_5"].map((run) => runOf("diverged_folds", run, `seed_0-fold_${fold}`)),
-    );
-    assert(trained.guard);
-    assertEquals(trained.guard, drawn.guard);
-  }
-  const { rows } = await readJson("diverged_folds", "table.json");
-  assertEquals(
-    rows.map(({ model }: { model: string }) => model),
-    ["All ones", "Filled box", "Inscribed ellipse"],
-  );
 });
 
 Deno.test("a training that a guard ends leaves its reason, and no number in any table", async () => {
@@ -245,6 +242,8 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
     "1e30",
     "--ranks",
     "4",
+    "--encoder-ranks",
+    "none",
     "--side",
     "64",
   ];
@@ -252,7 +251,7 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^error: the loss is not finite .*lower the learning rate.*\(PEFT, in .*runs\.json; LoRA-4 ended likewise\)$/m,
+    /^error: the loss is not finite .*lower the learning rate.*\(PEFT, in .*runs\.json; LoRA-4 \+ decoder ended likewise\)$/m,
   );
   const { context, rows } = await readJson("diverged", "table.json");
   assertEquals(
@@ -262,7 +261,7 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
   assertEquals(context.notes.length, 2);
   assertMatch(
     await read("diverged", "table.md"),
-    /- LoRA-4 is left out, ended by the guard non-finite/,
+    /- LoRA-4 \+ decoder is left out, ended by the guard non-finite/,
   );
   for (const run of ["peft", "lora_4"]) {
     const { guard, summary } = await runOf("diverged", run);

@@ -1,17 +1,9 @@
-import {
-  assert,
-  assertAlmostEquals,
-  assertEquals,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { decode } from "fast-png";
 import { join } from "node:path";
 import { metricsAt } from "../../lib/metrics/metrics.ts";
 import { PROTOCOL } from "../../lib/evaluate/scored_prompts.ts";
-import { toFloat32 } from "../../lib/formats/raw_tensor.ts";
 import { readStudyFiles } from "../../lib/study/read_study.ts";
-import { mobileSamState } from "../sam/pretrained.ts";
 import { runCommand } from "./command_line.ts";
 import {
   assertRecomputed,
@@ -26,10 +18,10 @@ import {
 } from "./studies.ts";
 
 /** The models of the study, in its table's order. */
-const MODELS = ["Vanilla", "PEFT", "PEFT, WiSE-FT 0.25", "LoRA-4", "LoRA-4, WiSE-FT 0.25"];
+const MODELS = ["Vanilla", "PEFT", "LoRA-4"];
 
 Deno.test("a whole tiny study writes every file, and its table holds every row", async () => {
-  await study("first", "--wise-ft", "0.25");
+  await study("first");
   const files = (...path: string[]) =>
     [...Deno.readDirSync(join(folder, ...path))].map(({ name }) => name).sort();
   assertEquals(files("first"), [
@@ -44,12 +36,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     "table.json",
     "table.md",
   ]);
-  assertEquals(files("first", "adapters"), [
-    "lora_4",
-    "lora_4_wise_0_25",
-    "peft",
-    "peft_wise_0_25",
-  ]);
+  assertEquals(files("first", "adapters"), ["lora_4", "peft"]);
 
   const { rows } = await readJson("first", "table.json");
   assertEquals(
@@ -60,7 +47,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     const { mean, n } = row.dice["tight-box"];
     assert(mean >= 0 && mean <= 1 && n === 1, JSON.stringify(row)); // two slices of one patient
   }
-  const [vanilla, peft, , lora] = rows;
+  const [vanilla, peft, lora] = rows;
   assertEquals(vanilla.trainableParameters, 0);
   assertEquals(peft.trainableParameters, 4_058_340);
   // 2 blocks of width 128, 6 of 160 and 2 of 320, each with A [4, d] and B [3 d, 4].
@@ -116,31 +103,6 @@ Deno.test("the split keeps patients apart and the metrics hold an entry an epoch
 
 Deno.test("every figure of a table comes out of the records again", () =>
   assertRecomputed("first"));
-
-Deno.test("--wise-ft scores trained rows once more, drawn back towards the pretrained weights", async () => {
-  const weightsOf = async (run: string) => {
-    const tensors = await tensorsOf("first", run);
-    return new Map([...tensors].map(([name, raw]) => [name, toFloat32(raw)]));
-  };
-  const adapters = await weightsOf("lora_4");
-  for (const [name, drawn] of await weightsOf("lora_4_wise_0_25")) {
-    const share = name.includes("lora_B") ? 0.25 : 1;
-    assertEquals(drawn, adapters.get(name)!.map((value) => share * value), name);
-  }
-  const [pretrained, decoder] = [await mobileSamState(), await weightsOf("peft")];
-  let moved = 0;
-  for (const [name, drawn] of await weightsOf("peft_wise_0_25")) {
-    const before = pretrained.get(name)!.data;
-    const after = decoder.get(name)!;
-    drawn.forEach((value, i) => {
-      assertAlmostEquals(value, before[i] + 0.25 * (after[i] - before[i]), 1e-6, name);
-      moved = Math.max(moved, Math.abs(value - before[i]));
-    });
-  }
-  assert(moved > 1e-5, `${moved}`);
-  const { summary } = await runOf("first", "lora_4_wise_0_25");
-  assertEquals([summary!.trainableParameters, summary!.trainSeconds], [29_696, undefined]);
-});
 
 Deno.test("the adapter is a PEFT folder that holds A and B of every adapted layer", async () => {
   const tensors = await tensorsOf("first", "lora_4");
