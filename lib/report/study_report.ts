@@ -9,7 +9,13 @@ import type { Document } from "./document.ts";
 import { abstractOf } from "./study/abstract.ts";
 import { placementSection, rankSection, verdictSection } from "./study/design.ts";
 import { methodsSection, reproductionSection } from "./study/methods.ts";
-import { boundarySection, comparisonSection, promptsSection, sizeSection } from "./study/scores.ts";
+import {
+  boundarySection,
+  comparisonSection,
+  partsSection,
+  promptsSection,
+  sizeSection,
+} from "./study/scores.ts";
 import { Subject } from "./study/subject.ts";
 import { casesSection, guardSection, trainingSection } from "./study/training.ts";
 import type { Study } from "../study/read_study.ts";
@@ -29,6 +35,7 @@ export function studyReport(study: Study, sheet: Sheet | null): Document {
     abstract: abstractOf(subject),
     blocks: [
       ...comparisonSection(subject),
+      ...partsSection(subject),
       ...verdictSection(subject),
       ...promptsSection(subject),
       ...boundarySection(subject),

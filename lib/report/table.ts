@@ -7,7 +7,9 @@
  */
 import { columnsAt } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
+import { HEADLINE_PROMPTS } from "../evaluate/scored_prompts.ts";
 import type { ComparedRow, ComparisonTable } from "../study/results.ts";
+import { testsOf } from "../study/statistics.ts";
 import {
   absent,
   count,
@@ -37,7 +39,10 @@ export interface TextGrid {
 }
 
 /** The study's own table, with intervals and p values where they were found. */
-function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
+function accuracyGrid(
+  { context, rows }: Pick<ComparisonTable, "context" | "rows">,
+  accuracy = "Accuracy (Dice, %)",
+): TextGrid {
   const primary = (row: ComparedRow) => row.dice[context.primaryPrompt];
   const hasIntervals = rows.some((row) => primary(row)?.interval);
   const hasTests = rows.some((row) => row.tests);
@@ -45,7 +50,7 @@ function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
   return {
     header: [
       "Model",
-      "Accuracy (Dice, %)",
+      accuracy,
       ...(hasIntervals ? ["95 % interval"] : []),
       ...tested(["PEFT comparison"], "p (PEFT)"),
       ...tested(["Vanilla comparison"], "p (vanilla)"),
@@ -58,6 +63,55 @@ function accuracyGrid({ context, rows }: ComparisonTable): TextGrid {
       ...tested([signed(row.vanillaComparison)], probability(row.tests?.vanilla?.pHolm)),
     ]),
   };
+}
+
+/** The same columns under another of the headline prompts, where they were tested. */
+function comparisonGrids({ context, rows, statistics }: ComparisonTable): TextGrid[] {
+  const prompts = HEADLINE_PROMPTS.filter((prompt) =>
+    prompt !== context.primaryPrompt &&
+    statistics.some((family) => family.prompt === prompt && family.metric === "dice")
+  );
+  return prompts.map((prompt) =>
+    accuracyGrid({
+      context: { ...context, primaryPrompt: prompt },
+      rows: rows.map((row) => {
+        const tests = testsOf(statistics, { ...row, prompt });
+        const against = (kind: keyof typeof row.references) => {
+          const other = rows.find(({ model }) => model === row.references[kind])?.dice[prompt];
+          const own = row.dice[prompt];
+          if (tests[kind]) return 100 * tests[kind].difference;
+          return own && other ? 100 * (own.mean - other.mean) : null;
+        };
+        return {
+          ...row,
+          tests,
+          peftComparison: against("peft"),
+          vanillaComparison: against("vanilla"),
+        };
+      }),
+    }, `${promptName(prompt)} (Dice, %)`)
+  );
+}
+
+/** Mean Dice of each part, a grid for each headline prompt that was scored. */
+export function partGrids({ parts = [] }: ComparisonTable): TextGrid[] {
+  const models = [...new Set(parts.flatMap(({ rows }) => rows.map(({ model }) => model)))];
+  const prompts = HEADLINE_PROMPTS.filter((prompt) =>
+    parts.some(({ rows }) => rows.some(({ dice }) => dice[prompt] !== undefined))
+  );
+  return prompts.map((prompt) => ({
+    header: [
+      `${promptName(prompt)} (Dice, %)`,
+      ...parts.map(({ part }) => part.replaceAll("_", " ").replaceAll("-", ", ")),
+    ],
+    rows: models.map((model) => [
+      modelName(model),
+      ...parts.map(({ rows }) => {
+        const dice = rows.find((row) => row.model === model)?.dice[prompt];
+        return dice === undefined ? absent : (100 * dice).toFixed(1);
+      }),
+    ]),
+  }));
 }
 
 /** Mean Dice under each of the other prompts, in the order in which the rows name them. */
@@ -111,12 +165,19 @@ function verdictGrid({ verdicts }: ComparisonTable): TextGrid | null {
 
 /** All tables, in the order of the page. */
 function grids(table: ComparisonTable): TextGrid[] {
-  return [accuracyGrid(table), promptGrid(table), detailGrid(table), verdictGrid(table)]
-    .filter((grid) => grid !== null);
+  return [
+    accuracyGrid(table),
+    ...comparisonGrids(table),
+    promptGrid(table),
+    detailGrid(table),
+    verdictGrid(table),
+    ...partGrids(table),
+  ].filter((grid) => grid !== null);
 }
 
 /** Metric, prompt, units and tests of the numbers. */
-function caption({ context, rows }: ComparisonTable): string {
+function caption(table: ComparisonTable): string {
+  const { context, rows } = table;
   const scored = context.splits[context.scoredOn];
   const tested = rows.some((row) => row.tests)
     ? ` p: Wilcoxon's signed-rank test of the same patients' paired differences, Holm-adjusted for ` +
@@ -125,12 +186,16 @@ function caption({ context, rows }: ComparisonTable): string {
   const alike = rows.some(({ wiseFt }) => wiseFt !== undefined)
     ? ` Rows of WiSE-FT are compared with the PEFT row of the same share.`
     : "";
+  const parts = table.parts
+    ? ` The first tables are over the parts of the first split; the last show every training seed ` +
+      `and split by itself.`
+    : "";
   return `Dice under the ${
     promptName(context.primaryPrompt)
   } prompt, mean ± standard deviation over ` +
     `${plural(scored.patients, "patient")}, each of whom has the mean over their slices ` +
     `(${plural(scored.slices, "slice")} in all, ${context.scoredOn} split); comparisons are ` +
-    `differences in percentage points. ${intervalNote(scored.patients)}${tested}${alike}`;
+    `differences in percentage points. ${intervalNote(scored.patients)}${tested}${alike}${parts}`;
 }
 
 /** Data, model and adapter that made the table; the command stands apart. */

@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { mean } from "../stats/summary.ts";
+import { observe } from "../evaluate/protocol_summary.ts";
+import { PROTOCOL } from "../evaluate/scored_prompts.ts";
+import { groupMeans, mean } from "../stats/summary.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import type { CaseRecord, RecordedScore, Records, ScoreRecords, SliceRecord } from "./records.ts";
 import {
@@ -12,6 +14,7 @@ import {
   type ComparisonFamily,
   type ComparisonRow,
   type ComparisonTable,
+  type PartScores,
   type References,
   ROW_KINDS,
   type RowTests,
@@ -66,6 +69,47 @@ export function poolRecords(records: readonly Records[], row: string): ScoreReco
     slices: average(own.flatMap(({ slices }) => slices)),
     cases: average(own.flatMap(({ cases }) => cases)),
   };
+}
+
+/**
+ * Runs and records of a study's first split, over which its table is: further splits test patients again
+ * that it was trained on.
+ */
+export function ofFirstSplit<T extends { runs: readonly Run[]; records: readonly Records[] }>(
+  study: T,
+): T {
+  const first = study.runs[0].split.seed;
+  const parts = new Set(
+    study.runs.filter(({ split }) => split.seed === first).map(({ part }) => part),
+  );
+  return {
+    ...study,
+    runs: study.runs.filter(({ part }) => parts.has(part)),
+    records: study.records.filter(({ part }) => parts.has(part)),
+  };
+}
+
+/** Mean Dice of every row in each part, over the part's patients. */
+function scoresByPart(
+  { runs, records }: { runs: readonly Run[]; records: readonly Records[] },
+): PartScores[] {
+  const names = new Map(runs.map(({ experiment }) => [experiment.name, displayName(experiment)]));
+  return [...Map.groupBy(records, ({ part }) => part)].map(([part, own]) => {
+    const { config, split } = runs.find((run) => run.part === part)!;
+    return {
+      part,
+      seed: config.seed as number,
+      split: split.seed,
+      patients: split.test.length,
+      rows: own.map(({ row, slices }) => ({
+        model: names.get(row) ?? row,
+        dice: Object.fromEntries(PROTOCOL.flatMap((prompt) => {
+          const patients = groupMeans(observe(slices, { prompt, metric: "dice" }));
+          return patients.length > 0 ? [[prompt, mean(patients)]] : [];
+        })),
+      })),
+    };
+  });
 }
 
 /** Experiments of a study, in the order of its rows. */
@@ -143,8 +187,9 @@ export function compareRows(
  */
 export function computeTable(
   context: ComparisonContext,
-  { runs, records }: { runs: readonly Run[]; records: readonly Records[] },
+  study: { runs: readonly Run[]; records: readonly Records[] },
 ): ComparisonTable {
+  const { runs, records } = ofFirstSplit(study);
   const experiments = experimentsOf(runs);
   const slices = new Map<string, readonly SliceRecord[]>();
   const models: ComparisonRow[] = [];
@@ -167,7 +212,13 @@ export function computeTable(
       ...rowScores(poolRecords(records, model)),
     })),
   ], context);
-  return significant({ ...compared, statistics, verdicts: judgeStudy(experiments, slices) });
+  const parts = scoresByPart(study);
+  return significant({
+    ...compared,
+    statistics,
+    verdicts: judgeStudy(experiments, slices),
+    ...(parts.length > 1 && { parts }),
+  });
 }
 
 /** Tests of a row under the primary prompt; undefined if there are none. */

@@ -10,7 +10,7 @@ import { decodeRunLengths } from "../formats/run_length.ts";
 import { evaluationPrompt } from "../evaluate/scored_prompts.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import { scoreTrivialPredictors } from "../evaluate/trivial_predictors.ts";
-import { computeTable, experimentsOf, poolRecords } from "./comparison.ts";
+import { computeTable, experimentsOf, ofFirstSplit, poolRecords } from "./comparison.ts";
 import { dataSeed } from "./schema.ts";
 import { displayName } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
@@ -108,7 +108,8 @@ function contextOf(
   const [{ config }] = parts;
   const seeds = [...new Set(parts.map(({ config }) => config.seed))];
   const folds = new Set(parts.map(({ config }) => config.fold)).size;
-  const { slices } = poolRecords(records, records.find(({ trivial }) => trivial)!.row);
+  const { records: tested } = ofFirstSplit({ runs, records });
+  const { slices } = poolRecords(tested, tested.find(({ trivial }) => trivial)!.row);
   const { adapter } = runs[0].environment;
   const notes = notesOf(runs);
   return {

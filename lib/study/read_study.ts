@@ -12,7 +12,7 @@ import {
   summarizeProtocol,
 } from "../evaluate/protocol_summary.ts";
 import type { EpochMetrics } from "../train/training.ts";
-import { computeTable, experimentsOf, poolRecords } from "./comparison.ts";
+import { computeTable, experimentsOf, ofFirstSplit, poolRecords } from "./comparison.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import { readRecords, type Records } from "./records.ts";
 import {
@@ -143,17 +143,18 @@ function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyMo
  * @throws {InputError} if none of its runs is a row of its table.
  */
 export function describeStudy(folder: string, files: StudyFiles): Study {
+  const first = ofFirstSplit(files);
   const { table, runs, notes } = files;
   const order = table.rows.map(({ model }) => model);
   const models = experimentsOf(runs)
     .filter((experiment) => order.includes(displayName(experiment)))
     .filter(({ name }) => runs.every((run) => run.experiment.name !== name || run.summary))
-    .map((experiment) => modelOf(experiment, files))
+    .map((experiment) => modelOf(experiment, first))
     .sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
   if (models.length === 0) {
     throw new InputError(`${folder} holds no run of its table: name the folder of a whole study`);
   }
-  const [first] = runs;
+  const [{ environment, split, data: { crop } }] = runs;
   return {
     folder,
     table,
@@ -162,9 +163,9 @@ export function describeStudy(folder: string, files: StudyFiles): Study {
     stopped: runs.flatMap(({ part, experiment: { name }, guard }) =>
       guard ? [{ experiment: part ? `${name} (${part})` : name, ...guard }] : []
     ),
-    environment: first.environment,
-    split: first.split,
-    crop: first.data.crop,
+    environment,
+    split,
+    crop,
     parts: [...new Set(runs.map(({ part }) => part))].filter((part) => part !== ""),
   };
 }

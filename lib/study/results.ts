@@ -197,6 +197,19 @@ const verdictSchema = v.object({
   verdict: v.picklist(["supported", "refuted", "undecided"]),
 });
 
+/** Scores of one training seed on one split or fold. */
+const partScoresSchema = v.object({
+  part: v.string(),
+  /** Training seed. */
+  seed: count,
+  /** Seed of the split. */
+  split: v.union([v.number(), v.string()]),
+  /** Patients that were tested. */
+  patients: count,
+  /** Mean Dice (0..1) over them by prompt, of every row. */
+  rows: list(v.object({ model: v.string(), dice: v.record(promptName, number) })),
+});
+
 const tableSchema = v.object({
   context: contextSchema,
   /** Vanilla, PEFT, full fine-tunes, adapters and trivial predictors, each kind in the order given. */
@@ -205,6 +218,8 @@ const tableSchema = v.object({
   statistics: list(familySchema),
   /** Hypotheses that were stated before the runs, and what became of each. */
   verdicts: list(verdictSchema),
+  /** Each part by itself; absent in a study of one. Rows and tests are over the parts of the first split. */
+  parts: v.optional(list(partScoresSchema)),
 });
 
 const placementSchema = v.object({
@@ -351,6 +366,9 @@ export type ComparisonFamily = v.InferOutput<typeof familySchema>;
 
 /** A hypothesis that was stated before the run, and what the data say of it. */
 export type StudyVerdict = v.InferOutput<typeof verdictSchema>;
+
+/** Scores of one training seed on one split or fold. */
+export type PartScores = v.InferOutput<typeof partScoresSchema>;
 
 /** Content of `table.json`. */
 export type ComparisonTable = v.InferOutput<typeof tableSchema>;

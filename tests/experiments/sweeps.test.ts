@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { SWEEP_VALUES } from "../../lib/study/sweep.ts";
 import { type Config, DEFAULTS } from "../../lib/study/schema.ts";
 import {
   configOf,
@@ -17,7 +18,7 @@ import type { ProtocolSlice } from "../../lib/evaluate/protocol.ts";
 import { gpu } from "../gpu.ts";
 import { readOptions } from "./read_options.ts";
 
-const config = DEFAULTS;
+const config = { ...DEFAULTS, ...SWEEP_VALUES };
 
 for (const [name, sweep] of Object.entries(sweeps)) {
   Deno.test(`the rows of ${name} have names of their own, and hypotheses about each other`, () => {
@@ -164,7 +165,7 @@ Deno.test("a crop is compared on the slices whose tumour it left whole", () => {
       expected: "greater",
     },
   };
-  const patients = Array.from({ length: 12 }, (_, i) => i);
+  const patients = Array.from({ length: 16 }, (_, i) => i);
   // A crop that cuts into the tumour scores well on what is left: that must not count.
   const models = new Map([
     ["Reference", patients.map((i) => slice(i, 0.8))],
@@ -173,7 +174,7 @@ Deno.test("a crop is compared on the slices whose tumour it left whole", () => {
   const [verdict] = judgeStudy([reference, crop], models);
   assertEquals(
     [verdict.experiment, verdict.than, verdict.hypothesis, verdict.patients, verdict.verdict],
-    ["crop", "reference", "A crop helps.", 8, "refuted"],
+    ["crop", "reference", "A crop helps.", 12, "refuted"],
   );
-  assertEquals([verdict.paired, verdict.unpaired], [8, 8]);
+  assertEquals([verdict.paired, verdict.unpaired], [12, 8]);
 });

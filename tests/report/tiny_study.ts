@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Slice, SliceRef, SliceSet } from "../../lib/data/slices.ts";
 import { encodeRunLengths } from "../../lib/formats/run_length.ts";
-import { DEFAULTS } from "../../lib/study/schema.ts";
+import { DEFAULTS, PLAIN } from "../../lib/study/schema.ts";
 import type { ExperimentKind } from "../../lib/study/experiment.ts";
 import { encodeRecords, type Records, rounded } from "../../lib/study/records.ts";
 import { type ComparisonTable, linesJson, type Run, tableJson } from "../../lib/study/results.ts";
@@ -106,7 +106,7 @@ function runOf(name: string, i: number, { dataset, part }: { dataset: string; pa
   return {
     part,
     experiment: { name, kind, ...(kind === "lora" && { rank: Number(name.split("_")[1]) }) },
-    config: { ...DEFAULTS, data: dataset, side: 64 },
+    config: { ...DEFAULTS, ...PLAIN, data: dataset, side: 64 },
     data: {
       cases: 3,
       train: { patients: 9, slices: 40 },

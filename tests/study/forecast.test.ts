@@ -2,17 +2,16 @@ import { assertEquals } from "@std/assert";
 import { Forecast, passesOf, type PlannedRow } from "../../lib/study/forecast.ts";
 import { DEFAULTS } from "../../lib/study/schema.ts";
 
-const config = { ...DEFAULTS, epochs: 2 };
+const config = { ...DEFAULTS, epochs: 2, wiseFt: [1] };
 const parts = { train: Array(20), validation: Array(10), test: Array(30) };
 
-/** A study of vanilla, two ranks and what WiSE-FT makes of the second, and a clock set by hand. */
-function study(experiments = ["vanilla", "lora_1", "lora_2", "lora_2_wise"]) {
+/** A study of vanilla and three ranks, and a clock set by hand. */
+function study(experiments = ["vanilla", "lora_1", "lora_2", "lora_3"]) {
   const clock = { seconds: 0 };
   const rows = experiments.map((name): PlannedRow => {
     const kind = name === "vanilla" ? "vanilla" : "lora";
     const rank = kind === "lora" ? { rank: 1 } : {};
-    const wise = name.endsWith("wise") ? { wiseFt: { of: "lora_2", alpha: 0.5 } } : {};
-    const passes = passesOf({ name, kind, ...rank, ...wise }, { config, parts });
+    const passes = passesOf({ name, kind, ...rank }, { config, parts });
     return { part: "", name, kind, passes };
   });
   const forecast = new Forecast(rows, {
@@ -43,6 +42,8 @@ Deno.test("a row passes over its slices once an epoch, and is scored once", () =
   );
   const own = { name: "full", kind: "full", overrides: { epochs: 3 } } as const;
   assertEquals(passesOf(own, { config, parts }).train, 60);
+  const tried = { ...config, wiseFt: [0.5, 0.75, 1] };
+  assertEquals(passesOf({ name: "peft", kind: "peft" }, { config: tried, parts }).validation, 50);
 });
 
 Deno.test("nothing is said of the end before every kind of row left was timed", () => {
@@ -58,8 +59,8 @@ Deno.test("nothing is said of the end before every kind of row left was timed", 
   forecast.advance(10); // with compiling: all that is known yet
   clock.seconds += 30;
   forecast.advance(20); // 3 s a slice
-  // 20 more of training and 20 of validation at 3 s, 30 of scoring at 2 s; then 40, 20 and 30; 30.
-  const [row, rest] = [60 + 60 + 60, 120 + 60 + 60 + 60];
+  // 20 more of training and 20 of validation at 3 s, 30 of scoring at 2 s; then 40, 20 and 30, twice.
+  const [row, rest] = [60 + 60 + 60, 2 * (120 + 60 + 60)];
   const end = new Date(2026, 10, 29, 23, 50, clock.seconds + row + rest);
   const time = end.toTimeString().slice(0, 5);
   assertEquals(`${forecast}`, `row done in 3 min 0 s, all at about ${time} on 30 Nov`);

@@ -16,6 +16,7 @@ import {
   promptName,
   signed,
 } from "../format.ts";
+import { partGrids } from "../table.ts";
 import type { StudyModel } from "../../study/read_study.ts";
 import {
   ALPHA,
@@ -52,6 +53,20 @@ export function comparisonSection(subject: Subject): Block[] {
     comparisonTable(subject),
     ...(subject.hasTests && smallest > 0.01 ? [few] : []),
     diceFigure(subject),
+  ];
+}
+
+/** Every training seed, split or fold by itself; nothing for a study of one. */
+export function partsSection({ study: { table } }: Subject): Block[] {
+  const grids = partGrids(table);
+  if (grids.length === 0) return [];
+  return [
+    { kind: "heading", level: 2, text: "Seed by seed, split by split" },
+    ...grids.map((grid): TableBlock => ({
+      kind: "table",
+      caption: `Mean over the part's patients. Splits share patients with each other.`,
+      ...grid,
+    })),
   ];
 }
 
