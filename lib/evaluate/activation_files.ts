@@ -2,6 +2,12 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { cacheDir, writeFileAtomic } from "../fs.ts";
 
+/** Content of a lock of ours: a file of that name alone may be anybody's, and so may the folder. */
+const MARK = new TextEncoder().encode("samlora activations\n");
+
+/** Name of a lock of ours, after the folder that it stands for. */
+const LOCK = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.lock$/;
+
 /** A file that was written. */
 interface Entry {
   readonly path: string;
@@ -91,27 +97,34 @@ export class ActivationFiles implements Disposable {
 
 /**
  * Makes a folder that is this process's as long as it holds the lock on the file beside it: the system
- * drops the lock of a process that is killed. Folders whose lock is free are removed.
+ * drops the lock of a process that is killed. Folders whose lock is free and bears our mark are removed.
  */
 function lease(parent: string): { folder: string; lock: Deno.FsFile } {
   Deno.mkdirSync(parent, { recursive: true });
-  for (const { name } of [...Deno.readDirSync(parent)]) {
-    if (!name.endsWith(".lock")) continue;
-    const path = join(parent, name);
+  for (const { name, isFile } of [...Deno.readDirSync(parent)]) {
+    const own = LOCK.exec(name);
+    if (!own || !isFile) continue;
     let lock;
     try {
-      lock = Deno.openSync(path, { read: true, write: true });
+      lock = Deno.openSync(join(parent, name), { read: true, write: true });
     } catch {
       continue; // another process removed it
     }
-    if (lock.tryLockSync(true)) release({ folder: path.slice(0, -".lock".length), lock });
+    if (lock.tryLockSync(true) && isMarked(lock)) release({ folder: join(parent, own[1]), lock });
     else lock.close();
   }
   const folder = join(parent, crypto.randomUUID());
-  const lock = Deno.openSync(`${folder}.lock`, { create: true, write: true });
+  const lock = Deno.openSync(`${folder}.lock`, { createNew: true, write: true });
   lock.lockSync(true);
+  lock.writeSync(MARK);
   Deno.mkdirSync(folder);
   return { folder, lock };
+}
+
+/** True if a lock file holds our mark and nothing else. */
+function isMarked(lock: Deno.FsFile): boolean {
+  const content = new Uint8Array(MARK.length + 1);
+  return lock.readSync(content) === MARK.length && MARK.every((byte, i) => byte === content[i]);
 }
 
 function release({ folder, lock }: { folder: string; lock: Deno.FsFile }): void {

@@ -73,16 +73,42 @@ Deno.test("the folder of a process that was killed is removed, that of a living 
     using living = new ActivationFiles({ budget: 100, folder });
     await living.write("a", bytes(1));
     // Remains of a killed process: its folder, and the file whose lock the system dropped.
-    await Deno.mkdir(join(folder, "dead"));
-    await Deno.writeFile(join(folder, "dead", "0.bin"), bytes(7));
-    await Deno.writeFile(join(folder, "dead.lock"), bytes());
+    const dead = crypto.randomUUID();
+    const mark = await Deno.readFile(files(folder).find((path) => path.endsWith(".lock"))!);
+    await Deno.mkdir(join(folder, dead));
+    await Deno.writeFile(join(folder, dead, "0.bin"), bytes(7));
+    await Deno.writeFile(join(folder, `${dead}.lock`), mark);
     await Deno.writeTextFile(join(folder, "notes.txt"), "somebody else's");
     using next = new ActivationFiles({ budget: 100, folder });
     await next.write("a", bytes(2));
     assertEquals([living.read("a"), next.read("a")], [bytes(1), bytes(2)]);
     assertEquals(names(folder).length, 2 * 2 + 1);
-    assert(!names(folder).some((name) => name.startsWith("dead")));
+    assert(!names(folder).some((name) => name.startsWith(dead)));
     assert(names(folder).includes("notes.txt"));
+  }));
+
+Deno.test("no folder is removed on the word of a lock that is not ours", () =>
+  inFolder(async (parent) => {
+    const folder = join(parent, "activations");
+    const [own, marked] = [crypto.randomUUID(), crypto.randomUUID()];
+    await Deno.mkdir(folder);
+    for (const path of ["precious", join("activations", own), join("activations", "theirs")]) {
+      await Deno.mkdir(join(parent, path));
+      await Deno.writeTextFile(join(parent, path, "thesis.txt"), "years of work");
+    }
+    // "..lock" names the folder itself, "...lock" the one above it.
+    for (const name of ["..lock", "...lock", "theirs.lock", `${own}.lock`]) {
+      await Deno.writeTextFile(join(folder, name), "");
+    }
+    await Deno.mkdir(join(folder, `${marked}.lock`));
+    const before = files(parent);
+    {
+      using next = new ActivationFiles({ budget: 100, folder });
+      await next.write("a", bytes(2));
+      assertEquals(next.read("a"), bytes(2));
+    }
+    assertEquals(files(parent), before);
+    assert(names(folder).includes(`${marked}.lock`));
   }));
 
 Deno.test("where nothing can be written nothing is kept, and nothing fails", () =>

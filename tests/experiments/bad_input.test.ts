@@ -76,6 +76,10 @@ const cases: Record<string, BadInput> = {
     args: ["--split", "0.6,0.2,0.2", "--folds", "2"],
     says: /--split.*--folds/,
   },
+  "more prompts a step than there is memory for": {
+    args: ["--prompts-per-step", "1000000"],
+    says: /--prompts-per-step.*1000000.*or less/,
+  },
   "no prompt a step": { args: ["--prompts-per-step", "0"], says: /--prompts-per-step.*0/ },
   "a fold without folds": { args: ["--fold", "1"], says: /--fold.*--folds/ },
   "a fold that there is not": { args: ["--folds", "2", "--fold", "3"], says: /fold 3/ },

@@ -99,7 +99,8 @@ export class Terminal {
     const own = [...await processes()].filter(([pid, cwd]) =>
       cwd === this.#folder && pid !== this.#script.pid
     );
-    Deno.kill(Math.min(...own.map(([pid]) => pid)), signal);
+    // Of no process the least id is Infinity, which the system takes for 0: this very process and its group.
+    if (own.length > 0) Deno.kill(Math.min(...own.map(([pid]) => pid)), signal);
   }
 
   /** Closes the terminal, as its window does: what runs in it gets a SIGHUP. */
