@@ -132,6 +132,7 @@ function promptGrid({ context, rows }: ComparisonTable): TextGrid | null {
 function detailGrid({ context, rows }: ComparisonTable): TextGrid {
   const metrics = rows.some((row) => row.metrics) ? columnsAt("slice") : [];
   const hasMemory = rows.some((row) => row.peakGpuBytes);
+  const hasShares = rows.some((row) => row.shares);
   return {
     header: [
       "Model",
@@ -142,6 +143,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       "Training (s)",
       ...(hasMemory ? ["GPU memory (MiB)"] : []),
       "Best epoch",
+      ...(hasShares ? ["WiSE-FT share"] : []),
     ],
     rows: rows.map((row) => [
       modelName(row.model),
@@ -152,6 +154,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       seconds(row.trainSeconds),
       ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
       count(row.bestEpoch),
+      ...(hasShares ? [row.shares?.join(", ") ?? absent] : []),
     ]),
   };
 }
@@ -186,6 +189,10 @@ function caption(table: ComparisonTable): string {
   const alike = rows.some(({ wiseFt }) => wiseFt !== undefined)
     ? ` Rows of WiSE-FT are compared with the PEFT row of the same share.`
     : "";
+  const shares = rows.some((row) => row.shares)
+    ? ` Trained weights are drawn back towards the pretrained ones by the share that was best on the ` +
+      `validation patients (WiSE-FT), every trained row by the same rule.`
+    : "";
   const parts = table.parts
     ? ` The first tables are over the parts of the first split; the last show every training seed ` +
       `and split by itself.`
@@ -195,7 +202,9 @@ function caption(table: ComparisonTable): string {
   } prompt, mean ± standard deviation over ` +
     `${plural(scored.patients, "patient")}, each of whom has the mean over their slices ` +
     `(${plural(scored.slices, "slice")} in all, ${context.scoredOn} split); comparisons are ` +
-    `differences in percentage points. ${intervalNote(scored.patients)}${tested}${alike}${parts}`;
+    `differences in percentage points. ${
+      intervalNote(scored.patients)
+    }${tested}${alike}${shares}${parts}`;
 }
 
 /** Data, model and adapter that made the table; the command stands apart. */

@@ -133,6 +133,7 @@ function modelRow(
     summaries[0][field] === undefined ? [] : summaries.map((summary) => summary[field]!);
   const average = (values: readonly number[]) => values.length > 0 ? mean(values) : undefined;
   const peaks = of("peakGpuBytes");
+  const shares = summaries.flatMap(({ wiseFt }) => wiseFt?.tried.length ? wiseFt.share : []);
   return {
     model: displayName(experiment),
     kind: experiment.kind,
@@ -143,6 +144,7 @@ function modelRow(
     trainSeconds: average(of("trainSeconds")),
     peakGpuBytes: peaks.length > 0 ? Math.max(...peaks) : undefined,
     bestEpoch: runs[0].part === "" ? summaries[0].bestEpoch : undefined,
+    ...(shares.length > 0 && { shares }),
   };
 }
 

@@ -28,7 +28,7 @@ import {
   tableJson,
 } from "./results.ts";
 import { PRIMARY_PROMPT } from "./statistics.ts";
-import { describeParts, type StudyData } from "./study_data.ts";
+import { describeParts, SAMPLE_NOTE, type StudyData } from "./study_data.ts";
 import { guardOf, TaskFiles } from "./task_files.ts";
 
 /** Folder of a part's scores of what needs no model: all ones, and the box and its ellipse filled in. */
@@ -111,7 +111,7 @@ function contextOf(
   const { records: tested } = ofFirstSplit({ runs, records });
   const { slices } = poolRecords(tested, tested.find(({ trivial }) => trivial)!.row);
   const { adapter } = runs[0].environment;
-  const notes = notesOf(runs);
+  const notes = [...notesOf(runs), ...(config.data === null ? [SAMPLE_NOTE] : [])];
   return {
     dataset: data.name,
     baseModel: MODELS[config.model].label,

@@ -115,6 +115,8 @@ const rowSchema = v.object({
   peakGpuBytes: v.optional(number),
   /** Epoch of the best validation Dice, counted from 1. */
   bestEpoch: v.optional(count),
+  /** WiSE-FT's share of the trained weights, chosen on validation slices, in each part. */
+  shares: v.optional(list(number)),
 });
 
 /** Names of the rows that a row is compared with: vanilla, and PEFT treated alike. */

@@ -21,6 +21,12 @@ import { type Config, dataSeed } from "./schema.ts";
 /** Folder of the embedded sample: real meningiomas in BraTS layout, a slice a scan. */
 export const SAMPLE = join(import.meta.dirname!, "..", "..", "experiments", "sample");
 
+/** Limit of figures on the sample, which tables of it say. */
+export const SAMPLE_NOTE =
+  "Placement, prompts and rates of the default recipe come from earlier studies of these 52 patients " +
+  "(results/README.md), epochs and rates were set on validation patients of split 0: no value was chosen on " +
+  "this table's scores, but patients tested here took part in those studies.";
+
 /** The slices of a study and who is in which part of its split. */
 export interface StudyData {
   /** Name of the data set, without its path. */
