@@ -190,7 +190,6 @@ export const configFields = {
     weights: field("weights FILE", "pretrained weights (default: MobileSAM's own)", {
       type: v.nullable(v.string()),
       default: null,
-      common: true,
       added: true,
       free: true, // compared by hash
       rights: reads,

@@ -180,11 +180,11 @@ Deno.test("an option that there is not names the nearest one, in every command",
   }
 });
 
-Deno.test("--help shows eleven options of a study, --help all every one once under its heading", () => {
+Deno.test("--help shows ten options of a study, --help all every one once under its heading", () => {
   const fields = Object.values(commands.experiments.fields);
-  assertEquals(fields.filter(({ common }: Field) => common).length, 11);
+  assertEquals(fields.filter(({ common }: Field) => common).length, 10);
   const short = helpText(commands.experiments, { all: false });
-  assertEquals(short.match(/^ {2}--/gm)?.length, 11);
+  assertEquals(short.match(/^ {2}--/gm)?.length, 10);
   assertMatch(short, new RegExp(`--help all prints all ${fields.length} options`));
   for (const command of Object.values(commands)) {
     const all = helpText(command, { all: true });
