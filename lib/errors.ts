@@ -12,11 +12,22 @@ export class InputError extends Error {
 const MAXIMUM_EXCERPT = 200;
 
 /**
+ * Characters that a terminal or a page obeys instead of showing them: controls but for line breaks and
+ * tabs, and those that turn the direction of what follows.
+ */
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text that may hold anything made fit to be read: control characters become U+FFFD. */
+export function visible(text: string): string {
+  return text.toWellFormed().replaceAll(CONTROLS, "\ufffd");
+}
+
+/**
  * A text that comes from a file, such as a name, made fit for a message: without line breaks and other
  * control characters, and cut where it is long.
  */
 export function excerpt(text: string): string {
-  // deno-lint-ignore no-control-regex
-  const plain = text.slice(0, MAXIMUM_EXCERPT).replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "\ufffd");
+  const plain = visible(text.slice(0, MAXIMUM_EXCERPT)).replaceAll(/[\t\n]/g, "\ufffd");
   return text.length > MAXIMUM_EXCERPT ? `${plain}…` : plain;
 }

@@ -1,4 +1,5 @@
-import { basename, dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { basename, dirname, join, relative } from "node:path";
 import process from "node:process";
 import { allBytes, type ByteSource, endsEarly } from "./byte_source.ts";
 import { InputError } from "./errors.ts";
@@ -35,14 +36,12 @@ class FileBytes implements ByteSource {
 /**
  * Opens a file for reading from anywhere.
  *
- * @throws {InputError} if it cannot be opened, or is a folder.
+ * @throws {InputError} if it cannot be opened, or is no file: a pipe would be waited for.
  */
 export function openBytes(path: string): ByteSource {
   let reason: string;
   try {
-    const file = Deno.openSync(path);
-    if (file.statSync().isFile) return new FileBytes(path, file);
-    file.close();
+    if (Deno.statSync(path).isFile) return new FileBytes(path, Deno.openSync(path));
     reason = "it is not a file";
   } catch (error) {
     reason = error instanceof Error ? error.message : String(error);
@@ -58,6 +57,37 @@ export function openBytes(path: string): ByteSource {
 export function readBytes(path: string): Uint8Array<ArrayBuffer> {
   using file = openBytes(path);
   return allBytes(file);
+}
+
+/**
+ * Reads a whole file; null if there is none.
+ *
+ * @throws {InputError} as {@linkcode openBytes}.
+ */
+export async function readIfThere(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
+  const isMissing = await Deno.stat(path).then(
+    () => false,
+    (error) => error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory,
+  );
+  return isMissing ? null : readBytes(path);
+}
+
+/**
+ * SHA-256 of a file in hexadecimal digits, read piece by piece.
+ *
+ * @throws {InputError} as {@linkcode openBytes}.
+ */
+export async function sha256(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  using file = openBytes(path);
+  const piece = new Uint8Array(2 ** 23);
+  for (let at = 0; at < file.size; at += piece.length) {
+    const part = piece.subarray(0, file.size - at);
+    file.read(at, part);
+    hash.update(part);
+    await new Promise((done) => setTimeout(done)); // signals are heard between turns of the event loop
+  }
+  return hash.digest("hex");
 }
 
 let serial = 0;
@@ -111,8 +141,11 @@ export async function writeAtomic(
     await Deno.remove(temporary).catch(() => {});
     if (error instanceof InputError || error instanceof RangeError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
+    const choose = isCached(path)
+      ? "another folder for the cache by SAMLORA_CACHE"
+      : "a folder that can be written to";
     throw new InputError(
-      `cannot write ${path} (${reason}): make room on the disk, or choose a folder that can be written to`,
+      `cannot write ${path} (${reason}): make room on the disk, or choose ${choose}`,
     );
   } finally {
     underWay.delete(temporary);
@@ -185,4 +218,13 @@ export function cacheDir(...parts: string[]): string {
   if (own) return join(own, ...parts);
   const base = Deno.env.get("XDG_CACHE_HOME") || join(Deno.env.get("HOME") ?? ".", ".cache");
   return join(base, "samlora", ...parts);
+}
+
+/** True for a path within the cache; false where the environment may not be read. */
+function isCached(path: string): boolean {
+  try {
+    return !/^\.\.|^\//.test(relative(cacheDir(), path));
+  } catch {
+    return false;
+  }
 }

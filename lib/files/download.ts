@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
-import { cacheDir, makeFolder, syncFolder } from "../fs.ts";
+import { cacheDir, makeFolder, sha256, syncFolder } from "../fs.ts";
 import type { Checkpoint } from "../sam/models.ts";
 
 /** Options of {@linkcode downloadCheckpoint}. */
@@ -12,6 +11,8 @@ export interface DownloadOptions {
   readonly baseUrl?: string;
   /** Receives the bytes that are there and the bytes in all, after each piece. */
   readonly onProgress?: (done: number, total: number) => void;
+  /** Milliseconds without a byte after which a connection counts as broken. Default one minute. */
+  readonly patience?: number;
   /** Opens the unfinished file for writing. Default `Deno.open`. */
   readonly open?: (
     path: string,
@@ -22,21 +23,15 @@ export interface DownloadOptions {
 /** Broken connections in a row that brought nothing new. */
 const FRUITLESS_ATTEMPTS = 3;
 
+/** Milliseconds without a byte after which a connection counts as broken. */
+const PATIENCE = 60_000;
+
 /** Path of a checkpoint on this machine, fetched or not. */
 export function checkpointPath(
   checkpoint: Checkpoint,
   options: { folder?: string } = {},
 ): string {
   return join(options.folder ?? cacheDir("weights"), checkpoint.file);
-}
-
-/** SHA-256 of a file, read piece by piece. */
-async function sha256(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  using file = await Deno.open(path);
-  const piece = new Uint8Array(2 ** 20);
-  for (let count; (count = await file.read(piece)) !== null;) hash.update(piece.subarray(0, count));
-  return hash.digest("hex");
 }
 
 /** Bytes of a file, 0 if there is none. */
@@ -61,11 +56,41 @@ interface Answer {
   readonly total: number;
 }
 
+/** Breaks a connection that brings nothing for a while. */
+class Watch implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #patience: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(patience: number) {
+    this.#patience = patience;
+    this.reset();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Notes that something came. */
+  reset(): void {
+    clearTimeout(this.#timer);
+    const reason = new Error(`nothing came for ${this.#patience / 1000} s`);
+    this.#timer = setTimeout(() => this.#controller.abort(reason), this.#patience);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
 /** Asks for the bytes from `from` on; null if the server says that there are none. */
-async function request(url: string, from: number): Promise<Answer | null> {
+async function request(
+  url: string,
+  { from, signal }: { from: number; signal: AbortSignal },
+): Promise<Answer | null> {
   const headers: Record<string, string> = { "accept-encoding": "identity" };
   if (from > 0) headers.range = `bytes=${from}-`;
-  const response = await fetch(url, { headers });
+  const response = await fetch(url, { headers, signal });
   if (response.status === 416 && from > 0) {
     await response.body?.cancel();
     return null;
@@ -91,13 +116,29 @@ interface Transfer {
   readonly unfinished: string;
   /** Path that the file gets when it is whole, for messages. */
   readonly path: string;
+  /** Bytes of the whole file. */
+  readonly bytes: number;
+}
+
+/** Refuses what has another length than the published file, and keeps nothing of it. */
+async function refuseLength(transfer: Transfer, length: string): Promise<never> {
+  const { url, unfinished, path, bytes } = transfer;
+  await Deno.remove(unfinished).catch(() => {});
+  throw new InputError(
+    `${url} is not the published ${
+      basename(path)
+    } (${length} bytes instead of ${bytes}): fetch it ` +
+      `from another address`,
+  );
 }
 
 function unwritable({ unfinished }: Transfer): (error: unknown) => never {
   return (error) => {
     throw new InputError(
-      `cannot write ${unfinished} (${reasonOf(error)}): make room or choose another folder, then ` +
-        `run this again to continue`,
+      `cannot write ${unfinished} (${
+        reasonOf(error)
+      }): make room or choose another folder, that of ` +
+        `the cache by SAMLORA_CACHE, then run this again to continue`,
     );
   };
 }
@@ -106,14 +147,20 @@ function unwritable({ unfinished }: Transfer): (error: unknown) => never {
 async function receive(
   { body, from, total }: Answer,
   transfer: Transfer,
-  { onProgress, open = Deno.open }: DownloadOptions,
+  { onProgress, open = Deno.open, watch }: DownloadOptions & { readonly watch: Watch },
 ): Promise<void> {
   const refuse = unwritable(transfer);
+  if (!Number.isNaN(total) && total !== transfer.bytes) {
+    await body.cancel();
+    await refuseLength(transfer, String(total));
+  }
   let done = from;
   const place = { write: true, create: true, append: done > 0, truncate: done === 0 };
   const file = await open(transfer.unfinished, place).catch(refuse);
   try {
     for await (const piece of body) {
+      watch.reset();
+      if (done + piece.length > transfer.bytes) await refuseLength(transfer, "more");
       for (let at = 0; at < piece.length;) {
         at += await file.write(piece.subarray(at)).catch(refuse);
       }
@@ -135,9 +182,11 @@ async function complete(transfer: Transfer, options: DownloadOptions): Promise<v
   for (let failures = 0;;) {
     let interruption: unknown;
     try {
-      const answer = await request(url, await sizeOf(unfinished));
+      using watch = new Watch(options.patience ?? PATIENCE);
+      const from = await sizeOf(unfinished);
+      const answer = await request(url, { from, signal: watch.signal });
       // Without an answer all of it is there; its SHA-256 tells if it is sound.
-      if (answer) await receive(answer, transfer, options);
+      if (answer) await receive(answer, transfer, { ...options, watch });
       return;
     } catch (error) {
       if (error instanceof InputError) throw error;
@@ -160,7 +209,7 @@ async function complete(transfer: Transfer, options: DownloadOptions): Promise<v
  * ranges; nothing bears the file's name before its SHA-256 was found right.
  *
  * @throws {InputError} if the server cannot be reached or has no such file, the connection keeps
- * breaking, the disk is full, or the file is not the published one.
+ * breaking or brings nothing, the disk is full, or the file is not the published one.
  */
 export async function downloadCheckpoint(
   checkpoint: Checkpoint,
@@ -170,7 +219,7 @@ export async function downloadCheckpoint(
   const path = checkpointPath(checkpoint, options);
   const url = new URL(checkpoint.file, baseUrl.endsWith("/") ? baseUrl : `${baseUrl}/`).href;
   const unfinished = `${path}.part`;
-  const transfer: Transfer = { url, unfinished, path };
+  const transfer: Transfer = { url, unfinished, path, bytes: checkpoint.bytes };
   await makeFolder(dirname(path)).catch(unwritable(transfer));
   const cached = await sizeOf(path);
   if (cached > 0 && await sha256(path) === checkpoint.sha256) {

@@ -24,13 +24,17 @@ export interface Pretrained {
  * The path of a model's weights: the one that is named, else where `./run weights` has put them; null
  * for those that come with a package.
  *
- * @throws {InputError} if there is none.
+ * @throws {InputError} if there is none, or what is named is no file.
  */
 export async function weightsFile(
   { model, weights }: Pick<Pretrained, "model" | "weights">,
 ): Promise<string | null> {
   const { checkpoint, packaged } = MODELS[model];
-  if (weights !== null || packaged) return weights;
+  if (weights !== null) {
+    openBytes(weights)[Symbol.dispose]();
+    return weights;
+  }
+  if (packaged) return null;
   const cached = checkpointPath(checkpoint);
   try {
     await Deno.stat(cached);

@@ -61,13 +61,43 @@ function readHeader(file: ByteSource, refuse: Refuse): [Record<string, unknown>,
   }
   const json = new Uint8Array(Number(headerBytes));
   file.read(8, json);
+  let text = "";
+  let header: unknown;
   try {
-    const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
-    if (isObject(header)) return [header, dataStart];
+    text = new TextDecoder("utf-8", { fatal: true }).decode(json);
+    header = JSON.parse(text);
   } catch {
     refuse("its header is not JSON");
   }
-  return refuse("its header is not a JSON object");
+  if (!isObject(header)) return refuse("its header is not a JSON object");
+  const twice = duplicateKey(text);
+  if (twice !== null) refuse(`its header names "${twice}" twice`);
+  return [header, dataStart];
+}
+
+/**
+ * The first key that an object of a sound JSON text holds twice, of which `JSON.parse` takes the last and
+ * other readers another; null if there is none.
+ */
+function duplicateKey(json: string): string | null {
+  const open: (Set<string> | null)[] = []; // keys of the objects round a place, null for lists
+  for (let i = 0; i < json.length; i++) {
+    const letter = json[i];
+    if (letter === "{") open.push(new Set());
+    else if (letter === "[") open.push(null);
+    else if (letter === "}" || letter === "]") open.pop();
+    if (letter !== '"') continue;
+    const begin = i++;
+    while (json[i] !== '"') i += json[i] === "\\" ? 2 : 1;
+    let next = i + 1;
+    while (" \t\n\r".includes(json[next] ?? ".")) next++;
+    if (json[next] !== ":") continue;
+    const key: string = JSON.parse(json.slice(begin, i + 1));
+    const keys = open.at(-1)!;
+    if (keys.has(key)) return key;
+    keys.add(key);
+  }
+  return null;
 }
 
 /** Checks the description of one tensor. */

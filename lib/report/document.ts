@@ -6,6 +6,7 @@
  * @module
  */
 import { markdownTable } from "./markdown_table.ts";
+import { visible } from "../errors.ts";
 import { night, page, type Palette, paper, properties } from "./palette.ts";
 import { escapeXml, standalone } from "./svg.ts";
 
@@ -219,7 +220,7 @@ const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 /** The document as one HTML page: no network, no script, light and dark, ready for print. */
 export function documentHtml({ title, subtitle, abstract, blocks }: Document): string {
   const counters = { tables: 0, figures: 0 };
-  return [
+  return visible([
     `<!doctype html>`,
     `<html lang="en">`,
     `<head>`,
@@ -241,7 +242,7 @@ export function documentHtml({ title, subtitle, abstract, blocks }: Document): s
     `</body>`,
     `</html>`,
     ``,
-  ].join("\n");
+  ].join("\n"));
 }
 
 // ------------------------------------------------------------------------------------ Markdown
@@ -255,7 +256,7 @@ function escapeMarkdown(text: string): string {
 }
 
 /** Code between so many backticks that it cannot end them. */
-function markdownCode(code: string): string {
+export function markdownCode(code: string): string {
   const plain = code.replaceAll(/\s+/g, " ");
   const ticks = "`".repeat(
     Math.max(0, ...[...plain.matchAll(/`+/g)].map(([run]) => run.length)) + 1,
@@ -335,11 +336,11 @@ export async function documentMarkdown(
     for (const block of list) written.push(await write(block));
     return written;
   };
-  const text = [
+  const text = visible([
     `# ${escapeMarkdown(title)}`,
     markdownText(subtitle),
     ...abstract.map(markdownText),
     ...await sequence(blocks),
-  ].join("\n\n") + "\n";
+  ].join("\n\n")) + "\n";
   return { text, files };
 }

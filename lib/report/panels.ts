@@ -6,6 +6,7 @@
  */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
+import { visible } from "../errors.ts";
 import type { Palette, SeriesStyle } from "./palette.ts";
 import { FIGURE_WIDTH, FONT_SIZE, type Part, strokePath, svgText, textWidth } from "./svg.ts";
 
@@ -24,7 +25,7 @@ export function plotContent(options: Plot.PlotOptions, colour: string): string {
   const { document } = parseHTML("<html></html>") as unknown as { document: never };
   const svg = Plot.plot({ document, ...options }) as unknown as SvgElement;
   svg.querySelector("style")?.remove(); // rules for an SVG of its own in a web page
-  const content = svg.innerHTML.replaceAll(COORDINATES, roundNumbers);
+  const content = visible(svg.innerHTML).replaceAll(COORDINATES, roundNumbers);
   return `<g color="${colour}" fill="currentColor" text-anchor="middle">${content}</g>`;
 }
 

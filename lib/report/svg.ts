@@ -4,6 +4,8 @@
  * @module
  */
 
+import { visible } from "../errors.ts";
+
 /** Width of every figure of a page in pixels: that of the page's text. */
 export const FIGURE_WIDTH = 900;
 
@@ -12,7 +14,7 @@ export const FONT_SIZE = 12;
 
 /** Text made safe for SVG and HTML, between tags and inside quoted attributes. */
 export function escapeXml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
+  return visible(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
     .replaceAll('"', "&quot;");
 }
 

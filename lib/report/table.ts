@@ -26,7 +26,8 @@ import {
   seconds,
   signed,
 } from "./format.ts";
-import { cellText } from "./document.ts";
+import { visible } from "../errors.ts";
+import { cellText, markdownCode } from "./document.ts";
 import { markdownTable } from "./markdown_table.ts";
 import { verdictTable } from "./verdict_table.ts";
 
@@ -221,8 +222,12 @@ function settings({ context }: ComparisonTable): string[] {
   ];
 }
 
+/** A name from a file on one line, whatever it holds. */
+const oneLine = (text: string) => text.replaceAll(/\s+/g, " ");
+
 function markdownGrid({ header, rows }: TextGrid): string {
-  const escaped = (cells: readonly string[]) => cells.map((cell) => cell.replaceAll("|", "\\|"));
+  const escaped = (cells: readonly string[]) =>
+    cells.map((cell) => oneLine(cell).replaceAll("|", "\\|"));
   return markdownTable({ header: escaped(header), rows: rows.map(escaped) });
 }
 
@@ -241,14 +246,14 @@ export function gridText({ header, rows }: TextGrid): string {
 
 /** The content of table.md. */
 export function tableMarkdown(table: ComparisonTable): string {
-  return [
+  return visible([
     caption(table),
     ...grids(table).map(markdownGrid),
     [
-      ...settings(table).map((line) => `- ${line}`),
-      `- Command: \`${table.context.command}\``,
+      ...settings(table).map((line) => `- ${oneLine(line)}`),
+      `- Command: ${markdownCode(table.context.command)}`,
     ].join("\n"),
-  ].join("\n\n") + "\n";
+  ].join("\n\n")) + "\n";
 }
 
 /** The same table for a terminal: plain text, columns aligned. */

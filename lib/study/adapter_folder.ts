@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
-import { writeFileAtomic } from "../fs.ts";
+import { readIfThere, writeFileAtomic } from "../fs.ts";
 import { type Adapter, ADAPTER_FILES, encodeAdapter, parseAdapter } from "../adapters/adapter.ts";
 
 /**
@@ -21,26 +21,15 @@ export async function saveAdapter(folder: string, adapter: Adapter): Promise<voi
  * @throws {InputError} if a file is missing, damaged or not of an adapter.
  */
 export async function loadAdapter(folder: string): Promise<Adapter> {
-  const weights = await read(join(folder, ADAPTER_FILES.weights));
+  const weights = await readIfThere(join(folder, ADAPTER_FILES.weights));
   if (!weights) {
     throw new InputError(
       `${folder} has no ${ADAPTER_FILES.weights}: name the folder of an adapter`,
     );
   }
-  const config = await read(join(folder, ADAPTER_FILES.config));
+  const config = await readIfThere(join(folder, ADAPTER_FILES.config));
   return parseAdapter(
     { weights, config: config && new TextDecoder().decode(config) },
     { source: folder },
   );
-}
-
-/** The content of a file; null if there is none. */
-async function read(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
-  try {
-    return await Deno.readFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${path} (${reason}): get the adapter's folder again`);
-  }
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
+import { sha256 } from "../fs.ts";
 import metadata from "../../deno.json" with { type: "json" };
 import type { GpuAdapter } from "../gpu/gpu_adapter.ts";
 import type { Environment } from "./results.ts";
@@ -39,13 +40,7 @@ export async function describeWeights(path: string | null): Promise<string> {
   return `${basename(path)} (sha256 ${await sha256(path)})`;
 }
 
-/** SHA-256 of a file in hexadecimal digits. */
-export async function sha256(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  using file = await Deno.open(path);
-  for await (const chunk of file.readable) hash.update(chunk);
-  return hash.digest("hex");
-}
+export { sha256 };
 
 /**
  * Says which code computes: the version and a hash of every source file, so that a change of one line

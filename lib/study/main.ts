@@ -1,12 +1,22 @@
-import { InputError } from "../errors.ts";
+import { InputError, visible } from "../errors.ts";
 import { type Asked, type Command, type Fields, readCommand } from "./command_line.ts";
 import { Interrupted, launcherOf } from "./interruption.ts";
+
+/** Lets the console write nothing that a terminal obeys: names from files and folders may hold anything. */
+function guardTerminal(): void {
+  for (const name of ["log", "error"] as const) {
+    const write = console[name];
+    console[name] = (...values: unknown[]) =>
+      write(...values.map((value) => typeof value === "string" ? visible(value) : value));
+  }
+}
 
 /**
  * Runs a program: bad input ends it with one sentence and exit code 1, a signal with its own code;
  * anything else that goes wrong is a fault of ours and keeps its stack trace.
  */
 export async function runMain(program: () => Promise<void>): Promise<void> {
+  guardTerminal();
   try {
     await program();
   } catch (error) {
@@ -14,8 +24,8 @@ export async function runMain(program: () => Promise<void>): Promise<void> {
       console.error(error.message);
       Deno.exit(error.exitCode);
     }
-    if (!(error instanceof InputError)) throw error;
-    console.error(`error: ${error.message}`);
+    const isOurs = !(error instanceof InputError);
+    console.error(`error: ${isOurs ? Deno.inspect(error) : error.message}`);
     Deno.exit(1);
   }
 }

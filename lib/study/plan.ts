@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
+import { readIfThere } from "../fs.ts";
 import { type Config, configSchema } from "./schema.ts";
 import { experimentSchema } from "./experiment.ts";
 import { FILES } from "./results.ts";
@@ -91,17 +92,15 @@ export function planJson(plan: Plan): string {
  */
 export async function readPlan(folder: string): Promise<Plan | null> {
   const path = join(folder, PLAN);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch {
+  const bytes = await readIfThere(path);
+  if (bytes === null) {
     const isFinished = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
     if (isFinished) return null;
     throw notAStudy(folder);
   }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     value = null;
   }

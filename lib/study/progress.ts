@@ -1,3 +1,5 @@
+import { visible } from "../errors.ts";
+
 /** Stream that progress is written to: `Deno.stdout` is one. */
 export interface ProgressStream {
   /** True if a line can be redrawn in place. */
@@ -105,19 +107,21 @@ export class Progress {
     if (this.#terminal) this.#write(clearLine);
     if (summary === undefined) return;
     const coming = this.#terminal ? "" : this.#forecast?.() ?? "";
-    this.#write(`${summary}${coming && `; ${coming}`}\n`);
+    this.#write(visible(`${summary}${coming && `; ${coming}`}\n`));
   }
 
   #line({ done, loss, dice }: ProgressUpdate, now: number): string {
     const { label, total, unit } = this.#options;
     const left = done > 0 ? (now - this.#start) / 1000 * (total - done) / done : null;
-    return [
-      label,
-      `${done}/${total} ${unit}`,
-      this.#forecast ? this.#forecast() : left !== null && `done in ${duration(left)}`,
-      loss !== undefined && `loss ${loss.toFixed(4)}`,
-      dice !== undefined && `Dice ${dice.toFixed(3)}`,
-    ].filter(Boolean).join(", ");
+    return visible(
+      [
+        label,
+        `${done}/${total} ${unit}`,
+        this.#forecast ? this.#forecast() : left !== null && `done in ${duration(left)}`,
+        loss !== undefined && `loss ${loss.toFixed(4)}`,
+        dice !== undefined && `Dice ${dice.toFixed(3)}`,
+      ].filter(Boolean).join(", "),
+    );
   }
 
   #write(text: string): void {

@@ -189,8 +189,9 @@ const MOST_COMPRESSION = 400;
 
 /** Lines of a gzipped text. */
 async function* gunzipLines(path: string): AsyncGenerator<string> {
+  const { isFile, size } = await Deno.stat(path);
+  if (!isFile) throw damaged(path); // a pipe would be waited for
   const file = await Deno.open(path);
-  const { size } = await file.stat();
   const text = file.readable.pipeThrough(new DecompressionStream("gzip"))
     .pipeThrough(new TextDecoderStream());
   let length = 0;

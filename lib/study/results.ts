@@ -9,6 +9,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { overlap } from "../data/split.ts";
 import { excerpt, InputError } from "../errors.ts";
+import { readIfThere } from "../fs.ts";
 import { MASK_METRICS } from "../metrics/metrics.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
@@ -441,18 +442,11 @@ export async function readJson<T>(
   schema: v.GenericSchema<unknown, T>,
   path: string,
 ): Promise<T | null> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return null;
-    }
-    throw new InputError(`${path} cannot be read: see that it is a file and may be read`);
-  }
+  const bytes = await readIfThere(path);
+  if (bytes === null) return null;
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new InputError(
       `${path} is damaged (it is no JSON): restore it, or run that part of the study again`,

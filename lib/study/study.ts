@@ -50,15 +50,11 @@ export async function runStudy(
   const parts = partsOf(options);
   if (out !== null) {
     const state = parts[0].name === "" ? "other" : await stateOf(out, { experiments, command });
-    if (state === "begun") {
+    if (state !== "other") {
       return await resumeStudy(
         { ...options, resume: out, given: config, givenRanks: null },
         publish,
       );
-    }
-    if (state === "finished") {
-      log(`${out} is whole: nothing is left to do.`);
-      return out;
     }
     await requireNew(out);
   }

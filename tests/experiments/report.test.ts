@@ -1,6 +1,6 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { tinyStudy } from "../report/tiny_study.ts";
+import { changeRuns, tinyStudy } from "../report/tiny_study.ts";
 import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
@@ -23,6 +23,71 @@ Deno.test("the task writes both forms, with the permissions of its arguments, tw
   const files = [...Deno.readDirSync(join(folder, "report"))].map(({ name }) => name);
   assertEquals(files.includes("left_over.svg"), false);
   await Deno.remove(folder, { recursive: true });
+});
+
+/** Text that would name a terminal's window, clear it, and turn the direction of what follows. */
+const HOSTILE = "\x1b]0;owned\x07\x1b[2J\0\u009b\u202e\r";
+
+/** Control characters but for line breaks, and those that turn the direction of text. */
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/;
+
+Deno.test("no control character of a study's files reaches the terminal or a page", async () => {
+  const folder = await tinyStudy({ models: { vanilla: "Vanilla", lora_4: `LoRA${HOSTILE}` } });
+  const hostile = <T>(value: T): T => {
+    if (typeof value === "string") return value + HOSTILE as T;
+    if (Array.isArray(value)) return value.map(hostile) as T;
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map((
+        [name, inner],
+      ) => [name, name === "type" ? inner : hostile(inner)]),
+    ) as T;
+  };
+  await changeRuns(folder, (run) => ({
+    ...run,
+    environment: hostile(run.environment),
+    split: hostile(run.split),
+    config: { ...run.config, targets: [HOSTILE], [HOSTILE]: HOSTILE },
+  }));
+  const path = join(folder, "table.json");
+  const table = JSON.parse(await Deno.readTextFile(path));
+  const { dataset, baseModel, adapter, command } = table.context;
+  Object.assign(table.context, hostile({ dataset, baseModel, adapter, command, notes: ["a"] }));
+  await Deno.writeTextFile(path, JSON.stringify(table));
+  const notes = { notes: ["a note"], references: [{ name: "them", dice: 0.5, source: "there" }] };
+  await Deno.writeTextFile(join(folder, "notes.json"), JSON.stringify(hostile(notes)));
+  const { code, stdout, stderr } = await runCommand(["report", "."], { cwd: folder });
+  assertEquals(code, 0, stderr);
+  assert(!CONTROLS.test(stdout + stderr));
+  const pages = ["report.html", "report.md", "table.md"];
+  for (const { name } of Deno.readDirSync(join(folder, "report"))) pages.push(join("report", name));
+  assert(pages.some((name) => name.endsWith(".svg")));
+  for (const name of pages) {
+    const text = await Deno.readTextFile(join(folder, name));
+    assert(!CONTROLS.test(text), name);
+  }
+  assertStringIncludes(
+    await Deno.readTextFile(join(folder, "report.html")),
+    "a note\ufffd]0;owned",
+  );
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test({
+  name: "a pipe in the place of a study's file is refused, and not waited for",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    for (const file of ["notes.json", "runs.json", "table.json", "records.json.gz"]) {
+      const folder = await tinyStudy();
+      await Deno.remove(join(folder, file)).catch(() => {});
+      await new Deno.Command("mkfifo", { args: [join(folder, file)] }).output();
+      const { code, stderr } = await runCommand(["report", "."], { cwd: folder });
+      assertEquals([code, stderr.trim().split("\n").length], [1, 1], stderr);
+      assertStringIncludes(stderr, file);
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
 });
 
 Deno.test("what cannot be reported on is said in one sentence", async () => {

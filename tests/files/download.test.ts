@@ -21,6 +21,10 @@ interface Rule {
   withoutRange?: boolean;
   /** Answers with this status and no file. */
   status?: number;
+  /** Sends so many bytes of the answer and then nothing, for as long as the other side waits. */
+  stallAfter?: number;
+  /** Does not say how long the answer is. */
+  withoutLength?: boolean;
   /** Sends this instead of the file. */
   content?: Uint8Array<ArrayBuffer>;
 }
@@ -44,12 +48,15 @@ async function withServer(
     const file = rule.content ?? content;
     const from = range ? Number(range.match(/^bytes=(\d+)-$/)![1]) : 0;
     if (from >= file.length) return new Response(null, { status: 416 });
-    const headers = new Headers({ "content-length": String(file.length - from) });
+    const headers = new Headers(
+      rule.withoutLength ? {} : { "content-length": String(file.length - from) },
+    );
     if (range) headers.set("content-range", `bytes ${from}-${file.length - 1}/${file.length}`);
     const end = rule.breakAfter === undefined ? file.length : from + rule.breakAfter;
     let at = from;
     const stream = new ReadableStream({
       pull(controller) {
+        if (at - from >= (rule.stallAfter ?? Infinity)) return new Promise<void>(() => {});
         if (at >= file.length) controller.close();
         else if (at >= end) controller.error(new Error("pulled the plug"));
         else {
@@ -127,7 +134,7 @@ Deno.test("a server that knows no ranges sends the file from its start", () =>
   }));
 
 Deno.test("a file that is not the published one is refused and not kept", () =>
-  withServer([{ content: new Uint8Array(1000) }], async ({ folder, download }) => {
+  withServer([{ content: new Uint8Array(content.length) }], async ({ folder, download }) => {
     await assertRejects(() => download(), InputError, "is not the published sam_tiny.pth (SHA-256");
     assertEquals(filesIn(folder), []);
   }));
@@ -180,6 +187,58 @@ Deno.test("a missing file, a folder that cannot be made and a dead server are na
     const dead = { folder, baseUrl: "http://127.0.0.1:1" };
     await assertRejects(() => download(dead), InputError, "put the file at");
   }));
+
+Deno.test("a server that sends nothing more is left, and asked for the rest", () =>
+  withServer([{ stallAfter: 0 }, { stallAfter: 100_000 }, {}], async ({ ranges, download }) => {
+    assertEquals(await Deno.readFile(await download({ patience: 300 })), content);
+    assertEquals([ranges.length, ranges[1]], [3, null]);
+    assert(Number(ranges[2]!.match(/\d+/)![0]) > 0);
+  }));
+
+Deno.test("a server that never sends anything is given up in a sentence", () =>
+  withServer([{ stallAfter: 0 }], async ({ download }) => {
+    await assertRejects(() => download({ patience: 50 }), InputError, "nothing came for 0.05 s");
+  }));
+
+Deno.test("a file longer or shorter than the published one is refused before it fills the disk", () =>
+  withServer([{ content: new Uint8Array(300_001) }], async ({ folder, ranges, download }) => {
+    await assertRejects(() => download(), InputError, "300001 bytes instead of 300000");
+    assertEquals([filesIn(folder), ranges.length], [[], 1]);
+    const endless = { content: new Uint8Array(900_000), withoutLength: true };
+    await withServer([endless], async (other) => {
+      let most = 0;
+      const onProgress = (done: number) => most = done;
+      await assertRejects(() => other.download({ onProgress }), InputError, "more bytes");
+      assertEquals([filesIn(other.folder), most <= content.length], [[], true]);
+    });
+    await Deno.writeFile(`${folder}/sam_tiny.pth.part`, new Uint8Array(300_000));
+    await withServer([{}], async (other) => {
+      assertEquals(await Deno.readFile(await other.download({ folder })), content);
+      assertEquals(other.ranges, ["bytes=300000-", null]);
+    });
+  }));
+
+Deno.test("an address that is none is refused by the command, and nothing is asked of it", async () => {
+  const folder = await Deno.makeTempDir();
+  for (const address of ["foo", "", "file:", "file:///etc", "http:"]) {
+    const { code, stderr } = await runCommand(["weights", "vit_b", `--base-url=${address}`], {
+      cwd: folder,
+    });
+    assertEquals([code, stderr.trim().split("\n").length], [1, 1], stderr);
+    assert(stderr.startsWith("error: --base-url"), stderr);
+  }
+  assertEquals(filesIn(folder), []);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a cache that cannot be written to is named with the variable that moves it", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/cache`, "");
+  const { code, stderr } = await runCommand(["weights", "vit_b"], { cwd: folder });
+  assertEquals([code, stderr.trim().split("\n").length], [1, 1], stderr);
+  assert(/^error: cannot write .*cache\/weights.*SAMLORA_CACHE/.test(stderr), stderr);
+  await Deno.remove(folder, { recursive: true });
+});
 
 Deno.test("the checkpoints are those of their publishers", () => {
   for (const { file, baseUrl, sha256 } of Object.values(MODELS).map((row) => row.checkpoint)) {

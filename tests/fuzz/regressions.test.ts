@@ -183,6 +183,26 @@ Deno.test("a tensor without a type, or with a nest of lists for one, is refused 
   }
 });
 
+Deno.test("a safetensors header that names a tensor or a field twice is refused", () => {
+  const tensor = `{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`;
+  const twice = [
+    [`{"a":${tensor},"b":${tensor},"a":${tensor}}`, "a"],
+    [`{"a":${tensor},"\\u0061":${tensor}}`, "a"],
+    [`{"a":{"shape":[3],"dtype":"F32","shape":[0],"data_offsets":[0,0]}}`, "shape"],
+    [`{"__metadata__":{"x":"1","x" : "2"}}`, "x"],
+  ];
+  for (const [json, name] of twice) {
+    const says = `its header names "${name}" twice`;
+    assertThrows(() => parseSafetensors(headerOnly(json), { source: "x" }), InputError, says);
+  }
+  // The same word as a value, within another name or in another object is no second key.
+  const sound = `{"__metadata__":{"a":"a","\\"a\\":":"b"},"a":${tensor},"b":${tensor}}`;
+  assertEquals([...parseSafetensors(headerOnly(sound), { source: "x" }).tensors.keys()], [
+    "a",
+    "b",
+  ]);
+});
+
 const config = { peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["qkv"] };
 
 Deno.test("an adapter's config is refused by its file's name for what it lacks or nests or repeats", () => {
