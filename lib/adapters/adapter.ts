@@ -1,4 +1,5 @@
 import { excerpt, InputError } from "../errors.ts";
+import { checkValues, LARGEST } from "../nn/host_state.ts";
 import { areTransformersNames, officialName, transformersName } from "../sam/names.ts";
 import { float16Tensor, float32Tensor, type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
 import { encodeSafetensors, parseSafetensors } from "../formats/safetensors.ts";
@@ -67,7 +68,8 @@ export function encodeAdapter({ config, configText, tensors, metadata }: Adapter
  * Reads the files of a PEFT folder. Nothing is checked against a model: `applyAdapter` does that.
  *
  * @param options.source The folder's name, for messages.
- * @throws {InputError} if a file is missing, damaged or not of an adapter.
+ * @throws {InputError} if a file is missing, damaged or not of an adapter, or a tensor holds NaN, infinity
+ *   or absurd values.
  */
 export function parseAdapter(files: AdapterFiles, { source }: { source: string }): Adapter {
   const path = `${source}/${ADAPTER_FILES.weights}`;
@@ -81,6 +83,7 @@ export function parseAdapter(files: AdapterFiles, { source }: { source: string }
         }, which lacks PEFT's prefix ${PREFIX}: give a folder with an adapter`,
       );
     }
+    checkValues(toFloat32(tensor), { name, source: path, limit: LARGEST.adapter });
     tensors.set(name.slice(PREFIX.length), tensor);
   }
   const { config: configText } = files;

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
+import { LARGEST } from "../nn/host_state.ts";
 import type { AdapterConfig } from "./method.ts";
 import { methodOf, METHODS } from "./methods.ts";
 import { checkExpressions } from "./targets.ts";
@@ -43,6 +44,14 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
   }
   const method = methodOf(validated(SHARED, value, source).peft_type);
   const config = validated({ ...SHARED, ...method.fields }, value, source) as AdapterConfig;
+  const alphas = [config[method.alphaField], ...Object.values(config.alpha_pattern ?? {})];
+  const absurd = alphas.find((alpha) => Math.abs(Number(alpha)) > LARGEST.adapter);
+  if (absurd !== undefined) {
+    throw new InputError(
+      `${source}: ${method.alphaField} is ${absurd}, where sound ones stay below ${LARGEST.adapter}: ` +
+        `get the folder again`,
+    );
+  }
   for (const [field, harmless] of method.unsupported) {
     const given = config[field];
     if (given == null || harmless.includes(given)) continue;

@@ -9,6 +9,7 @@ import {
   type PromptPoint,
 } from "../data/prompts.ts";
 import type { Slice } from "../data/slices.ts";
+import { checkValues } from "../nn/host_state.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { concat } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
@@ -133,6 +134,7 @@ async function decodeClicks(
 /** Masks of logits [B, H, W]: pixels above 0. */
 async function threshold(logits: Tensor): Promise<HashedMask[]> {
   const values = await logits.data();
+  checkValues(values, { name: "logits", source: "the model", limit: Infinity });
   const [count] = logits.shape;
   const pixels = values.length / count;
   return Array.from({ length: count }, (_, i) => {

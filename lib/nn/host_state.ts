@@ -49,3 +49,36 @@ export function checkHostState(
     );
   }
 }
+
+/**
+ * Largest magnitudes that are believed. Of SAM's weights the largest is 11 (MobileSAM, BatchNorms fused),
+ * but a BatchNorm's variance may be thousands; of PEFT's fixtures and our own adapters it is 2.8, whole
+ * decoders included. Beyond these limits float32 has lost what a mask depends on.
+ */
+export const LARGEST = { weights: 1e6, adapter: 1e4 } as const;
+
+/**
+ * Refuses a tensor of which no mask can come: logits of NaN are no pixel above 0, and look like an empty
+ * mask.
+ *
+ * @param options.name The tensor as its file calls it.
+ * @param options.source Origin of the tensor in the error message.
+ * @param options.limit Largest magnitude that is believed; Infinity to refuse NaN alone.
+ * @throws {InputError} if a value is NaN, infinite or beyond the limit.
+ */
+export function checkValues(
+  data: Float32Array,
+  { name, source, limit }: { name: string; source: string; limit: number },
+): void {
+  let at = 0; // a loop: weights are hundreds of millions
+  while (at < data.length && Math.abs(data[at]) <= limit) at++;
+  if (at === data.length) return;
+  const value = data[at];
+  const seen = Number.isFinite(value)
+    ? `${value.toPrecision(2)}, where trained values stay below ${limit}`
+    : `${value}`;
+  throw new InputError(
+    `${source}: the tensor ${excerpt(name)} holds ${seen}, so that its masks would mean nothing: ` +
+      `get the file again, or take weights from before the training broke down`,
+  );
+}

@@ -1,3 +1,4 @@
+import { checkValues, LARGEST } from "../nn/host_state.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
 import { sameShape } from "../tensor/shape.ts";
 import { areTransformersNames, isWeight, officialName, wrapperOf } from "./names.ts";
@@ -59,7 +60,7 @@ function joinQkv(tensors: Tensors): void {
  * A convolution `c` without bias and the BatchNorm `bn` after it to one convolution, in float64:
  * w' = w g / sqrt(var + eps), b' = b - mean g / sqrt(var + eps), one factor for each output channel.
  */
-function fuseBatchNorms(tensors: Tensors): void {
+function fuseBatchNorms(tensors: Tensors, source: string): void {
   for (const name of [...tensors.keys()]) {
     const path = name.match(/^(.*)\.bn\.running_var$/)?.[1];
     if (path === undefined) continue;
@@ -82,7 +83,10 @@ function fuseBatchNorms(tensors: Tensors): void {
       read: async () => {
         const [w, factor] = [await weight.read(), await factors()];
         const perChannel = w.length / factor.length;
-        return w.map((value, i) => value * factor[Math.floor(i / perChannel)]);
+        const fused = w.map((value, i) => value * factor[Math.floor(i / perChannel)]);
+        // A variance below 0 makes NaN of sound values.
+        checkValues(fused, { name: `${path}.bn.running_var`, source, limit: LARGEST.weights });
+        return fused;
       },
     });
     tensors.set(`${path}.bias`, {
@@ -150,7 +154,7 @@ export function officialWeights(weights: WeightSource): WeightSource {
     if (isWeight(own) && !tensors.has(own)) tensors.set(own, tensor);
   }
   joinQkv(tensors);
-  fuseBatchNorms(tensors);
+  fuseBatchNorms(tensors, weights.source);
   gatherAttentionBiases(tensors);
   return { source: weights.source, tensors, [Symbol.dispose]: () => weights[Symbol.dispose]() };
 }

@@ -1,6 +1,7 @@
 import { type Image, inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { scalePrompt } from "../data/prompts.ts";
 import { InputError } from "../errors.ts";
+import { checkValues } from "../nn/host_state.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { reshape } from "../tensor/ops/movement.ts";
 import { Scope, tidy } from "../tensor/scope.ts";
@@ -122,7 +123,7 @@ export class SamPredictor implements Disposable {
    *
    * @throws {Error} if no image is set.
    * @throws {InputError} if there is neither a click nor a box, one lies outside the image, or sizes
-   *   do not fit.
+   *   do not fit, or the model's logits are NaN.
    */
   predict(options: PredictOptions & { returnLogits: true }): Promise<Prediction<Float32Array>>;
   /**
@@ -146,6 +147,7 @@ export class SamPredictor implements Disposable {
       });
       return [full, iouPredictions, masks];
     }));
+    checkValues(logits, { name: "logits", source: "the model", limit: Infinity });
     const pixels = width * height;
     const masks = Array.from(iouPredictions, (_, i) => {
       const mask = logits.slice(i * pixels, (i + 1) * pixels);

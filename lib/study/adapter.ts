@@ -12,6 +12,7 @@ import { type Adapter, ADAPTER_FILES } from "../adapters/adapter.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";
 import { THUMBNAIL_BYTES, Thumbnails } from "../data/thumbnails.ts";
 import { excerpt, InputError } from "../errors.ts";
+import { LARGEST } from "../nn/host_state.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { type Config, parseConfig } from "./schema.ts";
@@ -147,7 +148,7 @@ async function adapterFolder(path: string): Promise<string | null> {
 export async function openAdapter(path: string): Promise<Adapter> {
   const isFile = await Deno.stat(path).then((entry) => entry.isFile, () => null);
   if (isFile) {
-    using file = await openWeights(openBytes(path));
+    using file = await openWeights(openBytes(path), { limit: LARGEST.adapter });
     return await readLegacyAdapter(file);
   }
   const folder = await adapterFolder(path);

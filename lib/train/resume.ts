@@ -9,7 +9,7 @@ import {
 } from "../formats/safetensors.ts";
 import { adapterLayers } from "../adapters/adapter_layer.ts";
 import { guardError } from "../evaluate/guards.ts";
-import { checkHostState, type HostTensor } from "../nn/host_state.ts";
+import { checkHostState, checkValues, type HostTensor, LARGEST } from "../nn/host_state.ts";
 import type { Sam } from "../sam/sam.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { areFinite, type GuardState } from "./guards.ts";
@@ -200,13 +200,16 @@ export function encodeState(
  * Reads a state back from a safetensors file.
  *
  * @param source Name of the file, for messages.
- * @throws {InputError} if it is damaged or of another version.
+ * @throws {InputError} if it is damaged, of another version, or a tensor holds no sound numbers.
  */
 export function decodeState(file: Safetensors, source: string): TrainingState {
   const { version, position, crc32: expected } = file.metadata;
   const tensors = toStateDict(file);
   if (version !== STATE_VERSION || checksum(position ?? "", tensors) !== expected) {
     throw new InputError(`${source} is damaged or of another version: the one before it is used`);
+  }
+  for (const [name, { data }] of tensors) {
+    checkValues(data, { name, source, limit: LARGEST.weights });
   }
   let value: unknown = null;
   try {
