@@ -88,11 +88,8 @@ Deno.test("every slice and case is scored under the whole protocol, and every pr
     comparisons.map(({ model, reference }) => `${model} - ${reference}`),
     [
       "PEFT - Vanilla",
-      "PEFT, WiSE-FT 0.25 - Vanilla",
       "LoRA-4 - Vanilla",
       "LoRA-4 - PEFT",
-      "LoRA-4, WiSE-FT 0.25 - Vanilla",
-      "LoRA-4, WiSE-FT 0.25 - PEFT, WiSE-FT 0.25",
     ],
   );
 });
