@@ -6,6 +6,7 @@
 import { InputError } from "../errors.ts";
 import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import { isBegunHere } from "./begun.ts";
 import { codeVersion, describeEnvironment } from "./environment.ts";
 import { adapterExperiments } from "./experiment.ts";
 import { type Config, optionDifferences, type Options } from "./schema.ts";
@@ -63,6 +64,26 @@ export function changePlan(path: string, { begun, options }: {
     force: options.force,
   });
   return plan;
+}
+
+/**
+ * Asks for the paths of a study that was not begun here: its record alone must not have any file read.
+ *
+ * @throws {InputError} naming the options that are missing.
+ */
+export function requireNamed(path: string, { begun, given }: {
+  readonly begun: Plan;
+  readonly given: Options["given"];
+}): void {
+  if (isBegunHere(path, begun.config)) return;
+  const missing = (["data", "weights"] as const)
+    .filter((name) => begun.config[name] !== null && given[name] === undefined);
+  if (missing.length === 0) return;
+  throw new InputError(
+    `${path} was begun elsewhere, or with another cache: name its ${missing.join(" and ")} by ${
+      missing.map((name) => `--${name}`).join(" and ")
+    }`,
+  );
 }
 
 /**

@@ -12,7 +12,9 @@ import { PEFT_TYPES } from "../adapters/methods.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
 import { HEADLINE_PROMPTS, PROTOCOL } from "../evaluate/scored_prompts.ts";
+import { readBytes } from "../fs.ts";
 import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
+import { isBegunHere } from "./begun.ts";
 import {
   commonFields,
   defaultsOf,
@@ -634,12 +636,16 @@ const studyFields = {
   ),
 };
 
-/** Rights to go on with a study: its folder, and what its record says that it was begun with. */
+/**
+ * Rights to go on with a study: its folder, and, where it was begun here, what its record says that it
+ * was begun with.
+ */
 function resumes(path: string): Rights {
   try {
-    const { config } = JSON.parse(Deno.readTextFileSync(join(path, "resume.json")));
-    const begun = (["data", "weights"] as const).map((name) => config[name]);
-    return { write: [path], read: begun.filter((value) => typeof value === "string") };
+    const text = new TextDecoder().decode(readBytes(join(path, "resume.json")));
+    const { data, weights } = JSON.parse(text).config;
+    if (!isBegunHere(path, { data, weights })) return writes(path);
+    return { write: [path], read: [data, weights].filter((value) => value !== null) };
   } catch {
     return writes(path); // the study itself says why it cannot go on
   }

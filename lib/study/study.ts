@@ -9,6 +9,7 @@ import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { GuardError } from "../evaluate/guards.ts";
+import { forgetBegun, noteBegun } from "./begun.ts";
 import type { Config } from "./schema.ts";
 import { lossOf, withGpu } from "./device.ts";
 import { describeEnvironment } from "./environment.ts";
@@ -22,7 +23,7 @@ import type { Options } from "./schema.ts";
 import { type Part, partsOf, PLAN, type Plan, planJson, readPlan } from "./plan.ts";
 import type { Publish } from "./publish.ts";
 import { readRuns, readTable } from "./results.ts";
-import { changePlan, present, requirePresent } from "./resume.ts";
+import { changePlan, present, requireNamed, requirePresent } from "./resume.ts";
 import { openStudyData, type StudyData } from "./study_data.ts";
 import { type PartContext, runTask } from "./task.ts";
 import { TaskFiles } from "./task_files.ts";
@@ -67,11 +68,7 @@ export async function runStudy(
     if (out === null) await requireNew(path);
     const plan: Plan = {
       experiments: experiments as Plan["experiments"],
-      config: {
-        ...config,
-        data: config.data && resolve(config.data),
-        weights: config.weights && resolve(config.weights),
-      },
+      config: absolute(config),
       seeds: seeds && [...seeds],
       splitSeeds: [...splitSeeds],
       sample: options.sample,
@@ -80,6 +77,7 @@ export async function runStudy(
       ...await present(gpu, { config, data, command }),
     };
     using folder = await StudyFolder.create(path);
+    await noteBegun(path, plan.config);
     await folder.write(PLAN, planJson(plan));
     log(`Results: ${path}\n`);
     await new Study(plan, { folder, gpu, data, interruption, publish }).finish();
@@ -106,6 +104,7 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
     return path;
   }
   interruption.hint = goOn(path);
+  requireNamed(path, { begun, given: options.given });
   const changed = changePlan(path, { begun, options });
   return await withGpu(options.webgpu, interruption, async (gpu) => {
     const [{ config }] = partsOf(changed);
@@ -115,12 +114,18 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
     if (now.machine !== begun.machine) {
       log(`The study began on ${begun.machine}: on another device the last bits may differ.`);
     }
-    const plan: Plan = { ...changed, ...now };
+    const plan: Plan = { ...changed, ...now, config: absolute(changed.config) };
+    await noteBegun(path, plan.config);
     await folder.write(PLAN, planJson(plan));
     log(`Going on with ${path}\n`);
     await new Study(plan, { folder, gpu, data, interruption, publish }, true).finish();
     return path;
   });
+}
+
+/** A config whose paths hold from any folder. */
+function absolute({ data, weights, ...config }: Config): Config {
+  return { ...config, data: data && resolve(data), weights: weights && resolve(weights) };
 }
 
 /** State of a folder for a command: begun or finished by the same one, or anything else. */
@@ -228,6 +233,7 @@ class Study {
     const runs = await this.#orEnd(() =>
       gather(this.#plan, { folder, data, sample, publish, log })
     );
+    await forgetBegun(folder.path, this.#plan.config);
     requireNoneCaught(folder.path, runs);
   }
 

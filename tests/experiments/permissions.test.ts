@@ -1,11 +1,15 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import metadata from "../../deno.json" with { type: "json" };
 import { commands } from "../../experiments/commands.ts";
 import { type Command, readCommand } from "../../lib/study/command_line.ts";
 import { configurationOf, type Permissions, permissionsOf } from "../../lib/study/launcher.ts";
 import { MODELS } from "../../lib/sam/models.ts";
+import { forgetBegun, noteBegun } from "../../lib/study/begun.ts";
+import { adapterExperiment } from "../../lib/study/experiment.ts";
+import { DEFAULTS } from "../../lib/study/schema.ts";
 import { cacheIn } from "../data/temporary.ts";
+import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 const root = join(import.meta.dirname!, "..", "..");
@@ -18,8 +22,8 @@ const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", "SAMLORA_LAUNCHER"];
 const cache = "/cache";
 
 /** Permissions of a command that is started with these arguments in a folder. */
-function grants(args: readonly string[], cwd: string): Permissions {
-  using _ = cacheIn(cache);
+function grants(args: readonly string[], cwd: string, folder = cache): Permissions {
+  using _ = cacheIn(folder);
   const command: Command = commands[args[0] as keyof typeof commands];
   return permissionsOf(command, { asked: readCommand(command, args.slice(1))!, cwd });
 }
@@ -98,16 +102,67 @@ Deno.test("each command is granted the paths that its arguments name, and nothin
 Deno.test("a study that goes on may read the data and weights that it was begun with", () =>
   inFolder(async (cwd) => {
     const config = { data: '/data of/"a",\nb', weights: "/w,1.pth" };
-    await Deno.writeTextFile(join(cwd, "run", "resume.json"), JSON.stringify({ config }));
-    const { read, write } = grants(["experiments", "--resume", join(cwd, "run")], cwd);
-    assertEquals(
-      [...read].sort(),
-      [packages, git, ...sources, cache, join(cwd, "run"), config.data, config.weights].sort(),
-    );
-    assertEquals([...write].sort(), [cache, join(cwd, "run")].sort());
-    await Deno.writeTextFile(join(cwd, "run", "resume.json"), "null");
-    assertEquals(grants(["experiments", "--resume", join(cwd, "run")], cwd).write, write);
+    const [run, own] = [join(cwd, "run"), join(cwd, "cache")];
+    const granted = (data = config.data, args: readonly string[] = []) => {
+      const text = JSON.stringify({ config: { ...config, data } });
+      Deno.writeTextFileSync(join(run, "resume.json"), text);
+      return grants(["experiments", "--resume", run, ...args], cwd, own);
+    };
+    const always = [packages, git, ...sources, own, run];
+    {
+      using _ = cacheIn(own);
+      await noteBegun(run, config);
+    }
+    const { read, write } = granted();
+    assertEquals([...read].sort(), [...always, config.data, config.weights].sort());
+    assertEquals([...write].sort(), [own, run].sort());
+    // Another study in its place, or the same one with a path that nobody typed, gets neither.
+    assertEquals([...granted("/home").read].sort(), [...always].sort());
+    assertEquals([...granted("/home", ["--data", "/d"]).read].sort(), [...always, "/d"].sort());
+    {
+      using _ = cacheIn(own);
+      await forgetBegun(run, config);
+    }
+    assertEquals([...granted().read].sort(), [...always].sort());
+    await Deno.writeTextFile(join(run, "resume.json"), "null");
+    assertEquals(grants(["experiments", "--resume", run], cwd, own).write, write);
   }));
+
+Deno.test("a study from elsewhere is gone on with by typed paths alone, and says which it needs", async () => {
+  const cwd = await tinyDataset(3);
+  await Deno.mkdir(join(cwd, "run"));
+  const secret = join(cwd, "secret");
+  const begin = (paths: { data: string; weights: string | null }) =>
+    Deno.writeTextFile(
+      join(cwd, "run", "resume.json"),
+      JSON.stringify({
+        experiments: [adapterExperiment(4, DEFAULTS)],
+        config: { ...DEFAULTS, ...paths },
+        seeds: null,
+        sample: null,
+        command: "./run experiments",
+        checkpointMinutes: 5,
+        code: "",
+        weights: "",
+        data: {},
+        machine: "",
+      }),
+    );
+  const both = { data: secret, weights: secret };
+  const cases: [{ data: string; weights: string | null }, string[], RegExp][] = [
+    [{ data: secret, weights: null }, [], /^error: run was begun elsewhere.*its data by --data\n$/],
+    [both, [], /name its data and weights by --data and --weights\n$/],
+    [both, ["--data", "data"], /name its weights by --weights\n$/],
+    [both, ["--data", "data", "--weights", "gone.pth"], /^error: cannot read \S*gone\.pth.*\n$/],
+  ];
+  for (const [paths, args, says] of cases) {
+    await begin(paths);
+    const { code, stderr } = await runCommand(["experiments", "--resume", "run", ...args], { cwd });
+    assertEquals(code, 1, stderr);
+    assertMatch(stderr.replace(/^.*XDG_.*\n/gm, ""), says);
+  }
+  await Deno.remove(cwd, { recursive: true });
+});
 
 Deno.test("weights alone may use the network, and only the hosts that it fetches from", () => {
   const { net, read } = grants(["weights", "vit_b"], "/");
