@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { loha } from "./loha.ts";
 import { lora } from "./lora.ts";
 import type { AdapterMethod, AdapterTensor } from "./method.ts";
@@ -17,7 +17,9 @@ export const PEFT_TYPES: readonly string[] = METHODS.map(({ peftType }) => peftT
 export function methodOf(peftType: string): AdapterMethod {
   const method = METHODS.find((method) => method.peftType === peftType.toUpperCase());
   if (method) return method;
-  throw new InputError(`there is no adapter method ${peftType}: choose ${PEFT_TYPES.join(" or ")}`);
+  throw new InputError(
+    `there is no adapter method ${excerpt(peftType)}: choose ${PEFT_TYPES.join(" or ")}`,
+  );
 }
 
 /** A weight's path, if it is a tensor of an adapted layer: the layer's path, the tensor, its method. */

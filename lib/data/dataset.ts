@@ -1,5 +1,5 @@
 import { basename, resolve } from "node:path";
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { sources } from "./sources/mod.ts";
 import { type Case, list, type Modality, MODALITY_NAMES } from "./sources/source.ts";
 
@@ -7,7 +7,7 @@ import { type Case, list, type Modality, MODALITY_NAMES } from "./sources/source
 export interface Dataset {
   /** Absolute path of the folder. */
   readonly root: string;
-  /** The folder's own name. */
+  /** The folder's own name; what a terminal would obey in it is replaced. */
   readonly name: string;
   /** Modality of the cases' images. */
   readonly modality: Modality;
@@ -45,7 +45,7 @@ export async function openDataset(
       `${root} holds no cases: give the folder of a data set (${patterns.join("; ")})`,
     );
   }
-  return { root: listing.folder, name: basename(listing.folder), modality, cases };
+  return { root: listing.folder, name: excerpt(basename(listing.folder)), modality, cases };
 }
 
 function parseModality(name: string): Modality {

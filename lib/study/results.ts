@@ -292,6 +292,12 @@ const summarySchema = v.object({
   earlyStoppingEpoch: v.optional(v.nullable(count)),
 });
 
+/** True for a value of few levels: what recurses on a deep one overflows its stack. */
+function isShallow(value: unknown, levels = 8): boolean {
+  return typeof value !== "object" || value === null ||
+    levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1));
+}
+
 /** Patients of each part of a split, of which none is in two. */
 const splitSchema = v.pipe(
   v.object({
@@ -310,14 +316,17 @@ const guardSchema = v.object({ guard: v.string(), step: count, message: v.string
 export const originSchema = v.object({
   experiment: experimentSchema,
   /** Every value that the run depends on, without paths of this machine. */
-  config: v.record(v.string(), v.unknown()),
+  config: v.record(
+    v.string(),
+    v.pipe(v.unknown(), v.check((value) => isShallow(value), "it is nested too deeply")),
+  ),
   split: splitSchema,
 });
 
 /** Entry of `runs.json`: one row of one part, trained and scored, or ended by a guard. */
 export const runSchema = v.object({
   /** Part of a cross-validation, such as `seed_0-fold_1`; empty in a study of one part. */
-  part: v.string(),
+  part: v.pipe(v.string(), v.regex(/^(seed_\d+(-(fold|split)_\d+)?)?$/)),
   ...originSchema.entries,
   data: v.object({
     cases: count,

@@ -18,13 +18,17 @@ Deno.test("--dry-run says what a study would train and take, and leaves slices i
   const folder = await tinyDataset(6);
   try {
     await Deno.writeTextFile(join(folder, "study.yaml"), "epochs: 3\nbatchSize: 2\ndryRun: true\n");
-    const args = ["--config", "study.yaml", "--data", "data", "--side", "64", "--folds", "2"];
+    const data = "data\x1b]0;owned\x07"; // would name the terminal's window
+    await Deno.rename(join(folder, "data"), join(folder, data));
+    const args = ["--config", "study.yaml", "--data", data, "--side", "64", "--folds", "2"];
     const { code, stdout, stderr } = await runCommand(
       ["experiments", ...args, "--ranks", "2,4", "--save-modules", "none"],
       { cwd: folder },
     );
     assertEquals(code, 0, stdout + stderr);
-    assertMatch(stdout, /data: 6 cases of 6 patients, 12 slices/);
+    assertMatch(stdout, /data\ufffd\]0;owned\ufffd: 6 cases of 6 patients, 12 slices/);
+    // deno-lint-ignore no-control-regex
+    assert(!/[\x07\x1b]/.test(stdout + stderr), "control characters reach the terminal");
     // Half of the patients test in each fold, one of the others validates: 2 of 2 slices train.
     assertMatch(stdout, /fold_1: train 2 patients, 4 slices; .*; test 3 patients, 6 slices/);
     const cells = stdout.split("\n").map((line) => line.trim().split(/ {2,}/));

@@ -296,6 +296,23 @@ export function jsonText(value: unknown): string {
   );
 }
 
+/** A JSON text in which a place stands twice: first with another value, then with its own. */
+function repeated(value: Json, n: number, hostile: string): string {
+  const root = { root: structuredClone(value) };
+  const all = [...places(root.root)].filter(([container]) => !Array.isArray(container));
+  if (all.length === 0) return JSON.stringify(value);
+  const [container, key] = all[n % all.length];
+  const entries = Object.entries(container);
+  for (const name of Object.keys(container)) delete container[name];
+  for (const [name, own] of entries) {
+    // JSON.stringify writes no key twice: the second one is put beside the first.
+    if (name === key) {
+      define(container, name, `${RAW}${hostile},${JSON.stringify(key)}:${JSON.stringify(own)}`);
+    } else define(container, name, own);
+  }
+  return jsonText(root.root);
+}
+
 /** Changes to a JSON text that may leave it broken. */
 const jsonTextEdit: fc.Arbitrary<Edit<string>> = fc.oneof(
   fc.constantFrom("\ufeff", " ".repeat(100), "//", "{", "[", "null", "\0").map((text) => ({
@@ -334,6 +351,20 @@ export const jsonEdit: fc.Arbitrary<Edit> = fc.oneof(
       label,
       apply: (bytes: Uint8Array) =>
         new TextEncoder().encode(apply(new TextDecoder().decode(bytes))),
+    })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(fc.nat(), hostileJson).map(([n, { label, text }]) => ({
+      label: `place ${n} twice, first as ${label}`,
+      apply: (bytes: Uint8Array) => {
+        try {
+          const value: Json = JSON.parse(new TextDecoder().decode(bytes));
+          return new TextEncoder().encode(repeated(value, n, text));
+        } catch {
+          return bytes;
+        }
+      },
     })),
   },
   { weight: 1, arbitrary: byteEdit },

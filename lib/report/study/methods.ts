@@ -29,8 +29,9 @@ function sharedValue(models: readonly StudyModel[], field: string): unknown {
 function promptsText(prompt: unknown): string {
   if (prompt === "mixed") return "tight box, box ±20 % and whole image in equal shares";
   if (typeof prompt === "string") return promptName(prompt);
-  const chances = Object.entries(prompt as Readonly<Record<string, number>>);
-  const total = chances.reduce((sum, [, chance]) => sum + chance, 0);
+  if (typeof prompt !== "object" || prompt === null) return valueText(prompt);
+  const chances = Object.entries(prompt);
+  const total = chances.reduce((sum, [, chance]) => sum + Number(chance), 0);
   return chances.map(([kind, chance]) =>
     `${promptName(kind)} (${Number((100 * chance / total).toPrecision(3))} %)`
   ).join(", ");

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { methodOf } from "../../adapters/methods.ts";
+import { methodOf, PEFT_TYPES } from "../../adapters/methods.ts";
 import type { Score } from "../../stats/summary.ts";
 import type { Cell } from "../document.ts";
 import {
@@ -144,9 +144,10 @@ export class Subject {
   }
 }
 
-/** Name of the method of a model's adapters, such as "LoRA". */
+/** Name of the method of a model's adapters, such as "LoRA"; one that is not known is shown as it is. */
 export function methodLabel({ config: { peftType = "lora" } }: StudyModel): string {
-  return methodOf(String(peftType)).label;
+  const name = valueText(peftType);
+  return PEFT_TYPES.includes(name) ? methodOf(name).label : name;
 }
 
 /** A tested difference with its interval below it, or one in percentage points that was not tested. */

@@ -6,6 +6,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { DEFAULTS } from "../../../lib/study/schema.ts";
 import { adapterExperiment } from "../../../lib/study/experiment.ts";
 import { StudyFolder } from "../../../lib/study/folder.ts";
+import { writeReport } from "../../../lib/report/publish.ts";
 import { readPlan } from "../../../lib/study/plan.ts";
 import { readStudy } from "../../../lib/study/read_study.ts";
 import { TaskFiles } from "../../../lib/study/task_files.ts";
@@ -60,6 +61,10 @@ function checkpoint(position: string): Uint8Array {
   const tensors = new Map<string, HostTensor>([["weights.a", { shape: [2, 2], data }]]);
   return encodeState({ position, tensors });
 }
+
+/** Characters that no page may hold. */
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/;
 
 const TASK = "lora_4";
 const CHECKPOINTS = [
@@ -180,6 +185,16 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
       );
     }
     if (edits.length === 0) assertEquals(models[0].protocol.prompts["tight-box"].slices.dice!.n, 3);
+  });
+  await turn(async () => {
+    // As the command does: computed anew, and written as pages.
+    await writeReport(folder, { pictures: null, log: () => {} });
+    const figures = [...Deno.readDirSync(join(folder, "report"))].map(({ name }) =>
+      `report/${name}`
+    );
+    for (const name of ["report.html", "report.md", "table.md", ...figures]) {
+      assert(!CONTROLS.test(Deno.readTextFileSync(join(folder, name))), `controls in ${name}`);
+    }
   });
   await turn(async () => {
     const found = await readCheckpoint(join(folder, TASK, "checkpoint"));
