@@ -302,7 +302,7 @@ export const configFields = {
     }),
     pretrainedLearningRate: field(
       "pretrained-lr X",
-      "that of pretrained weights, where they are trained (default: --lr)",
+      "that of pretrained weights, where they are trained",
       { type: v.nullable(positive), default: 5e-4, added: true, before: null },
     ),
     warmupSteps: field("warmup N", "steps of linear warm-up", {
@@ -697,6 +697,9 @@ export function resolveOptions(
   const config: Config = { ...chosen.config, split, ...values, ...named };
   if (config.folds !== null && named.split === undefined) config.split = null; // of a sweep
   if (config.init === "pissa" && named.wiseFt === undefined) config.wiseFt = [1];
+  if (others.seeds !== null && named.seed !== undefined) {
+    throw new InputError("--seed does not go with --seeds, which names every training seed");
+  }
   requireSound(config, others);
   return { ...others, config, ranks: ranks ?? chosen.ranks, given: named, givenRanks: ranks };
 }
@@ -721,9 +724,13 @@ function requireFit(given: Partial<Values<typeof studyFields>>): void {
 
 /** Refuses values that do not go together. */
 function requireSound(
-  { init, wiseFt, fold, folds, split }: Config,
-  { splitSeeds }: { readonly splitSeeds: readonly number[] },
+  config: Config,
+  { seeds, splitSeeds }: {
+    readonly seeds: readonly number[] | null;
+    readonly splitSeeds: readonly number[];
+  },
 ): void {
+  const { init, wiseFt, fold, folds, split } = config;
   if (init === "pissa" && wiseFt.some((share) => share < 1)) {
     throw new InputError(
       "--wise-ft does not go with --init pissa, whose update is not nothing before training",
@@ -734,6 +741,12 @@ function requireSound(
   }
   if (folds !== null && splitSeeds.length > 0) {
     throw new InputError("--split-seeds does not go with --folds, which test each patient once");
+  }
+  const first = config.splitSeed ?? seeds?.[0] ?? config.seed;
+  if (splitSeeds.includes(first)) {
+    throw new InputError(
+      `--split-seeds cannot name ${first}, the seed of the study's own split: name others`,
+    );
   }
   if (split !== null && folds !== null) {
     throw new InputError("--split does not go with --folds: folds make the parts themselves");

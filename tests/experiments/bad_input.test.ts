@@ -72,6 +72,14 @@ const cases: Record<string, BadInput> = {
     says: /--split.*0\.5,0\.2,0\.2.*sum to 1/,
   },
   "two shares of patients": { args: ["--split", "0.5,0.5"], says: /--split.*three shares/ },
+  "a training seed beside several": {
+    args: ["--seed", "3", "--seeds", "0,1"],
+    says: /--seed does not go with --seeds/,
+  },
+  "the study's own split as a further one": {
+    args: ["--seeds", "4,5", "--split-seeds", "1,4"],
+    says: /--split-seeds cannot name 4/,
+  },
   "shares beside folds": {
     args: ["--split", "0.6,0.2,0.2", "--folds", "2"],
     says: /--split.*--folds/,
