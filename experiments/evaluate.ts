@@ -8,6 +8,7 @@ import { InputError } from "../lib/errors.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import type { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/study/progress.ts";
+import { plural } from "../lib/report/format.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
 import { type ProtocolResult, runProtocol } from "../lib/evaluate/protocol.ts";
@@ -117,7 +118,9 @@ function unseenSlices(
   }
   const count = refs.length - unseen.length;
   if (count > 0) {
-    console.log(`Left out: ${count} slices of patients that the run was trained or chosen on.`);
+    console.log(
+      `Left out: ${plural(count, "slice")} of patients that the run was trained or chosen on.`,
+    );
   }
   return unseen;
 }
@@ -185,8 +188,10 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const scores = summarizeScores(result);
   const patients = new Set(refs.map(({ patient }) => patient)).size;
   progress.finish(
-    `${name} on ${dataset.name}: ${refs.length} slices of ${result.cases.length} cases, ` +
-      `${patients} patients, ${(seconds / refs.length).toFixed(2)} s a slice`,
+    `${name} on ${dataset.name}: ${plural(refs.length, "slice")} of ` +
+      `${plural(result.cases.length, "case")}, ${plural(patients, "patient")}, ${
+        (seconds / refs.length).toFixed(2)
+      } s a slice`,
   );
   console.log(`\n${protocolText(scores.protocol)}`);
   const out = file ?? evaluationFile(path, data!);

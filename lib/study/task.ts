@@ -14,7 +14,7 @@ import { dice as diceOf } from "../metrics/metrics.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { HostTensor } from "../nn/host_state.ts";
 import type { Sam } from "../sam/sam.ts";
-import { mean } from "../stats/summary.ts";
+import { groupMeans, mean } from "../stats/summary.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { Scope } from "../tensor/scope.ts";
 import { readCheckpoint, writeCheckpoint } from "../train/checkpoint_file.ts";
@@ -26,6 +26,7 @@ import {
 } from "../evaluate/scored_prompts.ts";
 import { checkScores, GuardError } from "../evaluate/guards.ts";
 import { type ProtocolSlice, runProtocol } from "../evaluate/protocol.ts";
+import { observe } from "../evaluate/protocol_summary.ts";
 import type { SliceModel } from "../evaluate/slice_model.ts";
 import { fit } from "../train/fit.ts";
 import type { EpochMetrics } from "../train/training.ts";
@@ -300,12 +301,14 @@ class Task {
     put(share);
     if (best) {
       const list = tried.map(({ share, dice }) => `${dice.toFixed(3)} at ${share}`).join(", ");
-      this.#context.log(`${this.#name}: WiSE-FT share ${share}; validation Dice ${list}`);
+      this.#context.log(
+        `${this.#name}: WiSE-FT share ${share}; validation Dice over prompts ${list}`,
+      );
     }
     return { share, tried };
   }
 
-  /** Mean Dice of the validation patients over the headline prompts. */
+  /** Mean Dice of the validation slices over the headline prompts. */
   async #validate(model: SliceModel): Promise<number> {
     const { slices: reader, parts: { validation: refs } } = this.#data;
     const { batchSize } = this.#config;
@@ -361,11 +364,11 @@ class Task {
       }),
     );
     if (model.sam.trainableParameters().length > 0) this.#checkScores(slices);
-    const dice = (kind: ScoredPrompt) =>
-      mean(slices.flatMap(({ scores }) => scores[kind]?.dice ?? [])).toFixed(3);
+    const dice = (prompt: ScoredPrompt) =>
+      mean(groupMeans(observe(slices, { prompt, metric: "dice" }))).toFixed(3);
     const scored = HEADLINE_PROMPTS.filter((kind) => this.#config.testPrompts.includes(kind));
-    const headlines = scored.map((kind) => `${dice(kind)} (${kind.replace("-", " ")})`);
-    progress.finish(`${this.#name}: test Dice ${headlines.join(", ")}`);
+    const headlines = scored.map((kind) => `${dice(kind)} (${kind.replaceAll("-", " ")})`);
+    progress.finish(`${this.#name}: mean test Dice of patients ${headlines.join(", ")}`);
     return {
       part: this.#run.part,
       row: this.#run.experiment.name,
