@@ -8,8 +8,8 @@
 import { columnsAt } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
 import { HEADLINE_PROMPTS } from "../evaluate/scored_prompts.ts";
+import { compareUnder } from "../study/comparison.ts";
 import type { ComparedRow, ComparisonTable } from "../study/results.ts";
-import { testsOf } from "../study/statistics.ts";
 import {
   absent,
   count,
@@ -66,32 +66,21 @@ function accuracyGrid(
   };
 }
 
-/** The same columns under another of the headline prompts, where they were tested. */
-function comparisonGrids({ context, rows, statistics }: ComparisonTable): TextGrid[] {
-  const prompts = HEADLINE_PROMPTS.filter((prompt) =>
+/** Headline prompts beside the primary one under which rows were compared. */
+function comparedPrompts({ context, statistics }: ComparisonTable): string[] {
+  return HEADLINE_PROMPTS.filter((prompt) =>
     prompt !== context.primaryPrompt &&
     statistics.some((family) => family.prompt === prompt && family.metric === "dice")
   );
-  return prompts.map((prompt) =>
-    accuracyGrid({
-      context: { ...context, primaryPrompt: prompt },
-      rows: rows.map((row) => {
-        const tests = testsOf(statistics, { ...row, prompt });
-        const against = (kind: keyof typeof row.references) => {
-          const other = rows.find(({ model }) => model === row.references[kind])?.dice[prompt];
-          const own = row.dice[prompt];
-          if (tests[kind]) return 100 * tests[kind].difference;
-          return own && other ? 100 * (own.mean - other.mean) : null;
-        };
-        return {
-          ...row,
-          tests,
-          peftComparison: against("peft"),
-          vanillaComparison: against("vanilla"),
-        };
-      }),
-    }, `${promptName(prompt)} (Dice, %)`)
-  );
+}
+
+/** The same columns under another of the headline prompts, for the rows that were scored under it. */
+function comparisonGrids(table: ComparisonTable): TextGrid[] {
+  return comparedPrompts(table).map((prompt) => {
+    const { context, rows } = compareUnder(table, prompt);
+    const scored = rows.filter(({ dice }) => dice[prompt]);
+    return accuracyGrid({ context, rows: scored }, `${promptName(prompt)} (Dice, %)`);
+  });
 }
 
 /** Mean Dice of each part, a grid for each headline prompt that was scored. */
@@ -115,10 +104,16 @@ export function partGrids({ parts = [] }: ComparisonTable): TextGrid[] {
   }));
 }
 
-/** Mean Dice under each of the other prompts, in the order in which the rows name them. */
-function promptGrid({ context, rows }: ComparisonTable): TextGrid | null {
-  const prompts = [...new Set(rows.flatMap((row) => Object.keys(row.dice)))]
-    .filter((prompt) => prompt !== context.primaryPrompt);
+/**
+ * Mean Dice under the prompts that have no table of comparisons, in the order in which the rows name them.
+ * Predictors that see no image cost nothing and are scored under all: what no model has is left out.
+ */
+function promptGrid(table: ComparisonTable): TextGrid | null {
+  const { context, rows } = table;
+  const shown = [context.primaryPrompt, ...comparedPrompts(table)];
+  const models = rows.filter(({ kind }) => kind !== "trivial");
+  const prompts = [...new Set(models.flatMap((row) => Object.keys(row.dice)))]
+    .filter((prompt) => !shown.includes(prompt));
   if (prompts.length === 0) return null;
   const mean = (score?: Score) => score === undefined ? absent : (100 * score.mean).toFixed(1);
   return {
@@ -185,22 +180,23 @@ function caption(table: ComparisonTable): string {
   const scored = context.splits[context.scoredOn];
   const tested = rows.some((row) => row.tests)
     ? ` p: Wilcoxon's signed-rank test of the same patients' paired differences, Holm-adjusted for ` +
-      `all comparisons of this table.`
+      `all comparisons under one prompt.`
     : "";
   const alike = rows.some(({ wiseFt }) => wiseFt !== undefined)
     ? ` Rows of WiSE-FT are compared with the PEFT row of the same share.`
     : "";
   const shares = rows.some((row) => row.shares)
     ? ` Trained weights are drawn back towards the pretrained ones by the share that was best on the ` +
-      `validation patients (WiSE-FT), every trained row by the same rule.`
+      `validation slices (WiSE-FT), every trained row by the same rule.`
     : "";
   const parts = table.parts
     ? ` The first tables are over the parts of the first split; the last show every training seed ` +
       `and split by itself.`
     : "";
-  return `Dice under the ${
-    promptName(context.primaryPrompt)
-  } prompt, mean ± standard deviation over ` +
+  const others = comparedPrompts(table).map(promptName).join(", ");
+  return `Dice under the ${promptName(context.primaryPrompt)} prompt${
+    others && `, then in tables of their own under ${others}`
+  }: mean ± standard deviation over ` +
     `${plural(scored.patients, "patient")}, each of whom has the mean over their slices ` +
     `(${plural(scored.slices, "slice")} in all, ${context.scoredOn} split); comparisons are ` +
     `differences in percentage points. ${

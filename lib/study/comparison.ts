@@ -20,14 +20,7 @@ import {
   type RowTests,
   type Run,
 } from "./results.ts";
-import {
-  compareScores,
-  judgeStudy,
-  PRIMARY_PROMPT,
-  referencesOf,
-  summarizeScores,
-  testsOf,
-} from "./statistics.ts";
+import { compareScores, judgeStudy, referencesOf, summarizeScores, testsOf } from "./statistics.ts";
 
 /** Mean of one slice's or case's scores under one prompt over training seeds, metric by metric. */
 function averageScores(scores: readonly RecordedScore[]): RecordedScore {
@@ -118,15 +111,23 @@ export function experimentsOf(runs: readonly Run[]): Experiment[] {
 }
 
 /** Scores of a row as the table takes them. */
-function rowScores(result: ScoreRecords): Pick<ComparisonRow, "dice" | "iou" | "metrics"> {
+function rowScores(
+  result: ScoreRecords,
+  { primaryPrompt }: ComparisonContext,
+): Pick<ComparisonRow, "dice" | "iou" | "metrics"> {
   const { dice, iou, protocol } = summarizeScores(result);
-  return { dice, iou, metrics: protocol.prompts[PRIMARY_PROMPT]?.slices };
+  const primary = PROTOCOL.find((prompt) => prompt === primaryPrompt);
+  return { dice, iou, metrics: primary && protocol.prompts[primary]?.slices };
 }
 
 /** Row of a model that was trained, or scored as it comes, in every part. */
 function modelRow(
   experiment: Experiment,
-  { runs, result }: { runs: readonly Run[]; result: ScoreRecords },
+  { runs, result, context }: {
+    runs: readonly Run[];
+    result: ScoreRecords;
+    context: ComparisonContext;
+  },
 ): ComparisonRow {
   const summaries = runs.map(({ summary }) => summary!);
   const of = (field: "secondsPerStep" | "trainSeconds" | "peakGpuBytes") =>
@@ -138,7 +139,7 @@ function modelRow(
     model: displayName(experiment),
     kind: experiment.kind,
     wiseFt: experiment.wiseFt?.alpha,
-    ...rowScores(result),
+    ...rowScores(result, context),
     trainableParameters: summaries[0].trainableParameters,
     secondsPerStep: average(of("secondsPerStep")),
     trainSeconds: average(of("trainSeconds")),
@@ -183,6 +184,17 @@ export function compareRows(
   };
 }
 
+/** Rows of a table compared under another prompt than its primary one, by the tests under that prompt. */
+export function compareUnder(
+  { context, rows, statistics }: ComparisonTable,
+  prompt: string,
+): Pick<ComparisonTable, "context" | "rows"> {
+  return compareRows(
+    rows.map((row) => ({ ...row, tests: testsOf(statistics, { ...row, prompt }) })),
+    { ...context, primaryPrompt: prompt },
+  );
+}
+
 /**
  * Computes every figure of `table.json` from the runs and their records. A row that a guard has ended in
  * any part is left out.
@@ -200,18 +212,18 @@ export function computeTable(
     if (own.some(({ summary }) => !summary)) continue;
     const result = poolRecords(records, experiment.name);
     slices.set(displayName(experiment), result.slices);
-    models.push(modelRow(experiment, { runs: own, result }));
+    models.push(modelRow(experiment, { runs: own, result, context }));
   }
   const statistics = compareScores(
     models.map((row) => ({ ...row, slices: slices.get(row.model)! })),
   );
   const trivial = new Set(records.filter((one) => one.trivial).map(({ row }) => row));
   const compared = compareRows([
-    ...models.map((row) => ({ ...row, tests: rowTests(row, { models, statistics }) })),
+    ...models.map((row) => ({ ...row, tests: rowTests(row, { models, statistics, context }) })),
     ...[...trivial].map((model) => ({
       model,
       kind: "trivial" as const,
-      ...rowScores(poolRecords(records, model)),
+      ...rowScores(poolRecords(records, model), context),
     })),
   ], context);
   const parts = scoresByPart(study);
@@ -226,13 +238,18 @@ export function computeTable(
 /** Tests of a row under the primary prompt; undefined if there are none. */
 function rowTests(
   row: ComparisonRow,
-  { models, statistics }: {
+  { models, statistics, context }: {
     models: readonly ComparisonRow[];
     statistics: readonly ComparisonFamily[];
+    context: ComparisonContext;
   },
 ): RowTests | undefined {
   const references = referencesOf(row, models);
-  const tests = testsOf(statistics, { model: row.model, references, prompt: PRIMARY_PROMPT });
+  const tests = testsOf(statistics, {
+    model: row.model,
+    references,
+    prompt: context.primaryPrompt,
+  });
   return Object.keys(tests).length > 0 ? tests : undefined;
 }
 

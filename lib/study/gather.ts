@@ -27,7 +27,7 @@ import {
   type Run,
   tableJson,
 } from "./results.ts";
-import { PRIMARY_PROMPT } from "./statistics.ts";
+import { primaryOf } from "./statistics.ts";
 import { describeParts, SAMPLE_NOTE, type StudyData } from "./study_data.ts";
 import { guardOf, TaskFiles } from "./task_files.ts";
 
@@ -131,7 +131,7 @@ function contextOf(
       },
     },
     scoredOn: "test",
-    primaryPrompt: PRIMARY_PROMPT,
+    primaryPrompt: primaryOf(config.testPrompts),
     ...(notes.length > 0 && { notes }),
   };
 }

@@ -21,8 +21,13 @@ import type {
   StudyVerdict,
 } from "./results.ts";
 
-/** Prompt of the study's accuracy column, under which masks are kept. */
+/** Prompt of the study's accuracy column where it is scored, under which masks are kept. */
 export const [PRIMARY_PROMPT] = HEADLINE_PROMPTS;
+
+/** Prompt of the first comparison of a study: the first headline prompt that was scored, or the first of all. */
+export function primaryOf(scored: readonly ScoredPrompt[]): ScoredPrompt {
+  return HEADLINE_PROMPTS.find((prompt) => scored.includes(prompt)) ?? scored[0];
+}
 
 /** A row by what decides its references. */
 type Referring = Pick<ComparisonRow, "model" | "kind" | "wiseFt">;
@@ -108,7 +113,7 @@ export function compareScores(
 /** Tests of a row by Dice under one prompt, by what it is compared with. */
 export function testsOf(
   families: readonly ComparisonFamily[],
-  { model, references, prompt }: { model: string; references: References; prompt: ScoredPrompt },
+  { model, references, prompt }: { model: string; references: References; prompt: string },
 ): RowTests {
   const family = families.find((one) => one.prompt === prompt && one.metric === "dice");
   const tests = (family?.comparisons ?? []).flatMap((one) => {

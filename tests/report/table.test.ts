@@ -102,9 +102,10 @@ Deno.test("rows are vanilla, PEFT, adapters, then trivial predictors, each kind 
 
 Deno.test("the second table has the other prompts, the third IoU and cost", () => {
   const markdown = tableMarkdown(compareRows([vanilla, lora, trivial], context));
-  assertStringIncludes(markdown, "| Dice (%) | point | whole image |");
-  assertEquals(cells(markdown, "LoRA-64")[1], ["LoRA-64", "50.0", "–"]);
-  assertEquals(cells(markdown, "Filled box")[1], ["Filled box", "–", "3.4"]);
+  // What predictors alone were scored under is no column.
+  assertStringIncludes(markdown, "| Dice (%) | point |\n");
+  assertEquals(cells(markdown, "LoRA-64")[1], ["LoRA-64", "50.0"]);
+  assertEquals(cells(markdown, "Filled box")[1], ["Filled box", "–"]);
   assertStringIncludes(
     markdown,
     "| Model | IoU, tight box (%) | Trainable parameters | s/step | Training (s) | Best epoch |",
@@ -118,6 +119,28 @@ Deno.test("the second table has the other prompts, the third IoU and cost", () =
     "34",
   ]);
   assertEquals(cells(markdown, "Filled box")[2].slice(1), ["–", "–", "–", "–", "–"]);
+});
+
+Deno.test("a prompt under which rows were compared has a table of its own, with the rows scored under it", () => {
+  const test = { p: 0.001, interval: null, patients: 9, model: "LoRA-64", reference: "Vanilla" };
+  const signedRank = { statistic: 0, n: 9, method: "exact" as const };
+  const comparisons = [{ ...test, ...signedRank, difference: 0.123, pHolm: 0.004 }];
+  const pointed = { ...vanilla, dice: { ...vanilla.dice, point: score(0.4) } };
+  const table = {
+    ...compareRows([pointed, lora, trivial], context),
+    statistics: [{ prompt: "point" as const, metric: "dice" as const, comparisons }],
+  };
+  const markdown = tableMarkdown(table);
+  assertEquals(cells(markdown, "LoRA-64")[1], [
+    "LoRA-64",
+    "50.0 ± 5.0",
+    "–",
+    "–",
+    "+12.3", // the tested difference, not that of the means
+    "0.004",
+  ]);
+  assertEquals(cells(markdown, "Filled box").length, 2); // without a row under the point
+  assertStringIncludes(markdown, "then in tables of their own under point:");
 });
 
 Deno.test("intervals and adjusted p values stand beside what they belong to, where they were found", () => {

@@ -1,10 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
-import { computeTable } from "../../lib/study/comparison.ts";
+import { compareUnder, computeTable } from "../../lib/study/comparison.ts";
 import { displayName } from "../../lib/study/experiment.ts";
 import { readStudyFiles } from "../../lib/study/read_study.ts";
 import { encodeRecords, readRecords, type Records } from "../../lib/study/records.ts";
+import { primaryOf } from "../../lib/study/statistics.ts";
 
 const results = join(import.meta.dirname!, "..", "..", "results");
 
@@ -68,6 +69,26 @@ Deno.test("a row of WiSE-FT is compared with PEFT of the same share, and vanilla
   // The row shows the tested difference.
   const [lora] = rows.filter(({ model }) => model === "LoRA-16, WiSE-FT 0.75");
   assertAlmostEquals(lora.peftComparison!, 100 * lora.tests!.peft!.difference, 1e-4);
+});
+
+Deno.test("rows are compared under another prompt by the tests that were made under it", () => {
+  const { context, rows } = compareUnder(folds.table, "point");
+  assertEquals(context.primaryPrompt, "point");
+  const [lora] = rows.filter(({ model }) => model === "LoRA-16, WiSE-FT 0.75");
+  const { comparisons } = folds.table.statistics
+    .find(({ prompt, metric }) => prompt === "point" && metric === "dice")!;
+  const [test] = comparisons.filter(({ model, reference }) =>
+    model === lora.model && reference === "PEFT, WiSE-FT 0.75"
+  );
+  assertEquals(lora.peftComparison, 100 * test.difference);
+  assertEquals(lora.tests!.peft!.pHolm, test.pHolm);
+  assertEquals(lora.accuracy, 100 * lora.dice.point.mean);
+});
+
+Deno.test("a study that was not scored under the tight box has its first table under another prompt", () => {
+  assertEquals(primaryOf(["whole-image", "tight-box"]), "tight-box");
+  assertEquals(primaryOf(["clicks-3", "whole-image", "point"]), "point");
+  assertEquals(primaryOf(["clicks-5", "clicks-3"]), "clicks-5");
 });
 
 Deno.test("records are read as they were written, in the same bytes each time", async () => {

@@ -117,11 +117,11 @@ function sharesText({ rows }: Subject): string {
   return `After training each model's weights are drawn back towards the pretrained ones, 1 − a of the ` +
     `pretrained and a of the trained (Wortsman et al. 2022, “Robust fine-tuning of zero-shot models”); ` +
     `the share a is the one with the best mean Dice over tight box, box ±20 %, point and whole image on ` +
-    `the validation patients: ${found.join("; ")}.`;
+    `the validation slices: ${found.join("; ")}.`;
 }
 
 const PROMPTS =
-  `Every model is scored under all prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +
+  `Every model is scored under the same prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +
   `from the truth and give part of it away.`;
 
 const METRIC_RULES =

@@ -50,7 +50,7 @@ export function comparisonSection(subject: Subject): Block[] {
   };
   return [
     { kind: "heading", level: 2, text: "Comparison" },
-    comparisonTable(subject),
+    ...comparisonTables(subject),
     ...(subject.hasTests && smallest > 0.01 ? [few] : []),
     diceFigure(subject),
   ];
@@ -73,18 +73,35 @@ export function partsSection({ study: { table } }: Subject): Block[] {
 /** Kinds of references in the order of columns, with the fields of a row that hold the differences. */
 const REFERENCES = [["peft", "peftComparison"], ["vanilla", "vanillaComparison"]] as const;
 
-/** Dice under the primary prompt, with differences to vanilla and PEFT, their tests and verdicts. */
-function comparisonTable(subject: Subject): TableBlock {
-  const { primary, rows, hasTests, hasIntervals } = subject;
+/** A table for the primary prompt, then, where differences were tested, for each other headline prompt. */
+function comparisonTables(subject: Subject): TableBlock[] {
+  const others = subject.hasTests ? subject.headlines : [];
+  return [
+    comparisonTable(subject, { prompt: subject.primary, caption: comparisonCaption(subject) }),
+    ...others.filter((prompt) => prompt !== subject.primary).map((prompt) =>
+      comparisonTable(subject, {
+        prompt,
+        caption: `The same under the ${promptName(prompt)} prompt, with tests of its own.`,
+      })
+    ),
+  ];
+}
+
+/** Dice under one prompt, with differences to vanilla and PEFT, their tests and verdicts. */
+function comparisonTable(
+  subject: Subject,
+  { prompt, caption }: { prompt: string; caption: string },
+): TableBlock {
+  const { hasTests, hasIntervals } = subject;
   const references = REFERENCES.flatMap(([kind, field]) => {
     const name = subject.nameOfKind(kind);
     return name ? [{ kind, field, name }] : [];
   });
-  const compared = rows.filter(({ dice }) => dice[primary]);
+  const compared = subject.comparedUnder(prompt);
   const whenTested = <T>(...cells: T[]) => hasTests ? cells : [];
   return {
     kind: "table",
-    caption: comparisonCaption(subject),
+    caption,
     header: [
       "Model",
       "Dice, %",
@@ -93,8 +110,8 @@ function comparisonTable(subject: Subject): TableBlock {
       ...whenTested("Verdict"),
     ],
     rows: compared.map((row) => {
-      const score = row.dice[primary];
-      const alike = subject.alike(row.model).map(({ dice }) => dice[primary]);
+      const score = row.dice[prompt];
+      const alike = subject.alike(row.model).map(({ dice }) => dice[prompt]);
       const tests = references.map(({ kind }) => ({
         name: row.references[kind] ?? absent,
         tested: row.tests?.[kind],
@@ -176,6 +193,27 @@ function diceFigure(subject: Subject): FigureBlock {
   };
 }
 
+/** Descriptions of prompts, by what their names begin with. */
+const DEFINITIONS = [
+  ["jittered-box", "box ±p %: each side moved by up to p per cent of the box, by fixed seeds"],
+  ["point", "point: the deepest pixel of the tumour"],
+  ["points-", "5 points: drawn at random within the tumour"],
+  [
+    "clicks-",
+    "clicks: the first at the deepest pixel, each further one where the last mask is most wrong",
+  ],
+  ["whole-image", "whole image: the box of the image, which is no hint"],
+] as const;
+
+/** A sentence on each kind of some prompts. */
+function definitionsOf(prompts: readonly string[]): string {
+  const found = DEFINITIONS.flatMap(([start, text]) =>
+    prompts.some((name) => start === "point" ? name === start : name.startsWith(start)) ? text : []
+  );
+  const text = found.join("; ");
+  return text && `${text[0].toUpperCase()}${text.slice(1)}.`;
+}
+
 /** Dice under every prompt, against jitter and clicks. */
 export function promptsSection(subject: Subject): Block[] {
   const { rows, prompts } = subject;
@@ -184,12 +222,9 @@ export function promptsSection(subject: Subject): Block[] {
     {
       kind: "table",
       caption:
-        `Mean Dice (%) over patients under every prompt${
+        `Mean Dice (%) over patients under every prompt that models were scored under${
           subject.hasIntervals ? ", with 95 % intervals" : ""
-        }; bold: ${subject.bestText}. ` +
-        `Box ±p %: each side moved by up to p per cent of the box, fixed seeds. Point: the deepest pixel of ` +
-        `the tumour; 5 points: drawn at random within it; clicks: the first at the deepest pixel, each further one where ` +
-        `the last mask is most wrong; whole image: no hint.`,
+        }; bold: ${subject.bestText}. ` + definitionsOf(prompts),
       header: ["Model", ...prompts.map(promptName)],
       rows: rows.map((row) => [
         row.model,

@@ -4,7 +4,9 @@
  * @module
  */
 import { methodOf, PEFT_TYPES } from "../../adapters/methods.ts";
+import { HEADLINE_PROMPTS } from "../../evaluate/scored_prompts.ts";
 import type { Score } from "../../stats/summary.ts";
+import { compareUnder } from "../../study/comparison.ts";
 import type { Cell } from "../document.ts";
 import {
   absent,
@@ -17,9 +19,6 @@ import {
 } from "../format.ts";
 import type { Study, StudyModel } from "../../study/read_study.ts";
 import type { ComparedRow, RowTests } from "../../study/results.ts";
-
-/** The prompts that the text and the first figures are about, where they were scored. */
-const HEADLINES = ["tight-box", "jittered-box", "point", "whole-image"];
 
 /** The p at or below which a difference counts. */
 export const ALPHA = 0.05;
@@ -40,7 +39,7 @@ export class Subject {
   readonly models: readonly StudyModel[];
   /** Rows of the table, those of predictors that see no image among them. */
   readonly rows: readonly ComparedRow[];
-  /** Prompts that any row was scored under. */
+  /** Prompts that any model was scored under. */
   readonly prompts: readonly string[];
   /** Prompt of the comparison. */
   readonly primary: string;
@@ -50,16 +49,9 @@ export class Subject {
     this.study = study;
     this.models = study.models.map((model) => ({ ...model, name: modelName(model.name) }));
     const { rows, context } = study.table;
-    this.rows = rows.map((row) => ({
-      ...row,
-      model: modelName(row.model),
-      references: {
-        vanilla: row.references.vanilla && modelName(row.references.vanilla),
-        peft: row.references.peft && modelName(row.references.peft),
-      },
-    }));
+    this.rows = rows.map(named);
     this.primary = context.primaryPrompt;
-    this.prompts = [...new Set(rows.flatMap(({ dice }) => Object.keys(dice)))];
+    this.prompts = [...new Set(this.modelRows.flatMap(({ dice }) => Object.keys(dice)))];
   }
 
   /** Settings that all rows share. */
@@ -90,9 +82,17 @@ export class Subject {
     return this.study.table.statistics.length > 0;
   }
 
-  /** The prompts of {@link HEADLINES} that were scored. */
+  /** Rows that were scored under a prompt, compared under it. */
+  comparedUnder(prompt: string): ComparedRow[] {
+    const rows = prompt === this.primary
+      ? this.rows
+      : compareUnder(this.study.table, prompt).rows.map(named);
+    return rows.filter(({ dice }) => dice[prompt]);
+  }
+
+  /** The prompts that studies are about, as far as they were scored: text and first figures are of these. */
   get headlines(): string[] {
-    return HEADLINES.filter((prompt) => this.prompts.includes(prompt));
+    return HEADLINE_PROMPTS.filter((prompt) => this.prompts.includes(prompt));
   }
 
   /** Rows of models. */
@@ -142,6 +142,13 @@ export class Subject {
       ),
     );
   }
+}
+
+/** A row under the names that readers see. */
+function named(row: ComparedRow): ComparedRow {
+  const { vanilla, peft } = row.references;
+  const references = { vanilla: vanilla && modelName(vanilla), peft: peft && modelName(peft) };
+  return { ...row, model: modelName(row.model), references };
 }
 
 /** Name of the method of a model's adapters, such as "LoRA"; one that is not known is shown as it is. */
@@ -212,7 +219,8 @@ export function valueText(value: unknown): string {
   if (value === null || value === undefined) return absent;
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueText).join(", ");
   if (typeof value === "object") {
-    return Object.entries(value).map(([key, inner]) => `${key} ${valueText(inner)}`).join(", ");
+    return Object.entries(value).map(([key, inner]) => `${key} ${valueText(inner)}`).join(", ") ||
+      "none";
   }
   return String(value);
 }
