@@ -61,32 +61,38 @@ const testSchema = v.object({
   patients: count,
 });
 
-const contextSchema = v.object({
-  /** Name of the data set, without a path of this machine. */
-  dataset: v.string(),
-  /** Pretrained model, for example "MobileSAM". */
-  baseModel: v.string(),
-  /** Side of the model's input in pixels. */
-  side: count,
-  /** Seed of split, initialisation and order. */
-  seed: count,
-  /** Folds and seeds that the scores are pooled over; absent for one run a model. */
-  pooled: v.optional(v.string()),
-  /** Epochs that each run was allowed. */
-  epochs: count,
-  /** Name and type of the GPU. */
-  adapter: v.string(),
-  /** Command that makes this table. */
-  command: v.string(),
-  /** Patients and slices of each part of the split; all scans of a patient lie in one. */
-  splits: v.record(v.string(), size),
-  /** Part that the scores come from, a key of `splits`. */
-  scoredOn: v.string(),
-  /** Prompt of the accuracy column, a key of each row's `dice`. */
-  primaryPrompt: promptName,
-  /** Further sentences, such as which runs are left out, and why. */
-  notes: v.optional(list(v.string())),
-});
+const contextSchema = v.pipe(
+  v.object({
+    /** Name of the data set, without a path of this machine. */
+    dataset: v.string(),
+    /** Pretrained model, for example "MobileSAM". */
+    baseModel: v.string(),
+    /** Side of the model's input in pixels. */
+    side: count,
+    /** Seed of split, initialisation and order. */
+    seed: count,
+    /** Folds and seeds that the scores are pooled over; absent for one run a model. */
+    pooled: v.optional(v.string()),
+    /** Epochs that each run was allowed. */
+    epochs: count,
+    /** Name and type of the GPU. */
+    adapter: v.string(),
+    /** Command that makes this table. */
+    command: v.string(),
+    /** Patients and slices of each part of the split; all scans of a patient lie in one. */
+    splits: v.record(v.string(), size),
+    /** Part that the scores come from, a key of `splits`. */
+    scoredOn: v.string(),
+    /** Prompt of the accuracy column, a key of each row's `dice`. */
+    primaryPrompt: promptName,
+    /** Further sentences, such as which runs are left out, and why. */
+    notes: v.optional(list(v.string())),
+  }),
+  v.check(
+    ({ splits, scoredOn }) => Object.hasOwn(splits, scoredOn),
+    "scoredOn names no part of splits",
+  ),
+);
 
 /** Kinds of rows, in the order of tables. */
 export const ROW_KINDS = ["vanilla", "peft", "full", "lora", "trivial"] as const;

@@ -90,6 +90,36 @@ Deno.test({
   },
 });
 
+Deno.test("a study that was killed as it ended is cleared by its own command, which removes nothing else", async () => {
+  const folder = await Deno.makeTempDir();
+  const study = join(folder, "study");
+  try {
+    await Deno.rename(await tinyStudy({ parts: ["seed_0-fold_1", "seed_0-fold_2"] }), study);
+    const args = ["experiments", "--data", "data", "--folds", "2", "--out", "study"];
+    const path = join(study, "table.json");
+    const table = JSON.parse(await Deno.readTextFile(path));
+    table.context.command = ["./run", ...args].join(" ");
+    await Deno.writeTextFile(path, JSON.stringify(table));
+    const whole = [...Deno.readDirSync(study)].map(({ name }) => name).sort();
+    // Killed twice: as tasks were being removed, and before the lock was.
+    await Deno.writeTextFile(join(study, "lock"), "");
+    await Deno.mkdir(join(study, "seed_0-fold_2", "lora_4"), { recursive: true });
+    const names = () => [...Deno.readDirSync(study)].map(({ name }) => name).sort();
+    const again = await runCommand(args, { cwd: folder });
+    assertEquals([again.code, names()], [0, whole], again.stderr);
+    assertMatch(again.stdout, /study is whole: nothing is left to do/);
+    // A part is a name of ours, no path to what else lies there.
+    await Deno.mkdir(join(folder, "precious"));
+    await changeRuns(study, (run) => ({ ...run, part: "../precious" }));
+    const forged = await runCommand(["experiments", "--resume", "study"], { cwd: folder });
+    assertEquals(forged.code, 1, forged.stdout);
+    assertMatch(forged.stderr, /^error: study\/runs\.json is damaged \(0\.part: .*\n$/);
+    assert((await Deno.stat(join(folder, "precious"))).isDirectory);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("what cannot be reported on is said in one sentence", async () => {
   const folder = await tinyDataset(1);
   const study = await tinyStudy();

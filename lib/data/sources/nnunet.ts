@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { excerpt, InputError } from "../../errors.ts";
+import { readIfThere } from "../../fs.ts";
 import {
   list,
   type Listing,
@@ -58,7 +59,8 @@ async function readDescription(
   const path = join(shown, "dataset.json");
   let value: unknown;
   try {
-    value = JSON.parse(await Deno.readTextFile(join(folder, "dataset.json")));
+    const bytes = await readIfThere(join(folder, "dataset.json"));
+    value = JSON.parse(new TextDecoder().decode(bytes ?? undefined));
   } catch {
     throw new InputError(
       `${path} cannot be read: nnU-Net's layout needs it, with channel_names and file_ending`,
