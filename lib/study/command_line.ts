@@ -240,6 +240,7 @@ export function reasonOf(issue: v.BaseIssue<unknown>): string {
     case "union":
       return excerpt(`choose ${choices().replace(/, (?=[^,]*$)/, " or ")}`);
     case "integer":
+    case "safe_integer":
       return "give a whole number";
     case "number":
     case "finite":

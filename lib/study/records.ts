@@ -46,7 +46,7 @@ export interface Records extends ScoreRecords {
   readonly sample: (RunLengths & { readonly dice: number }) | null;
 }
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** By prompt and metric; Dice is null for a slice without tumour where the prompt needs one. */
 const scores = v.record(
   v.string(),

@@ -27,7 +27,7 @@ export const FILES = {
 } as const;
 
 const number = v.pipe(v.number(), v.finite());
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const list = <T>(item: v.GenericSchema<unknown, T>) => v.pipe(v.array(item), v.readonly());
 const interval = v.nullable(v.pipe(v.tuple([number, number]), v.readonly()));
 const prompt = v.picklist(PROTOCOL);

@@ -120,6 +120,10 @@ const cases: Record<string, BadInput> = {
     says:
       /other\.safetensors.*missing: image_encoder\.patch_embed.*unexpected: image_encoder\.other/,
   },
+  "a cache that cannot be written to": {
+    damage: (_, folder) => Deno.writeTextFile(join(folder, "cache"), ""),
+    says: /cannot write \S*cache\/.*SAMLORA_CACHE/,
+  },
   "a folder for results that cannot be written to": {
     damage: (_, folder) => Deno.writeTextFile(join(folder, "file"), ""),
     out: "file/out",
