@@ -22,6 +22,7 @@ import {
   studyOptions,
   webgpuField,
 } from "../lib/study/schema.ts";
+import { MANIFEST, studyAround } from "../lib/study/manifest.ts";
 import { sweeps } from "./sweeps/mod.ts";
 
 /** Files whose hash and commit a study's record holds. */
@@ -44,6 +45,12 @@ const HOSTS = [
   ...new Set(Object.values(MODELS).map(({ checkpoint }) => new URL(checkpoint.baseUrl).host)),
   "raw.githubusercontent.com",
 ];
+
+/** Rights to read an adapter, and the manifest of the study that it lies in. */
+function readsAdapter(path: string): Rights {
+  const study = studyAround(path);
+  return { read: [path, ...study === null ? [] : [join(study, MANIFEST)]] };
+}
 
 /** File in an adapter's folder with its scores on a data set. */
 export function evaluationFile(adapter: string, data: string): string {
@@ -115,7 +122,7 @@ export const commands = {
     },
     sources: [".git"],
     rights: ({ argument, given: { out, data } }) => ({
-      read: [argument],
+      ...readsAdapter(argument),
       files: out || !data ? [] : [evaluationFile(argument, data)],
     }),
   }),
@@ -156,7 +163,7 @@ export const commands = {
       adapter: field("adapter PATH", ADAPTER, {
         type: v.nullable(v.string()),
         default: null,
-        rights: reads,
+        rights: readsAdapter,
         group: "adapters",
       }),
       model: configFields.model,
@@ -188,7 +195,7 @@ export const commands = {
       weights: configFields.weights,
       ...commonFields,
     },
-    rights: ({ argument }) => reads(argument),
+    rights: ({ argument }) => readsAdapter(argument),
   }),
   report: command({
     name: "report",
@@ -205,6 +212,22 @@ export const commands = {
     },
     sources: [SAMPLE],
     rights: ({ argument }) => writes(argument),
+  }),
+  verify: command({
+    name: "verify",
+    script: "verify.ts",
+    about: "Check every file of a study against the hashes that it was written with",
+    argument: { name: "STUDY", help: "the folder of a study, such as results/default" },
+    fields: {
+      acceptChanges: field(
+        "accept-changes",
+        "take files that were changed as they are; the study's table says so from then on",
+        { type: v.boolean(), default: false, common: true, group: "running" },
+      ),
+      ...commonFields,
+    },
+    rights: ({ argument, values: { acceptChanges } }) =>
+      acceptChanges ? writes(argument) : reads(argument),
   }),
   weights: command({
     name: "weights",

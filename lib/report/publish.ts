@@ -1,11 +1,12 @@
 import { basename, join } from "node:path";
 import { openDataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
-import { writeFileAtomic } from "../fs.ts";
+import { notAStudy, PLAN } from "../study/plan.ts";
 import { parseConfig } from "../study/schema.ts";
-import type { StudyResults } from "../study/publish.ts";
+import { Manifest, rowOf, unverifiable } from "../study/manifest.ts";
+import type { StudyResults, StudyWriter } from "../study/publish.ts";
 import { describeStudy, recomputeStudyFiles, type Study } from "../study/read_study.ts";
-import { FILES, tableJson } from "../study/results.ts";
+import { type ComparisonTable, FILES, tableJson } from "../study/results.ts";
 import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
 import { chooseCases } from "./choose_cases.ts";
 import type { Sheet } from "./contact_sheet.ts";
@@ -25,14 +26,13 @@ const REPORT = "report";
 interface ReportOptions {
   /** Folder of the data set, where slices of it may be shown; null shows those of the sample alone. */
   readonly pictures: string | null;
-  /** Writes a file of the study's folder by its path within. */
-  readonly write: (file: string, content: Uint8Array | string) => Promise<void>;
+  readonly files: StudyWriter;
   readonly log: (line: string) => void;
 }
 
 /** Writes curves, the sample's masks, `table.md` and the report, and shows the table. */
 export async function publishStudy(results: StudyResults): Promise<void> {
-  const { study, table, sample, write, log } = results;
+  const { study, table, sample, files, log } = results;
   const curves = (study && study.parts.length === 0 ? study.models : []).flatMap(
     ({ name, trainings }) =>
       trainings.map(({ epochs, earlyStoppingEpoch }) => ({
@@ -43,15 +43,15 @@ export async function publishStudy(results: StudyResults): Promise<void> {
   );
   if (curves.length > 0) {
     const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
-    await write("loss_curves.svg", svg);
+    await files.write("loss_curves.svg", svg);
   }
   if (sample) {
     const predictions = sample.predictions.map((one) => ({ ...one, name: modelName(one.name) }));
-    await write("masks.png", await maskPicture({ ...sample, predictions }));
+    await files.write("masks.png", await maskPicture({ ...sample, predictions }));
   }
-  await write("table.md", tableMarkdown(table));
+  await files.write("table.md", tableMarkdown(table));
   log(tableText(table));
-  if (study) await writePages(study, { pictures: null, write, log });
+  if (study) await writePages(study, { pictures: null, files, log });
 }
 
 /**
@@ -60,36 +60,81 @@ export async function publishStudy(results: StudyResults): Promise<void> {
  *
  * @param options.pictures Folder of the data set, where slices of it may be shown; null shows those of
  * the embedded sample alone.
- * @throws {InputError} if a file of the study is missing or damaged, or the data are not the study's.
+ * @throws {InputError} if a file of the study is missing, damaged or changed, or the data are not the
+ * study's.
  */
 export async function writeReport(
   folder: string,
   options: { pictures: string | null; log: (line: string) => void },
 ): Promise<void> {
-  const write = (file: string, content: Uint8Array | string) =>
-    writeFileAtomic(join(folder, file), content);
-  const files = await recomputeStudyFiles(folder);
-  const study = describeStudy(folder, files);
-  await writePages(study, { ...options, write });
-  await write(FILES.table, tableJson(files.table));
-  await write("table.md", tableMarkdown(files.table));
+  const found = await recomputeStudyFiles(folder);
+  const manifest = await Manifest.open(folder);
+  if (!manifest.isThere) options.log(unverifiable(folder));
+  await writePages(describeStudy(folder, found), { ...options, files: manifest });
+  await writeTable(found.table, manifest);
+}
+
+async function writeTable(table: ComparisonTable, files: StudyWriter): Promise<void> {
+  await files.write(FILES.table, tableJson(table));
+  await files.write("table.md", tableMarkdown(table));
+}
+
+/**
+ * Checks every file of a study against its manifest, and says what was checked.
+ *
+ * @param options.accept Take what was changed, and say so in the table.
+ * @throws {InputError} naming the first file that was changed.
+ */
+export async function verifyStudy(
+  folder: string,
+  { accept, log }: { accept: boolean; log: (line: string) => void },
+): Promise<void> {
+  const isStudy = [FILES.table, PLAN].map((file) => Deno.stat(join(folder, file)));
+  if (!(await Promise.allSettled(isStudy)).some(({ status }) => status === "fulfilled")) {
+    throw notAStudy(folder);
+  }
+  const manifest = await Manifest.open(folder);
+  if (accept) {
+    (await manifest.accept()).forEach(log);
+    const isFinished = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
+    if (isFinished) await writeTable((await recomputeStudyFiles(folder)).table, manifest);
+  }
+  if (!manifest.isThere) {
+    throw new InputError(
+      `${unverifiable(folder)} --accept-changes lists them as they are now`,
+    );
+  }
+  const { paths } = manifest;
+  const rows = Map.groupBy(paths, (path) => rowOf(path) ?? "of the whole study");
+  const changes = await manifest.changes();
+  const states = new Map(changes.map(({ path, found }) => [path, found ? "CHANGED" : "missing"]));
+  for (const [row, files] of rows) {
+    log(row);
+    for (const file of files) log(`  ${states.get(file) ?? "sound  "} ${file}`);
+  }
+  const others = await manifest.unlisted();
+  if (others.length > 0) log(`Not of the study: ${others.join(", ")}`);
+  manifest.accepted.forEach(log);
+  await manifest.require();
+  const missing = changes.length > 0 ? `; ${changes.length} are missing` : "";
+  log(`${paths.length - changes.length} files of ${folder} are as the study left them${missing}.`);
 }
 
 async function writePages(study: Study, options: ReportOptions): Promise<void> {
-  const { write, log } = options;
+  const { files: writer, log } = options;
   const document = studyReport(study, await openSheet(study, options));
   const { text, files } = await documentMarkdown(document, REPORT);
   const html = documentHtml(document);
-  const figures = join(study.folder, REPORT);
   // Figures that the study no longer has would be left over.
-  await Deno.remove(figures, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) {
-      throw new InputError(`cannot write ${figures}: choose a folder that can be written to`);
-    }
+  await writer.remove(REPORT).catch((error) => {
+    if (error instanceof InputError) throw error;
+    throw new InputError(
+      `cannot write ${join(study.folder, REPORT)}: choose a folder that can be written to`,
+    );
   });
-  for (const { path, content } of files) await write(path, content);
-  await write(`${REPORT}.md`, text);
-  await write(`${REPORT}.html`, html);
+  for (const { path, content } of files) await writer.write(path, content);
+  await writer.write(`${REPORT}.md`, text);
+  await writer.write(`${REPORT}.html`, html);
   log(`Report: ${join(study.folder, `${REPORT}.html`)}`);
 }
 

@@ -17,6 +17,7 @@ import { GuardError } from "../evaluate/guards.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { type Config, parseConfig } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
+import { requireUnchanged } from "./manifest.ts";
 import { checkFile, type Origin, originSchema, readJson } from "./results.ts";
 import { openBytes } from "../fs.ts";
 
@@ -143,7 +144,7 @@ async function adapterFolder(path: string): Promise<string | null> {
  * Reads an adapter from what the command line names: a PEFT folder, such as one of a study's `adapters`,
  * or a flat file of Sam_LoRA or SAMed.
  *
- * @throws {InputError} if it is none of these, or damaged.
+ * @throws {InputError} if it is none of these, damaged, or not as its study left it.
  */
 export async function openAdapter(path: string): Promise<Adapter> {
   const isFile = await Deno.stat(path).then((entry) => entry.isFile, () => null);
@@ -152,7 +153,10 @@ export async function openAdapter(path: string): Promise<Adapter> {
     return await readLegacyAdapter(file);
   }
   const folder = await adapterFolder(path);
-  if (folder) return await loadAdapter(folder);
+  if (folder) {
+    await requireUnchanged(folder);
+    return await loadAdapter(folder);
+  }
   throw new InputError(
     `${path} holds no adapter: name a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA`,
   );

@@ -1,13 +1,15 @@
 /**
  * Folder of a study while it is worked on. One process holds its lock, `resume.json` says what the study
- * is made of, and each task has a folder of its own. All three go when the study is finished.
+ * is made of, and each task has a folder of its own. All three go when the study is finished; the
+ * manifest of what is left stays.
  *
  * @module
  */
 import { join } from "node:path";
 import { type Adapter, ADAPTER_FILES, encodeAdapter } from "../adapters/adapter.ts";
 import { InputError } from "../errors.ts";
-import { isTemporary, makeFolder, removeTemporaries, syncFolder, writeFileAtomic } from "../fs.ts";
+import { isTemporary, makeFolder, removeTemporaries, syncFolder } from "../fs.ts";
+import { MANIFEST, Manifest } from "./manifest.ts";
 import { notAStudy, PLAN } from "./plan.ts";
 
 const LOCK = "lock";
@@ -21,11 +23,17 @@ export class StudyFolder implements Disposable {
   readonly path: string;
   readonly #lock: Deno.FsFile;
   readonly #inode: number | null;
+  #manifest!: Manifest;
 
   private constructor(path: string, lock: { file: Deno.FsFile; inode: number | null }) {
     this.path = path;
     this.#lock = lock.file;
     this.#inode = lock.inode;
+  }
+
+  /** Hashes of its files. */
+  get manifest(): Manifest {
+    return this.#manifest;
   }
 
   /**
@@ -43,6 +51,7 @@ export class StudyFolder implements Disposable {
     try {
       await requireEmpty(path); // by now: another study may have come and gone
       await removeTemporaries(path);
+      folder.#manifest = await Manifest.create(path);
     } catch (error) {
       folder[Symbol.dispose]();
       throw error;
@@ -53,13 +62,22 @@ export class StudyFolder implements Disposable {
   /**
    * Takes the folder of a study that was begun, and removes what killed writes left in it.
    *
-   * @throws {InputError} if there is no such folder or another process has it.
+   * @throws {InputError} if there is no such folder, another process has it, or one of its files is not
+   * as the study left it.
    */
   static async open(path: string): Promise<StudyFolder> {
     const isFolder = await Deno.stat(path).then((entry) => entry.isDirectory, () => false);
     if (!isFolder) throw notAStudy(path);
     const folder = new StudyFolder(path, await lock(path));
-    await removeTemporariesBelow(path);
+    try {
+      await removeTemporariesBelow(path);
+      folder.#manifest = await Manifest.open(path);
+      await folder.#manifest.forgetRemovedRows();
+      await folder.#manifest.require();
+    } catch (error) {
+      folder[Symbol.dispose]();
+      throw error;
+    }
     return folder;
   }
 
@@ -71,7 +89,7 @@ export class StudyFolder implements Disposable {
    */
   async write(path: string, content: Uint8Array | string): Promise<void> {
     await this.check();
-    await writeFileAtomic(join(this.path, path), content);
+    await this.#manifest.write(path, content);
   }
 
   /**
@@ -87,9 +105,7 @@ export class StudyFolder implements Disposable {
 
   /** Removes a file or folder of the study, if it is there. */
   async remove(path: string): Promise<void> {
-    await Deno.remove(join(this.path, path), { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await this.#manifest.remove(path);
   }
 
   /**
@@ -113,8 +129,9 @@ export class StudyFolder implements Disposable {
    */
   async finish(tasks: Iterable<string>): Promise<void> {
     await this.check();
-    await this.remove(PLAN); // first: without it the study counts as finished
+    await Deno.remove(join(this.path, PLAN)).catch(ignoreMissing); // first: the study counts as finished
     await syncFolder(this.path);
+    await this.#manifest.forget(PLAN, ...tasks); // at once: a list cut short would name what is gone
     for (const task of tasks) await this.remove(task);
     await this.remove(LOCK);
   }
@@ -124,11 +141,17 @@ export class StudyFolder implements Disposable {
     this.#lock.close();
     const entries = () => [...Deno.readDirSync(this.path)].map(({ name }) => name);
     try {
-      if (entries().every((name) => name === LOCK)) Deno.removeSync(this.path, { recursive: true });
+      if (entries().every((name) => name === LOCK || name === MANIFEST)) {
+        Deno.removeSync(this.path, { recursive: true });
+      }
     } catch {
       // It is gone, or somebody else's by now.
     }
   }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
 /** Removes what killed writes have left in a folder and in those below it. */
@@ -183,7 +206,7 @@ export async function requireEmpty(folder: string): Promise<void> {
       `${folder} already holds results of a study that is not finished: go on with --resume ${folder}, or name another folder with --out`,
     );
   }
-  if (entries.some((name) => name !== LOCK && !isTemporary(name))) {
+  if (entries.some((name) => name !== LOCK && name !== MANIFEST && !isTemporary(name))) {
     throw new InputError(
       `${folder} already holds results: name another folder with --out, or remove it`,
     );

@@ -14,6 +14,7 @@ import { computeTable, experimentsOf, ofFirstSplit, poolRecords } from "./compar
 import { dataSeed } from "./schema.ts";
 import { displayName } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
+import { rowOf } from "./manifest.ts";
 import { MODELS } from "../sam/models.ts";
 import { type Part, partsOf, type Plan } from "./plan.ts";
 import type { Publish, SampleMasks } from "./publish.ts";
@@ -73,7 +74,9 @@ async function readTasks(
       runs.push(run!);
       if (!run!.guard && await task.isFinished()) records.push(...await task.readRecords());
     }
-    records.push(...await readRecords(join(folder.path, trivialPath(part))));
+    const trivial = trivialPath(part);
+    await folder.manifest.require((path) => rowOf(path) === rowOf(trivial));
+    records.push(...await readRecords(join(folder.path, trivial)));
   }
   return { runs, records };
 }
@@ -98,10 +101,12 @@ function notesOf(runs: readonly Run[]): string[] {
 /** Context that all rows of the table share. */
 function contextOf(
   plan: Plan,
-  { runs, records, data }: {
+  { runs, records, data, accepted }: {
     runs: readonly Run[];
     records: readonly Records[];
     data: StudyData;
+    /** Sentences on changed files that were taken knowingly. */
+    accepted: readonly string[];
   },
 ): ComparisonContext {
   const parts = partsOf(plan);
@@ -111,7 +116,7 @@ function contextOf(
   const { records: tested } = ofFirstSplit({ runs, records });
   const { slices } = poolRecords(tested, tested.find(({ trivial }) => trivial)!.row);
   const { adapter } = runs[0].environment;
-  const notes = [...notesOf(runs), ...(config.data === null ? [SAMPLE_NOTE] : [])];
+  const notes = [...notesOf(runs), ...accepted, ...(config.data === null ? [SAMPLE_NOTE] : [])];
   return {
     dataset: data.name,
     baseModel: MODELS[config.model].label,
@@ -185,7 +190,9 @@ export async function gather(
 ): Promise<readonly Run[]> {
   await folder.check();
   const { runs, records } = await readTasks(folder, plan);
-  const table = computeTable(contextOf(plan, { runs, records, data }), { runs, records });
+  const { accepted } = folder.manifest;
+  const context = contextOf(plan, { runs, records, data, accepted });
+  const table = computeTable(context, { runs, records });
   await folder.write(FILES.runs, linesJson(runs));
   await folder.write(FILES.records, await encodeRecords(records));
   await folder.write(FILES.table, tableJson(table));
@@ -195,7 +202,7 @@ export async function gather(
     study: hasModel ? describeStudy(folder.path, { table, runs, records, notes }) : null,
     table,
     sample: sample && await sampleMasks(sample, { data, runs, records }),
-    write: (file, content) => folder.write(file, content),
+    files: folder,
     log,
   });
   await folder.finish(taskFolders(runs));

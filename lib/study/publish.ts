@@ -16,6 +16,12 @@ export interface SampleMasks {
   readonly caption: string;
 }
 
+/** Writes and removes files of a study by their paths within its folder. */
+export interface StudyWriter {
+  write(path: string, content: Uint8Array | string): Promise<void>;
+  remove(path: string): Promise<void>;
+}
+
 /** A study whose rows are scored and compared. */
 export interface StudyResults {
   /** Null if no row of the study has come to its end. */
@@ -23,8 +29,8 @@ export interface StudyResults {
   readonly table: Study["table"];
   /** Null for a cross-validation. */
   readonly sample: SampleMasks | null;
-  /** Writes a file of the study's folder by its path within. */
-  readonly write: (file: string, content: Uint8Array | string) => Promise<void>;
+  /** The study's folder. */
+  readonly files: StudyWriter;
   readonly log: (line: string) => void;
 }
 

@@ -14,6 +14,7 @@ import {
 import type { EpochMetrics } from "../train/training.ts";
 import { computeTable, experimentsOf, ofFirstSplit, poolRecords } from "./comparison.ts";
 import { displayName, type Experiment } from "./experiment.ts";
+import { DERIVED, Manifest } from "./manifest.ts";
 import { readRecords, type Records } from "./records.ts";
 import {
   type ComparisonTable,
@@ -177,8 +178,13 @@ function refuseMissing(folder: string, file: string): never {
   );
 }
 
-/** Reads what the table is computed from, and the notes. */
+/**
+ * Reads what the table is computed from, and the notes.
+ *
+ * @throws {InputError} if a file is not as the study left it.
+ */
 async function readParts(folder: string): Promise<Omit<StudyFiles, "table">> {
+  await (await Manifest.open(folder)).require((path) => !DERIVED.test(path));
   const runs = await readRuns(folder);
   if (!runs) {
     const hasTable = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
@@ -213,7 +219,10 @@ export async function readStudyFiles(folder: string): Promise<StudyFiles> {
 export async function recomputeStudyFiles(folder: string): Promise<StudyFiles> {
   const parts = await readParts(folder);
   const context = await readContext(folder) ?? refuseMissing(folder, FILES.table);
-  return { table: computeTable(context, parts), ...parts };
+  const { accepted } = await Manifest.open(folder);
+  const notes = [...new Set([...context.notes ?? [], ...accepted])];
+  const table = computeTable({ ...context, ...(notes.length > 0 && { notes }) }, parts);
+  return { table, ...parts };
 }
 
 /**

@@ -18,6 +18,7 @@ import { requireNew, StudyFolder } from "./folder.ts";
 import { Forecast, passesOf, type PlannedRow } from "./forecast.ts";
 import { gather, requireNoneCaught, scoreTrivial, taskFolders } from "./gather.ts";
 import { Interruption } from "./interruption.ts";
+import { unverifiable } from "./manifest.ts";
 import { activationCache, buildModel } from "./model.ts";
 import type { Options } from "./schema.ts";
 import { type Part, partsOf, PLAN, type Plan, planJson, readPlan } from "./plan.ts";
@@ -98,6 +99,11 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
   using interruption = await Interruption.start();
   using folder = await StudyFolder.open(path);
   const begun = await readPlan(path);
+  if (!folder.manifest.isThere) {
+    const accept = `./run verify ${path} --accept-changes takes them as they are`;
+    if (begun !== null) throw new InputError(`${unverifiable(path)} ${accept}`);
+    log(unverifiable(path));
+  }
   if (begun === null) {
     await folder.finish(taskFolders(await readRuns(path) ?? []));
     log(`${path} is whole: nothing is left to do.`);

@@ -1,19 +1,17 @@
 /**
  * Files of a task while its study goes on, in a folder of its own: `run.json` (its entry of the study's
- * `runs.json`), `records.json.gz`, `metrics.jsonl` to watch a training by, its checkpoints, and at its end
- * `finished.json` with the hash of all that the study takes of it.
+ * `runs.json`), `metrics.jsonl` to watch a training by, its checkpoints, and at its end `records.json.gz`:
+ * a task whose records stand in the study's manifest is finished.
  *
  * @module
  */
 import { join } from "node:path";
-import * as v from "valibot";
-import { type Adapter, ADAPTER_FILES } from "../adapters/adapter.ts";
-import { excerpt, InputError } from "../errors.ts";
+import type { Adapter } from "../adapters/adapter.ts";
 import { removeCheckpoints } from "../train/checkpoint_file.ts";
 import { GuardError, type GuardName } from "../evaluate/guards.ts";
 import type { EpochMetrics } from "../train/training.ts";
-import { sha256 } from "./environment.ts";
 import type { StudyFolder } from "./folder.ts";
+import { rowOf } from "./manifest.ts";
 import { encodeRecords, readRecords, type Records } from "./records.ts";
 import { FILES, readJson, type Run, runSchema } from "./results.ts";
 
@@ -22,9 +20,6 @@ export const RUN = "run.json";
 
 /** Folder of checkpoints. */
 export const CHECKPOINTS = "checkpoint";
-
-/** Hashes of a task's files, in place once it is finished. */
-const FINISHED = "finished.json";
 
 /** Files of one row in one part of a study. */
 export class TaskFiles {
@@ -81,9 +76,8 @@ export class TaskFiles {
 
   /** Writes what a task comes to; from then on it is finished, and has no checkpoints. */
   async finish(run: Run, records: Records): Promise<void> {
-    await this.#write(FILES.records, await encodeRecords([records]));
     await this.writeRun(run);
-    await this.#write(FINISHED, JSON.stringify(await this.#hashes(), null, 2) + "\n");
+    await this.#write(FILES.records, await encodeRecords([records]));
     await removeCheckpoints(this.at(CHECKPOINTS));
   }
 
@@ -93,39 +87,17 @@ export class TaskFiles {
    * @throws {InputError} if one has changed.
    */
   async isFinished(): Promise<boolean> {
-    const recorded = await readJson(v.record(v.string(), v.string()), this.at(FINISHED));
-    if (!recorded) return false;
-    const found = await this.#hashes();
-    const changed = Object.keys({ ...recorded, ...found })
-      .find((file) => recorded[file] !== found[file]);
-    if (changed === undefined) return true;
-    throw new InputError(
-      `${join(this.#study.path, excerpt(changed))} is damaged: remove ${
-        join(this.#study.path, this.path)
-      } to make this run again`,
-    );
+    const { manifest } = this.#study;
+    if (!manifest.has(join(this.path, FILES.records))) return false;
+    const row = rowOf(join(this.path, RUN));
+    await manifest.require((path) => rowOf(path) === row);
+    return true;
   }
 
   /** True if there is something that the task can go on with. */
   async isKept(): Promise<boolean> {
-    const isThere = await Promise.all(
-      [CHECKPOINTS, FINISHED].map((file) => Deno.stat(this.at(file)).then(() => true, () => false)),
-    );
-    return isThere.includes(true);
-  }
-
-  /** SHA-256 of each file that the study takes of the task, by its path within the study's folder. */
-  async #hashes(): Promise<Record<string, string>> {
-    const files = [
-      ...[RUN, FILES.records].map((file) => join(this.path, file)),
-      ...Object.values(ADAPTER_FILES).map((file) => join(this.adapter, file)),
-    ];
-    const hashes = await Promise.all(
-      files.map((file) => sha256(join(this.#study.path, file)).catch(() => null)),
-    );
-    return Object.fromEntries(
-      files.flatMap((file, i) => hashes[i] === null ? [] : [[file, hashes[i]]]),
-    );
+    const isTrained = await Deno.stat(this.at(CHECKPOINTS)).then(() => true, () => false);
+    return isTrained || this.#study.manifest.has(join(this.path, FILES.records));
   }
 
   async #write(file: string, content: Uint8Array | string): Promise<void> {

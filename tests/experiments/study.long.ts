@@ -217,7 +217,7 @@ Deno.test("--wise-ft draws each trained row back by the share that validates bes
 
 Deno.test("a study that was stopped goes on with other --ranks; a damaged row is refused by name", async () => {
   const args = ["--data", "data", "--out", "stopped", "--baselines", "vanilla", ...options];
-  const once = join("stopped", "lora_4", "finished.json");
+  const once = join("stopped", "lora_4", "records.json.gz");
   await killCommand(["experiments", ...args, "--ranks", "4,2"], { cwd: folder, once });
   const goOn = () =>
     runCommand(["experiments", "--resume", "stopped", "--ranks", "4,2"], { cwd: folder });

@@ -131,8 +131,8 @@ const AIMS: readonly Aim[] = [
   validating[1],
   whileWriting("safetensors$", 7),
   after("adapters/lora_2/adapter_config.json", between(/adapter_config/, /records/)),
-  whileWriting("^killed.*lora_2.(records|run|finished)[.]json([.]gz)?$", 4),
-  after("lora_2/finished.json", between(/finished/, /table.json/)),
+  whileWriting("^killed.*(lora_2.(records|run)[.]json([.]gz)?|manifest[.]json)$", 4),
+  after("lora_2/records.json.gz", between(/lora_2.records/, /table.json/)),
   whileWriting("^killed[^/]*/(runs|records|table|report)[.](json([.]gz)?|md|html)$", 6),
   after("table.json", () => 0.02),
 ];
@@ -147,7 +147,7 @@ function momentOf(study: TinyStudy, out: string): Moment {
   if (!has("resume.json")) return "before the study's folder";
   const files = filesBelow(folder);
   if (files.some((file) => file.endsWith(".tmp"))) return "while a file is written";
-  if (has("lora_2", "finished.json")) return "in the report";
+  if (has("lora_2", "records.json.gz")) return "in the report";
   if (has("adapters", "lora_2", "adapter_config.json")) return "in scoring of the test set";
   const newest = Math.max(
     ...files.map((file) => Number(/(\d{6})\.safetensors$/.exec(file)?.[1] ?? 0)),

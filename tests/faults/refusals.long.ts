@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { writeNifti } from "../../lib/data/nifti_file.ts";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { Manifest } from "../../lib/study/manifest.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { runCommand } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
@@ -75,7 +76,12 @@ class Stopped {
 
   /** Changes the record. */
   async change(what: RegExp, to: string): Promise<void> {
-    await Deno.writeTextFile(this.record, this.begun.replace(what, to));
+    await this.put(this.begun.replace(what, to));
+  }
+
+  /** Writes the record as the program would, its hash along with it. */
+  async put(text: string): Promise<void> {
+    await (await Manifest.open(dirname(this.record))).write(basename(this.record), text);
   }
 }
 
@@ -110,13 +116,13 @@ async function refusedOptions(stopped: Stopped, t: Deno.TestContext): Promise<vo
 
 /** Other data, a damaged record, and folders of no study. */
 async function refusedFiles(stopped: Stopped, t: Deno.TestContext): Promise<void> {
-  const { study, record, begun } = stopped;
+  const { study, begun } = stopped;
   await t.step("data", async () => {
     const file = tinyFile(study.folder, 2, "t1c");
     const kept = await Deno.readFile(file);
     const { atime, mtime } = await Deno.stat(file);
     const volume = createVolume(tinyCase(7).image, { shape: tinyShape });
-    await Deno.writeTextFile(record, begun);
+    await stopped.put(begun);
     await writeNifti(file, volume, { datatype: "float32" });
     await stopped.refused(/the data set, of which TINY-MEN-00002-000 has changed/);
     await Deno.rename(join(file, ".."), join(study.folder, "away"));
@@ -127,10 +133,10 @@ async function refusedFiles(stopped: Stopped, t: Deno.TestContext): Promise<void
   });
   await t.step("a damaged record", async () => {
     for (const text of ["", "{", "null", begun.replace('"epochs": 2', '"epochs": "2"')]) {
-      await Deno.writeTextFile(record, text);
+      await stopped.put(text);
       await stopped.refused(/resume.json is damaged at /);
     }
-    await Deno.writeTextFile(record, begun);
+    await stopped.put(begun);
   });
   await t.step("folders of no study", async () => {
     for (const folder of ["nowhere", "data", "cache"]) {
@@ -153,10 +159,10 @@ async function taken(study: TinyStudy, t: Deno.TestContext): Promise<void> {
   });
   await t.step("by force other options and code are taken", async () => {
     const forced = "forced";
-    const { record, begun } = await Stopped.make(study, forced);
-    const other = begun.replace(/sources \w+/, "sources 0123")
+    const stopped = await Stopped.make(study, forced);
+    const other = stopped.begun.replace(/sources \w+/, "sources 0123")
       .replace(/"weights": "npm[^"]*"/, '"weights": "other"');
-    await Deno.writeTextFile(record, other);
+    await stopped.put(other);
     await study.succeed(study.resume(forced, { args: ["--epochs=3", "--force"] }));
     const [run] = JSON.parse(await Deno.readTextFile(join(study.folder, forced, "runs.json")));
     assertEquals(run.epochs.length, 3);

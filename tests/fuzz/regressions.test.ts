@@ -12,6 +12,7 @@ import { ownWeights, readOrigin } from "../../lib/study/adapter.ts";
 import { DEFAULTS, parseConfig } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { StudyFolder } from "../../lib/study/folder.ts";
+import { Manifest } from "../../lib/study/manifest.ts";
 import { readRecords } from "../../lib/study/records.ts";
 import { TaskFiles } from "../../lib/study/task_files.ts";
 import { openDataset } from "../../lib/data/dataset.ts";
@@ -403,12 +404,17 @@ Deno.test("what a run left for the study to go on with is refused where it is no
   const step = JSON.stringify({ ...run, guard: { guard: "non-finite", step: 0, message: "x" } });
   await study.write("lora_4/run.json", step.replace('"step":0', '"step":1e999'));
   await assertRejects(() => task.readRun(), InputError, "run.json is damaged");
-  for (const text of ["[1]", "null", '{"lora_4/run.json": 0}']) {
-    await study.write("lora_4/finished.json", text);
-    await assertRejects(() => task.isFinished(), InputError, "finished.json is damaged");
+  await study.write("lora_4/records.json.gz", "x");
+  await Deno.writeTextFile(join(folder, "lora_4", "run.json"), "{}");
+  await assertRejects(() => task.isFinished(), InputError, "run.json (row lora_4) was changed");
+  const path = join(folder, "manifest.json");
+  const sound = await Deno.readTextFile(path);
+  for (const text of ["[1]", "null", '{"files": {"lora_4/run.json": 0}}']) {
+    await Deno.writeTextFile(path, text);
+    await assertRejects(() => Manifest.open(folder), InputError, "manifest.json is damaged");
   }
-  await study.write("lora_4/finished.json", '{"lora_4/run.json": "00"}');
-  await assertRejects(() => task.isFinished(), InputError, "run.json is damaged: remove");
+  await Deno.writeTextFile(path, sound.replace("lora_4/run.json", "lora_5/run.json"));
+  await assertRejects(() => Manifest.open(folder), InputError, "manifest.json was changed");
   await Deno.remove(folder, { recursive: true });
 });
 

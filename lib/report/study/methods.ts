@@ -73,7 +73,8 @@ function trainingText(models: readonly StudyModel[]): string {
 
 /** Data, models, prompts, metrics and statistics, with the notes of the study. */
 export function methodsSection(subject: Subject): Block[] {
-  const { notes, references } = subject.study.notes;
+  const { study: { table, notes: { notes: own, references } } } = subject;
+  const notes = [...table.context.notes ?? [], ...own];
   const trained = subject.models.filter(({ trainableParameters }) => trainableParameters > 0);
   const items: (readonly [name: string, text: string])[] = [
     ["Data", dataText(subject)],

@@ -1,6 +1,6 @@
+import { createHash } from "node:crypto";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { DEFAULTS } from "../../../lib/study/schema.ts";
@@ -8,6 +8,7 @@ import { adapterExperiment } from "../../../lib/study/experiment.ts";
 import { StudyFolder } from "../../../lib/study/folder.ts";
 import { writeReport } from "../../../lib/report/publish.ts";
 import { readPlan } from "../../../lib/study/plan.ts";
+import { MANIFEST, Manifest, manifestJson } from "../../../lib/study/manifest.ts";
 import { readStudy } from "../../../lib/study/read_study.ts";
 import { TaskFiles } from "../../../lib/study/task_files.ts";
 import { InputError } from "../../../lib/errors.ts";
@@ -76,11 +77,8 @@ const finished = await tinyFiles({ models: { [TASK]: "LoRA-4" } });
 const [run] = JSON.parse(new TextDecoder().decode(finished["runs.json"]));
 const runJson = text(JSON.stringify(run));
 
-/** SHA-256 as `finished.json` lists it. */
-const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-
 /** A study's files, those that it goes on from beside those that it ends with. */
-const sound: Readonly<Record<string, Uint8Array>> = {
+const listed: Readonly<Record<string, Uint8Array>> = {
   ...finished,
   "notes.json": text('{"notes": ["From a set."]}'),
   "resume.json": text(JSON.stringify({
@@ -99,10 +97,16 @@ const sound: Readonly<Record<string, Uint8Array>> = {
   [CHECKPOINTS[1]]: checkpoint(JSON.stringify(position)),
   [`${TASK}/run.json`]: runJson,
   [`${TASK}/records.json.gz`]: finished["records.json.gz"],
-  [`${TASK}/finished.json`]: text(JSON.stringify({
-    [`${TASK}/run.json`]: hashOf(runJson),
-    [`${TASK}/records.json.gz`]: hashOf(finished["records.json.gz"]),
-  })),
+};
+
+const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const hashes = Object.entries(listed).filter(([name]) => !CHECKPOINTS.includes(name))
+  .map(([name, content]) => [name, hashOf(content)]);
+const sound = {
+  ...listed,
+  [MANIFEST]: text(
+    manifestJson({ accepted: [], files: Object.fromEntries(hashes), pending: {} }),
+  ),
 };
 
 type Files = Readonly<Record<string, Uint8Array>>;
@@ -163,17 +167,22 @@ async function read(folder: string, { edits }: FuzzCase): Promise<void> {
     const plan = await readPlan(folder);
     assert(plan === null || plan.experiments.every(({ name }) => /^[a-z0-9_]+$/.test(name)));
   });
+  await turn(async () => {
+    // Every change of what a finished task has left is seen.
+    using study = await StudyFolder.open(folder);
+    const task = new TaskFiles(study, "", TASK);
+    if (!study.manifest.isThere || !await task.isFinished()) return;
+    assertEquals((await task.readRun())!.summary, run.summary);
+    assertEquals((await task.readRecords()).map(({ row }) => row), [TASK]);
+  });
+  // From here on the changes have been taken knowingly.
+  await Deno.remove(join(folder, MANIFEST)).catch(() => {});
+  await (await Manifest.open(folder)).accept();
   using study = await StudyFolder.open(folder);
   const task = new TaskFiles(study, "", TASK);
   await turn(async () => {
     const run = await task.readRun();
     assert(!run?.guard || Number.isFinite(run.guard.step));
-  });
-  await turn(async () => {
-    // Of what a finished task has left every change is seen.
-    if (!await task.isFinished()) return;
-    assertEquals((await task.readRun())!.summary, run.summary);
-    assertEquals((await task.readRecords()).map(({ row }) => row), [TASK]);
   });
   await turn(async () => {
     const { models, table } = await readStudy(folder);
