@@ -83,11 +83,11 @@ function comparisonGrids(table: ComparisonTable): TextGrid[] {
   });
 }
 
-/** Mean Dice of each part, a grid for each headline prompt that was scored. */
-export function partGrids({ parts = [] }: ComparisonTable): TextGrid[] {
+/** Mean Dice of each part, a grid for each headline prompt that models were scored under. */
+export function partGrids({ parts = [], rows }: ComparisonTable): TextGrid[] {
   const models = [...new Set(parts.flatMap(({ rows }) => rows.map(({ model }) => model)))];
   const prompts = HEADLINE_PROMPTS.filter((prompt) =>
-    parts.some(({ rows }) => rows.some(({ dice }) => dice[prompt] !== undefined))
+    rows.some(({ kind, dice }) => kind !== "trivial" && dice[prompt])
   );
   return prompts.map((prompt) => ({
     header: [

@@ -28,6 +28,7 @@ import {
   readTable,
   type Run,
 } from "./results.ts";
+import { PRIMARY_PROMPT } from "./statistics.ts";
 
 /** One training of a model: a study has one, a cross-validation one for each fold and seed. */
 export interface Training {
@@ -68,8 +69,11 @@ export interface StudyModel {
   readonly trainings: readonly Training[];
   /** Scores of the test slices, averaged over training seeds. */
   readonly slices: readonly SliceScores[];
-  /** Predicted masks under the primary prompt by slice; empty where none were kept. */
-  readonly masks: ReadonlyMap<string, RunLengths>;
+  /**
+   * Predicted masks under the primary prompt by slice, of the first training seed, with their own Dice;
+   * empty where none were kept.
+   */
+  readonly masks: ReadonlyMap<string, RunLengths & { readonly dice?: number }>;
 }
 
 /** Content of a study's files. */
@@ -118,9 +122,12 @@ function trainingOf({ part, epochs, summary }: Run): Training {
 function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyModel {
   const own = runs.filter((run) => run.experiment.name === experiment.name);
   const result = poolRecords(records, experiment.name);
-  const masks = new Map<string, RunLengths>();
-  for (const { masks: found } of records.filter(({ row }) => row === experiment.name)) {
-    for (const { id, ...mask } of found) if (!masks.has(id)) masks.set(id, mask);
+  const masks = new Map<string, RunLengths & { dice?: number }>();
+  for (const { masks: found, slices } of records.filter(({ row }) => row === experiment.name)) {
+    const scores = new Map(slices.map(({ id, scores }) => [id, scores[PRIMARY_PROMPT]?.dice]));
+    for (const { id, ...mask } of found) {
+      if (!masks.has(id)) masks.set(id, { ...mask, dice: scores.get(id) });
+    }
   }
   const { trainableParameters, placement } = own[0].summary!;
   return {
