@@ -95,7 +95,7 @@ export async function verifyStudy(
   }
   const manifest = await Manifest.open(folder);
   if (accept) {
-    (await manifest.accept()).forEach(log);
+    await manifest.accept();
     const isFinished = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
     if (isFinished) await writeTable((await recomputeStudyFiles(folder)).table, manifest);
   }
@@ -114,7 +114,7 @@ export async function verifyStudy(
   }
   const others = await manifest.unlisted();
   if (others.length > 0) log(`Not of the study: ${others.join(", ")}`);
-  manifest.accepted.forEach(log);
+  for (const sentence of manifest.accepted) log(sentence);
   await manifest.require();
   const missing = changes.length > 0 ? `; ${changes.length} are missing` : "";
   log(`${paths.length - changes.length} files of ${folder} are as the study left them${missing}.`);

@@ -99,12 +99,8 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
   using interruption = await Interruption.start();
   using folder = await StudyFolder.open(path);
   const begun = await readPlan(path);
-  if (!folder.manifest.isThere) {
-    const accept = `./run verify ${path} --accept-changes takes them as they are`;
-    if (begun !== null) throw new InputError(`${unverifiable(path)} ${accept}`);
-    log(unverifiable(path));
-  }
   if (begun === null) {
+    if (!folder.manifest.isThere) log(unverifiable(path));
     await folder.finish(taskFolders(await readRuns(path) ?? []));
     log(`${path} is whole: nothing is left to do.`);
     return path;
@@ -117,6 +113,10 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
     const data = await openStudyData(config, log);
     const now = await present(gpu, { config, data, command: begun.command });
     requirePresent(path, { begun, now, force: options.force });
+    if (!folder.manifest.isThere) {
+      const accept = `./run verify ${path} --accept-changes takes them as they are`;
+      throw new InputError(`${unverifiable(path)} ${accept}`);
+    }
     if (now.machine !== begun.machine) {
       log(`The study began on ${begun.machine}: on another device the last bits may differ.`);
     }
