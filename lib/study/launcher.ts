@@ -129,6 +129,10 @@ export async function launch(
       cwd,
     );
   }
+  if (name === "--help" || name === "help") {
+    console.log(`usage: ./run COMMAND [options]\n\n${listOf(commands)}`);
+    return 0;
+  }
   Deno.chdir(cwd);
   const command = commandOf(commands, name);
   const asked = readCommand(command, args);
@@ -165,13 +169,18 @@ export async function launch(
   }
 }
 
+/** The commands, a line each. */
+function listOf(commands: Readonly<Record<string, Command>>): string {
+  const lines = Object.values(commands).map(({ name, about }) => `  ${name.padEnd(12)} ${about}`);
+  return lines.join("\n");
+}
+
 function commandOf(commands: Readonly<Record<string, Command>>, name: string | undefined): Command {
   if (name !== undefined && Object.hasOwn(commands, name)) return commands[name];
-  const list = Object.values(commands).map(({ name, about }) => `  ${name.padEnd(12)} ${about}`);
   const names = [...Object.keys(commands), ...Object.keys(metadata.tasks)];
   throw new InputError(
     name === undefined
-      ? `name a command:\n${list.join("\n")}`
+      ? `name a command:\n${listOf(commands)}`
       : `there is no command ${excerpt(name)}: did you mean ${nearest(name, names)}?`,
   );
 }
