@@ -248,7 +248,7 @@ const notANumber: FaultCase = {
       assert(!exists(join(study.folder, out, left)), left);
     }
     const table = await Deno.readTextFile(join(study.folder, out, "table.json"));
-    assert(!table.includes('"LoRA-2"'), table);
+    assert(!table.includes('"LoRA-2 + decoder"'), table);
     await Deno.remove(join(study.folder, out), { recursive: true });
     return said;
   },

@@ -219,6 +219,7 @@ const OPTIONS = [
   "--batch-size=3",
   "--dropout=0.2",
   "--prompt=mixed",
+  "--prompts-per-step=1",
   "--weight-decay=0.01",
   "--max-test=1",
   "--checkpoint-minutes=0",
