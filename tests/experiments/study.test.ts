@@ -33,6 +33,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
   assertEquals(files("first"), [
     "adapters",
     "loss_curves.svg",
+    "manifest.json",
     "masks.png",
     "records.json.gz",
     "report",
