@@ -23,14 +23,17 @@ import {
 } from "../mutations.ts";
 import { readTensors } from "../../formats/tensors_file.ts";
 
-/** A sound tensor with any bits in it. */
+/** A sound tensor of any bits, but that its real numbers are as small as weights are. */
 export const rawTensor: fc.Arbitrary<RawTensor> = fc.tuple(
   fc.constantFrom(...Object.keys(ITEM_SIZE) as Dtype[]),
   fc.array(fc.nat({ max: 4 }), { maxLength: 4 }),
   fc.nat(),
 ).map(([dtype, shape, start]) => {
   const count = shape.reduce((product, length) => product * length, ITEM_SIZE[dtype]);
-  const bytes = Uint8Array.from({ length: count }, (_, i) => (start + 37 * i * i) & 255);
+  const size = ITEM_SIZE[dtype];
+  // The last byte of a real number holds the upper bits of its exponent.
+  const most = (i: number) => dtype.includes("F") && i % size === size - 1 ? 0x3f : 0xff;
+  const bytes = Uint8Array.from({ length: count }, (_, i) => (start + 37 * i * i) & most(i));
   return { dtype, shape, bytes };
 });
 
