@@ -21,7 +21,6 @@ import {
   readJson,
   recorded,
   recordsOf,
-  rowOptions,
   runOf,
   study,
   tensorsOf,
@@ -48,8 +47,17 @@ Deno.test("PEFT scores again, slice for slice, as it did at its end", () =>
 
 Deno.test("options that save memory change no number, and are written down", async () => {
   const memory = ["--checkpoint-activations", "--cache-memory", "0", "--cache-disk", "64"];
-  const args = ["lora_4", "--data", "data", "--out", "frugal", ...rowOptions, ...memory];
-  const { code, stdout, stderr } = await runCommand(["experiment", ...args], { cwd: folder });
+  const args = [
+    "--data",
+    "data",
+    "--out",
+    "frugal",
+    "--baselines",
+    "vanilla",
+    ...options,
+    ...memory,
+  ];
+  const { code, stdout, stderr } = await runCommand(["experiments", ...args], { cwd: folder });
   assertEquals(code, 0, stdout + stderr);
   assertEquals(await tensorsOf("frugal", "lora_4"), await tensorsOf("first", "lora_4"));
   const { config } = await runOf("frugal", "lora_4");
