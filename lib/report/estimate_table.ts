@@ -3,7 +3,7 @@ import { duration } from "../study/progress.ts";
 import { absent, count, mebibytes, modelName, plural } from "./format.ts";
 import { gridText } from "./table.ts";
 
-/** What a study would do and take: its data, a table of its rows, and the disk. */
+/** The estimate of a study as text: its data, a table of its rows, and the disk. */
 export function estimateText(
   { name, size, parts, rows, trivialSeconds, sliceBytes }: StudyEstimate,
 ): string {

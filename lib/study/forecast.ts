@@ -40,7 +40,7 @@ export interface PlannedRow {
   readonly name: string;
   /** Rows that train the same kind of thing take about the same time. */
   readonly kind: ExperimentKind;
-  /** What it passes over. */
+  /** Slices that it passes over. */
   readonly passes: Passes;
 }
 

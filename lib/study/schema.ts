@@ -510,7 +510,7 @@ export const PLAIN: Overrides = {
   testPrompts: [...PROTOCOL],
 };
 
-/** What a study starts from unless it names a preset. */
+/** Values and ranks of a study that names no preset. */
 const defaultPreset: Preset = { config: DEFAULTS, ranks: [16, 32, 64] };
 
 /** Named sets of values. */

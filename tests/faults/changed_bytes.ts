@@ -20,7 +20,7 @@ export interface ChangedBytes {
   readonly files: Record<string, number>;
 }
 
-/** What each command would read of a study. */
+/** Reads a study as each command does. */
 const readers: readonly ((folder: string) => Promise<string>)[] = [
   // --resume of a study that is whole
   async (folder) => {

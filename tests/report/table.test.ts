@@ -102,7 +102,7 @@ Deno.test("rows are vanilla, PEFT, adapters, then trivial predictors, each kind 
 
 Deno.test("the second table has the other prompts, the third IoU and cost", () => {
   const markdown = tableMarkdown(compareRows([vanilla, lora, trivial], context));
-  // What predictors alone were scored under is no column.
+  // A prompt that predictors alone were scored under is no column.
   assertStringIncludes(markdown, "| Dice (%) | point |\n");
   assertEquals(cells(markdown, "LoRA-64")[1], ["LoRA-64", "50.0"]);
   assertEquals(cells(markdown, "Filled box")[1], ["Filled box", "–"]);

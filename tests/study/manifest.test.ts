@@ -1,4 +1,4 @@
-// What was changed after a study had written it is not believed, by whatever command reads it.
+// A file that was changed after a study had written it is believed by no command that reads it.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Manifest } from "../../lib/study/manifest.ts";

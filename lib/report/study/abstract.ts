@@ -39,7 +39,7 @@ function bestText(subject: Subject): string[] {
   const described = ({ dice: { [primary]: score } }: ComparedRow) =>
     `${meanText(score)} %` +
     (score.interval ? ` (95 % interval ${intervalText(score)})` : "");
-  // What WiSE-FT makes of a row is another model: it is not ranked among those without.
+  // A row drawn back by WiSE-FT is another model: it is not ranked among those without.
   const rows = ranked(subject.modelRows.filter(({ wiseFt }) => wiseFt === undefined), primary);
   const vanilla = rows.find(({ kind }) => kind === "vanilla");
   const first = rows.find(({ kind }) => kind !== "vanilla");
