@@ -23,9 +23,10 @@ export const SAMPLE = join(import.meta.dirname!, "..", "..", "experiments", "sam
 
 /** Limit of figures on the sample, which tables of it say. */
 export const SAMPLE_NOTE =
-  "Placement, prompts and rates of the default recipe come from earlier studies of these 52 patients " +
-  "(results/README.md), epochs and rates were set on validation patients of split 0: no value was chosen on " +
-  "this table's scores, but patients tested here took part in those studies.";
+  "Placement and kinds of prompt of the default recipe come from earlier studies of these 52 patients " +
+  "(results/README.md), rates and prompts a step were set on validation patients of split 0, side and " +
+  "epochs by the time that they take: no value was chosen on this table's scores, but patients tested " +
+  "here took part in those studies.";
 
 /** The slices of a study and who is in which part of its split. */
 export interface StudyData {
