@@ -93,7 +93,9 @@ Deno.test("weights that do not say what trained them are scored on all, on whole
       "64",
       "--batch-size",
       "2",
-    ], ...["--whole-volumes", "--out", `${subject}.json`]], { cwd: folder });
+    ], ...["--test-prompts", "all", "--whole-volumes", "--out", `${subject}.json`]], {
+      cwd: folder,
+    });
     assertEquals(code, 0, stdout + stderr);
     if (subject === "alone") assertMatch(stdout, /scored on all/);
     assertEquals(/nobody can tell/.test(stdout), subject === "alone");
