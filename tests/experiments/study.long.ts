@@ -154,7 +154,8 @@ Deno.test("evaluate and predict name slices that look like those trained on, und
 
 Deno.test("folds and seeds end in one table over every patient, and finished parts are kept", async () => {
   const args = ["lora_4", "--data", "data", "--out", "folds", "--side", "64", "--epochs", "1"];
-  const all = [...args, "--folds", "2", "--seeds", "3,5", "--batch-size", "2"];
+  const plain = ["--targets", "attn.qkv", "--blocks", "all", "--save-modules", "none"];
+  const all = [...args, ...plain, "--folds", "2", "--seeds", "3,5", "--batch-size", "2"];
   const first = await runCommand(["experiment", ...all], { cwd: folder });
   assertEquals(first.code, 0, first.stdout + first.stderr);
   const parts = ["seed_3-fold_1", "seed_3-fold_2", "seed_5-fold_1", "seed_5-fold_2"];
