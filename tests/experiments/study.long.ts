@@ -251,6 +251,8 @@ Deno.test("a training that a guard ends leaves its reason, and no number in any 
     "diverged",
     "--lr",
     "1e30",
+    "--pretrained-lr",
+    "1e30",
     "--ranks",
     "4",
     "--encoder-ranks",

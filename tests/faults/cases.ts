@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Random } from "../../lib/random.ts";
 import { tinyFile } from "../experiments/tiny_dataset.ts";
 import type { Fault } from "./fault.ts";
-import { exists, filesBelow, pause, type TinyStudy } from "./tiny_study.ts";
+import { exists, filesBelow, pause, type Running, type TinyStudy } from "./tiny_study.ts";
 
 /** A fault, and that it ends as it should. */
 export interface FaultCase {
@@ -254,6 +254,16 @@ const notANumber: FaultCase = {
   },
 };
 
+/** Kills a program, which may leave a half-written file: whatever opens the study next removes it. */
+async function killOutright(
+  { process, outcome }: Running,
+  { study, out }: { study: TinyStudy; out: string },
+): Promise<void> {
+  process.kill("SIGKILL");
+  await outcome;
+  assertMatch(await study.fail(study.resume(out, { args: ["--seed", "3"] })), /--seed 3/);
+}
+
 const twoProcesses: FaultCase = {
   name: "two processes on one output folder, of which the first is killed",
   run: async (study, out) => {
@@ -266,8 +276,7 @@ const twoProcesses: FaultCase = {
       await study.fail(study.begin(out)),
       /holds results of a study that is not finished/,
     );
-    first.process.kill("SIGKILL");
-    await first.outcome;
+    await killOutright(first, { study, out });
     return said;
   },
 };
@@ -278,8 +287,7 @@ const staleLock: FaultCase = {
     await Deno.writeTextFile(join(study.folder, out, "lock"), `${Deno.pid}\n`);
     const running = study.goOn(out);
     await study.waitFor(join(out, "lora_2", "run.json"), running);
-    running.process.kill("SIGKILL");
-    await running.outcome;
+    await killOutright(running, { study, out });
     return "goes on: the lock is the system's and went with the process";
   },
 };

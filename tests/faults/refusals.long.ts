@@ -46,8 +46,8 @@ async function assertRefusals(study: TinyStudy, t: Deno.TestContext): Promise<vo
     assertEquals((await second.outcome).code, 143);
     const { stdout } = await study.succeed(study.begin(several, { args }));
     assertMatch(stdout, /Going on with several/);
-    assertMatch(stdout, /Part seed_0\nLoRA-2: finished before/);
-    assertMatch(stdout, /LoRA-2: going on after step 2, in epoch 1/);
+    assertMatch(stdout, /Part seed_0\nLoRA-2 \+ decoder: finished before/);
+    assertMatch(stdout, /LoRA-2 \+ decoder: going on after step 2, in epoch 1/);
   });
 }
 
@@ -88,7 +88,7 @@ class Stopped {
 /** Other options, code and weights. */
 async function refusedOptions(stopped: Stopped, t: Deno.TestContext): Promise<void> {
   await t.step("options", async () => {
-    await stopped.refused(/something else than --lr 0.5 instead of 0.001: .*--force/, [
+    await stopped.refused(/something else than --lr 0.5 instead of 0.003: .*--force/, [
       "--lr",
       "0.5",
     ]);
@@ -102,7 +102,7 @@ async function refusedOptions(stopped: Stopped, t: Deno.TestContext): Promise<vo
     for (const name of ["out", "preset", "sample"]) {
       await stopped.refused(new RegExp(`--${name} does not go with --resume`), [
         `--${name}`,
-        "quick",
+        "study",
       ]);
     }
   });
