@@ -41,6 +41,11 @@ export function changePlan(path: string, { begun, options }: {
   readonly options: Options;
 }): Plan {
   const { givenRanks: ranks, encoderRanks, seeds, splitSeeds } = options;
+  if (begun.experiments.some(({ wiseFt }) => wiseFt)) {
+    throw new InputError(
+      `${path} was begun by an earlier version, with rows of WiSE-FT that are made otherwise now: begin it again`,
+    );
+  }
   const config = { ...begun.config, ...options.given };
   const experiments = ranks === null ? begun.experiments : [
     ...begun.experiments.filter(({ kind }) => kind !== "lora"),

@@ -715,10 +715,11 @@ function requireFit(given: Partial<Values<typeof studyFields>>): void {
   };
   if (resume !== undefined) {
     refuse(["out", "preset", "sample"], "--resume: a study keeps its own");
+    if (given.ranks === undefined) refuse(["encoderRanks"], "--resume without --ranks");
     refuse(["dryRun"], "--resume: what is left is told as it goes on");
   } else if (force) throw new InputError("--force goes with --resume: leave it out");
   if (sweep !== undefined) {
-    refuse(["ranks", "baselines", "resume"], "--sweep: a sweep has its own rows");
+    refuse(["ranks", "encoderRanks", "baselines", "resume"], "--sweep: a sweep has its own rows");
   }
 }
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { commands } from "../../experiments/commands.ts";
 import { type Field, helpText, parseOptions } from "../../lib/study/command_line.ts";
+import { changePlan } from "../../lib/study/resume.ts";
 import { optionDifferences, parseConfig } from "../../lib/study/schema.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -218,4 +219,33 @@ Deno.test("a resumed study may change paths and budgets, and is told what else i
     "--epochs 9 instead of 3",
     "--lr 2 instead of 0.003",
   ]);
+});
+
+Deno.test("ranks of the encoder alone go with the rows that they stand beside", () => {
+  for (const other of [["--resume", "results/x"], ["--sweep", "ranks"]]) {
+    assertThrows(
+      () => readOptions(["--encoder-ranks", "4", ...other]),
+      InputError,
+      `--encoder-ranks does not go with ${other[0]}`,
+    );
+  }
+});
+
+Deno.test("a study with rows of WiSE-FT as earlier versions had them does not go on, forced or not", () => {
+  const options = readOptions(["--resume", "results/x", "--force"]);
+  const row = { name: "peft", kind: "peft" } as const;
+  const begun = {
+    ...options,
+    experiments: [row, { ...row, name: "peft_wise_0_5", wiseFt: { of: "peft", alpha: 0.5 } }],
+    command: "./run experiments",
+    checkpointMinutes: 5,
+    ...{ code: "", weights: "", data: {}, machine: "" },
+    seeds: null,
+    splitSeeds: [],
+  };
+  assertThrows(
+    () => changePlan("results/x", { begun, options }),
+    InputError,
+    "results/x was begun by an earlier version",
+  );
 });
