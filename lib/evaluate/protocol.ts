@@ -101,27 +101,27 @@ export async function runProtocol(
   const slices = new Map<string, ProtocolSlice>();
   const cases = new Map<string, ProtocolCase>();
   const outputs = new Map<PromptKind, number[]>();
-  let open: CaseMasks | null = null;
+  const open = new Map<string, CaseMasks>();
   for await (const batch of loadBatches(data.reader, planCases(byCase, batchSize))) {
-    const { caseId, patient, tumourVoxels } = batch[0].ref;
     if (slices.size === 0) requireNoTruth(automatic, batch[0], seed);
-    const own = tumourVoxels > 0 ? prompts : automatic;
+    const own = batch[0].ref.tumourVoxels > 0 ? prompts : automatic;
     const predictions = await predictSlices(model, batch, { prompts: own, seed });
-    const refs = byCase.get(caseId)!;
-    open ??= new CaseMasks(refs);
     for (const [i, slice] of batch.entries()) {
       const prediction = predictions[i];
       slices.set(slice.ref.id, scoreSlice(slice, prediction, prompts));
-      open.add(slice, prediction.masks);
+      const { caseId: id, patient } = slice.ref;
+      const refs = byCase.get(id)!;
+      const masks = open.get(id) ?? new CaseMasks(refs);
+      open.set(id, masks);
+      masks.add(slice, prediction.masks);
+      if (masks.complete) {
+        cases.set(id, { id, patient, slices: refs.length, scores: masks.score(prompts) });
+        open.delete(id);
+      }
       onMasks?.(slice.ref, prediction.masks);
       for (const [kind, hash] of prediction.outputs) {
         outputs.set(kind, [...outputs.get(kind) ?? [], hash]);
       }
-    }
-    if (open.complete) {
-      const scores = open.score(prompts);
-      cases.set(caseId, { id: caseId, patient, slices: refs.length, scores });
-      open = null;
     }
     onProgress?.(slices.size);
   }
@@ -133,11 +133,16 @@ export async function runProtocol(
 }
 
 /**
- * Batches case after case, so that the masks of few volumes are in memory; in a case the slices with
- * tumour first, since the others are prompted otherwise.
+ * Batches of a few cases at a time, those whose slices fill one, so that the masks of few volumes are in
+ * memory; among them the slices with tumour first, since the others are prompted otherwise.
  */
 function planCases(byCase: ReadonlyMap<string, SliceRef[]>, batchSize: number): SliceRef[][] {
-  return [...byCase.values()].flatMap((refs) =>
+  const groups: SliceRef[][] = [[]];
+  for (const refs of byCase.values()) {
+    if (groups.at(-1)!.length >= batchSize) groups.push([]);
+    groups.at(-1)!.push(...refs);
+  }
+  return groups.flatMap((refs) =>
     [true, false].flatMap((tumour) =>
       planBatches(refs.filter(({ tumourVoxels }) => tumourVoxels > 0 === tumour), { batchSize })
     )

@@ -403,11 +403,8 @@ const TRAINING = { during: "in training", after: 1 };
 const VALIDATION = { during: "in validation", after: 3 };
 const SCORING = { during: "in scoring", after: "adapters/lora_2/adapter_config.json" };
 
-/** A full disk and a signal, in the life of a study that has a checkpoint. */
-export const TWO_FAULTS: FaultChain = {
-  name: "two",
-  cases: [signalled("SIGTERM", VALIDATION), diskFull("table.json")],
-};
+/** A signal in the life of a study that has a checkpoint. */
+export const ONE_FAULT: FaultChain = { name: "one", cases: [signalled("SIGTERM", VALIDATION)] };
 
 /** A few of the faults, one of each sort. */
 export const SOME_FAULTS: readonly FaultChain[] = [

@@ -1,45 +1,8 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { tinyDataset } from "../experiments/tiny_dataset.ts";
-import { HAS_TERMINALS, lastCheckpoint, Terminal } from "./terminal.ts";
+import { testWaysToStop } from "./ways_to_stop.ts";
 
-const STUDY = "experiment lora_2 --data data --out study --side 64 --epochs 99 --batch-size 1 " +
-  "--patience 99 --checkpoint-minutes 60";
-
-Deno.test({
-  name: "every way to stop `./run` saves what is trained and leaves no process behind",
-  ignore: !HAS_TERMINALS,
-  fn: async () => {
-    const folder = await tinyDataset(3);
-    const run = join(folder, "study", "lora_2");
-    const ways: Record<string, (terminal: Terminal) => Promise<void> | void> = {
-      "Ctrl-C": (terminal) => terminal.interrupt(),
-      "SIGTERM to ./run": (terminal) => terminal.kill("SIGTERM"),
-      "SIGHUP to ./run": (terminal) => terminal.kill("SIGHUP"),
-      "SIGKILL to ./run": (terminal) => terminal.kill("SIGKILL"),
-      "closing the terminal": (terminal) => terminal.close(),
-    };
-    try {
-      for (const [name, stop] of Object.entries(ways)) {
-        const begun = lastCheckpoint(run) > 0;
-        const terminal = new Terminal(begun ? "experiments --resume study" : STUDY, {
-          cwd: folder,
-        });
-        await terminal.waitFor(/epoch \d+\/99, .* loss/);
-        const before = lastCheckpoint(run);
-        await stop(terminal);
-        const { code, left } = await terminal.end(60);
-        const codes = { "Ctrl-C": 130, "SIGTERM to ./run": 143, "SIGHUP to ./run": 129 };
-        assertEquals(code, codes[name as keyof typeof codes] ?? 137, terminal.shown);
-        assertEquals(left, [], `${name} left processes`);
-        assert(lastCheckpoint(run) > before, `${name}: no checkpoint\n${terminal.shown}`);
-        if (code !== 137) assertMatch(terminal.shown, /saving, then ending\n.*stopped by SIG\w+; /);
-      }
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  },
-});
+testWaysToStop(["Ctrl-C", "SIGTERM to ./run"]);
 
 for (const busy of [false, true]) {
   Deno.test({
