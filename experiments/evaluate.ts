@@ -31,7 +31,7 @@ import { buildModel, restoreWeights, sliceModel } from "../lib/study/model.ts";
 import { rounded } from "../lib/study/records.ts";
 import { linesJson, type Origin } from "../lib/study/results.ts";
 import { summarizeScores } from "../lib/study/statistics.ts";
-import { limit, openSlicesWithProgress } from "../lib/study/study_data.ts";
+import { limit, openSlicesWithProgress, tellData } from "../lib/study/study_data.ts";
 import { openGpu } from "../lib/study/device.ts";
 import { commands, evaluationFile } from "./commands.ts";
 
@@ -160,12 +160,15 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
       `${path} is no folder of a study's adapter to write to: name a file with --out`,
     );
   }
-  const config = { ...subject.config, data: data! };
+  const { patients: whose, labels } = values; // of this data set, whatever the run's had
+  const config = { ...subject.config, data: data!, patients: whose, labels };
 
   await using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
-  const dataset = await openDataset(data!, { modality: config.modality });
+  const dataset = await openDataset(data!, config);
   const slices = await openSlicesWithProgress(dataset, config, values);
+  console.log(`${dataset.name}: ${dataset.grouping}, ${plural(slices.refs.length, "slice")}.`);
+  tellData(slices, config, console.log);
   const seed = overrides.seed ?? dataSeed(config); // prompts as the run was scored under
   const refs = limit(unseenSlices(slices.refs, path, subject), maxTest, seed);
 
@@ -204,6 +207,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
       ...config,
       data: dataset.name,
       weights: config.weights && basename(config.weights),
+      patients: config.patients && basename(config.patients),
       maxTest,
     },
     wholeVolumes: values.wholeVolumes,

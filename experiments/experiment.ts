@@ -48,6 +48,7 @@ await runCommand(commands.experiment, async ({ argument, given, line: command })
   const { experiment, values } = byName(argument);
   const options = resolveOptions(given, values);
   const rows = [experiment];
-  if (options.dryRun) console.log(estimateText(await estimateStudy(rows, options)));
-  else await runStudy(rows, { options, command, publish: publishStudy });
+  if (options.dryRun) {
+    console.log(estimateText(await estimateStudy(rows, options, console.log)));
+  } else await runStudy(rows, { options, command, publish: publishStudy });
 });

@@ -20,6 +20,7 @@ await runCommand(commands.experiments, async ({ given, line: command }) => {
     ...options.baselines.map((name) => baselines[name]),
     ...adapterExperiments(options.config, options),
   ];
-  if (options.dryRun) console.log(estimateText(await estimateStudy(rows, options)));
-  else await runStudy(rows, { options, command, publish: publishStudy });
+  if (options.dryRun) {
+    console.log(estimateText(await estimateStudy(rows, options, console.log)));
+  } else await runStudy(rows, { options, command, publish: publishStudy });
 });

@@ -1,14 +1,17 @@
 import { Readable } from "node:stream";
 import { createGunzip, gzipSync } from "node:zlib";
-import { encodeNifti, type Gunzip, type NiftiDatatype, parseNifti } from "../formats/nifti.ts";
+import { type Gunzip, parseNifti } from "../formats/nifti.ts";
+import { encodeNifti, type NiftiDatatype } from "../formats/nifti_writer.ts";
 import type { Volume } from "../formats/volume.ts";
 import { openBytes, writeFileAtomic } from "../fs.ts";
 
 /** Unpacks files of several members (bgzip) too, in a thread of its own. */
-const gunzip: Gunzip = async function* (pieces) {
-  const stream = Readable.from(pieces).pipe(createGunzip({ chunkSize: 2 ** 18 }));
+const gunzip: Gunzip = async function* (pieces, { size, onPadding }) {
+  const unzip = createGunzip({ chunkSize: 2 ** 18 });
+  const stream = Readable.from(pieces).pipe(unzip);
   try {
     yield* stream;
+    if (unzip.bytesWritten < size) onPadding(); // what was taken of the file, not what came of it
   } finally {
     stream.destroy();
   }
@@ -25,17 +28,18 @@ export async function readNifti(path: string): Promise<Volume> {
 }
 
 /**
- * Writes a volume as NIfTI-1, compressed if the name ends in `.gz`. The file appears under its name only
- * when it is whole.
+ * Writes a volume as NIfTI, as {@linkcode encodeNifti} does, compressed if the name ends in `.gz`. The file
+ * appears under its name only when it is whole.
  *
  * @param options.datatype Type of the voxels; integer types round, and refuse what does not fit.
+ * @param options.description Up to 79 characters of free text for a new header.
  * @throws {InputError} if a value or side does not fit, or the folder cannot be written to.
  */
 export async function writeNifti(
   path: string,
   volume: Volume,
-  { datatype }: { datatype: NiftiDatatype },
+  options: { datatype: NiftiDatatype; description?: string },
 ): Promise<void> {
-  const bytes = encodeNifti(volume, { datatype, source: path });
-  await writeFileAtomic(path, path.endsWith(".gz") ? gzipSync(bytes) : bytes);
+  const bytes = encodeNifti(volume, { ...options, source: path });
+  await writeFileAtomic(path, /\.gz$/i.test(path) ? gzipSync(bytes) : bytes);
 }

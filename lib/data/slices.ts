@@ -9,8 +9,8 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
-import type { Dataset } from "./dataset.ts";
-import type { Case } from "./sources/source.ts";
+import type { Case, Dataset } from "./dataset.ts";
+import type { Note } from "./notes.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
 import {
@@ -23,15 +23,25 @@ import {
   type SlicePixels,
   writeSliceFile,
 } from "./slice_file.ts";
-import { binarise, type Target, TARGETS } from "./target.ts";
+import {
+  binarise,
+  LABEL_SCHEME_NAMES,
+  labelNote,
+  type LabelSchemeName,
+  schemeOfNames,
+  type Target,
+  TARGETS,
+} from "./target.ts";
 import { requireSameGrid } from "../formats/volume.ts";
 
 /** Choice and preparation of slices. Every option is part of the cache's key. */
 export interface SliceOptions {
   /** The axis to slice along; default 2 (axial in BraTS). */
   axis?: Axis;
-  /** Labels that count as tumour; default `auto`, any above 0. */
+  /** Labels that count as tumour; default `auto`, all of them. */
   target?: Target;
+  /** Scheme of the labels; default: that which the names of the cases tell, if they do. */
+  labels?: LabelSchemeName | null;
   /**
    * Slices with fewer tumour pixels, counted after cropping, are left out. Default 20: at 1 mm the
    * disc of 5 mm, below which manual borders say little. 0 keeps every slice of a volume.
@@ -117,6 +127,8 @@ type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop">> & {
 
 /** Facts of a case that its slice file keeps beside the pixels. */
 interface CaseFacts {
+  /** What is odd about the files. */
+  notes: [file: "image" | "seg", text: string][];
   slices: Omit<SliceRef, "id" | "caseId" | "patient" | "axis">[];
   crop: CropReport;
 }
@@ -131,6 +143,10 @@ export interface SliceSet {
   readonly fingerprints: ReadonlyMap<string, string>;
   /** Tumour that cropping lost; nothing if no crop was asked for. */
   readonly crop: CropReport;
+  /** What is odd about the files that the slices are cut from. */
+  readonly notes: readonly Note[];
+  /** Scheme of the labels; null if it is not known, and every label above 0 counts as tumour. */
+  readonly labels: LabelSchemeName | null;
   /**
    * Reads one slice from the cache; if its file was damaged or removed meanwhile, the case is
    * extracted again.
@@ -168,12 +184,13 @@ export async function openSlices(
   dataset: Dataset,
   options: OpenSlicesOptions = {},
 ): Promise<SliceSet> {
-  const settings = check(options);
+  const settings = check(dataset, options);
   const cache = options.cache ?? cacheDir("slices");
   const refs: SliceRef[] = [];
   const places = new Map<string, Place>();
   const fingerprints = new Map<string, string>();
   const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
+  const notes: Note[] = [];
   for (const [i, source] of dataset.cases.entries()) {
     const path = await caseFile(source, settings, cache);
     const kept = await readCase(path).catch((error) => {
@@ -188,11 +205,16 @@ export async function openSlices(
       refs.push({ id, caseId: source.id, patient, axis: settings.axis, ...facts });
       places.set(id, { source, location: locations[n], n, facts });
     });
-    const content = JSON.stringify([extra, locations.map(({ checksum }) => checksum)]);
+    notes.push(...extra.notes.map(([file, text]) => ({ path: source[file], text })));
+    const { slices, crop: own } = extra;
+    const content = JSON.stringify([
+      { slices, crop: own },
+      locations.map(({ checksum }) => checksum),
+    ]);
     fingerprints.set(source.id, createHash("sha256").update(content).digest("hex").slice(0, 16));
-    crop.tumourVoxels += extra.crop.tumourVoxels;
-    crop.lostVoxels += extra.crop.lostVoxels;
-    crop.lostSlices += extra.crop.lostSlices;
+    crop.tumourVoxels += own.tumourVoxels;
+    crop.lostVoxels += own.lostVoxels;
+    crop.lostSlices += own.lostSlices;
     options.onProgress?.({
       done: i + 1,
       total: dataset.cases.length,
@@ -206,7 +228,7 @@ export async function openSlices(
     if (!place) throw new InputError(`slice ${ref.id} is not among the chosen slices`);
     return { ref, ...await readOrRepair(place, { settings, cache }) };
   };
-  return { dataset, refs, fingerprints, crop, read };
+  return { dataset, refs, fingerprints, crop, notes, labels: settings.labels, read };
 }
 
 async function readOrRepair(
@@ -242,7 +264,7 @@ function refuseCache(error: unknown): never {
  */
 async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
   const index = await readSliceIndex<CaseFacts>(path);
-  const { slices, crop } = index.extra ?? {};
+  const { slices, crop, notes } = index.extra ?? {};
   const natural = (value: unknown) => Number.isSafeInteger(value) && value as number >= 0;
   const sound = Array.isArray(slices) && slices.length === index.locations.length &&
     slices.every((facts, n) =>
@@ -253,18 +275,29 @@ async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
       natural(facts.depth) && facts.index < facts.depth && natural(facts.tumourVoxels) &&
       facts.tumourVoxels <= index.locations[n].pixels
     ) &&
+    Array.isArray(notes) &&
+    notes.every((note) =>
+      Array.isArray(note) && (note[0] === "image" || note[0] === "seg") &&
+      typeof note[1] === "string"
+    ) &&
     natural(crop?.tumourVoxels) && natural(crop.lostVoxels) && natural(crop.lostSlices);
   if (!sound) throw new DamagedSliceFile(`${path} cannot be used: its index is damaged`);
   return index;
 }
 
-function check(options: SliceOptions): Settings {
+function check(dataset: Dataset, options: SliceOptions): Settings {
   const { axis = 2, target = "auto", minTumourVoxels = 20, rescale = "percentile" } = options;
+  const labels = options.labels ?? schemeOfNames(dataset.cases.map(({ id }) => id));
   if (![0, 1, 2].includes(axis)) {
     throw new InputError(`there is no axis ${axis} to slice along: choose 0, 1 or 2`);
   }
   if (!TARGETS.includes(target)) {
     throw new InputError(`unknown target "${target}": choose ${TARGETS.join(", ")}`);
+  }
+  if (labels !== null && !LABEL_SCHEME_NAMES.includes(labels)) {
+    throw new InputError(
+      `unknown scheme of labels "${labels}": choose ${LABEL_SCHEME_NAMES.join(", ")}`,
+    );
   }
   if (!RESCALE_METHODS.includes(rescale)) {
     throw new InputError(`unknown rescaling "${rescale}": choose ${RESCALE_METHODS.join(", ")}`);
@@ -281,7 +314,7 @@ function check(options: SliceOptions): Settings {
     }
   }
   const { maxPerCase = null, crop = null } = options;
-  return { axis, target, minTumourVoxels, maxPerCase, crop, rescale };
+  return { axis, target, labels, minTumourVoxels, maxPerCase, crop, rescale };
 }
 
 function refuseEmpty(dataset: Dataset, settings: Settings, crop: CropReport): never {
@@ -315,7 +348,7 @@ async function caseFile(source: Case, settings: Settings, cache: string): Promis
 }
 
 /** Counts up whenever the same volume and settings would give other slices, or be refused. */
-const EXTRACTION_VERSION = 4;
+const EXTRACTION_VERSION = 5;
 
 /**
  * Writes a case's slices.
@@ -334,7 +367,8 @@ async function extract(
     );
   }
   requireSameGrid({ volume: image, name: source.image }, { volume: seg, name: source.seg });
-  const mask = binarise(seg, { target: settings.target, name: source.seg });
+  const { target, labels: scheme } = settings;
+  const mask = binarise(seg, { target, scheme, name: source.seg });
   const plane = planeOf(image, axis);
   const window = settings.crop === null ? whole(plane) : centreCrop(plane, settings.crop);
 
@@ -359,7 +393,12 @@ async function extract(
     }),
     mask: cut(mask, plane, { ...window, index }),
   }));
+  const label = scheme === null ? labelNote(seg) : null;
   const extra: CaseFacts = {
+    notes: [
+      ...image.notes.map((text) => ["image", text] as ["image", string]),
+      ...[...seg.notes, ...label ? [label] : []].map((text) => ["seg", text] as ["seg", string]),
+    ],
     slices: chosen.map(({ index, area }) => ({
       index,
       width: window.width,

@@ -1,56 +1,179 @@
+/**
+ * Label schemes of public data sets: which labels are the whole tumour, its core and its enhancing part.
+ *
+ * @module
+ */
 import { InputError } from "../errors.ts";
 import type { Volume } from "../formats/volume.ts";
 
 /**
- * Labels that count as tumour. `auto` is any label above 0 and suits every data set; the others are BraTS'
- * regions: whole tumour, tumour core, enhancing tumour.
+ * Labels that count as tumour: `auto` all of them; the others are BraTS' regions: whole tumour, tumour
+ * core, enhancing tumour.
  */
 export type Target = "auto" | "wt" | "tc" | "et";
 
 /** All targets, for messages and option parsers. */
 export const TARGETS: readonly Target[] = ["auto", "wt", "tc", "et"];
 
+/** A scheme of labels. */
+interface LabelScheme {
+  /** Meaning of its labels, for help and messages. */
+  readonly about: string;
+  /** Labels of the whole tumour. */
+  readonly wt: readonly number[];
+  /** Those of its core. */
+  readonly tc: readonly number[];
+  /** Those of its enhancing part. */
+  readonly et: readonly number[];
+  /** Labels that are no tumour. */
+  readonly other: readonly number[];
+  /** Names of cases whose labels are surely of this scheme. */
+  readonly cases: RegExp;
+}
+
+/** The schemes by the names that options take. */
+export const LABEL_SCHEMES = {
+  brats2016: {
+    about: "BraTS to 2016: 1 necrotic core, 2 oedema, 3 non-enhancing core, 4 enhancing",
+    wt: [1, 2, 3, 4],
+    tc: [1, 3, 4],
+    et: [4],
+    other: [],
+    cases: /^brats_(2013|tcia)_/i,
+  },
+  brats2020: {
+    about: "BraTS 2017 to 2021: 1 core, 2 oedema, 4 enhancing",
+    wt: [1, 2, 4],
+    tc: [1, 4],
+    et: [4],
+    other: [],
+    cases: /^brats1[7-9]_|^brats20_(training|validation)_|^brats2021_/i,
+  },
+  brats2023: {
+    about: "BraTS 2023: 1 non-enhancing core, 2 oedema, 3 enhancing",
+    wt: [1, 2, 3],
+    tc: [1, 3],
+    et: [3],
+    other: [],
+    cases: /^brats-(men|ssa)-\d/i,
+  },
+  brats2024: {
+    about: "BraTS 2024: 1 non-enhancing core, 2 oedema, 3 enhancing, 4 cavity, which is no tumour",
+    wt: [1, 2, 3],
+    tc: [1, 3],
+    et: [3],
+    other: [4],
+    cases: /^brats-(gli|met)-\d/i, // of 2023 as well: the same labels without a cavity
+  },
+  "brats-ped": {
+    about: "BraTS paediatric: 1 enhancing, 2 non-enhancing core, 3 cystic, 4 oedema",
+    wt: [1, 2, 3, 4],
+    tc: [1, 2, 3],
+    et: [1],
+    other: [],
+    cases: /^brats-ped-\d/i,
+  },
+  decathlon: {
+    about: "Medical Segmentation Decathlon: 1 oedema, 2 non-enhancing core, 3 enhancing",
+    wt: [1, 2, 3],
+    tc: [2, 3],
+    et: [3],
+    other: [],
+    cases: /^brats_\d{3}$/i,
+  },
+} as const satisfies Record<string, LabelScheme>;
+
+/** Name of a scheme of labels. */
+export type LabelSchemeName = keyof typeof LABEL_SCHEMES;
+
+/** All of them, for messages and option parsers. */
+export const LABEL_SCHEME_NAMES = Object.keys(LABEL_SCHEMES) as readonly LabelSchemeName[];
+
+/** The scheme that the names of all cases are surely of; null if there is none. */
+export function schemeOfNames(ids: readonly string[]): LabelSchemeName | null {
+  const found = LABEL_SCHEME_NAMES.find((name) => {
+    const { cases }: LabelScheme = LABEL_SCHEMES[name];
+    return ids.every((id) => cases.test(id));
+  });
+  return ids.length === 0 ? null : found ?? null;
+}
+
+/** Asks for the scheme of labels of which a region is wanted. */
+function askForScheme(target: Target, name: string): never {
+  const schemes = LABEL_SCHEME_NAMES.map((name) => `${name} (${LABEL_SCHEMES[name].about})`);
+  throw new InputError(
+    `the target ${target} needs to know what the labels of ${name} mean: give --labels ` +
+      schemes.join(", or "),
+  );
+}
+
+/** Part of a whole by which a label may be off, as those that were saved as floats with a slope are. */
+const LABEL_TOLERANCE = 1e-3;
+
 /**
- * Binarises a segmentation. Labels as in BraTS-MEN: 1 non-enhancing core, 2 oedema (SNFH), 3
- * enhancing; tc is 1 and 3, et is 3. A volume that has label 4 is of the older BraTS scheme, where 4
- * is the enhancing tumour and 3 a part of the core: there et is 4, and tc is 1, 3 and 4. `wt` and
- * `auto` are everything above 0.
+ * Binarises a segmentation.
  *
- * @param name The file's name, for messages.
+ * @param options.target Region that counts as tumour.
+ * @param options.scheme Scheme of the labels; null for any label above 0, of targets `auto` and `wt` alone.
+ * @param options.name The file's name, for messages.
  * @returns 1 where there is tumour, in the volume's voxel order.
- * @throws {InputError} if a voxel is negative or not whole, or a region other than the whole is asked
- * of labels that are not BraTS'.
+ * @throws {InputError} if a voxel is negative or not whole, or has a label that the scheme has not, or if
+ * a region is asked of labels without a scheme.
  */
 export function binarise(
   seg: Volume,
-  { target, name }: { target: Target; name: string },
+  { target, scheme = null, name }: {
+    target: Target;
+    scheme?: LabelSchemeName | null;
+    name: string;
+  },
 ): Uint8Array {
+  if (scheme === null && target !== "auto" && target !== "wt") askForScheme(target, name);
   const labels = seg.data;
-  let highest = 0;
+  const tumour = scheme === null ? null : tumourLabels(scheme, target);
+  const mask = new Uint8Array(labels.length);
   // An iterator takes five times as long over millions of voxels.
   for (let i = 0; i < labels.length; i++) {
-    const label = labels[i];
-    if (label < 0 || label !== Math.floor(label)) {
+    if (labels[i] === 0) continue;
+    const label = Math.round(labels[i]);
+    if (label < 0 || Math.abs(labels[i] - label) > LABEL_TOLERANCE) {
       throw new InputError(
-        `${name} is not a segmentation (it holds the value ${label}): labels are whole numbers ` +
+        `${name} is not a segmentation (it holds the value ${
+          labels[i]
+        }): labels are whole numbers ` +
           `from 0, so give the mask and not an image`,
       );
     }
-    if (label > highest) highest = label;
+    const value = tumour === null ? Number(label > 0) : tumour[label] ?? UNKNOWN;
+    mask[i] = value;
+    if (value === UNKNOWN) {
+      throw new InputError(
+        `${name} has label ${label}, which ${scheme} has not (${LABEL_SCHEMES[scheme!].about}): ` +
+          `give the scheme that it is of by --labels, one of ${LABEL_SCHEME_NAMES.join(", ")}`,
+      );
+    }
   }
-  const mask = new Uint8Array(labels.length);
-  if (target === "auto" || target === "wt") {
-    for (let i = 0; i < labels.length; i++) mask[i] = labels[i] > 0 ? 1 : 0;
-    return mask;
-  }
-  if (highest > 4) {
-    throw new InputError(
-      `${name} has label ${highest}, which is not one of BraTS' 0 to 4: ` +
-        `ask for the target auto instead of ${target}`,
-    );
-  }
-  const older = highest === 4;
-  const wanted = target === "et" ? [older ? 4 : 3] : [1, 3, 4];
-  for (let i = 0; i < labels.length; i++) mask[i] = wanted.includes(labels[i]) ? 1 : 0;
   return mask;
+}
+
+/** In a table of labels: not of the scheme. */
+const UNKNOWN = 2;
+
+/** For each label of a scheme 1 if it is of the target, else 0; {@linkcode UNKNOWN} for gaps. */
+function tumourLabels(scheme: LabelSchemeName, target: Target): Uint8Array {
+  const { wt, other, ...regions }: LabelScheme = LABEL_SCHEMES[scheme];
+  const known = [0, ...wt, ...other];
+  const wanted = target === "tc" || target === "et" ? regions[target] : wt;
+  return Uint8Array.from(
+    { length: Math.max(...known) + 1 },
+    (_, label) => wanted.includes(label) ? 1 : known.includes(label) ? 0 : UNKNOWN,
+  );
+}
+
+/** A word on labels 1 to 4 together, of which 4 may be no tumour; null for others. */
+export function labelNote({ data }: Volume): string | null {
+  const found = new Set<number>();
+  for (let i = 0; i < data.length; i++) if (data[i] > 0) found.add(Math.round(data[i]));
+  if (!found.has(3) || !found.has(4)) return null;
+  return "its label 4 counts as tumour; where it is the cavity after treatment, give --labels brats2024";
 }

@@ -1,35 +1,24 @@
 import { InputError } from "../errors.ts";
 
-/** The geometry fields of a NIfTI header, kept so that a volume can be written where it was read. */
-export interface VolumeHeader {
-  /** Code of the affine's coordinate system (1 scanner, 2 aligned, 4 MNI); 0 if the file has no sform. */
-  readonly sformCode: number;
-  /** The same of the quaternion form; 0 if the file has none. */
-  readonly qformCode: number;
-  /** The quaternion's (b, c, d). */
-  readonly quaternion: readonly [number, number, number];
-  /** Position of voxel (0, 0, 0) by the quaternion form, in mm. */
-  readonly qoffset: readonly [number, number, number];
-  /** The handedness of the quaternion form, `pixdim[0]`. */
-  readonly qfac: 1 | -1;
-  /** The header's unit byte; 2 is millimetres. */
-  readonly units: number;
-  /** Up to 79 characters of free text. */
-  readonly description: string;
-}
-
 /** A 3D image: one modality of one scan, or its segmentation. */
 export interface Volume {
   /** Scaled voxel values, x fastest: voxel (x, y, z) is `data[x + nx * (y + ny * z)]`. */
   readonly data: Float32Array;
   /** Voxels along x, y and z. */
   readonly shape: readonly [nx: number, ny: number, nz: number];
-  /** Voxel size along x, y and z in mm (the file's `pixdim`). */
+  /** Voxel size along x, y and z in mm. */
   readonly spacing: readonly [number, number, number];
-  /** 4 x 4, row-major: voxel index to mm. */
+  /** 4 x 4, row-major: voxel index to mm, with x to the right, y to the front and z up (RAS, as NIfTI's). */
   readonly affine: Float64Array;
-  /** The rest of the geometry. */
-  readonly header: VolumeHeader;
+  /** True if the file says where it lies; if not, the affine is the spacing on the diagonal. */
+  readonly isPlaced: boolean;
+  /**
+   * Header of the NIfTI file that it was read from (348 or 540 bytes), so that its mask can be written
+   * with the same; null if it comes from elsewhere.
+   */
+  readonly header: Uint8Array<ArrayBuffer> | null;
+  /** Odd things about the file and how they were taken, each as the end of a sentence: "its …". */
+  readonly notes: readonly string[];
 }
 
 /** Part of a voxel by which the same voxel of an image and of its mask may lie apart. */
@@ -38,7 +27,7 @@ const GRID_TOLERANCE = 0.1;
 /**
  * Refuses a mask that is not on its image's grid: one of another shape, or whose affine puts a corner of
  * the volume elsewhere by more than a tenth of a voxel, as one that is flipped, shifted or resampled
- * does. A file with neither sform nor qform says nothing of its place, and is taken by its shape.
+ * does. A file that says nothing of its place is taken by its shape.
  *
  * @param image The image, and the name that the message gives it.
  * @param mask Its segmentation, and the name that the message gives it.
@@ -55,8 +44,7 @@ export function requireSameGrid(
         `differ in shape: give the mask of this very image`,
     );
   }
-  const isPlaced = ({ header }: Volume) => header.sformCode > 0 || header.qformCode > 0;
-  if (!isPlaced(a) || !isPlaced(b)) return;
+  if (!a.isPlaced || !b.isPlaced) return;
   const tolerance = GRID_TOLERANCE * Math.min(...a.spacing);
   for (let corner = 0; corner < 8; corner++) {
     const voxel = a.shape.map((n, i) => corner >> i & 1 ? n - 1 : 0);
@@ -83,8 +71,10 @@ export interface CreateVolumeOptions {
   spacing?: readonly [number, number, number];
   /** 4 x 4, row-major, voxel to mm; default: the spacing on the diagonal. */
   affine?: Float64Array;
-  /** Free text for the header. */
-  description?: string;
+  /** False if nothing is known of its place; default true. */
+  isPlaced?: boolean;
+  /** As in {@linkcode Volume}; default none. */
+  notes?: readonly string[];
 }
 
 /**
@@ -97,7 +87,7 @@ export interface CreateVolumeOptions {
  * @throws {InputError} if the number of voxels is not the product of the shape.
  */
 export function createVolume(data: Float32Array, options: CreateVolumeOptions): Volume {
-  const { shape, spacing = [1, 1, 1], description = "" } = options;
+  const { shape, spacing = [1, 1, 1], isPlaced = true, notes = [] } = options;
   const voxels = shape[0] * shape[1] * shape[2];
   if (data.length !== voxels) {
     throw new InputError(
@@ -107,19 +97,5 @@ export function createVolume(data: Float32Array, options: CreateVolumeOptions): 
   const [sx, sy, sz] = spacing;
   const affine = options.affine ??
     Float64Array.of(sx, 0, 0, 0, 0, sy, 0, 0, 0, 0, sz, 0, 0, 0, 0, 1);
-  return {
-    data,
-    shape,
-    spacing,
-    affine,
-    header: {
-      sformCode: 1,
-      qformCode: 0,
-      quaternion: [0, 0, 0],
-      qoffset: [0, 0, 0],
-      qfac: 1,
-      units: 2,
-      description,
-    },
-  };
+  return { data, shape, spacing, affine, isPlaced, header: null, notes };
 }

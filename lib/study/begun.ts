@@ -14,10 +14,13 @@ export interface NamedPaths {
   readonly data: string | null;
   /** File of the pretrained weights. */
   readonly weights: string | null;
+  /** File that says whose each case is. */
+  readonly patients: string | null;
 }
 
-function markOf(folder: string, { data, weights }: NamedPaths): string {
-  const study = JSON.stringify([resolve(folder), data, weights]);
+function markOf(folder: string, { data, weights, patients }: NamedPaths): string {
+  const paths = patients === null ? [data, weights] : [data, weights, patients];
+  const study = JSON.stringify([resolve(folder), ...paths]);
   return cacheDir("begun", createHash("sha256").update(study).digest("hex"));
 }
 

@@ -101,17 +101,20 @@ const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
  * Estimates a study without running it. Slices are cut and cached as it would cut them; nothing else is
  * left behind.
  *
+ * @param log Is told, line by line, what is found and what was left out.
  * @throws {InputError} if data or options cannot be used.
  */
 export async function estimateStudy(
   experiments: readonly Experiment[],
   options: Options,
+  log: (line: string) => void,
 ): Promise<StudyEstimate> {
   using interruption = await Interruption.start();
   return await withGpu(options.webgpu, interruption, async (gpu) => {
     const parts: PartData[] = [];
     for (const { name, config } of partsOf(options)) {
-      parts.push({ name, config, data: await openStudyData(config, quiet) });
+      const data = await openStudyData(config, parts.length === 0 ? log : quiet);
+      parts.push({ name, config, data });
     }
     const [{ config, data }] = parts;
     const kinds = new Map<string, Measured>();

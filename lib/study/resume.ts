@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import { InputError } from "../errors.ts";
 import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -26,9 +27,17 @@ export async function present(
   return {
     code: await codeVersion(),
     weights: environment.weights,
-    data: Object.fromEntries(data.slices.fingerprints),
+    data: { ...Object.fromEntries(data.slices.fingerprints), ...groupingOf(config, data) },
     machine: `${gpu.info.name}, ${gpu.info.driver}, Deno ${environment.deno}`,
   };
+}
+
+/** Hash of who is whose, where a file of the user says it: a change would mix the parts of a split. */
+function groupingOf({ patients }: Config, { slices }: StudyData): Record<string, string> {
+  if (patients === null) return {};
+  const groups = slices.dataset.cases.map(({ id, patient }) => [id, patient]);
+  const hash = createHash("sha256").update(JSON.stringify(groups)).digest("hex");
+  return { "--patients": hash.slice(0, 16) };
 }
 
 /**
@@ -81,7 +90,7 @@ export function requireNamed(path: string, { begun, given }: {
   readonly given: Options["given"];
 }): void {
   if (isBegunHere(path, begun.config)) return;
-  const missing = (["data", "weights"] as const)
+  const missing = (["data", "weights", "patients"] as const)
     .filter((name) => begun.config[name] !== null && given[name] === undefined);
   if (missing.length === 0) return;
   throw new InputError(

@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
+import { LABEL_SCHEME_NAMES } from "../data/target.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
 import { PEFT_TYPES } from "../adapters/methods.ts";
 import { excerpt, InputError } from "../errors.ts";
@@ -104,7 +105,7 @@ const PROMPT_MIX = {
 /** Values that an experiment depends on beside the code; each run's entry in `runs.json` holds them all. */
 export const configFields = {
   ...grouped("data", {
-    data: field("data DIR", "data set in BraTS or nnU-Net layout (default: the embedded sample)", {
+    data: field("data DIR", "data set in a known layout (default: the embedded sample)", {
       type: v.nullable(v.string()),
       default: null,
       common: true,
@@ -112,9 +113,25 @@ export const configFields = {
       rights: reads,
     }),
     modality: field("modality NAME", "t1c, t1n, t2f or t2w", { type: v.string(), default: "t1c" }),
-    target: field("target NAME", "labels that count as tumour: auto (any), wt, tc or et", {
+    patients: field(
+      "patients FILE",
+      "whose each case is: CSV or JSON of cases and patients, or a regular expression (default: by name)",
+      {
+        type: v.nullable(v.string()),
+        default: null,
+        added: true,
+        free: true, // the grouping itself is compared
+        rights: reads,
+      },
+    ),
+    target: field("target NAME", "labels that count as tumour: auto (all), wt, tc or et", {
       type: v.picklist(["auto", "wt", "tc", "et"]),
       default: "auto",
+    }),
+    labels: field("labels NAME", `scheme of the labels: ${LABEL_SCHEME_NAMES.join(", ")}`, {
+      type: v.nullable(v.picklist(LABEL_SCHEME_NAMES)),
+      default: null,
+      added: true,
     }),
     axis: field("axis N", "slice along this voxel axis: 0, 1 or 2", {
       type: v.picklist([0, 1, 2]),
@@ -643,9 +660,9 @@ const studyFields = {
 function resumes(path: string): Rights {
   try {
     const text = new TextDecoder().decode(readBytes(join(path, "resume.json")));
-    const { data, weights } = JSON.parse(text).config;
-    if (!isBegunHere(path, { data, weights })) return writes(path);
-    return { write: [path], read: [data, weights].filter((value) => value !== null) };
+    const { data, weights, patients = null } = JSON.parse(text).config;
+    if (!isBegunHere(path, { data, weights, patients })) return writes(path);
+    return { write: [path], read: [data, weights, patients].filter((value) => value !== null) };
   } catch {
     return writes(path); // the study itself says why it cannot go on
   }

@@ -130,8 +130,13 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
 }
 
 /** A config whose paths hold from any folder. */
-function absolute({ data, weights, ...config }: Config): Config {
-  return { ...config, data: data && resolve(data), weights: weights && resolve(weights) };
+function absolute({ data, weights, patients, ...config }: Config): Config {
+  return {
+    ...config,
+    data: data && resolve(data),
+    weights: weights && resolve(weights),
+    patients: patients && resolve(patients),
+  };
 }
 
 /** State of a folder for a command: begun or finished by the same one, or anything else. */

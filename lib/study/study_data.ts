@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import { asideLine, type Dataset, openDataset } from "../data/dataset.ts";
+import { noteLines } from "../data/notes.ts";
 import type { Axis } from "../data/plane.ts";
 import { type CropReport, openSlices, type SliceRef, type SliceSet } from "../data/slices.ts";
 import {
@@ -11,6 +12,7 @@ import {
   type SplitFractions,
   splitPatients,
 } from "../data/split.ts";
+import { LABEL_SCHEMES } from "../data/target.ts";
 import { Thumbnails } from "../data/thumbnails.ts";
 import { InputError } from "../errors.ts";
 import { Random } from "../random.ts";
@@ -52,8 +54,9 @@ export async function openStudyData(
   log: (line: string) => void,
 ): Promise<StudyData> {
   const root = config.data ?? SAMPLE;
-  const dataset = await openDataset(root, { modality: config.modality });
+  const dataset = await openDataset(root, config);
   const slices = await openSlicesWithProgress(dataset, config);
+  tellData(slices, config, log);
   tellCrop(slices, config, log);
   const patients = slices.refs.map(({ patient }) => patient);
   const seed = dataSeed(config);
@@ -71,7 +74,7 @@ export async function openStudyData(
     shared: split.validationSharesTrainingPatients ? ["train", "validation"] : [],
   });
   log(
-    `${dataset.name}: ${dataset.cases.length} cases, ${slices.refs.length} slices` +
+    `${dataset.name}: ${dataset.grouping}, ${slices.refs.length} slices` +
       `; using ${parts.train.length} slices to train, ${parts.validation.length} to validate, ${parts.test.length} to test.`,
   );
   if (split.validationSharesTrainingPatients) {
@@ -80,6 +83,19 @@ export async function openStudyData(
     );
   }
   return { name: dataset.name, slices, split, parts };
+}
+
+/** Says what was left aside of a data set, what is odd about its files, and how its labels are read. */
+export function tellData(
+  { dataset, notes, labels }: SliceSet,
+  config: Config,
+  log: (line: string) => void,
+): void {
+  const aside = asideLine(dataset.name, dataset.aside);
+  for (const line of [...aside ? [aside] : [], ...noteLines(notes)]) log(line);
+  if (labels === null) return;
+  const why = config.labels === null ? ", by the names of the cases" : "";
+  log(`Labels: ${labels} (${LABEL_SCHEMES[labels].about})${why}.`);
 }
 
 /**
@@ -187,6 +203,7 @@ export function sliceOptions(config: Config): Parameters<typeof openSlices>[1] {
   return {
     axis: config.axis as Axis,
     target: config.target,
+    labels: config.labels,
     minTumourVoxels: config.minTumourVoxels,
     maxPerCase: config.maxSlicesPerCase ?? undefined,
     crop: config.crop ?? undefined,

@@ -104,7 +104,12 @@ export async function runTask(experiment: Experiment, context: PartContext): Pro
   const run: Run = {
     part: part.name,
     experiment,
-    config: { ...config, data: data.name, weights: config.weights && basename(config.weights) },
+    config: {
+      ...config,
+      data: data.name,
+      weights: config.weights && basename(config.weights),
+      patients: config.patients && basename(config.patients),
+    },
     data: {
       cases: data.slices.dataset.cases.length,
       ...describeParts(data),

@@ -1,9 +1,6 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { openDataset } from "../../lib/data/dataset.ts";
-import { patientOf } from "../../lib/data/sources/source.ts";
-import { binarise } from "../../lib/data/target.ts";
-import { createVolume } from "../../lib/formats/volume.ts";
+import { asideLine, openDataset } from "../../lib/data/dataset.ts";
 import { InputError } from "../../lib/errors.ts";
 import { inTemporaryFolder } from "./temporary.ts";
 
@@ -30,6 +27,11 @@ Deno.test("cases are listed in order, without reading voxels, other files and fo
     );
     const dataset = await openDataset(root);
     assertEquals(dataset.cases.map((c) => c.id), ["BraTS-MEN-00004-000", "BraTS-MEN-00004-001"]);
+    assertEquals(dataset.grouping, "1 patient in 2 cases (by BraTS names)");
+    assertEquals(
+      asideLine("data", dataset.aside),
+      "Left aside in data: notes holds no scan; LICENSE lies outside the cases.",
+    );
     const { load: _, ...first } = dataset.cases[0];
     assertEquals(first, {
       id: "BraTS-MEN-00004-000",
@@ -59,14 +61,6 @@ for (
     }));
 }
 
-Deno.test("the patient is the number before the scan's, else the whole name", () => {
-  assertEquals(patientOf("BraTS-MEN-00004-000"), "BraTS-MEN-00004");
-  assertEquals(patientOf("CHENG-MEN-100639-002"), "CHENG-MEN-100639");
-  assertEquals(patientOf("BraTS20_Training_001"), "BraTS20_Training_001");
-  assertEquals(patientOf("patient-7"), "patient-7");
-  assertEquals(patientOf("BraTS-MEN-00004-pre"), "BraTS-MEN-00004-pre");
-});
-
 Deno.test("a missing folder, no cases, no seg, no such modality are each one clear sentence", () =>
   inTemporaryFolder(async (root) => {
     const refuse = (path: string, options: { modality?: string }, text: string) =>
@@ -82,30 +76,3 @@ Deno.test("a missing folder, no cases, no seg, no such modality are each one cle
     await Deno.symlink(join(root, "gone"), join(root, "broken"));
     await refuse(root, {}, "broken");
   }));
-
-const labels = (...values: number[]) =>
-  createVolume(Float32Array.from(values), { shape: [values.length, 1, 1] });
-
-for (
-  const [target, values, mask] of [
-    ["auto", [0, 1, 2, 3], [0, 1, 1, 1]],
-    ["auto", [0, 255, 1, 0], [0, 1, 1, 0]],
-    ["wt", [0, 1, 2, 4], [0, 1, 1, 1]],
-    ["tc", [0, 1, 2, 3], [0, 1, 0, 1]],
-    ["et", [0, 1, 2, 3], [0, 0, 0, 1]],
-    ["tc", [1, 2, 3, 4], [1, 0, 1, 1]],
-    ["et", [1, 2, 3, 4], [0, 0, 0, 1]],
-  ] as const
-) {
-  Deno.test(`target ${target} makes [${values}] into [${mask}]`, () => {
-    assertEquals([...binarise(labels(...values), { target, name: "seg" })], [...mask]);
-  });
-}
-
-Deno.test("an image given as a mask is refused, as is a BraTS region of other labels", () => {
-  const refuse = (values: number[], target: "auto" | "et", text: string) =>
-    assertThrows(() => binarise(labels(...values), { target, name: "seg" }), InputError, text);
-  refuse([0, 0.5], "auto", "holds the value 0.5");
-  refuse([0, -1], "auto", "holds the value -1");
-  refuse([0, 255], "et", "label 255");
-});

@@ -156,10 +156,10 @@ Deno.test("a mask that lies elsewhere than its image is refused, one nearly ther
   withCases(async (root, cache) => {
     const path = join(root, "SET-MEN-1-000/SET-MEN-1-000-seg.nii.gz");
     const seg = await readNifti(path);
-    const write = (change: (affine: Float64Array) => void, header = seg.header) => {
+    const write = (change: (affine: Float64Array) => void, isPlaced = true) => {
       const affine = seg.affine.slice();
       change(affine);
-      return writeNifti(path, { ...seg, affine, header }, { datatype: "uint8" });
+      return writeNifti(path, { ...seg, affine, isPlaced }, { datatype: "uint8" });
     };
     const step = 0.05 * Math.min(...seg.spacing);
     for (
@@ -177,7 +177,7 @@ Deno.test("a mask that lies elsewhere than its image is refused, one nearly ther
     await write((affine) => affine[3] += step);
     await open(root, cache);
     // A file that does not say where it lies is taken by its shape.
-    await write((affine) => affine[3] += 50, { ...seg.header, sformCode: 0, qformCode: 0 });
+    await write((affine) => affine[3] += 50, false);
     await open(root, cache);
   }));
 
@@ -190,6 +190,7 @@ Deno.test("options out of range are refused", () =>
         [{ crop: 1.5 }, "crop cannot be 1.5"],
         [{ maxPerCase: -1 }, "maxPerCase cannot be -1"],
         [{ target: "all" }, 'unknown target "all"'],
+        [{ labels: "brats" }, 'unknown scheme of labels "brats"'],
         [{ rescale: "log" }, 'unknown rescaling "log"'],
       ] as [OpenSlicesOptions, string][]
     ) {

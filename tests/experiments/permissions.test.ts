@@ -101,7 +101,7 @@ Deno.test("each command is granted the paths that its arguments name, and nothin
 
 Deno.test("a study that goes on may read the data and weights that it was begun with", () =>
   inFolder(async (cwd) => {
-    const config = { data: '/data of/"a",\nb', weights: "/w,1.pth" };
+    const config = { data: '/data of/"a",\nb', weights: "/w,1.pth", patients: "/p.csv" };
     const [run, own] = [join(cwd, "run"), join(cwd, "cache")];
     const granted = (data = config.data, args: readonly string[] = []) => {
       const text = JSON.stringify({ config: { ...config, data } });
@@ -114,7 +114,7 @@ Deno.test("a study that goes on may read the data and weights that it was begun 
       await noteBegun(run, config);
     }
     const { read, write } = granted();
-    assertEquals([...read].sort(), [...always, config.data, config.weights].sort());
+    assertEquals([...read].sort(), [...always, ...Object.values(config)].sort());
     assertEquals([...write].sort(), [own, run].sort());
     // Another study in its place, or the same one with a path that nobody typed, gets neither.
     assertEquals([...granted("/home").read].sort(), [...always].sort());

@@ -88,16 +88,15 @@ Deno.test("a volume is written with its affine whatever the codes of its forms a
     });
     await writeNifti(path, volume, { datatype: "int16" });
     const { affine } = await readNifti(path);
-    assertEquals([...affine], [...volume.affine].map(Math.fround), `${qform}, ${sform}`);
+    assertEquals(affine, volume.affine, `${qform}, ${sform}`);
   }
   await Deno.remove(path);
 });
 
-Deno.test("a quaternion that is not used may be NaN and is not kept", async () => {
-  const { header } = await changed("uint8_nifti1_little.nii", (view) => {
-    view.setFloat32(256, NaN, true);
-  });
-  assertEquals([header.qformCode, ...header.quaternion], [0, 0, 0, 0]);
+Deno.test("a quaternion that is not used may be NaN", async () => {
+  const { affine } = await changed("uint8_nifti1_little.nii", () => {});
+  const same = await changed("uint8_nifti1_little.nii", (view) => view.setFloat32(256, NaN, true));
+  assertEquals(same.affine, affine);
 });
 
 /** A header of 8-bit voxels before so many zeros, compressed. */

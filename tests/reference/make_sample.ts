@@ -16,7 +16,6 @@ function sliceOf(volume: Volume, z: number): Volume {
     shape: [nx, ny, 1],
     spacing: volume.spacing,
     affine,
-    description: volume.header.description,
   });
 }
 
@@ -33,6 +32,8 @@ for (const { id, image, seg } of (await openDataset(Deno.args[0])).cases) {
   await Deno.mkdir(join(sample, id), { recursive: true });
   for (const [volume, kind] of [[await readNifti(image), "t1c"], [mask, "seg"]] as const) {
     const path = join(sample, id, `${id}-${kind}.nii.gz`);
-    await writeNifti(path, sliceOf(volume, z), { datatype: "uint8" });
+    const description = new TextDecoder().decode(volume.header!.subarray(148, 228))
+      .replace(/\0.*$/s, "");
+    await writeNifti(path, sliceOf(volume, z), { datatype: "uint8", description });
   }
 }

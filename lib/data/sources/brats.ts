@@ -1,63 +1,85 @@
 import { join } from "node:path";
 import { excerpt, InputError } from "../../errors.ts";
+import { lacking, listFiles } from "./flat.ts";
 import {
-  type Case,
+  type Aside,
+  type Contents,
   list,
   type Listing,
   type Modality,
-  MODALITY_NAMES,
-  niftiCase,
-  requirePlainName,
+  parseName,
   type Source,
 } from "./source.ts";
 
+/** Levels of folders that may lie round those of the cases, as `HGG` and `LGG` do. */
+const DEPTH = 3;
+
 /**
- * BraTS' layout, a folder a case: `<case>/<case>-t1c.nii.gz` beside `<case>/<case>-seg.nii.gz`, or
- * with the older names (`<case>_t1ce.nii.gz`), compressed or not. Only folders that hold a NIfTI file
- * are cases.
+ * BraTS' layout, a folder a case: `<case>/<case>-t1c.nii.gz` beside `<case>/<case>-seg.nii.gz`, or with
+ * the older names (`<case>_t1ce.nii.gz`), in the folder itself or in folders such as `HGG` and `LGG`.
  */
 export const brats: Source = {
   name: "BraTS",
   pattern: "<case>/<case>-t1c.nii.gz with <case>/<case>-seg.nii.gz",
-  recognises: () => true,
-  cases: async ({ folder, shown, names }, modality) => {
-    const cases: Case[] = [];
-    for (const id of names) {
-      if (!await isFolder(join(folder, id))) continue;
-      const files = await list(join(folder, id), join(shown, excerpt(id)));
-      if (!files.names.some((file) => /\.nii(\.gz)?$/.test(file))) continue;
-      requirePlainName(id, shown);
-      const find = (kind: Modality | "seg") => findFile(files, { id, kind, shown });
-      cases.push(niftiCase({ id, image: find(modality), seg: find("seg") }));
-    }
-    return cases;
+  list: async (listing, modality) => {
+    const contents = await listFolders(listing, { modality, depth: DEPTH });
+    if (contents.scans.length === 0) return null;
+    const files = listing.files.map((name) => ({ name, reason: "lies outside the cases" }));
+    return { ...contents, aside: [...contents.aside, ...files] };
   },
 };
 
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read ${excerpt(path)} (${excerpt(reason)}): repair or remove it`);
+async function listFolders(
+  listing: Listing,
+  { modality, depth }: { modality: Modality; depth: number },
+): Promise<Contents> {
+  const scans: Contents["scans"][number][] = [];
+  const aside: Aside[] = [];
+  for (const name of listing.folders) {
+    const shown = join(listing.shown, excerpt(name));
+    const inner = await listOrNull(join(listing.folder, name), shown);
+    if (inner === null) {
+      aside.push({ name, reason: "may not be read" });
+      continue;
+    }
+    const found = await listCase(inner, { name, modality, depth });
+    if (found.scans.length === 0) aside.push({ name, reason: "holds no scan" });
+    scans.push(...found.scans);
+    aside.push(...found.aside.map((other) => ({ ...other, name: join(name, other.name) })));
   }
+  return { scans, aside };
 }
 
-/** The path of a case's image or segmentation. */
-function findFile(
-  { folder, names }: Listing,
-  { id, kind, shown }: { id: string; kind: Modality | "seg"; shown: string },
-): string {
-  for (const suffix of kind === "seg" ? ["seg"] : MODALITY_NAMES[kind]) {
-    for (const separator of ["-", "_"]) {
-      for (const extension of [".nii.gz", ".nii"]) {
-        const name = `${id}${separator}${suffix}${extension}`;
-        if (names.includes(name)) return join(folder, name);
-      }
-    }
+/** The scans of a case's folder; of the folders in it where it holds no volume itself. */
+async function listCase(
+  listing: Listing,
+  { name, modality, depth }: { name: string; modality: Modality; depth: number },
+): Promise<Contents> {
+  const hasVolumes = listing.files.some((file) => parseName(file) !== null);
+  if (!hasVolumes) {
+    return depth > 1
+      ? await listFolders(listing, { modality, depth: depth - 1 })
+      : { scans: [], aside: [] };
   }
-  const file = kind === "seg" ? "segmentation" : `${kind} image`;
-  throw new InputError(
-    `case ${id} in ${shown} has no ${file}: add ${id}-${kind}.nii.gz or remove the case's folder`,
-  );
+  const contents = listFiles(listing, modality);
+  if (contents.scans.length > 0) return contents;
+  // Volumes whose names tell nothing: a case all the same, which lacks what is asked for.
+  return {
+    ...contents,
+    scans: [{ id: name, image: null, seg: null, lacks: lacking(name, modality) }],
+  };
+}
+
+/** The entries of a folder; null if it may not be read, as the system's own `lost+found`. */
+async function listOrNull(folder: string, shown: string): Promise<Listing | null> {
+  try {
+    return await list(folder, shown);
+  } catch (error) {
+    const isClosed = await Array.fromAsync(Deno.readDir(folder)).then(
+      () => false,
+      (reason) => reason instanceof Deno.errors.PermissionDenied,
+    );
+    if (isClosed && error instanceof InputError) return null;
+    throw error;
+  }
 }

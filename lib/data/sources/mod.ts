@@ -1,6 +1,8 @@
+import { bids } from "./bids.ts";
 import { brats } from "./brats.ts";
+import { flat } from "./flat.ts";
 import { nnunet } from "./nnunet.ts";
 import type { Source } from "./source.ts";
 
-/** The layouts of data sets; the first that recognises a folder reads it, BraTS' last of all. */
-export const sources: readonly Source[] = [nnunet, brats];
+/** The layouts of data sets; the first that finds scans in a folder reads it. */
+export const sources: readonly Source[] = [nnunet, bids, flat, brats];

@@ -1,14 +1,15 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { excerpt, InputError } from "../../errors.ts";
 import { readIfThere } from "../../fs.ts";
+import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
 import {
+  type Contents,
   list,
+  type Listed,
   type Listing,
   type Modality,
   MODALITY_NAMES,
-  niftiCase,
-  requirePlainName,
   type Source,
 } from "./source.ts";
 
@@ -19,43 +20,106 @@ const datasetSchema = v.object({
   file_ending: v.optional(v.string(), ".nii.gz"),
 });
 
+/** The channels of a data set by number, and the ending of its files. */
+interface Description {
+  readonly channels: Readonly<Record<string, string>>;
+  readonly ending: string;
+}
+
 /**
  * nnU-Net's layout: `imagesTr/<case>_0000.nii.gz`, a file a channel, beside `labelsTr/<case>.nii.gz`,
  * with `dataset.json` saying which channel is which (documentation/dataset_format.md of nnU-Net 2).
- * Cases are those of labelsTr; imagesTs has no labels and is left aside.
+ * Cases are those of labelsTr; a folder of images such as imagesTs can be given by itself.
  */
 export const nnunet: Source = {
   name: "nnU-Net",
   pattern: "imagesTr/<case>_0000.nii.gz with labelsTr/<case>.nii.gz and dataset.json",
-  recognises: ({ names }) => names.includes("imagesTr") && names.includes("labelsTr"),
-  cases: async (listing, modality) => {
-    const { folder, shown } = listing;
-    const { channels, ending } = await readDescription(listing);
-    const channel = channelOf(channels, { modality, shown });
-    const images = await list(join(folder, "imagesTr"), join(shown, "imagesTr"));
-    const labels = await list(join(folder, "labelsTr"), join(shown, "labelsTr"));
-    return labels.names.filter((name) => name.endsWith(ending)).map((name) => {
-      const id = name.slice(0, -ending.length);
-      requirePlainName(id, shown);
-      const image = `${id}_${channel.padStart(4, "0")}${ending}`;
-      if (!images.names.includes(image)) {
-        throw new InputError(
-          `case ${id} in ${shown} has no imagesTr/${image}: add it, or remove labelsTr/${name}`,
-        );
-      }
-      return niftiCase({
-        id,
-        image: join(images.folder, image),
-        seg: join(labels.folder, name),
-      });
-    });
+  list: async (listing, modality) => {
+    if (listing.folders.includes("imagesTr") && listing.folders.includes("labelsTr")) {
+      return await listDataset(listing, modality);
+    }
+    return await listImages(listing, modality);
   },
 };
 
+/** The labelled cases of a data set. */
+async function listDataset(listing: Listing, modality: Modality): Promise<Contents> {
+  const { folder, shown } = listing;
+  const { channels, ending } = await readDescription(listing);
+  const channel = channelOf(channels, { modality, shown });
+  const images = await list(join(folder, "imagesTr"), join(shown, "imagesTr"));
+  const labels = await list(join(folder, "labelsTr"), join(shown, "labelsTr"));
+  const scans = labels.files.filter((name) => name.endsWith(ending)).map((name): Listed => {
+    const id = name.slice(0, -ending.length);
+    const image = `${id}_${channel.padStart(4, "0")}${ending}`;
+    const isThere = images.files.includes(image);
+    return {
+      id,
+      image: isThere ? join(images.folder, image) : null,
+      seg: join(labels.folder, name),
+      lacks: {
+        image: `has no imagesTr/${excerpt(image)}: add it, or remove labelsTr/${excerpt(name)}`,
+        seg: "",
+      },
+    };
+  });
+  const others = [
+    ...labels.files.filter((name) => !name.endsWith(ending)).map((name) => `labelsTr/${name}`),
+    ...listing.files.filter((name) => name !== "dataset.json"),
+  ].map((name) => ({ name, reason: `does not end in ${ending}` }));
+  const folders = listing.folders.filter((name) => !/^(images|labels)Tr$/.test(name))
+    .map((name) => ({
+      name,
+      reason: name === "imagesTs" ? "has no labels" : "is not of the layout",
+    }));
+  return { scans, aside: [...others, ...folders] };
+}
+
+/** `<case>_0000.nii.gz`: case, channel and ending. */
+function channelFile(name: string): { id: string; channel: string; ending: string } | null {
+  const ending = endingOf(name);
+  if (ending === null) return null;
+  const [, id, channel] = /^(.+)_(\d{4})$/.exec(name.slice(0, -ending.length)) ?? [];
+  return id === undefined ? null : { id, channel, ending };
+}
+
+/** The images of a folder of channels without labels, or null if its files are not named so. */
+async function listImages(listing: Listing, modality: Modality): Promise<Contents | null> {
+  const named = listing.files.flatMap((file) => {
+    const parts = channelFile(file);
+    return parts ? [{ file, ...parts }] : [];
+  });
+  const volumes = listing.files.filter((file) => endingOf(file) !== null);
+  if (named.length === 0 || named.length < volumes.length) return null;
+  const { folder, shown } = listing;
+  const present = [...new Set(named.map(({ channel }) => channel))];
+  const isDescribed = await readIfThere(join(dirname(folder), "dataset.json")) !== null;
+  const channels = isDescribed
+    ? (await readDescription({ folder: dirname(folder), shown: dirname(shown) })).channels
+    : Object.fromEntries(present.map((channel) => [Number(channel), `channel ${channel}`]));
+  const wanted = channelOf(channels, { modality, shown }).padStart(4, "0");
+  const ids = [...new Set(named.map(({ id }) => id))];
+  const scans = ids.map((id): Listed => {
+    const own = named.find((file) => file.id === id && file.channel === wanted);
+    return {
+      id,
+      image: own ? join(folder, own.file) : null,
+      seg: null,
+      lacks: {
+        image: `has no ${excerpt(id)}_${wanted}.nii.gz: add it, or remove its other channels`,
+        seg: "has no labels: give the folder that holds imagesTr and labelsTr",
+      },
+    };
+  });
+  const aside = listing.files.filter((file) => channelFile(file) === null)
+    .map((name) => ({ name, reason: "is of no format that is read" }));
+  return { scans, aside };
+}
+
 /** The channels by number and the ending of the files, as dataset.json says them. */
 async function readDescription(
-  { folder, shown }: Listing,
-): Promise<{ channels: Readonly<Record<string, string>>; ending: string }> {
+  { folder, shown }: Pick<Listing, "folder" | "shown">,
+): Promise<Description> {
   const path = join(shown, "dataset.json");
   let value: unknown;
   try {
@@ -72,7 +136,7 @@ async function readDescription(
     throw new InputError(`${path} names no channels: give channel_names, such as {"0": "T1c"}`);
   }
   const ending = result.output.file_ending;
-  if (ending !== ".nii.gz" && ending !== ".nii") {
+  if (!VOLUME_ENDINGS.includes(ending)) {
     throw new InputError(`${path} says files end in ${excerpt(ending)}: convert them to .nii.gz`);
   }
   return { channels, ending };

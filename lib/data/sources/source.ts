@@ -1,34 +1,46 @@
 import { excerpt, InputError } from "../../errors.ts";
-import { readNifti } from "../nifti_file.ts";
-import type { Volume } from "../../formats/volume.ts";
+import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
 
 /** An MRI sequence: T1 with contrast, T1 native, T2 FLAIR, T2 weighted. */
 export type Modality = "t1c" | "t1n" | "t2f" | "t2w";
 
 /** The names that data sets of different years give a modality, today's first, in lower case. */
 export const MODALITY_NAMES: Readonly<Record<Modality, readonly string[]>> = {
-  t1c: ["t1c", "t1ce", "t1gd"],
+  t1c: ["t1c", "t1ce", "t1gd", "t1wce", "t1post"],
   t1n: ["t1n", "t1"],
   t2f: ["t2f", "flair"],
   t2w: ["t2w", "t2"],
 };
 
-/** One scan of one patient with its segmentation. */
-export interface Case {
+/** The names that they give a segmentation, today's first, in lower case. */
+const SEG_NAMES = ["seg", "segmentation", "tumor_segmentation", "mask", "label", "labels", "gtv"];
+
+/** A scan as a layout lists it; no voxel of it has been read. */
+export interface Listed {
   /** Name of the case, unique in its data set. */
   readonly id: string;
-  /** Name of the patient; all scans of a patient share it. */
-  readonly patient: string;
-  /** Path of the image. */
-  readonly image: string;
-  /** Path of the segmentation. */
-  readonly seg: string;
-  /**
-   * Reads image and segmentation.
-   *
-   * @throws {InputError} naming the file that cannot be read.
-   */
-  load(): Promise<{ readonly image: Volume; readonly seg: Volume }>;
+  /** Path of the image; null if it lacks the modality. */
+  readonly image: string | null;
+  /** Path of the segmentation; null if there is none. */
+  readonly seg: string | null;
+  /** Remedies where image or segmentation is missing: "has no … image: add …". */
+  readonly lacks: Readonly<Record<"image" | "seg", string>>;
+}
+
+/** A file or folder of a data set that is left aside. */
+export interface Aside {
+  /** Its name within the data set. */
+  readonly name: string;
+  /** Reason, as the end of a sentence: "is …". */
+  readonly reason: string;
+}
+
+/** The scans of a folder, and what else is in it. */
+export interface Contents {
+  /** Scans with and without segmentations. */
+  readonly scans: readonly Listed[];
+  /** Files and folders that belong to none. */
+  readonly aside: readonly Aside[];
 }
 
 /** The entries of a data set's folder. */
@@ -37,8 +49,10 @@ export interface Listing {
   readonly folder: string;
   /** The folder as the user named it, for messages. */
   readonly shown: string;
-  /** Names of the entries in it, sorted, without hidden ones. */
-  readonly names: readonly string[];
+  /** Names of the files in it, sorted, without hidden ones. */
+  readonly files: readonly string[];
+  /** Names of the folders in it, likewise. */
+  readonly folders: readonly string[];
 }
 
 /** A layout of data sets on disk. */
@@ -47,49 +61,76 @@ export interface Source {
   readonly name: string;
   /** Paths of a case's image and segmentation, as help and messages show the layout. */
   readonly pattern: string;
-  /** True if the folder looks like a data set of this layout. */
-  recognises(listing: Listing): boolean;
   /**
-   * Lists the cases; no voxel is read.
+   * Lists the scans of a folder; null if it is not of this layout.
    *
-   * @throws {InputError} if a case lacks the modality or its segmentation.
+   * @throws {InputError} if the folder is of this layout and cannot be used as such.
    */
-  cases(listing: Listing, modality: Modality): Promise<Case[]>;
-}
-
-/** A case of two NIfTI files. */
-export function niftiCase({ id, image, seg }: Pick<Case, "id" | "image" | "seg">): Case {
-  return {
-    id,
-    patient: patientOf(id),
-    image,
-    seg,
-    load: async () => ({ image: await readNifti(image), seg: await readNifti(seg) }),
-  };
+  list(listing: Listing, modality: Modality): Promise<Contents | null>;
 }
 
 /**
- * The patient of a case: `<set>-<patient>` for a case named `<set>-<patient>-<scan>` with numbers
- * for patient and scan (BraTS-MEN-00004-000 is of BraTS-MEN-00004), else the whole name.
- */
-export function patientOf(caseId: string): string {
-  return /^(.+-\d+)-\d+$/.exec(caseId)?.[1] ?? caseId;
-}
-
-/**
- * The entries of a folder.
+ * The entries of a folder. A link counts as what it leads to.
  *
- * @throws {InputError} if it cannot be read.
+ * @throws {InputError} if it cannot be read, or an entry leads nowhere.
  */
 export async function list(folder: string, shown: string): Promise<Listing> {
+  const files: string[] = [];
+  const folders: string[] = [];
+  let name = "";
   try {
-    const entries = await Array.fromAsync(Deno.readDir(folder));
-    const names = entries.map(({ name }) => name).filter((name) => !name.startsWith("."));
-    return { folder, shown, names: names.sort() };
+    for await (const entry of Deno.readDir(folder)) {
+      ({ name } = entry);
+      if (name.startsWith(".")) continue;
+      const { isDirectory } = entry.isSymlink ? await Deno.stat(`${folder}/${name}`) : entry;
+      (isDirectory ? folders : files).push(name);
+    }
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(`cannot read the data folder ${shown} (${reason}): check the path`);
+    const reason = excerpt(error instanceof Error ? error.message : String(error));
+    throw new InputError(
+      name === ""
+        ? `cannot read the data folder ${shown} (${reason}): check the path`
+        : `cannot read ${excerpt(name)} in ${shown} (${reason}): repair or remove it`,
+    );
   }
+  return { folder, shown, files: files.sort(), folders: folders.sort() };
+}
+
+/** The parts of a file name such as `<case>-t1c.nii.gz`. */
+export interface ScanName {
+  /** What comes before the kind; empty for `t1c.nii.gz`. */
+  readonly stem: string;
+  /** What the file shows; null if its name does not say. */
+  readonly kind: Modality | "seg" | null;
+  /** Place among names of the same kind: today's names, `-` and `.nii.gz` come first. */
+  readonly rank: number;
+}
+
+/** Kinds of files by their names, longest first, so that `tumor_segmentation` is not `segmentation`. */
+const KINDS = [
+  ...Object.entries({ ...MODALITY_NAMES, seg: SEG_NAMES }).flatMap(([kind, names]) =>
+    names.map((name, rank) => ({ kind: kind as Modality | "seg", name, rank }))
+  ),
+].sort((a, b) => b.name.length - a.name.length);
+
+/** Takes a file's name apart; null if it is of no volume. Letter case does not matter. */
+export function parseName(file: string): ScanName | null {
+  const ending = endingOf(file);
+  if (ending === null) return null;
+  const stem = file.slice(0, file.length - ending.length);
+  const lower = stem.toLowerCase();
+  const own = VOLUME_ENDINGS.indexOf(ending.toLowerCase());
+  for (const { kind, name, rank } of KINDS) {
+    if (lower === name) return { stem: "", kind, rank: 100 * rank + own };
+    const separator = ["-", "_", "."].findIndex((separator) => lower.endsWith(separator + name));
+    if (separator < 0) continue;
+    return {
+      stem: stem.slice(0, -name.length - 1),
+      kind,
+      rank: 100 * rank + 30 * separator + own,
+    };
+  }
+  return { stem, kind: null, rank: own };
 }
 
 /**

@@ -241,13 +241,11 @@ const bomb: fc.Arbitrary<FuzzCase> = fc.tuple(
 });
 
 /** Checks every volume that is accepted. */
-function checkVolume({ data, shape, spacing, affine, header }: Volume): void {
+function checkVolume({ data, shape, spacing, affine }: Volume): void {
   assertEquals(data.length, shape[0] * shape[1] * shape[2]);
   assert(shape.every((n) => Number.isInteger(n) && n >= 1), `shape ${shape}`);
   assert(spacing.every((mm) => Number.isFinite(mm) && mm > 0), `spacing ${spacing}`);
   assert(affine.every(Number.isFinite), `affine ${affine}`);
-  const numbers = [...header.quaternion, ...header.qoffset, header.qfac, header.units];
-  assert(numbers.every(Number.isFinite), `header ${numbers}`);
   for (let i = 0; i < data.length; i++) {
     if (!Number.isFinite(data[i])) throw new Error(`voxel ${i} is ${data[i]}`);
   }
@@ -267,13 +265,11 @@ async function read(folder: string, name: string): Promise<void> {
   const other = volume.data.findIndex((value, i) => value !== own.data[i]);
   assertEquals(other, -1, `voxel ${other} is ${volume.data[other]}, not ${own.data[other]}`);
   if (own.sform) assertEquals([...volume.affine.subarray(0, 12)], own.sform);
-  if (volume.shape.some((n) => n > 32767)) return;
   const written = join(folder, "written.nii");
   await writeNifti(written, volume, { datatype: "float32" });
   const again = await readNifti(written);
   assertEquals(again.data, volume.data);
-  assertEquals([...again.affine], [...volume.affine].map(Math.fround));
-  assertEquals([...again.header.quaternion], volume.header.quaternion.map(Math.fround));
+  assertEquals(again.affine, volume.affine);
 }
 
 /** NIfTI volumes as they are. */

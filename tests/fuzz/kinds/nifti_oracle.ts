@@ -4,7 +4,7 @@ export interface NiftiContent {
   readonly shape: readonly number[];
   /** Scaled voxel values. */
   readonly data: Float32Array;
-  /** The sform, where the file has one. */
+  /** The sform in mm, where the file has one that places its voxels. */
   readonly sform: readonly number[] | null;
 }
 
@@ -84,8 +84,17 @@ export function niftiContent(bytes: Uint8Array): NiftiContent {
       return scaled ? stored * slope + (Number.isFinite(inter) ? inter : 0) : stored;
     },
   );
-  const sform = code(at.sform) > 0
-    ? Array.from({ length: 12 }, (_, i) => float(at.rows + (first ? 4 : 8) * i))
-    : null;
-  return { shape, data, sform };
+  const unit = first ? view.getUint8(at.units) : view.getInt32(at.units, little);
+  const mm = (unit & 7) === 1 ? 1000 : (unit & 7) === 3 ? 1e-3 : 1;
+  const rows = Array.from({ length: 12 }, (_, i) => mm * float(at.rows + (first ? 4 : 8) * i));
+  return { shape, data, sform: code(at.sform) > 0 && !isFlat(rows) ? rows : null };
+}
+
+/** True if three rows of four map the unit cube to one without volume, up to rounding. */
+function isFlat(rows: readonly number[]): boolean {
+  const column = (i: number) => [rows[i], rows[4 + i], rows[8 + i]];
+  const [a, b, c] = [0, 1, 2].map(column);
+  const cross = [b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]];
+  const volume = Math.abs(a[0] * cross[0] + a[1] * cross[1] + a[2] * cross[2]);
+  return !(volume > 1e-6 * Math.hypot(...a) * Math.hypot(...b) * Math.hypot(...c));
 }
