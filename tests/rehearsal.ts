@@ -4,7 +4,7 @@
 // that grows with the number of cases. Linux alone; it takes about 4 MB of disk a case for its time.
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { encodeNifti } from "../lib/formats/nifti.ts";
+import { encodeNifti } from "../lib/formats/nifti_writer.ts";
 import { createVolume } from "../lib/formats/volume.ts";
 import { writeFileAtomic } from "../lib/fs.ts";
 import { Random } from "../lib/random.ts";

@@ -56,6 +56,8 @@ export function tinySlices(): SliceSet {
     refs,
     fingerprints: new Map(),
     crop: { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 },
+    notes: [],
+    labels: null,
     read: (ref) => {
       const { mask } = truths[refs.indexOf(ref)];
       const image = Float32Array.from(mask, (pixel, i) => 60 + 120 * pixel + i % 7);
