@@ -10,14 +10,19 @@ import type { Gpu } from "../lib/gpu/gpu.ts";
 import { Progress } from "../lib/study/progress.ts";
 import { plural } from "../lib/report/format.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
+import { gridText, unpromptedGrid } from "../lib/report/table.ts";
 import type { Sam } from "../lib/sam/sam.ts";
 import { type ProtocolResult, runProtocol } from "../lib/evaluate/protocol.ts";
+import type { PresenceRule } from "../lib/evaluate/presence.ts";
+import { AUTOMATIC_PROMPTS } from "../lib/evaluate/scored_prompts.ts";
+import { summarizeUnprompted } from "../lib/evaluate/unprompted.ts";
 import { adapterWeights } from "../lib/adapters/adapter.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import {
   lookAlikeSentence,
   openAdapter,
   ownWeights,
+  presenceRule,
   readOrigin,
   requireBase,
   trainingSlices,
@@ -45,6 +50,8 @@ interface Subject {
   readonly split: Origin["split"] | null;
   /** Thumbnails of the slices that it was trained on; null if they are not known. */
   readonly seen: Thumbnails | null;
+  /** Rule by which its masks without a prompt count; null if it has none. */
+  readonly rule: PresenceRule | null;
   /** Its model and the preparation of its input. */
   readonly config: Config;
   /** Builds it, with its weights. */
@@ -58,7 +65,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
     const experiment: Experiment = { name: "vanilla", kind: "vanilla" };
     const name = displayName(experiment);
     const seen = new Thumbnails(new Uint8Array());
-    return { name, experiment, split: null, seen, config, build: loadSam };
+    return { name, experiment, split: null, seen, rule: null, config, build: loadSam };
   }
   const adapter = await openAdapter(path);
   const origin = await readOrigin(path, adapter);
@@ -69,6 +76,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
       experiment: null,
       split: null,
       seen,
+      rule: null,
       config,
       build: async (gpu, config) => {
         await requireBase(adapter, await weightsFile(config));
@@ -89,6 +97,7 @@ async function openSubject(path: string, overrides: Partial<Config>): Promise<Su
     experiment,
     split,
     seen,
+    rule: presenceRule(origin),
     config: { ...trained, ...overrides },
     build: async (gpu, config) => {
       await requireBase(adapter, await weightsFile(config));
@@ -166,7 +175,9 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   await using gpu = await openGpu(values.webgpu);
   console.log(describeAdapter(gpu.info));
   const dataset = await openDataset(data!, config);
-  const slices = await openSlicesWithProgress(dataset, config, values);
+  const slices = await openSlicesWithProgress(dataset, config, {
+    kind: values.wholeVolumes ? "all" : "tumour",
+  });
   console.log(`${dataset.name}: ${dataset.grouping}, ${plural(slices.refs.length, "slice")}.`);
   tellData(slices, config, console.log);
   const seed = overrides.seed ?? dataSeed(config); // prompts as the run was scored under
@@ -196,7 +207,13 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
         (seconds / refs.length).toFixed(2)
       } s a slice`,
   );
-  console.log(`\n${protocolText(scores.protocol)}`);
+  const { rule } = subject;
+  const of = (rule: PresenceRule | null) => summarizeUnprompted([{ slices: result.slices, rule }]);
+  const unprompted = config.testPrompts.some((prompt) => AUTOMATIC_PROMPTS.includes(prompt))
+    ? { rules: rule ? [rule] : [], all: of(null), ...(rule && { ruled: of(rule) }) }
+    : undefined;
+  const grid = unpromptedGrid({ rows: [{ model: name, unprompted }] });
+  console.log(`\n${protocolText(scores.protocol)}${grid ? `\n${gridText(grid)}\n` : ""}`);
   const out = file ?? evaluationFile(path, data!);
   const weights = await weightsFile(config);
   const head = {
@@ -215,6 +232,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
     lookLikeTrainingSlices: alike,
     secondsPerSlice: seconds / refs.length,
     ...scores,
+    unprompted,
     environment: await describeEnvironment(gpu.info, { command, weights }),
   };
   await writeFileAtomic(out, evaluationJson(head, result));

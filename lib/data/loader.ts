@@ -11,8 +11,8 @@ export interface PlanBatchesOptions {
 }
 
 /**
- * Orders slices into batches of equal size in pixels: each slice exactly once, in shuffled order,
- * a batch as soon as it is full, unfilled batches at the end.
+ * Orders slices into batches of equal size in pixels, with tumour or without, which are prompted otherwise:
+ * each slice exactly once, in shuffled order, a batch as soon as it is full, unfilled batches at the end.
  *
  * @throws {InputError} if the batch size is not a whole number from 1.
  */
@@ -26,13 +26,13 @@ export function planBatches(
   const batches: SliceRef[][] = [];
   const filling = new Map<string, SliceRef[]>();
   for (const ref of random ? random.shuffle(refs) : refs) {
-    const size = `${ref.width}x${ref.height}`;
-    const batch = filling.get(size) ?? [];
+    const kind = `${ref.width}x${ref.height}${ref.tumourVoxels > 0 ? "" : ", tumour-free"}`;
+    const batch = filling.get(kind) ?? [];
     batch.push(ref);
-    filling.set(size, batch);
+    filling.set(kind, batch);
     if (batch.length === batchSize) {
       batches.push(batch);
-      filling.delete(size);
+      filling.delete(kind);
     }
   }
   return [...batches, ...filling.values()];

@@ -47,7 +47,15 @@ export interface SliceOptions {
    * disc of 5 mm, below which manual borders say little. 0 keeps every slice of a volume.
    */
   minTumourVoxels?: number;
-  /** At most so many slices a case, evenly spread over its slices ranked by tumour area. */
+  /**
+   * Chooses the slices without a single tumour voxel instead, before and after cropping alike, of which a
+   * tenth of the pixels or more differ from the corner: air round a head that was cut out is no slice.
+   */
+  tumourFree?: boolean;
+  /**
+   * At most so many slices a case, evenly spread over its slices ranked by tumour area; of tumour-free ones
+   * over their places.
+   */
   maxPerCase?: number;
   /** Keep the centred square of so many pixels; a side that is shorter stays whole. */
   crop?: number;
@@ -120,9 +128,11 @@ export interface OpenSlicesOptions extends SliceOptions {
   onProgress?: (progress: SliceProgress) => void;
 }
 
-type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop">> & {
+type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop" | "tumourFree">> & {
   maxPerCase: number | null;
   crop: number | null;
+  /** Absent where slices with tumour are chosen. */
+  tumourFree?: true;
 };
 
 /** Facts of a case that its slice file keeps beside the pixels. */
@@ -178,7 +188,8 @@ interface Place {
  * const { image, mask } = await slices.read(slices.refs[0]);
  * ```
  * @throws {InputError} if an option is out of range, a volume cannot be read, an image and its mask
- * do not lie on one grid, no slice has enough tumour, or the crop leaves none.
+ * do not lie on one grid, no slice has enough tumour, or the crop leaves none. Of tumour-free slices there
+ * may be none.
  */
 export async function openSlices(
   dataset: Dataset,
@@ -222,7 +233,7 @@ export async function openSlices(
       cached: kept !== undefined,
     });
   }
-  if (refs.length === 0) refuseEmpty(dataset, settings, crop);
+  if (refs.length === 0 && !settings.tumourFree) refuseEmpty(dataset, settings, crop);
   const read = async (ref: SliceRef): Promise<Slice> => {
     const place = places.get(ref.id);
     if (!place) throw new InputError(`slice ${ref.id} is not among the chosen slices`);
@@ -313,8 +324,9 @@ function check(dataset: Dataset, options: SliceOptions): Settings {
       throw new InputError(`${name} cannot be ${value}: give a whole number from 1`);
     }
   }
-  const { maxPerCase = null, crop = null } = options;
-  return { axis, target, labels, minTumourVoxels, maxPerCase, crop, rescale };
+  const { maxPerCase = null, crop = null, tumourFree } = options;
+  const settings = { axis, target, labels, minTumourVoxels, maxPerCase, crop, rescale };
+  return tumourFree ? { ...settings, minTumourVoxels: 0, tumourFree } : settings;
 }
 
 function refuseEmpty(dataset: Dataset, settings: Settings, crop: CropReport): never {
@@ -377,6 +389,11 @@ async function extract(
   for (let index = 0; index < image.shape[axis]; index++) {
     const uncropped = count(mask, plane, { ...whole(plane), index });
     if (uncropped < minTumourVoxels) continue;
+    if (settings.tumourFree) {
+      const shown = { ...window, index };
+      if (uncropped === 0 && !isBlank(image.data, plane, shown)) chosen.push({ index, area: 0 });
+      continue;
+    }
     const area = count(mask, plane, { ...window, index });
     crop.tumourVoxels += uncropped;
     crop.lostVoxels += uncropped - area;
@@ -425,6 +442,16 @@ function rescaledWindow(
   const slice = cut(voxels, plane, { ...whole(plane), index: window.index });
   const alone = planeOf({ shape: [width, height, 1], spacing: [...spacing, 1] }, 2);
   return cut(rescale(slice, { width, method }), alone, { ...window, index: 0 });
+}
+
+/** Least share of a tumour-free slice's pixels that differ from its corner. */
+const LEAST_IMAGE = 0.1;
+
+/** True if hardly a pixel of a slice differs from its corner. */
+function isBlank(voxels: Float32Array, plane: Plane, window: Window): boolean {
+  const pixels = cut(voxels, plane, window);
+  const differing = pixels.reduce((sum, value) => sum + Number(value !== pixels[0]), 0);
+  return differing < LEAST_IMAGE * pixels.length;
 }
 
 function count(mask: Uint8Array, plane: Plane, window: Window): number {

@@ -14,7 +14,8 @@ import { noGrad } from "../tensor/autograd.ts";
 import { concat } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { evaluationPrompt, type ScoredPrompt } from "./scored_prompts.ts";
+import { type PresenceScores, presenceScores } from "./presence.ts";
+import { AUTOMATIC_PROMPTS, evaluationPrompt, type ScoredPrompt } from "./scored_prompts.ts";
 import type { SliceModel } from "./slice_model.ts";
 
 /** Clicks of the interactive evaluation. */
@@ -28,12 +29,15 @@ export interface SlicePrediction {
   readonly clicks: readonly Uint8Array[];
   /** Hashes of the logits by kind of prompt. */
   readonly outputs: ReadonlyMap<PromptKind, number>;
+  /** Presence scores of the mask without a prompt; absent if none was asked for. */
+  readonly presence?: PresenceScores;
 }
 
-/** A mask and the hash of its logits. */
+/** A mask, the hash of its logits and, where no prompt was given, its presence scores. */
 interface HashedMask {
   readonly mask: Uint8Array;
   readonly hash: number;
+  readonly presence?: PresenceScores;
 }
 
 /**
@@ -63,6 +67,7 @@ export async function predictSlices(
   );
   const found = await decodeKinds(model, { samples, embeddings }, { kinds, seed });
   const clicks = interactive ? await decodeClicks(model, { samples, embeddings }) : [];
+  const automatic = kinds.findIndex(isAutomatic);
   return slices.map((_, i) => {
     const masks = new Map<ScoredPrompt, Uint8Array>(
       kinds.map((kind, k) => [kind, found[k][i].mask]),
@@ -74,6 +79,7 @@ export async function predictSlices(
       masks,
       clicks: clicks.map((ofClick) => ofClick[i]),
       outputs: new Map(kinds.map((kind, k) => [kind, found[k][i].hash])),
+      ...(automatic >= 0 && { presence: found[automatic][i].presence }),
     };
   });
 }
@@ -91,16 +97,27 @@ async function decodeKinds(
   { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
 ): Promise<HashedMask[][]> {
   if (kinds.length === 0) return [];
-  const logits = noGrad(model.sam.gpu, () =>
-    concat(
-      kinds.map((kind) => {
-        const prompts = samples.map(({ slice }) => evaluationPrompt(kind, slice, seed));
-        return model.decode(embeddings, samples, prompts);
-      }),
-      0,
-    ));
-  const all = await threshold(logits);
+  const { logits, ious } = noGrad(model.sam.gpu, () => {
+    const steps = kinds.map((kind) => {
+      const prompts = samples.map(({ slice }) => evaluationPrompt(kind, slice, seed));
+      return model.decodeStep(embeddings, samples, { prompts });
+    });
+    return {
+      logits: concat(steps.map(({ logits }) => logits), 0),
+      ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0),
+    };
+  });
+  const automatic = kinds.map(isAutomatic);
+  const all = await threshold(logits, {
+    ious: automatic.includes(true) ? await ious.data() : null,
+    isScored: (i) => automatic[Math.floor(i / samples.length)],
+  });
   return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+}
+
+/** True for a kind of prompt that gives no hint. */
+function isAutomatic(kind: PromptKind): boolean {
+  return AUTOMATIC_PROMPTS.includes(kind);
 }
 
 /** For each of five simulated clicks the masks of the batch after it. */
@@ -131,8 +148,15 @@ async function decodeClicks(
   return steps;
 }
 
-/** Masks of logits [B, H, W]: pixels above 0. */
-async function threshold(logits: Tensor): Promise<HashedMask[]> {
+/**
+ * Masks of logits [B, H, W]: pixels above 0.
+ *
+ * @param presence Estimated IoU of each mask, and those whose presence is scored.
+ */
+async function threshold(
+  logits: Tensor,
+  presence?: { ious: Float32Array | null; isScored: (index: number) => boolean },
+): Promise<HashedMask[]> {
   const values = await logits.data();
   checkValues(values, { name: "logits", source: "the model", limit: Infinity });
   const [count] = logits.shape;
@@ -141,7 +165,9 @@ async function threshold(logits: Tensor): Promise<HashedMask[]> {
     const own = values.subarray(i * pixels, (i + 1) * pixels);
     const mask = new Uint8Array(pixels);
     for (let j = 0; j < pixels; j++) mask[j] = own[j] > 0 ? 1 : 0;
-    return { mask, hash: crc32(new Uint8Array(own.buffer, own.byteOffset, own.byteLength)) };
+    const hash = crc32(new Uint8Array(own.buffer, own.byteOffset, own.byteLength));
+    if (!presence?.ious || !presence.isScored(i)) return { mask, hash };
+    return { mask, hash, presence: presenceScores({ logits: own, iou: presence.ious[i] }) };
   });
 }
 

@@ -12,6 +12,7 @@ import { type MaskScore, scoreMask } from "../metrics/mask_score.ts";
 import { dice } from "../metrics/metrics.ts";
 import { CaseMasks } from "./case_masks.ts";
 import { checkAutomaticPrompts, checkOutputs } from "./guards.ts";
+import type { PresenceScores } from "./presence.ts";
 import { predictSlices, type SlicePrediction, truthOf } from "./predict.ts";
 import {
   AUTOMATIC_PROMPTS,
@@ -35,6 +36,8 @@ export interface ProtocolSlice {
   readonly scores: Readonly<Partial<Record<ScoredPrompt, MaskScore>>>;
   /** Dice after each of five clicks, if clicks were asked for and there is tumour. */
   readonly clicks?: readonly number[];
+  /** Presence scores of the mask without a prompt, if it was asked for. */
+  readonly presence?: PresenceScores;
 }
 
 /** Scores of the slices of one case, stacked as they lie in the volume. */
@@ -161,7 +164,7 @@ function requireNoTruth(automatic: readonly ScoredPrompt[], slice: Slice, seed: 
 /** Scores a slice's masks on its own grid, those of `prompts` in their order. */
 function scoreSlice(
   { mask: truth, ref }: Slice,
-  { masks, clicks }: SlicePrediction,
+  { masks, clicks, presence }: SlicePrediction,
   prompts: readonly ScoredPrompt[],
 ): ProtocolSlice {
   const { id, caseId, patient, width, height, spacing: [dx, dy] } = ref;
@@ -173,6 +176,9 @@ function scoreSlice(
   }
   const tumourPixels = truth.reduce((sum, pixel) => sum + pixel, 0);
   const afterClicks = clicks.map((mask) => dice(mask, truth));
-  const scored = { id, caseId, patient, tumourPixels, scores };
-  return clicks.length > 0 ? { ...scored, clicks: afterClicks } : scored;
+  return {
+    ...{ id, caseId, patient, tumourPixels, scores },
+    ...(clicks.length > 0 && { clicks: afterClicks }),
+    ...(presence && { presence }),
+  };
 }

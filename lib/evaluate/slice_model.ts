@@ -25,6 +25,16 @@ export interface SliceModelOptions {
   readonly storage?: ActivationStorage;
 }
 
+/** Masks of slices of one size under one prompt each. */
+export interface DecodedMasks {
+  /** [B, H, W], on the slices' grid. */
+  readonly logits: Tensor;
+  /** [B, S/4, S/4, 1]: the logits as they were decoded. */
+  readonly lowResMasks: Tensor;
+  /** [B]: estimated IoU of each mask. */
+  readonly iouPredictions: Tensor;
+}
+
 /** SAM on slices of a data set: from pixels and prompts to logits on the slices' own grid. */
 export class SliceModel implements Disposable {
   /** Model that is applied. */
@@ -94,27 +104,27 @@ export class SliceModel implements Disposable {
    *
    * @param step.prompts One for each slice, in slice pixels, with as many points each.
    * @param step.mask `lowResMasks` of the step before; none in the first step.
-   * @returns logits [B, H, W] on the slices' grid, and `lowResMasks` [B, S/4, S/4, 1].
    */
   decodeStep(
     embeddings: Tensor,
     slices: readonly AugmentedSlice[],
     step: { prompts: readonly Prompt[]; mask?: Tensor },
-  ): { logits: Tensor; lowResMasks: Tensor } {
+  ): DecodedMasks {
     const { width, height } = slices[0].slice.ref;
     const input = inputGeometry({ width, height }, this.side);
     const scaled = step.prompts.map((prompt) => scalePrompt(prompt, input));
-    const { masks, logits } = withStorage(this.sam.gpu, this.#storage, () => {
-      const { masks } = this.sam.decode(embeddings, scaled, { mask: step.mask });
+    const { masks, logits, iouPredictions } = withStorage(this.sam.gpu, this.#storage, () => {
+      const { masks, iouPredictions } = this.sam.decode(embeddings, scaled, { mask: step.mask });
       const logits = this.sam.postprocessMasks(masks, {
         input: [input.height, input.width],
         original: [height, width],
       });
-      return { masks, logits };
+      return { masks, logits, iouPredictions };
     });
     return {
       logits: reshape(logits, [slices.length, height, width]),
       lowResMasks: reshape(masks, [slices.length, this.side / 4, this.side / 4, 1]),
+      iouPredictions: reshape(iouPredictions, [slices.length]),
     };
   }
 

@@ -25,7 +25,7 @@ export interface Metric {
   /** Definition as captions print it, for all metrics that share it; absent if readers know the metric. */
   readonly definition?: string;
   /** Unit of the printed figure; "size" is mm² of a slice and mm³ of a volume. */
-  readonly unit: "%" | "mm" | "size";
+  readonly unit: "%" | "mm" | "cm²" | "size";
   /** Factor from the value to the printed figure: 100 for per cent. */
   readonly scale: number;
   /** Decimals of the printed figure: of a mean alone, and of a mean above its interval. */
@@ -46,14 +46,16 @@ export interface Metric {
   readonly columns: readonly Level[];
   /** True if differences between models are tested by it. */
   readonly tested?: boolean;
+  /** True if tables of masks without a prompt list it: it tells how tumour-free slices fare. */
+  readonly unprompted?: boolean;
   /** Values where both masks, the truth or the prediction are empty; one left out is computed. */
   readonly empty: {
     readonly both?: EmptyValue;
     readonly truth?: EmptyValue;
     readonly prediction?: EmptyValue;
   };
-  /** The value for masks of which none is empty, but for those that `empty` leaves out. */
-  readonly compute: (pair: MaskPair) => number;
+  /** The value for masks of which none is empty, but for those that `empty` leaves out; null: it has none. */
+  readonly compute: (pair: MaskPair) => number | null;
 }
 
 /** Name of a metric, as code and files call it. */
@@ -67,7 +69,10 @@ export type MaskMetric =
   | "signedVolumeError"
   | "absoluteVolumeError"
   | "lesionDice"
-  | "lesionHd95";
+  | "lesionHd95"
+  | "sensitivity"
+  | "healthyPainted"
+  | "healthyArea";
 
 const shareOfMasks = {
   unit: "%",
@@ -87,6 +92,14 @@ const distance = {
   direction: "lower",
   range: [0, Infinity],
   ofPart: false,
+} as const;
+
+const unprompted = {
+  decimals: [1, 1],
+  ofPart: false,
+  levels: ["slice"],
+  columns: [],
+  unprompted: true,
 } as const;
 
 const relativeError = {
@@ -216,6 +229,46 @@ export const METRICS: Readonly<Record<MaskMetric, Metric>> = {
     empty: { both: 0 },
     compute: (pair) => scoreLesions(pair).hd95,
   },
+  /** 1 where there is tumour and anything is painted: its mean is the sensitivity by slice. */
+  sensitivity: {
+    ...unprompted,
+    label: "Sensitivity by slice",
+    definition: "sensitivity: share of the slices with tumour in which anything is painted",
+    unit: "%",
+    scale: 100,
+    direction: "higher",
+    range: [0, 1],
+    empty: { both: null, truth: null, prediction: 0 },
+    compute: () => 1,
+  },
+  /** 1 where there is no tumour and anything is painted: its mean is the share of such slices. */
+  healthyPainted: {
+    ...unprompted,
+    label: "Tumour-free slices painted",
+    definition: "tumour-free slices painted: share of them in which anything is",
+    unit: "%",
+    scale: 100,
+    direction: "lower",
+    range: [0, 1],
+    empty: { both: 0, truth: 1, prediction: null },
+    compute: () => null,
+  },
+  /** Area painted into a slice without tumour; in cm² as it is printed, in mm² as it is recorded. */
+  healthyArea: {
+    ...unprompted,
+    label: "Area painted there",
+    definition: "area painted there: mean over tumour-free slices, painted or not",
+    unit: "cm²",
+    scale: 0.01,
+    direction: "lower",
+    range: [0, Infinity],
+    empty: {
+      both: 0,
+      truth: ({ counts, element }) => counts.predicted * element,
+      prediction: null,
+    },
+    compute: () => null,
+  },
 };
 
 /** Names of all metrics, in the order of tables. */
@@ -229,6 +282,19 @@ export function metricsAt(level: Level): MaskMetric[] {
 /** Names of the metrics that tables list beside Dice at a level, in their order. */
 export function columnsAt(level: Level): MaskMetric[] {
   return MASK_METRICS.filter((name) => METRICS[name].columns.includes(level));
+}
+
+/** Names of the metrics of masks without a prompt, in the order of tables. */
+export const UNPROMPTED_METRICS: readonly MaskMetric[] = MASK_METRICS.filter((name) =>
+  METRICS[name].unprompted
+);
+
+/** The value of a metric for a mask that is emptied: that of an empty prediction, with this truth or none. */
+export function emptied(name: MaskMetric, { truth }: { truth: boolean }): number | null {
+  const { both, prediction } = METRICS[name].empty;
+  const value = truth ? prediction : both;
+  if (typeof value === "number" || value === null) return value;
+  throw new RangeError(`${name} of an empty mask depends on the truth`);
 }
 
 /** A metric's name and unit ("mm²") as tables print them at a level. */

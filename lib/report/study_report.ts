@@ -15,6 +15,7 @@ import {
   partsSection,
   promptsSection,
   sizeSection,
+  unpromptedSection,
 } from "./study/scores.ts";
 import { Subject } from "./study/subject.ts";
 import { casesSection, guardSection, trainingSection } from "./study/training.ts";
@@ -35,6 +36,7 @@ export function studyReport(study: Study, sheet: Sheet | null): Document {
     abstract: abstractOf(subject),
     blocks: [
       ...comparisonSection(subject),
+      ...unpromptedSection(subject),
       ...partsSection(subject),
       ...verdictSection(subject),
       ...promptsSection(subject),

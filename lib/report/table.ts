@@ -5,8 +5,9 @@
  *
  * @module
  */
-import { columnsAt } from "../metrics/metrics.ts";
+import { columnsAt, type MaskMetric, METRICS, UNPROMPTED_METRICS } from "../metrics/metrics.ts";
 import type { Score } from "../stats/summary.ts";
+import { PRESENCE_SCORES, type PresenceRule } from "../evaluate/presence.ts";
 import { HEADLINE_PROMPTS } from "../evaluate/scored_prompts.ts";
 import { compareUnder } from "../study/comparison.ts";
 import type { ComparedRow, ComparisonTable } from "../study/results.ts";
@@ -124,6 +125,74 @@ function promptGrid(table: ComparisonTable): TextGrid | null {
   };
 }
 
+/** Models with their masks without a prompt. */
+interface UnpromptedTable {
+  readonly rows: readonly Pick<ComparedRow, "model" | "unprompted">[];
+}
+
+/** Scores of a model's masks without a prompt. */
+interface UnpromptedLine {
+  readonly name: string;
+  /** Rule by which masks count. */
+  readonly rule: string;
+  readonly scores: Partial<Record<MaskMetric, Score>>;
+}
+
+/**
+ * Masks without a prompt: of each model all of them, then those alone that count by the rule that was chosen
+ * on validation patients; none where a study scored none.
+ */
+export function unpromptedLines({ rows }: UnpromptedTable): UnpromptedLine[] {
+  return rows.flatMap(({ model, unprompted }) => {
+    if (!unprompted) return [];
+    const { all, ruled, rules } = unprompted;
+    const name = modelName(model);
+    return [
+      { name, rule: "every mask", scores: all },
+      ...(ruled ? [{ name, rule: rulesText(rules), scores: ruled }] : []),
+    ];
+  });
+}
+
+/** The same as cells; null where there are none. */
+export function unpromptedGrid(table: UnpromptedTable): TextGrid | null {
+  const lines = unpromptedLines(table);
+  if (lines.length === 0) return null;
+  const metrics = UNPROMPTED_METRICS.filter((name) => lines.some(({ scores }) => scores[name]));
+  return {
+    header: [
+      "No prompt",
+      "Mask counts",
+      "Dice (%)",
+      ...metrics.map((name) => metricHeader(name, "slice")),
+    ],
+    rows: lines.map(({ name, rule, scores }) => [
+      name,
+      rule,
+      percent(scores.dice),
+      ...metrics.map((metric) => metricText(metric, scores[metric])),
+    ]),
+  };
+}
+
+/** "mean logit inside the mask from 3.21, 2.98 on": rules of all parts. */
+function rulesText(rules: readonly PresenceRule[]): string {
+  return [...Map.groupBy(rules, ({ score }) => score)].map(([score, own]) => {
+    const thresholds = own.map(({ threshold }) => threshold.toPrecision(3));
+    return `${PRESENCE_SCORES[score].label} from ${[...new Set(thresholds)].join(", ")} on`;
+  }).join("; ");
+}
+
+/** Sentence on the masks without a prompt. */
+function unpromptedNote(grid: TextGrid | null): string {
+  if (!grid) return "";
+  const definitions = UNPROMPTED_METRICS.map((name) => METRICS[name].definition);
+  return ` Without a prompt: Dice over the slices with tumour, 0 where a mask does not count; ${
+    definitions.join("; ")
+  }. The score and threshold from which a mask counts are chosen on validation patients: the largest that ` +
+    `keeps 95 % sensitivity.`;
+}
+
 /** The other metrics under the primary prompt, and the cost. */
 function detailGrid({ context, rows }: ComparisonTable): TextGrid {
   const metrics = rows.some((row) => row.metrics) ? columnsAt("slice") : [];
@@ -168,6 +237,7 @@ function grids(table: ComparisonTable): TextGrid[] {
     accuracyGrid(table),
     ...comparisonGrids(table),
     promptGrid(table),
+    unpromptedGrid(table),
     detailGrid(table),
     verdictGrid(table),
     ...partGrids(table),
@@ -199,9 +269,9 @@ function caption(table: ComparisonTable): string {
   }: mean ± standard deviation over ` +
     `${plural(scored.patients, "patient")}, each of whom has the mean over their slices ` +
     `(${plural(scored.slices, "slice")} in all, ${context.scoredOn} split); comparisons are ` +
-    `differences in percentage points. ${
-      intervalNote(scored.patients)
-    }${tested}${alike}${shares}${parts}`;
+    `differences in percentage points. ${intervalNote(scored.patients)}${tested}${alike}${shares}${
+      unpromptedNote(unpromptedGrid(table))
+    }${parts}`;
 }
 
 /** Data, model and adapter that made the table; the command stands apart. */

@@ -14,6 +14,7 @@ import { THUMBNAIL_BYTES, Thumbnails } from "../data/thumbnails.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { LARGEST } from "../nn/host_state.ts";
 import { GuardError } from "../evaluate/guards.ts";
+import type { PresenceRule } from "../evaluate/presence.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { type Config, parseConfig } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
@@ -39,12 +40,12 @@ function identity(weights: string): string {
  */
 export function signAdapter(
   adapter: Adapter,
-  { experiment, config, split }: Origin,
+  { experiment, config, split, presence }: Origin,
   { weights, thumbnails }: { weights: string; thumbnails: Thumbnails },
 ): Adapter {
   const slices = Buffer.from(thumbnails.bytes).toString("base64");
   const own = {
-    [RUN]: JSON.stringify({ experiment, config, split } satisfies Origin),
+    [RUN]: JSON.stringify({ experiment, config, split, presence } satisfies Origin),
     [BASE]: identity(weights),
     ...(slices !== "" && { [SLICES]: slices }), // pictures without contrast have no thumbnail
   };
@@ -177,6 +178,19 @@ export async function readOrigin(path: string, adapter: Adapter): Promise<Origin
   if (!config || !("experiment" in config)) return null;
   const split = await readJson(originSchema.entries.split, join(path, "split.json"));
   return checkFile(originSchema, { ...config, split }, path);
+}
+
+/**
+ * Rule by which an adapter's masks without a prompt count, as its own file's metadata hold it (the field
+ * `presence` of `samlora_run`: the name of the score, see `PRESENCE_SCORES`, and its threshold); null if it
+ * has none.
+ *
+ * @param origin What {@linkcode readOrigin} has read.
+ */
+export function presenceRule(origin: Origin | null): PresenceRule | null {
+  if (!origin?.presence) return null;
+  const { score, threshold } = origin.presence;
+  return { score, threshold };
 }
 
 /**

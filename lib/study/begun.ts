@@ -8,19 +8,26 @@ import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { cacheDir, writeFileAtomic } from "../fs.ts";
 
-/** Paths outside a study's folder that its record names; null for what comes with the package. */
-export interface NamedPaths {
-  /** Folder of the data set. */
-  readonly data: string | null;
-  /** File of the pretrained weights. */
-  readonly weights: string | null;
-  /** File that says whose each case is. */
-  readonly patients: string | null;
+/**
+ * Names of the values that are paths outside a study's folder: data sets, a file of weights, and one that says
+ * whose each case is.
+ */
+export const PATH_FIELDS = ["data", "healthy", "weights", "patients"] as const;
+
+/** Paths outside a study's folder; null for what comes with the package or is not used. */
+type Paths = Readonly<Record<typeof PATH_FIELDS[number], string | null>>;
+
+/** Those paths as a record names them; earlier versions lacked some. */
+export type NamedPaths = Partial<Paths>;
+
+/** The paths among the values of a config. */
+export function namedPaths(config: NamedPaths): Paths {
+  const { data = null, healthy = null, weights = null, patients = null } = config;
+  return { data, healthy, weights, patients };
 }
 
-function markOf(folder: string, { data, weights, patients }: NamedPaths): string {
-  const paths = patients === null ? [data, weights] : [data, weights, patients];
-  const study = JSON.stringify([resolve(folder), ...paths]);
+function markOf(folder: string, paths: NamedPaths): string {
+  const study = JSON.stringify([resolve(folder), namedPaths(paths)]);
   return cacheDir("begun", createHash("sha256").update(study).digest("hex"));
 }
 

@@ -6,6 +6,7 @@
  */
 import { observe } from "../evaluate/protocol_summary.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
+import { summarizeUnprompted } from "../evaluate/unprompted.ts";
 import { groupMeans, mean } from "../stats/summary.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import type { CaseRecord, RecordedScore, Records, ScoreRecords, SliceRecord } from "./records.ts";
@@ -93,7 +94,7 @@ function scoresByPart(
       part,
       seed: config.seed as number,
       split: split.seed,
-      patients: split.test.length,
+      patients: new Set(own[0].slices.map(({ patient }) => patient)).size,
       rows: own.map(({ row, slices }) => ({
         model: names.get(row) ?? row,
         dice: Object.fromEntries(PROTOCOL.flatMap((prompt) => {
@@ -120,11 +121,34 @@ function rowScores(
   return { dice, iou, metrics: primary && protocol.prompts[primary]?.slices };
 }
 
+/**
+ * Masks without a prompt of a row over all its parts, all of them and those that count by each part's rule;
+ * undefined where none were scored, or by an earlier version.
+ */
+function unpromptedOf(
+  runs: readonly Run[],
+  records: readonly Records[],
+): ComparisonRow["unprompted"] {
+  const parts = runs.map(({ part, experiment, presence }) => {
+    const own = records.find((one) => one.part === part && one.row === experiment.name);
+    const slices = [...own?.slices ?? [], ...own?.healthy ?? []];
+    return { slices, rule: presence ?? null };
+  });
+  const all = summarizeUnprompted(parts.map(({ slices }) => ({ slices, rule: null })));
+  if (!all.sensitivity) return undefined;
+  const rules = parts.flatMap(({ rule }) =>
+    rule ? [{ score: rule.score, threshold: rule.threshold }] : []
+  );
+  const isRuled = rules.length === parts.length;
+  return { rules, all, ...(isRuled && { ruled: summarizeUnprompted(parts) }) };
+}
+
 /** Row of a model that was trained, or scored as it comes, in every part. */
 function modelRow(
   experiment: Experiment,
-  { runs, result, context }: {
+  { runs, records, result, context }: {
     runs: readonly Run[];
+    records: readonly Records[];
     result: ScoreRecords;
     context: ComparisonContext;
   },
@@ -146,6 +170,7 @@ function modelRow(
     peakGpuBytes: peaks.length > 0 ? Math.max(...peaks) : undefined,
     bestEpoch: runs[0].part === "" ? summaries[0].bestEpoch : undefined,
     ...(shares.length > 0 && { shares }),
+    unprompted: unpromptedOf(runs, records),
   };
 }
 
@@ -212,7 +237,7 @@ export function computeTable(
     if (own.some(({ summary }) => !summary)) continue;
     const result = poolRecords(records, experiment.name);
     slices.set(displayName(experiment), result.slices);
-    models.push(modelRow(experiment, { runs: own, result, context }));
+    models.push(modelRow(experiment, { runs: own, records, result, context }));
   }
   const statistics = compareScores(
     models.map((row) => ({ ...row, slices: slices.get(row.model)! })),

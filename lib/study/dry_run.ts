@@ -10,6 +10,7 @@ import { scoreTrivialPredictors } from "../evaluate/trivial_predictors.ts";
 import { planBatches } from "../data/loader.ts";
 import type { SliceRef } from "../data/slices.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import { healthyBatches } from "../train/plan.ts";
 import { fitBy } from "../train/fit.ts";
 import { SOUND } from "../train/procedure.ts";
 import { withGpu } from "./device.ts";
@@ -140,7 +141,7 @@ export async function estimateStudy(
       rows.push(estimateRow(experiment, measured, { parts, warm }));
       before = {
         measured,
-        isTrained: passesOf(experiment, { config, parts: data.parts }).train > 0,
+        isTrained: passesOf(experiment, { ...data, config }).train > 0,
       };
     }
     return {
@@ -266,6 +267,7 @@ async function timeTraining(
       {
         ...config,
         ...plain,
+        healthyShare: 0, // a batch of tumour-free slices costs less, by the prompts that it lacks
         epochs,
         earlyStopping: false,
         onEpoch: (epoch) => void seconds.push(epoch.seconds / refs.length),
@@ -308,18 +310,22 @@ function estimateRow(
 ): RowEstimate {
   const own = parts.map(({ config: shared, data }) => {
     const config = configOf(experiment, shared);
-    const passes = passesOf(experiment, { config: shared, parts: data.parts });
+    const passes = passesOf(experiment, { ...data, config: shared });
     const epochs = passes.train > 0 ? config.epochs : 0;
     const variants = epochs > 0 ? variantsOf(config) : 0;
-    const { train, validation } = data.parts;
-    const seen = epochs > 0 ? train.length * variants + validation.length : 0;
+    const { parts: { train, validation }, healthy } = data;
+    const [trained, validated] = [
+      train.length + healthy.train.length,
+      validation.length + healthy.validation.length,
+    ];
+    const seen = epochs > 0 ? trained * variants + validated : 0;
     const bytes = measured.activationBytes * (seen + passes.test);
     const memory = config.cacheMemory * 2 ** 20;
     const room = memory + config.cacheDisk * 2 ** 20;
     const kept = bytes > room ? room / bytes : 1;
     const again = isFresh(config) ? 0 : (1 - kept) * passes.train;
     const encoded = (warm.train ? 0 : kept * seen) + again;
-    const batches = planBatches(train, config).length;
+    const batches = planBatches(train, config).length + healthyBatches(train.length, config);
     return {
       steps: epochs * Math.ceil(batches / config.gradientAccumulationSteps),
       trainSeconds: passes.train * measured.train + passes.validation * measured.validation +

@@ -1,4 +1,5 @@
 import type { Partition } from "../data/split.ts";
+import { healthyBatches } from "../train/plan.ts";
 import { configOf, type Experiment, type ExperimentKind } from "./experiment.ts";
 import { duration } from "./progress.ts";
 import type { Config } from "./schema.ts";
@@ -14,21 +15,44 @@ export function sharesTried({ wiseFt }: Pick<Config, "wiseFt">): number {
   return wiseFt.length > 1 ? wiseFt.length : 0;
 }
 
+/** Slices by part, with tumour and without. */
+export interface PartSlices {
+  readonly parts: Partition<unknown>;
+  /** Tumour-free ones; default none. */
+  readonly healthy?: Partition<unknown>;
+}
+
+/** Slices of an epoch, about: tumour-free ones are counted by whole batches. */
+export function slicesOfEpoch(
+  train: number,
+  { healthyShare, batchSize }: Pick<Config, "healthyShare" | "batchSize">,
+): number {
+  return train + batchSize * healthyBatches(train, { healthyShare, batchSize });
+}
+
+/** Validation slices that are passed over once a training has ended: for shares, and for presence. */
+export function validationsAfter(
+  config: Pick<Config, "wiseFt">,
+  { parts: { validation }, healthy }: PartSlices,
+): number {
+  const free = healthy?.validation.length ?? 0;
+  return sharesTried(config) * validation.length + (free > 0 ? validation.length + free : 0);
+}
+
 /** The slices that a row passes over, if nothing ends its training early. */
 export function passesOf(
   experiment: Experiment,
-  { config, parts: { train, validation, test } }: {
-    readonly config: Config;
-    readonly parts: Partition<unknown>;
-  },
+  { config, ...slices }: PartSlices & { readonly config: Config },
 ): Passes {
+  const { parts: { train, validation, test }, healthy } = slices;
   const own = configOf(experiment, config);
   const isTrained = experiment.kind !== "vanilla";
   const epochs = isTrained ? own.epochs : 0;
+  const after = validationsAfter(isTrained ? own : { wiseFt: [1] }, slices);
   return {
-    train: epochs * train.length,
-    validation: (epochs + (isTrained ? sharesTried(own) : 0)) * validation.length,
-    test: test.length,
+    train: epochs * slicesOfEpoch(train.length, own),
+    validation: epochs * validation.length + after,
+    test: test.length + (healthy?.test.length ?? 0),
   };
 }
 

@@ -17,6 +17,7 @@ import { displayName, type Experiment } from "./experiment.ts";
 import { DERIVED, Manifest } from "./manifest.ts";
 import { readRecords, type Records } from "./records.ts";
 import {
+  type ChosenPresence,
   type ComparisonTable,
   type Environment,
   FILES,
@@ -74,6 +75,8 @@ export interface StudyModel {
    * empty where none were kept.
    */
   readonly masks: ReadonlyMap<string, RunLengths & { readonly dice?: number }>;
+  /** Rule by which masks without a prompt count, of each part that has one. */
+  readonly presences: readonly (ChosenPresence & { readonly part: string })[];
 }
 
 /** Content of a study's files. */
@@ -142,6 +145,7 @@ function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyMo
     trainings: own.filter(({ epochs }) => epochs.length > 0).map(trainingOf),
     slices: result.slices as readonly SliceScores[],
     masks,
+    presences: own.flatMap(({ part, presence }) => presence ? [{ part, ...presence }] : []),
   };
 }
 

@@ -10,6 +10,7 @@ import type { RunLengths } from "../formats/run_length.ts";
 import { InputError } from "../errors.ts";
 import type { MaskScore } from "../metrics/mask_score.ts";
 import type { ProtocolCase, ProtocolSlice } from "../evaluate/protocol.ts";
+import { PRESENCE_NAMES, type PresenceScores } from "../evaluate/presence.ts";
 import type { ScoredPrompt } from "../evaluate/scored_prompts.ts";
 import { checkFile, FILES } from "./results.ts";
 
@@ -26,10 +27,12 @@ export type SliceRecord = Recorded<ProtocolSlice>;
 /** Scores of a case as a volume. */
 export type CaseRecord = Recorded<ProtocolCase>;
 
-/** Scores of slices and of their cases. */
+/** Scores of slices with tumour and of their cases, and of tumour-free slices. */
 export interface ScoreRecords {
   readonly slices: readonly SliceRecord[];
   readonly cases: readonly CaseRecord[];
+  /** Tumour-free slices, scored without a prompt; absent where the study has none. */
+  readonly healthy?: readonly SliceRecord[];
 }
 
 /** Scores of one row in one part of a study. */
@@ -42,6 +45,8 @@ export interface Records extends ScoreRecords {
   readonly trivial: boolean;
   /** Masks of the test slices under the primary prompt; empty where none were kept. */
   readonly masks: readonly ({ readonly id: string } & RunLengths)[];
+  /** Masks of all test slices without a prompt, where tumour-free ones are among them. */
+  readonly unpromptedMasks?: readonly ({ readonly id: string } & RunLengths)[];
   /** The sample's mask under its tight box, with its Dice; null if the run cuts other slices. */
   readonly sample: (RunLengths & { readonly dice: number }) | null;
 }
@@ -57,21 +62,28 @@ const scores = v.record(
 );
 const runLengths = { size: v.tuple([count, count]), counts: v.array(count) };
 
+const slicesSchema = v.object({
+  id: v.array(v.string()),
+  caseId: v.array(v.string()),
+  patient: v.array(v.string()),
+  tumourPixels: v.array(count),
+  /** True size, the same under every prompt. */
+  truth: v.array(v.number()),
+  scores,
+  /** Dice after each click. */
+  clicks: v.array(v.nullable(v.array(v.number()))),
+  /** Presence scores without a prompt, by name. */
+  presence: v.optional(
+    v.object(Object.fromEntries(PRESENCE_NAMES.map((name) => [name, v.array(v.number())]))),
+  ),
+});
+
 const recordsSchema = v.object({
   part: v.string(),
   row: v.string(),
   trivial: v.boolean(),
-  slices: v.object({
-    id: v.array(v.string()),
-    caseId: v.array(v.string()),
-    patient: v.array(v.string()),
-    tumourPixels: v.array(count),
-    /** True size, the same under every prompt. */
-    truth: v.array(v.number()),
-    scores,
-    /** Dice after each click. */
-    clicks: v.array(v.nullable(v.array(v.number()))),
-  }),
+  slices: slicesSchema,
+  healthy: v.optional(slicesSchema),
   cases: v.object({
     id: v.array(v.string()),
     patient: v.array(v.string()),
@@ -80,6 +92,7 @@ const recordsSchema = v.object({
     scores,
   }),
   masks: v.array(v.object({ id: v.string(), ...runLengths })),
+  unpromptedMasks: v.optional(v.array(v.object({ id: v.string(), ...runLengths }))),
   sample: v.nullable(v.object({ ...runLengths, dice: v.number() })),
 });
 
@@ -126,19 +139,53 @@ function scoresAt(
   );
 }
 
+/** Slices in columns. */
+function sliceColumns(slices: readonly SliceRecord[]): v.InferOutput<typeof slicesSchema> {
+  const hasPresence = slices.length > 0 && slices.every(({ presence }) => presence);
+  return {
+    id: column(slices, "id"),
+    caseId: column(slices, "caseId"),
+    patient: column(slices, "patient"),
+    tumourPixels: column(slices, "tumourPixels"),
+    ...scoreColumns(slices),
+    clicks: slices.map(({ clicks }) => clicks ? [...clicks] : null),
+    ...(hasPresence && {
+      presence: Object.fromEntries(
+        PRESENCE_NAMES.map((name) => [name, slices.map(({ presence }) => presence![name])]),
+      ),
+    }),
+  };
+}
+
+/** Slices from their columns. */
+function slicesFrom(columns: v.InferOutput<typeof slicesSchema>): SliceRecord[] {
+  const { id, caseId, patient, tumourPixels, clicks, presence } = columns;
+  return id.map((id, i) => ({
+    id,
+    caseId: caseId[i],
+    patient: patient[i],
+    tumourPixels: tumourPixels[i],
+    scores: scoresAt(columns, i),
+    ...(clicks[i] && { clicks: clicks[i] }),
+    ...(presence && { presence: presenceAt(presence, i) }),
+  }));
+}
+
+function presenceAt(
+  columns: Readonly<Record<string, readonly number[]>>,
+  index: number,
+): PresenceScores {
+  const values = PRESENCE_NAMES.map((name) => [name, columns[name][index]]);
+  return Object.fromEntries(values);
+}
+
 /** Content of the file: deterministic bytes. */
 export async function encodeRecords(records: readonly Records[]): Promise<Uint8Array> {
-  const lines = records.map(({ slices, cases, ...rest }, i) =>
+  const lines = records.map(({ slices, cases, healthy, ...rest }, i) =>
     JSON.stringify({
       ...rest,
-      slices: {
-        id: column(slices, "id"),
-        caseId: column(slices, "caseId"),
-        patient: column(slices, "patient"),
-        tumourPixels: column(slices, "tumourPixels"),
-        ...scoreColumns(slices),
-        clicks: slices.map(({ clicks }) => clicks ?? null),
-      },
+      slices: sliceColumns(slices),
+      ...(healthy && { healthy: sliceColumns(healthy) }),
       cases: {
         id: column(cases, "id"),
         patient: column(cases, "patient"),
@@ -160,21 +207,12 @@ function parseRecords(line: string, path: string): Records {
   } catch {
     throw damaged(path);
   }
-  const { slices, cases, ...rest } = checkFile(recordsSchema, value, path);
-  const equalLength = ({ id, scores, ...fields }: typeof slices | typeof cases) =>
-    [...Object.values(fields), ...Object.values(scores).flatMap((found) => Object.values(found))]
-      .every((values) => values.length === id.length);
-  if (!equalLength(slices) || !equalLength(cases)) throw damaged(path);
+  const { slices, cases, healthy, ...rest } = checkFile(recordsSchema, value, path);
+  if (![slices, cases, ...healthy ? [healthy] : []].every(isEven)) throw damaged(path);
   return {
     ...rest,
-    slices: slices.id.map((id, i) => ({
-      id,
-      caseId: slices.caseId[i],
-      patient: slices.patient[i],
-      tumourPixels: slices.tumourPixels[i],
-      scores: scoresAt(slices, i),
-      ...(slices.clicks[i] && { clicks: slices.clicks[i] }),
-    })),
+    slices: slicesFrom(slices),
+    ...(healthy && { healthy: slicesFrom(healthy) }),
     cases: cases.id.map((id, i) => ({
       id,
       patient: cases.patient[i],
@@ -182,6 +220,13 @@ function parseRecords(line: string, path: string): Records {
       scores: scoresAt(cases, i),
     })),
   };
+}
+
+/** True if all columns are as long as the first. */
+function isEven(table: v.InferOutput<typeof recordsSchema>["slices" | "cases"]): boolean {
+  const lengths = (value: unknown): number[] =>
+    Array.isArray(value) ? [value.length] : Object.values(value as object).flatMap(lengths);
+  return lengths(table).every((length) => length === table.id.length);
 }
 
 /** Times its own size that a file's text may have; scores have about 6, masks 20. */

@@ -11,6 +11,7 @@ import { overlap } from "../data/split.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { readIfThere } from "../fs.ts";
 import { MASK_METRICS } from "../metrics/metrics.ts";
+import { PRESENCE_NAMES } from "../evaluate/presence.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { reasonOf } from "./command_line.ts";
@@ -33,6 +34,8 @@ const interval = v.nullable(v.pipe(v.tuple([number, number]), v.readonly()));
 const prompt = v.picklist(PROTOCOL);
 const metric = v.picklist(MASK_METRICS);
 const size = v.object({ patients: count, slices: count });
+const share = v.pipe(number, v.minValue(0), v.maxValue(1));
+const presenceName = v.picklist(PRESENCE_NAMES);
 
 const scoreSchema = v.object({
   mean: number,
@@ -97,6 +100,9 @@ const contextSchema = v.pipe(
 /** Kinds of rows, in the order of tables. */
 export const ROW_KINDS = ["vanilla", "peft", "full", "lora", "trivial"] as const;
 
+/** Dice of slices with tumour (0..1) and the metrics of masks without a prompt, over patients. */
+const unpromptedSchema = v.record(metric, scoreSchema);
+
 const rowSchema = v.object({
   /** As printed: "Vanilla", "PEFT", "LoRA-16", "Filled box". */
   model: v.string(),
@@ -124,6 +130,13 @@ const rowSchema = v.object({
   bestEpoch: v.optional(count),
   /** WiSE-FT's share of the trained weights, chosen on validation slices, in each part. */
   shares: v.optional(list(number)),
+  /** Masks without a prompt, all of them and those alone that count by the rule of presence. */
+  unprompted: v.optional(v.object({
+    /** The rule in each part; none where no tumour-free slice was there to choose it on. */
+    rules: list(v.object({ score: presenceName, threshold: number })),
+    all: unpromptedSchema,
+    ruled: v.optional(unpromptedSchema),
+  })),
 });
 
 /** Names of the rows that a row is compared with: vanilla, and PEFT treated alike. */
@@ -318,6 +331,26 @@ const splitSchema = v.pipe(
 
 const guardSchema = v.object({ guard: v.string(), step: count, message: v.string() });
 
+/**
+ * Rule by which a mask that was given without a prompt counts, chosen on validation patients: a tumour is
+ * said to be there where the score reaches the threshold. With what it does on those slices, and each
+ * candidate for it.
+ */
+const presenceSchema = v.object({
+  score: presenceName,
+  threshold: number,
+  /** Slices with tumour, and tumour-free ones, that it was chosen on. */
+  tumourSlices: count,
+  healthySlices: count,
+  candidates: list(v.object({
+    score: presenceName,
+    threshold: number,
+    auc: share,
+    sensitivity: share,
+    quiet: share,
+  })),
+});
+
 /** Experiment, values and patients that a run was trained by: enough to score its weights elsewhere. */
 export const originSchema = v.object({
   experiment: experimentSchema,
@@ -327,6 +360,8 @@ export const originSchema = v.object({
     v.pipe(v.unknown(), v.check((value) => isShallow(value), "it is nested too deeply")),
   ),
   split: splitSchema,
+  /** Absent where no tumour-free slice was there to choose it on. */
+  presence: v.optional(presenceSchema),
 });
 
 /** Entry of `runs.json`: one row of one part, trained and scored, or ended by a guard. */
@@ -399,6 +434,9 @@ export type Environment = v.InferOutput<typeof environmentSchema>;
 
 /** Figures of a training beside its scores. */
 export type RunSummary = v.InferOutput<typeof summarySchema>;
+
+/** Rule by which masks without a prompt count, with what it was chosen on. */
+export type ChosenPresence = v.InferOutput<typeof presenceSchema>;
 
 /** Experiment, values and patients that a run was trained by. */
 export type Origin = v.InferOutput<typeof originSchema>;

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { InputError } from "../errors.ts";
 import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { isBegunHere } from "./begun.ts";
+import { isBegunHere, PATH_FIELDS } from "./begun.ts";
 import { codeVersion, describeEnvironment } from "./environment.ts";
 import { adapterExperiments } from "./experiment.ts";
 import { type Config, optionDifferences, type Options } from "./schema.ts";
@@ -90,7 +90,7 @@ export function requireNamed(path: string, { begun, given }: {
   readonly given: Options["given"];
 }): void {
   if (isBegunHere(path, begun.config)) return;
-  const missing = (["data", "weights", "patients"] as const)
+  const missing = PATH_FIELDS
     .filter((name) => begun.config[name] !== null && given[name] === undefined);
   if (missing.length === 0) return;
   throw new InputError(

@@ -15,7 +15,7 @@ import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
 import { HEADLINE_PROMPTS, PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { readBytes } from "../fs.ts";
 import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
-import { isBegunHere } from "./begun.ts";
+import { isBegunHere, namedPaths } from "./begun.ts";
 import {
   commonFields,
   defaultsOf,
@@ -112,6 +112,22 @@ export const configFields = {
       free: true, // slices are compared by content
       rights: reads,
     }),
+    healthy: field(
+      "healthy DIR",
+      "data set whose tumour-free slices are scored beside, with those within the volumes of --data",
+      {
+        type: v.nullable(v.string()),
+        default: null,
+        added: true,
+        free: true, // slices are compared by content
+        rights: reads,
+      },
+    ),
+    healthyShare: field(
+      "healthy-share S",
+      "share of an epoch's slices that is tumour-free, of training patients of --healthy and --data",
+      { type: v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), default: 0, added: true },
+    ),
     modality: field("modality NAME", "t1c, t1n, t2f or t2w", { type: v.string(), default: "t1c" }),
     patients: field(
       "patients FILE",
@@ -379,6 +395,11 @@ export const configFields = {
         added: true,
         before: [1],
       },
+    ),
+    iouLoss: field(
+      "iou-loss W",
+      "weight of the error of the estimated IoU, 0 of a tumour-free slice; SAM's own training had 1",
+      { type: notNegative, default: FIT_DEFAULTS.iouLoss, added: true },
     ),
     flip: field("flip P", "chance of a left-right flip", {
       type: chance,
@@ -660,9 +681,9 @@ const studyFields = {
 function resumes(path: string): Rights {
   try {
     const text = new TextDecoder().decode(readBytes(join(path, "resume.json")));
-    const { data, weights, patients = null } = JSON.parse(text).config;
-    if (!isBegunHere(path, { data, weights, patients })) return writes(path);
-    return { write: [path], read: [data, weights, patients].filter((value) => value !== null) };
+    const named = namedPaths(JSON.parse(text).config);
+    if (!isBegunHere(path, named)) return writes(path);
+    return { write: [path], read: Object.values(named).filter((value) => value !== null) };
   } catch {
     return writes(path); // the study itself says why it cannot go on
   }

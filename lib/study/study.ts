@@ -9,7 +9,7 @@ import type { SliceRef } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { GuardError } from "../evaluate/guards.ts";
-import { forgetBegun, noteBegun } from "./begun.ts";
+import { forgetBegun, noteBegun, PATH_FIELDS } from "./begun.ts";
 import type { Config } from "./schema.ts";
 import { lossOf, withGpu } from "./device.ts";
 import { describeEnvironment } from "./environment.ts";
@@ -130,13 +130,9 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
 }
 
 /** A config whose paths hold from any folder. */
-function absolute({ data, weights, patients, ...config }: Config): Config {
-  return {
-    ...config,
-    data: data && resolve(data),
-    weights: weights && resolve(weights),
-    patients: patients && resolve(patients),
-  };
+function absolute(config: Config): Config {
+  const paths = PATH_FIELDS.map((name) => [name, config[name] && resolve(config[name])]);
+  return { ...config, ...Object.fromEntries(paths) };
 }
 
 /** State of a folder for a command: begun or finished by the same one, or anything else. */
@@ -234,7 +230,7 @@ class Study {
           name: experiment.name,
           kind: experiment.kind,
           // Parts are about as large as the first.
-          passes: passesOf(experiment, { config, parts: data.parts }),
+          passes: passesOf(experiment, { ...data, config }),
         }))
       ),
     );

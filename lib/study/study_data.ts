@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { asideLine, type Dataset, openDataset } from "../data/dataset.ts";
+import { joinSlices } from "../data/joined_slices.ts";
 import { noteLines } from "../data/notes.ts";
 import type { Axis } from "../data/plane.ts";
 import { type CropReport, openSlices, type SliceRef, type SliceSet } from "../data/slices.ts";
@@ -34,16 +35,18 @@ export const SAMPLE_NOTE =
 export interface StudyData {
   /** Name of the data set, without its path. */
   readonly name: string;
-  /** Reads slices. */
+  /** Reads slices, with tumour and without. */
   readonly slices: SliceSet;
   /** Patients of each part. */
   readonly split: Split;
-  /** Slices of each part. */
+  /** Slices with tumour of each part. */
   readonly parts: Partition<SliceRef>;
+  /** Tumour-free slices of each part; none where the config asks for none. */
+  readonly healthy: Partition<SliceRef>;
 }
 
 /**
- * Opens the data set of a config, the embedded sample if it names none, and splits it by patient.
+ * Opens the data sets of a config, the embedded sample if it names none, and splits them by patient.
  *
  * @param log Is told, line by line, what is found and what was left out.
  * @throws {InputError} if the data cannot be used.
@@ -55,34 +58,117 @@ export async function openStudyData(
 ): Promise<StudyData> {
   const root = config.data ?? SAMPLE;
   const dataset = await openDataset(root, config);
-  const slices = await openSlicesWithProgress(dataset, config);
+  const { slices, tumour, healthy: found } = await openBoth(dataset, config);
   tellData(slices, config, log);
   tellCrop(slices, config, log);
-  const patients = slices.refs.map(({ patient }) => patient);
   const seed = dataSeed(config);
-  const { folds, fold } = config;
-  const split = folds === null
-    ? splitPatients(patients, { seed, fractions: fractionsOf(config) })
-    : foldPatients(patients, { seed, folds, fold: fold ?? 1 });
-  const all = partition(slices.refs, split);
-  const parts = {
-    train: limit(all.train, config.maxTrain, seed),
-    validation: limit(all.validation, config.maxValidation, seed),
-    test: limit(all.test, config.maxTest, seed),
-  };
-  checkPatients({ ...parts }, {
-    shared: split.validationSharesTrainingPatients ? ["train", "validation"] : [],
+  const split = splitOf({ tumour, healthy: found }, config);
+  const all = partition(tumour, split);
+  const limits = { train: config.maxTrain, validation: config.maxValidation, test: config.maxTest };
+  const limited = (from: Partition<SliceRef>): Partition<SliceRef> => ({
+    train: limit(from.train, limits.train, seed),
+    validation: limit(from.validation, limits.validation, seed),
+    test: limit(from.test, limits.test, seed),
   });
+  const parts = limited(all);
+  const free = limited(partsOf(found, split));
+  const healthy = config.healthyShare > 0 ? free : { ...free, train: [] };
+  const shared = split.validationSharesTrainingPatients ? ["train", "validation"] : [];
+  checkPatients({ ...parts }, { shared });
+  checkPatients({ ...healthy }, { shared });
+  if (config.healthyShare > 0 && healthy.train.length === 0) {
+    throw new InputError(
+      "--healthy-share finds no tumour-free slice of a training patient: name a data set of such with --healthy",
+    );
+  }
   log(
-    `${dataset.name}: ${dataset.grouping}, ${slices.refs.length} slices` +
+    `${dataset.name}: ${dataset.grouping}, ${tumour.length} slices` +
       `; using ${parts.train.length} slices to train, ${parts.validation.length} to validate, ${parts.test.length} to test.`,
   );
+  if (found.length > 0) {
+    log(
+      `Tumour-free: ${found.length} slices of ${
+        new Set(found.map(({ patient }) => patient)).size
+      } patients` +
+        `; ${healthy.train.length} in the training part, ${healthy.validation.length} to validate, ${healthy.test.length} to test.`,
+    );
+  }
   if (split.validationSharesTrainingPatients) {
     log(
       "Two patients are too few for a validation patient: validation slices are held out from the training patient.",
     );
   }
-  return { name: dataset.name, slices, split, parts };
+  return { name: dataset.name, slices, split, parts, healthy };
+}
+
+/** Slices with tumour and tumour-free ones, and a reader of both. */
+interface BothKinds {
+  readonly slices: SliceSet;
+  readonly tumour: readonly SliceRef[];
+  readonly healthy: readonly SliceRef[];
+}
+
+/** Cuts the slices with tumour of a data set, and, where the config asks for such, those without. */
+async function openBoth(dataset: Dataset, config: Config): Promise<BothKinds> {
+  const tumour = await openSlicesWithProgress(dataset, config);
+  if (config.healthy === null && config.healthyShare === 0) {
+    return { slices: tumour, tumour: tumour.refs, healthy: [] };
+  }
+  const sets = [dataset];
+  if (config.healthy !== null) {
+    const other = await openDataset(config.healthy, { ...config, patients: null });
+    if (other.root !== dataset.root) sets.push(other);
+  }
+  const free: SliceSet[] = [];
+  for (const set of sets) {
+    free.push(await openSlicesWithProgress(set, config, { kind: "tumour-free" }));
+  }
+  const healthy = free.flatMap(({ refs }) => refs);
+  if (healthy.length === 0) {
+    throw new InputError(
+      `${
+        config.healthy ?? config.data
+      } has no tumour-free slice: name a data set of such with --healthy`,
+    );
+  }
+  return { slices: joinSlices(tumour, ...free), tumour: tumour.refs, healthy };
+}
+
+/**
+ * Split of the patients with tumour, and of those without any by the same shares. Who has slices of both
+ * kinds is where the tumour is.
+ */
+function splitOf(
+  { tumour, healthy }: Pick<BothKinds, "tumour" | "healthy">,
+  config: Config,
+): Split {
+  const { folds, fold } = config;
+  const seed = dataSeed(config);
+  const splitAlone = (patients: readonly string[]) =>
+    folds === null
+      ? splitPatients(patients, { seed, fractions: fractionsOf(config) })
+      : foldPatients(patients, { seed, folds, fold: fold ?? 1 });
+  const patients = new Set(tumour.map(({ patient }) => patient));
+  const split = splitAlone([...patients]);
+  const others = new Set(healthy.map(({ patient }) => patient)).difference(patients);
+  if (others.size === 0) return split;
+  const own = splitAlone([...others]);
+  if (own.validationSharesTrainingPatients !== split.validationSharesTrainingPatients) {
+    throw new InputError(
+      `${config.healthy} has ${others.size} patients: give three or more, so that each part has one`,
+    );
+  }
+  const both = (part: keyof Partition<string>) => [...split[part], ...own[part]].sort();
+  return { ...split, train: both("train"), validation: both("validation"), test: both("test") };
+}
+
+/** Tumour-free slices by the part of their patient; a part may have none. */
+function partsOf(refs: readonly SliceRef[], split: Split): Partition<SliceRef> {
+  const of = (patients: readonly string[]) => {
+    const wanted = new Set(patients);
+    return refs.filter(({ patient }) => wanted.has(patient));
+  };
+  return { train: of(split.train), validation: of(split.validation), test: of(split.test) };
 }
 
 /** Says what was left aside of a data set, what is odd about its files, and how its labels are read. */
@@ -101,12 +187,12 @@ export function tellData(
 /**
  * Cuts a data set's slices, saying how far it is: a large one takes minutes the first time.
  *
- * @param options.wholeVolumes Every slice of a volume, with tumour or not.
+ * @param options.kind Slices with tumour, tumour-free ones, or every slice of a volume.
  */
 export async function openSlicesWithProgress(
   dataset: Dataset,
   config: Config,
-  { wholeVolumes = false }: { wholeVolumes?: boolean } = {},
+  { kind = "tumour" }: { kind?: "tumour" | "tumour-free" | "all" } = {},
 ): Promise<SliceSet> {
   const progress = new Progress({
     label: `Cutting slices of ${dataset.name}`,
@@ -116,7 +202,8 @@ export async function openSlicesWithProgress(
   let cut = false;
   const slices = await openSlices(dataset, {
     ...sliceOptions(config),
-    ...(wholeVolumes && { minTumourVoxels: 0, maxPerCase: undefined }),
+    ...(kind === "tumour-free" && { tumourFree: true }),
+    ...(kind === "all" && { minTumourVoxels: 0, maxPerCase: undefined }),
     onProgress: ({ done, cached }) => {
       cut ||= !cached;
       if (cut) progress.update({ done });
@@ -139,26 +226,31 @@ export async function openRowData(
 ): Promise<StudyData> {
   const isSame = JSON.stringify(sliceOptions(config)) === JSON.stringify(sliceOptions(row));
   if (isSame) return study;
-  const slices = await openSlicesWithProgress(study.slices.dataset, row);
+  const { slices } = await openBoth(study.slices.dataset, row);
   tellCrop(slices, row, log);
   const found = new Map(slices.refs.map((ref) => [ref.id, ref]));
+  const keptOf = (refs: readonly SliceRef[]) => refs.flatMap(({ id }) => found.get(id) ?? []);
   const kept = (part: keyof Partition<SliceRef>) => {
-    const refs = study.parts[part].flatMap(({ id }) => found.get(id) ?? []);
+    const refs = keptOf(study.parts[part]);
     if (refs.length > 0) return refs;
     throw new InputError(
       `crop ${row.crop} and axis ${row.axis} leave no slice of the ${part} part: choose others`,
     );
   };
   const parts = { train: kept("train"), validation: kept("validation"), test: kept("test") };
-  return { ...study, slices, parts };
+  const { train, validation, test } = study.healthy;
+  const healthy = { train: keptOf(train), validation: keptOf(validation), test: keptOf(test) };
+  return { ...study, slices, parts, healthy };
 }
 
 /** Thumbnails by the list of slices that they are of: all rows of a part are trained on one list. */
 const thumbnails = new WeakMap<readonly SliceRef[], Promise<Thumbnails>>();
 
 /** Thumbnails of the training slices, made once. */
-export function trainingThumbnails({ slices, parts: { train } }: StudyData): Promise<Thumbnails> {
-  const made = thumbnails.get(train) ?? Thumbnails.of(slices, train);
+export function trainingThumbnails(
+  { slices, parts: { train }, healthy }: StudyData,
+): Promise<Thumbnails> {
+  const made = thumbnails.get(train) ?? Thumbnails.of(slices, [...train, ...healthy.train]);
   thumbnails.set(train, made);
   return made;
 }
@@ -183,7 +275,7 @@ function fractionsOf({ split }: Config): SplitFractions {
   return { train, validation, test };
 }
 
-/** Numbers of patients and slices in each part of a study. */
+/** Numbers of patients and slices with tumour in each part of a study. */
 export function describeParts(
   { parts }: StudyData,
 ): Record<keyof Partition<SliceRef>, { patients: number; slices: number }> {

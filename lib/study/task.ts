@@ -6,7 +6,7 @@
 import { basename } from "node:path";
 import type { ActivationCache } from "../evaluate/activation_cache.ts";
 import type { SliceRef } from "../data/slices.ts";
-import { adapterWeights, inHalfPrecision } from "../adapters/adapter.ts";
+import { type Adapter, adapterWeights, inHalfPrecision } from "../adapters/adapter.ts";
 import { collectAdapter } from "../adapters/apply_adapter.ts";
 import { encodeRunLengths } from "../formats/run_length.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -20,6 +20,13 @@ import { Scope } from "../tensor/scope.ts";
 import { readCheckpoint, writeCheckpoint } from "../train/checkpoint_file.ts";
 import { evaluate, meanDice } from "../evaluate/evaluate.ts";
 import {
+  choosePresence,
+  PRESENCE_SCORES,
+  presenceCandidates,
+  type PresenceSample,
+} from "../evaluate/presence.ts";
+import {
+  AUTOMATIC_PROMPTS,
   evaluationPrompt,
   HEADLINE_PROMPTS,
   type ScoredPrompt,
@@ -33,17 +40,18 @@ import type { EpochMetrics } from "../train/training.ts";
 import type { TrainingState } from "../train/resume.ts";
 import { wiseFt } from "../train/wise_ft.ts";
 import { signAdapter } from "./adapter.ts";
+import { namedPaths } from "./begun.ts";
 import { type Config, dataSeed } from "./schema.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
-import { type Forecast, sharesTried } from "./forecast.ts";
+import { type Forecast, sharesTried, slicesOfEpoch, validationsAfter } from "./forecast.ts";
 import type { Interruption } from "./interruption.ts";
 import { adapterOptions, buildModel, restoreWeights, sliceModel } from "./model.ts";
 import { describePlacement } from "./placement.ts";
 import type { Part } from "./plan.ts";
 import { Progress } from "./progress.ts";
 import { type Records, rounded } from "./records.ts";
-import type { Environment, Run, RunSummary } from "./results.ts";
+import type { ChosenPresence, Environment, Run, RunSummary } from "./results.ts";
 import { PRIMARY_PROMPT } from "./statistics.ts";
 import {
   describeCrop,
@@ -100,16 +108,10 @@ export async function runTask(experiment: Experiment, context: PartContext): Pro
   const data = await openRowData(context.data, { config: part.config, row: config, log });
   const found = await readCheckpoint(files.at(CHECKPOINTS));
   found?.damaged.forEach(log);
-  // Paths of this machine are nobody else's: their last part names the data and the weights.
   const run: Run = {
     part: part.name,
     experiment,
-    config: {
-      ...config,
-      data: data.name,
-      weights: config.weights && basename(config.weights),
-      patients: config.patients && basename(config.patients),
-    },
+    config: { ...config, ...baseNames(config), data: data.name },
     data: {
       cases: data.slices.dataset.cases.length,
       ...describeParts(data),
@@ -131,6 +133,18 @@ export async function runTask(experiment: Experiment, context: PartContext): Pro
   } finally {
     gpu.trim();
   }
+}
+
+/** The last parts of a config's paths, which are nobody else's: they name the data and the weights. */
+function baseNames(config: Config): ReturnType<typeof namedPaths> {
+  const { data, healthy, weights, patients } = namedPaths(config);
+  const last = (path: string | null) => path && basename(path);
+  return {
+    data: last(data),
+    healthy: last(healthy),
+    weights: last(weights),
+    patients: last(patients),
+  };
 }
 
 /** A task under way. */
@@ -172,8 +186,11 @@ class Task {
       gpu.forgetPeak();
       if (from) await this.#tellState(from);
       const summary = { ...this.#describe(sam), ...await this.#prepare(model, from) };
+      const presence = await this.#choosePresence(model);
+      const run = { ...this.#run, ...(presence && { presence }) };
+      if (sam.trainableParameters().length > 0) await this.#save(sam, run);
       const records = await this.#score(model);
-      await this.#files.finish({ ...this.#run, epochs: this.#epochs, summary }, records);
+      await this.#files.finish({ ...run, epochs: this.#epochs, summary }, records);
       onKept();
       log("");
     } finally {
@@ -201,7 +218,7 @@ class Task {
     };
   }
 
-  /** Gives the model the weights that are scored; what of them was trained is written down. */
+  /** Gives the model the weights that are scored, in the precision that they are saved with. */
   async #prepare(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
     const { sam } = model;
     if (sam.trainableParameters().length === 0) return {};
@@ -211,14 +228,55 @@ class Task {
       ...await this.#train(model, from),
       wiseFt: await this.#drawBack(model, pretrained),
     }));
-    await this.#save(sam);
+    if (this.#config.adapterDtype === "f16") {
+      const adapter = inHalfPrecision(await this.#collect(sam));
+      restoreWeights(sam, adapterWeights(adapter), adapter.source);
+    }
     return summary;
+  }
+
+  /** The trained weights as an adapter. */
+  async #collect(sam: Sam): Promise<Adapter> {
+    return await collectAdapter(sam, adapterOptions(this.#run.experiment, this.#config));
+  }
+
+  /**
+   * Chooses the rule by which masks without a prompt count, on the validation slices with tumour and
+   * without; null where there are none without.
+   */
+  async #choosePresence(model: SliceModel): Promise<ChosenPresence | null> {
+    const { parts: { validation }, healthy: { validation: healthy }, slices: reader } = this.#data;
+    if (healthy.length === 0) return null;
+    const { forecast, log } = this.#context;
+    const refs = [...validation, ...healthy];
+    forecast.start("validation", refs.length);
+    const { slices } = rounded(
+      await runProtocol(model, { reader, refs }, {
+        prompts: AUTOMATIC_PROMPTS,
+        batchSize: this.#config.batchSize,
+        onProgress: (done) => forecast.advance(done),
+      }),
+    );
+    const candidates = presenceCandidates(slices.map(sampleOf));
+    const best = choosePresence(candidates);
+    if (!best) return null;
+    const { score, threshold, auc, sensitivity, quiet } = best;
+    log(
+      `${this.#name}: a mask without a prompt counts from ${PRESENCE_SCORES[score].label} ` +
+        `${threshold.toPrecision(3)} on; validation sensitivity ${
+          sensitivity.toFixed(3)
+        }, quiet on ` +
+        `${quiet.toFixed(3)} of tumour-free slices, AUC ${auc.toFixed(3)}`,
+    );
+    const [tumourSlices, healthySlices] = [validation.length, healthy.length];
+    return { score, threshold, tumourSlices, healthySlices, candidates };
   }
 
   async #train(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
     const { folder, interruption, checkpointSeconds, onKept, forecast } = this.#context;
     const { epochs } = this.#config;
-    const { train: { length: total }, validation } = this.#data.parts;
+    const { train, validation } = this.#data.parts;
+    const total = slicesOfEpoch(train.length, this.#config);
     const start = (epoch: number, done = 0) => {
       forecast.start("train", total, done);
       return this.#progress(`epoch ${epoch}/${epochs}`, total);
@@ -238,7 +296,7 @@ class Task {
       onProgress: (update) => {
         forecast.advance(update.done);
         progress.update(update);
-        if (update.done === total) forecast.start("validation", validation.length);
+        if (update.done === update.total) forecast.start("validation", validation.length);
       },
       onEpoch: async (epoch, best) => {
         forecast.advance(validation.length);
@@ -251,13 +309,13 @@ class Task {
         progress = start(epoch.epoch + 1);
       },
     };
-    const { split, parts, slices: reader } = this.#data;
+    const { split, parts, healthy, slices: reader } = this.#data;
     const { peakGpuBytes, bestEpoch, stoppedEarly, earlyStoppingEpoch } = await fit(
       model,
-      { ...split, ...parts, reader },
+      { ...split, ...parts, healthy: healthy.train, reader },
       options,
     );
-    forecast.leave({ train: 0, validation: sharesTried(this.#config) * parts.validation.length });
+    forecast.leave({ train: 0, validation: this.#validationsAfter() });
     // The first step compiles kernels and fills caches: the median epoch is what a step costs.
     const perStep = this.#epochs.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
     return {
@@ -275,12 +333,18 @@ class Task {
     const { epochs, batchSize } = this.#config;
     const { train, validation } = this.#data.parts;
     const left = Math.max(0, epochs - epoch + 1);
-    const done = Math.min(train.length, batch * batchSize);
+    const total = slicesOfEpoch(train.length, this.#config);
+    const done = Math.min(total, batch * batchSize);
     this.#context.forecast.leave({
-      train: left * train.length - done,
-      validation: (left + sharesTried(this.#config)) * validation.length,
+      train: left * total - done,
+      validation: left * validation.length + this.#validationsAfter(),
     });
     return done;
+  }
+
+  /** Validation slices that are passed over once a training has ended. */
+  #validationsAfter(): number {
+    return validationsAfter(this.#config, this.#data);
   }
 
   /** Draws the trained weights back by the share that is best on the validation slices (WiSE-FT). */
@@ -332,14 +396,11 @@ class Task {
   }
 
   /** Writes the trained weights, which are scored as written, with all that scoring elsewhere needs. */
-  async #save(sam: Sam): Promise<void> {
-    const { experiment } = this.#run;
-    const trained = await collectAdapter(sam, adapterOptions(experiment, this.#config));
-    const isHalf = this.#config.adapterDtype === "f16";
-    const adapter = isHalf ? inHalfPrecision(trained) : trained;
-    if (isHalf) restoreWeights(sam, adapterWeights(adapter), adapter.source);
+  async #save(sam: Sam, run: Run): Promise<void> {
+    const trained = await this.#collect(sam);
+    const adapter = this.#config.adapterDtype === "f16" ? inHalfPrecision(trained) : trained;
     await this.#files.writeAdapter(
-      signAdapter(adapter, this.#run, {
+      signAdapter(adapter, run, {
         weights: this.#context.environment.weights,
         thumbnails: await trainingThumbnails(this.#data),
       }),
@@ -348,19 +409,23 @@ class Task {
 
   /** Scores the test slices under the whole protocol. */
   async #score(model: SliceModel): Promise<Records> {
-    const { test } = this.#data.parts;
+    const { parts: { test }, slices: reader } = this.#data;
     const { forecast } = this.#context;
-    forecast.start("test", test.length);
-    const progress = this.#progress("test", test.length);
+    const refs = [...test, ...this.#testedHealthy()];
+    forecast.start("test", refs.length);
+    const progress = this.#progress("test", refs.length);
     const masks: Records["masks"][number][] = [];
-    const { slices, cases } = rounded(
-      await runProtocol(model, { reader: this.#data.slices, refs: test }, {
+    const unpromptedMasks: typeof masks = [];
+    const found = rounded(
+      await runProtocol(model, { reader, refs }, {
         prompts: this.#config.testPrompts,
         seed: dataSeed(this.#config),
         batchSize: this.#config.batchSize,
         onMasks: ({ id, width, height }, found) => {
           const mask = found.get(PRIMARY_PROMPT);
           if (mask) masks.push({ id, ...encodeRunLengths(mask, { width, height }) });
+          const own = refs.length > test.length && found.get(AUTOMATIC_PROMPTS[0]);
+          if (own) unpromptedMasks.push({ id, ...encodeRunLengths(own, { width, height }) });
         },
         onProgress: (done) => {
           forecast.advance(done);
@@ -368,6 +433,8 @@ class Task {
         },
       }),
     );
+    const [slices, healthy] = [found.slices.slice(0, test.length), found.slices.slice(test.length)];
+    const tested = new Set(test.map(({ caseId }) => caseId));
     if (model.sam.trainableParameters().length > 0) this.#checkScores(slices);
     const dice = (prompt: ScoredPrompt) =>
       mean(groupMeans(observe(slices, { prompt, metric: "dice" }))).toFixed(3);
@@ -379,10 +446,17 @@ class Task {
       row: this.#run.experiment.name,
       trivial: false,
       slices,
-      cases,
+      ...(healthy.length > 0 && { healthy, unpromptedMasks }),
+      cases: found.cases.filter(({ id }) => tested.has(id)),
       masks,
       sample: await this.#predictSample(model),
     };
+  }
+
+  /** Tumour-free test slices, which are scored without a prompt; none if that is not asked for. */
+  #testedHealthy(): readonly SliceRef[] {
+    const isScored = AUTOMATIC_PROMPTS.some((kind) => this.#config.testPrompts.includes(kind));
+    return isScored ? this.#data.healthy.test : [];
   }
 
   /** Progress of a pass of this row. */
@@ -421,6 +495,13 @@ class Task {
     const mask = Uint8Array.from(logits, (logit) => logit > 0 ? 1 : 0);
     return { ...encodeRunLengths(mask, own), dice: diceOf(mask, slice.mask) };
   }
+}
+
+/** A slice that was scored without a prompt, as a presence rule is chosen on it. */
+function sampleOf({ tumourPixels, scores, presence }: ProtocolSlice): PresenceSample {
+  const { sensitivity, healthyPainted } = scores[AUTOMATIC_PROMPTS[0]]!;
+  const tumour = tumourPixels > 0;
+  return { tumour, painted: (tumour ? sensitivity : healthyPainted) === 1, scores: presence! };
 }
 
 /** Trainable parameters of a model in host memory. */

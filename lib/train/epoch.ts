@@ -16,6 +16,10 @@ const BATCHES_PER_SYNC = 8;
 /** Seconds of work that may be queued: a checkpoint has to wait for it. */
 const QUEUED_SECONDS = 1.5;
 
+function slicesOf(batches: readonly PlannedBatch[]): number {
+  return batches.reduce((sum, { refs }) => sum + refs.length, 0);
+}
+
 /** Position between two batches, without the figures that have yet to be read. */
 type StepPosition = Omit<EpochPosition, "sums" | "guards">;
 
@@ -61,6 +65,8 @@ export class Epoch implements Disposable {
   /** Batches done, and their slices. */
   #batch: number;
   #slices: number;
+  /** Slices of all its batches. */
+  readonly #total: number;
   #seconds: number;
   #learningRate: number;
   /** Position at which the step under way began. */
@@ -76,7 +82,8 @@ export class Epoch implements Disposable {
     this.#stepper = new Stepper(training, { epoch: number, random: this.#random });
     this.#batch = begun?.batch ?? 0;
     const done = this.#batches.slice(0, this.#batch);
-    this.#slices = done.reduce((sum, { refs }) => sum + refs.length, 0);
+    this.#slices = slicesOf(done);
+    this.#total = slicesOf(this.#batches);
     this.#seconds = begun?.seconds ?? 0;
     this.#start = performance.now() - 1000 * this.#seconds;
     this.#learningRate = begun?.learningRate ?? 0;
@@ -128,10 +135,10 @@ export class Epoch implements Disposable {
 
   /** Waits for the device where much is queued, and reads the figures every few batches. */
   async #synchronize(): Promise<void> {
-    const { model, plan, hooks } = this.#training;
+    const { model, hooks } = this.#training;
     this.#queue.push();
     const batches = (this.number - 1) * this.#batches.length + this.#batch;
-    const [done, total] = [this.#slices, plan.data.train.length];
+    const [done, total] = [this.#slices, this.#total];
     if (batches % BATCHES_PER_SYNC === 0 || done === total) {
       await this.#queue.wait(this.#log.read());
       const { loss, dice } = this.#log.sums;

@@ -219,6 +219,7 @@ export class Guards {
       const seen = { batches: window, predicted, truth, learningRate };
       this.#caught(guardError("whole-image-mask", seen, step));
     }
+    if (truth === 0) return; // of tumour-free slices a mask of ones has no Dice of its own
     state.ones = areAllOnes(masks) ? state.ones + 1 : 0;
     if (state.ones === window) this.#allOnes("training", masks, `${window} batches`, step);
   }

@@ -74,6 +74,17 @@ export interface FitOptions {
    * cached. Default 0: none.
    */
   readonly augmentVariants?: number;
+  /**
+   * About this share of an epoch's slices is tumour-free, drawn anew in each epoch, in batches of their own:
+   * they are prompted by the whole image alone, as nobody would click there. Of an empty truth the soft Dice
+   * loss is 1 - 1 / (1 + the sum of probabilities), 0 where nothing is painted. Default 0: none.
+   */
+  readonly healthyShare?: number;
+  /**
+   * Weight of the mean squared error of the estimated IoU, as SAM was trained; of a tumour-free slice the
+   * target is 0, so that the estimate tells them apart. Default 0: the estimate is not trained.
+   */
+  readonly iouLoss?: number;
   /** Seed of order, augmentation and prompts. Default 0. */
   readonly seed?: number;
 }
@@ -100,6 +111,8 @@ export const FIT_DEFAULTS: Readonly<Required<Omit<FitOptions, "epochs">>> = {
   flip: 0.5,
   augment: {},
   augmentVariants: 0,
+  healthyShare: 0,
+  iouLoss: 0,
   seed: 0,
 };
 
@@ -110,8 +123,10 @@ export const FIT_LIMITS = { promptsPerStep: 100, promptIterations: 100 } as cons
 export interface FitData {
   /** Reads the slices that the lists name. */
   readonly reader: SliceReader;
-  /** Slices to train on. */
+  /** Slices to train on, with tumour. */
   readonly train: readonly SliceRef[];
+  /** Tumour-free slices that epochs draw from; needed for a `healthyShare` above 0. */
+  readonly healthy?: readonly SliceRef[];
   /** Slices of other patients, to choose the best epoch by. */
   readonly validation: readonly SliceRef[];
   /** True if they are other slices of the same patients, as a split of two patients has to be. */
@@ -128,6 +143,19 @@ export interface PlannedBatch {
   readonly endsStep: boolean;
   /** Slices of all batches of the step; a batch's loss counts by its share of them. */
   readonly slicesOfStep: number;
+}
+
+/**
+ * Batches of tumour-free slices in an epoch.
+ *
+ * @param slices Slices with tumour in the epoch.
+ */
+export function healthyBatches(
+  slices: number,
+  { healthyShare, batchSize }: { healthyShare: number; batchSize: number },
+): number {
+  if (healthyShare === 0) return 0;
+  return Math.max(1, Math.round(healthyShare / (1 - healthyShare) * slices / batchSize));
 }
 
 /** Everything about a training that is decided before its first step. */
@@ -161,6 +189,11 @@ export class TrainingPlan {
         throw new InputError(`there are no slices for ${part}: give a data set with more patients`);
       }
     }
+    if (options.healthyShare > 0 && !data.healthy?.length) {
+      throw new InputError(
+        "there are no tumour-free slices to train on: name some, or a share of 0",
+      );
+    }
     for (const option of ["promptsPerStep", "promptIterations"] as const) {
       if (options[option] > FIT_LIMITS[option]) {
         throw new InputError(
@@ -183,7 +216,8 @@ export class TrainingPlan {
       else groups.push({ params: [tensor], lrScale });
     }
     this.paramGroups = groups;
-    this.batchesPerEpoch = planBatches(data.train, options).length;
+    this.batchesPerEpoch = planBatches(data.train, options).length +
+      healthyBatches(data.train.length, options);
     this.stepsPerEpoch = Math.ceil(this.batchesPerEpoch / options.gradientAccumulationSteps);
   }
 
@@ -197,7 +231,9 @@ export class TrainingPlan {
   /** Batches of an epoch in an order that `random` draws. */
   batches(random: Random): PlannedBatch[] {
     const { batchSize, gradientAccumulationSteps } = this.options;
-    const batches = planBatches(this.data.train, { batchSize, random });
+    const tumour = planBatches(this.data.train, { batchSize, random });
+    const healthy = this.#healthy(random);
+    const batches = healthy.length > 0 ? random.shuffle([...tumour, ...healthy]) : tumour;
     return batches.map((refs, i) => {
       const first = i - i % gradientAccumulationSteps;
       const step = batches.slice(first, first + gradientAccumulationSteps);
@@ -208,5 +244,16 @@ export class TrainingPlan {
         slicesOfStep: step.reduce((sum, { length }) => sum + length, 0),
       };
     });
+  }
+
+  /** An epoch's batches of tumour-free slices: each slice once before any comes again. */
+  #healthy(random: Random): SliceRef[][] {
+    const { options: { batchSize, healthyShare }, data } = this;
+    const count = healthyBatches(data.train.length, { batchSize, healthyShare });
+    const drawn: SliceRef[][] = [];
+    while (drawn.length < count) {
+      drawn.push(...random.shuffle(planBatches(data.healthy!, { batchSize, random })));
+    }
+    return drawn.slice(0, count);
   }
 }

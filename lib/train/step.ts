@@ -1,5 +1,5 @@
 import { type AugmentedSlice, augmentForEpoch } from "../data/augment.ts";
-import { drawKinds, drawPrompt, type Prompt } from "../data/prompts.ts";
+import { drawKinds, drawPrompt, type Prompt, type PromptKind } from "../data/prompts.ts";
 import type { Slice } from "../data/slices.ts";
 import type { Random } from "../random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -29,10 +29,12 @@ export class Stepper {
   async backward(slices: readonly Slice[], { slicesOfStep }: PlannedBatch): Promise<PromptedLoss> {
     const { model, plan, procedure, probes } = this.#training;
     const { samples, prompts } = this.#draw(slices);
+    const { promptIterations, iouLoss } = plan.options;
     const masks = await promptedLoss(model, samples, {
       criterion: procedure.criterion,
       prompts,
-      iterations: plan.options.promptIterations,
+      iterations: isTumourFree(samples) ? 1 : promptIterations, // nobody would click there
+      iouLoss,
       random: this.#random,
       share: slices.length / slicesOfStep,
     });
@@ -55,14 +57,19 @@ export class Stepper {
     return norm;
   }
 
-  /** Slices [B] as they are augmented in this epoch, and for each kind of prompt a list of B prompts. */
+  /**
+   * Slices [B] as they are augmented in this epoch, and for each kind of prompt a list of B prompts; for
+   * tumour-free ones the whole image alone.
+   */
   #draw(slices: readonly Slice[]): { samples: AugmentedSlice[]; prompts: Prompt[][] } {
     const [epoch, random] = [this.#epoch, this.#random];
     const { options } = this.#training.plan;
     const samples = slices.map((slice) =>
       augmentForEpoch(slice, { epoch, order: random }, options)
     );
-    const kinds = drawKinds(options.prompt, random, options.promptsPerStep);
+    const kinds: PromptKind[] = isTumourFree(samples)
+      ? ["whole-image"]
+      : drawKinds(options.prompt, random, options.promptsPerStep);
     const prompts = kinds.map((kind) =>
       samples.map(({ slice: { mask, ref: { width, height } } }) =>
         drawPrompt(kind, { mask, width, height, random, point: "random" })
@@ -70,4 +77,9 @@ export class Stepper {
     );
     return { samples, prompts };
   }
+}
+
+/** True for a batch of tumour-free slices: batches of a plan mix them with no others. */
+function isTumourFree([{ slice }]: readonly AugmentedSlice[]): boolean {
+  return slice.ref.tumourVoxels === 0;
 }

@@ -1,7 +1,8 @@
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
 import { openDataset } from "../../lib/data/dataset.ts";
+import { joinSlices } from "../../lib/data/joined_slices.ts";
 import { openSlices, type OpenSlicesOptions, type SliceProgress } from "../../lib/data/slices.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -272,4 +273,33 @@ Deno.test("a volume that changed under an open set is reported, not mixed in", (
       InputError,
       "not among the chosen slices",
     );
+  }));
+
+Deno.test("tumour-free slices are those without a tumour voxel that show something", () =>
+  withCases(async (root, cache) => {
+    const dataset = await openDataset(root);
+    // The sixth slice of one case is air.
+    const [{ image: path }] = dataset.cases;
+    const volume = await readNifti(path);
+    const data = volume.data.map((value, i) => i < 600 ? value : 7);
+    await writeNifti(path, { ...volume, data }, { datatype: "float32" });
+    const tumour = await openSlices(dataset, { minTumourVoxels: 12, cache });
+    const free = await openSlices(dataset, { tumourFree: true, cache });
+    const indices = (of: typeof free) => of.refs.map(({ caseId, index }) => `${caseId} ${index}`);
+    // Slices 1 to 4 of each have tumour.
+    assertEquals(indices(free), ["SET-MEN-1-000 0", "SET-MEN-2-000 0", "SET-MEN-2-000 5"]);
+    assert(free.refs.every(({ tumourVoxels }) => tumourVoxels === 0));
+    const { mask } = await free.read(free.refs[0]);
+    assert(mask.every((pixel) => pixel === 0));
+    const one = await openSlices(dataset, { tumourFree: true, maxPerCase: 1, cache });
+    assertEquals(indices(one), ["SET-MEN-1-000 0", "SET-MEN-2-000 0"]);
+
+    const both = joinSlices(tumour, free);
+    assertEquals(both.refs, [...tumour.refs, ...free.refs]);
+    assertEquals((await both.read(free.refs[2])).image, (await free.read(free.refs[2])).image);
+    assertEquals((await both.read(tumour.refs[0])).mask, (await tumour.read(tumour.refs[0])).mask);
+    assertEquals([...both.fingerprints.keys()], [...tumour.fingerprints.keys()]);
+    for (const [id, text] of both.fingerprints) assert(text !== tumour.fingerprints.get(id));
+    const elsewhere = { ...free, dataset: { ...dataset, root: "/elsewhere" } };
+    assertThrows(() => joinSlices(tumour, elsewhere), InputError, "SET-MEN-1-000");
   }));

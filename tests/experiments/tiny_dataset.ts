@@ -18,19 +18,34 @@ export function tinyCase(patient: number): { image: Float32Array; mask: Float32A
 }
 
 /** Path of a file of a tiny data set. */
-export function tinyFile(folder: string, patient: number, kind: "t1c" | "seg"): string {
-  const id = `TINY-MEN-0000${patient}-000`;
+export function tinyFile(
+  folder: string,
+  patient: number,
+  kind: "t1c" | "seg",
+  name = "TINY",
+): string {
+  const id = `${name}-MEN-0000${patient}-000`;
   return join(folder, "data", id, `${id}-${kind}.nii.gz`);
 }
 
-/** A new folder with a data set of some patients, in BraTS layout, in its subfolder `data`. */
-export async function tinyDataset(patients: number): Promise<string> {
+/**
+ * A new folder with a data set of some patients, in BraTS layout, in its subfolder `data`.
+ *
+ * @param options.name First part of the patients' names.
+ * @param options.tumour False for noise alone.
+ */
+export async function tinyDataset(
+  patients: number,
+  { name = "TINY", tumour = true }: { name?: string; tumour?: boolean } = {},
+): Promise<string> {
   const folder = await Deno.makeTempDir();
   for (let patient = 1; patient <= patients; patient++) {
-    const { image, mask } = tinyCase(patient);
-    await Deno.mkdir(join(tinyFile(folder, patient, "t1c"), ".."), { recursive: true });
+    const made = tinyCase(patient);
+    const image = tumour ? made.image : made.image.map((value, i) => value - 100 * made.mask[i]);
+    const mask = tumour ? made.mask : made.mask.map(() => 0);
+    await Deno.mkdir(join(tinyFile(folder, patient, "t1c", name), ".."), { recursive: true });
     const write = (kind: "t1c" | "seg", data: Float32Array) =>
-      writeNifti(tinyFile(folder, patient, kind), createVolume(data, { shape: tinyShape }), {
+      writeNifti(tinyFile(folder, patient, kind, name), createVolume(data, { shape: tinyShape }), {
         datatype: kind === "seg" ? "uint8" : "float32",
       });
     await write("t1c", image);

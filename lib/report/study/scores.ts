@@ -3,20 +3,28 @@
  *
  * @module
  */
-import { columnsAt, labelOf, type MaskMetric, METRICS } from "../../metrics/metrics.ts";
+import { PRESENCE_SCORES } from "../../evaluate/presence.ts";
+import {
+  columnsAt,
+  labelOf,
+  type MaskMetric,
+  METRICS,
+  UNPROMPTED_METRICS,
+} from "../../metrics/metrics.ts";
 import type { Score } from "../../stats/summary.ts";
 import type { Block, Cell, FigureBlock, TableBlock } from "../document.ts";
 import { dotsFigure, type Line, LINES_IN_ONE, linesFigure } from "../figures.ts";
 import {
   absent,
   intervalText,
+  metricHeader,
   percent,
   plural,
   probability,
   promptName,
   signed,
 } from "../format.ts";
-import { partGrids } from "../table.ts";
+import { partGrids, unpromptedLines } from "../table.ts";
 import type { StudyModel } from "../../study/read_study.ts";
 import {
   ALPHA,
@@ -54,6 +62,73 @@ export function comparisonSection(subject: Subject): Block[] {
     ...(subject.hasTests && smallest > 0.01 ? [few] : []),
     diceFigure(subject),
   ];
+}
+
+/** Masks without a prompt on slices with tumour and without, and how the rule that they count by was chosen. */
+export function unpromptedSection({ study: { table }, models, hasIntervals }: Subject): Block[] {
+  const lines = unpromptedLines(table);
+  if (lines.length === 0) return [];
+  const metrics = (["dice", ...UNPROMPTED_METRICS] as const)
+    .filter((name) => lines.some(({ scores }) => scores[name]));
+  return [
+    { kind: "heading", level: 2, text: "Without a prompt, with and without a tumour" },
+    {
+      kind: "table",
+      caption:
+        `Masks without a prompt, all of them and those that count by the rule: means over patients${
+          hasIntervals ? ", with 95 % intervals" : ""
+        }, Dice over the slices with tumour, 0 where a mask does not count. ${
+          metrics.flatMap((name) => METRICS[name].definition ?? []).join("; ")
+        }.`,
+      header: ["Model", "Mask counts", ...metrics.map((name) => metricHeader(name, "slice"))],
+      words: 2,
+      rows: lines.map(({ name, rule, scores }) => [
+        name,
+        rule,
+        ...metrics.map((metric) => {
+          const { scale, decimals: [, digits] } = METRICS[metric];
+          return scoreCell(scores[metric], { scale, digits });
+        }),
+      ]),
+    },
+    ...candidatesTable(models),
+  ];
+}
+
+/** Candidates for the rule of presence of each model, as they did on validation patients. */
+function candidatesTable(models: readonly StudyModel[]): TableBlock[] {
+  const rows = models.flatMap(({ name, presences }) =>
+    presences.flatMap(({ part, score: chosen, candidates, tumourSlices, healthySlices }) =>
+      candidates.map(({ score, threshold, auc, sensitivity, quiet }): Cell[] => [
+        part ? `${name}, ${part}` : name,
+        { text: PRESENCE_SCORES[score].label, strong: score === chosen },
+        `${tumourSlices} + ${healthySlices}`,
+        auc.toFixed(3),
+        threshold.toPrecision(3),
+        (100 * sensitivity).toFixed(1),
+        (100 * quiet).toFixed(1),
+      ])
+    )
+  );
+  if (rows.length === 0) return [];
+  return [{
+    kind: "table",
+    caption:
+      `Candidates for the score by which a mask counts, on the validation slices with tumour and without: ` +
+      `area under the ROC curve, by which the score is chosen (bold), and the largest threshold that keeps ` +
+      `95 % sensitivity.`,
+    header: [
+      "Model",
+      "Score",
+      "Slices",
+      "AUC",
+      "Threshold",
+      "Sensitivity, %",
+      "Quiet on tumour-free, %",
+    ],
+    words: 2,
+    rows,
+  }];
 }
 
 /** Every training seed, split or fold by itself; nothing for a study of one. */
