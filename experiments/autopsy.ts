@@ -33,8 +33,15 @@ import {
 import { autopsyMarkdown, type AutopsyTable, percent } from "./autopsy/table.ts";
 import { mean } from "../lib/stats/summary.ts";
 import { signAdapter } from "../lib/study/adapter.ts";
-import { defaultsOf, pick } from "../lib/study/command_line.ts";
-import { type Config, configFields, PLAIN } from "../lib/study/schema.ts";
+import { pick } from "../lib/study/command_line.ts";
+import {
+  configFields,
+  DEFAULTS,
+  overridden,
+  type Overrides,
+  PLAIN,
+  settled,
+} from "../lib/study/schema.ts";
 import { adapterExperiment } from "../lib/study/experiment.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
@@ -46,10 +53,10 @@ import { openGpu } from "../lib/study/device.ts";
 import { commands } from "./commands.ts";
 
 /** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
-const SMALL: Partial<Config> = {
+const SMALL: Overrides = {
   ...PLAIN,
   side: 128,
-  epochs: 3,
+  epochs: [3],
   warmupSteps: 8,
   prompt: "tight-box",
   flip: 0,
@@ -110,7 +117,7 @@ async function saveForeign(context: AutopsyContext, weights: Environment["weight
 /** Runs a fault, with its progress in the terminal. */
 async function watchFault(fault: Fault, context: AutopsyContext): ReturnType<typeof runFault> {
   const { title, times = 1 } = fault;
-  const total = times * context.config.epochs * context.parts.train.length;
+  const total = times * settled(context.config).epochs * context.parts.train.length;
   const progress = new Progress({ label: title, total });
   const result = await runFault(fault, {
     ...context,
@@ -166,7 +173,7 @@ async function writeResults(out: string, table: AutopsyTable, masks: Uint8Array)
 
 await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
   const faults = chooseFaults(values.faults);
-  const config: Config = { ...defaultsOf(configFields), ...SMALL, ...pick(given, configFields) };
+  const config = { ...overridden(DEFAULTS, SMALL), ...pick(given, configFields) };
   const date = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
   const out = values.out ?? join("results", `autopsy-${date}`);
   await requireEmpty(out);

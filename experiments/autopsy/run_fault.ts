@@ -16,7 +16,7 @@ import type { EpochMetrics } from "../../lib/train/training.ts";
 import { fitBy } from "../../lib/train/fit.ts";
 import { adapterWeights } from "../../lib/adapters/adapter.ts";
 import { openAdapter, requireOrigin } from "../../lib/study/adapter.ts";
-import type { Config } from "../../lib/study/schema.ts";
+import { type Config, settled } from "../../lib/study/schema.ts";
 import { adapterExperiment } from "../../lib/study/experiment.ts";
 import { buildModel, restoreWeights } from "../../lib/study/model.ts";
 import type { Origin } from "../../lib/study/results.ts";
@@ -133,7 +133,7 @@ function faultyConfig({ alpha, times = 1, decoder, prompt }: Fault, config: Conf
   return {
     ...config,
     alpha: alpha ?? config.alpha,
-    epochs: config.epochs * times,
+    epochs: config.epochs.map((count) => count * times),
     ...(decoder && { modulesToSave: ["mask_decoder"] }),
     ...(prompt && { prompt, validationPrompt: prompt }),
   };
@@ -175,8 +175,8 @@ async function train(
   };
   const { length } = parts.train;
   const { epochs } = await fitBy(procedure, model, { ...parts, reader }, {
-    ...config,
-    patience: config.epochs,
+    ...settled(config),
+    patience: settled(config).epochs,
     onProgress: ({ epoch, done }) => onProgress?.((epoch - 1) * length + done),
   });
   return { curve, epochs };
@@ -227,7 +227,7 @@ export async function trainOtherTask(
       },
     };
     await fitBy({ ...SOUND, onCaught: () => {} }, model, { ...parts, reader: head }, {
-      ...config,
+      ...settled(config),
       epochs: 1,
     });
     await save(sam);

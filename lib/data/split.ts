@@ -93,11 +93,13 @@ export interface FoldPatientsOptions {
   folds: number;
   /** The fold that is tested, counted from 1. */
   fold: number;
+  /** Share of all patients to validate on; default a tenth. */
+  validation?: number;
 }
 
 /**
  * The split of one fold of a cross-validation by patient: over all folds each patient is tested exactly
- * once. Validation takes a tenth of all patients, at least one, from those tested in the next fold
+ * once. Validation takes its share of all patients, at least one, from those tested in the next fold
  * first; the others are trained on.
  *
  * @param patients Patients, repeated or not.
@@ -118,7 +120,8 @@ export function foldPatients(patients: Iterable<string>, options: FoldPatientsOp
   const inFold = (which: number) => shuffled.filter((_, i) => i % folds === which % folds);
   // The fold after the tested one first, and so on.
   const rest = Array.from({ length: folds - 1 }, (_, i) => inFold(fold + i)).flat();
-  const wanted = Math.max(1, Math.round(DEFAULT_FRACTIONS.validation * unique.length));
+  const share = options.validation ?? DEFAULT_FRACTIONS.validation;
+  const wanted = Math.max(1, Math.round(share * unique.length));
   const validation = Math.min(wanted, rest.length - 1);
   return {
     seed,

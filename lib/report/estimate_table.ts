@@ -15,11 +15,20 @@ export function estimateText(
     sum(rows.map(({ scoreSeconds }) => scoreSeconds)) + trivialSeconds,
   ];
   const grid = gridText({
-    header: ["Row", "Trainable parameters", "Steps", "Training", "Scoring", "Device memory (MiB)"],
+    header: [
+      "Row",
+      "Trainable parameters",
+      "Trainings",
+      "Steps",
+      "Training",
+      "Scoring",
+      "Device memory (MiB)",
+    ],
     rows: [
       ...rows.map((row) => [
         modelName(row.name),
         count(row.trainableParameters),
+        row.steps > 0 ? count(row.trainings) : absent,
         row.steps > 0 ? count(row.steps) : absent,
         row.steps > 0 ? duration(row.trainSeconds) : absent,
         duration(row.scoreSeconds + (row.steps > 0 ? 0 : row.trainSeconds)),
@@ -28,6 +37,7 @@ export function estimateText(
       [
         "All",
         "",
+        count(sum(rows.map(({ trainings }) => trainings))),
         count(sum(rows.map(({ steps }) => steps))),
         duration(training),
         duration(scoring),

@@ -48,6 +48,12 @@ export function intervalText(score?: Score, scale = 100, digits = 1): string {
   return score.interval.map((bound) => minus((scale * bound).toFixed(digits))).join(" to ");
 }
 
+/** Lowest and highest of some training seeds' means, in per cent; "–" where there are no seeds to compare. */
+export function seedsText(means?: readonly number[]): string {
+  if (means === undefined || means.length < 2) return absent;
+  return `${(100 * Math.min(...means)).toFixed(1)} to ${(100 * Math.max(...means)).toFixed(1)}`;
+}
+
 /** Sentence on the intervals of means over so many patients, or on why there are none. */
 export function intervalNote(patients: number): string {
   if (patients < FEWEST_PATIENTS) {

@@ -7,6 +7,7 @@
 import type { Sheet } from "./contact_sheet.ts";
 import type { Document } from "./document.ts";
 import { abstractOf } from "./study/abstract.ts";
+import { choiceSection } from "./study/choices.ts";
 import { placementSection, rankSection, verdictSection } from "./study/design.ts";
 import { methodsSection, reproductionSection } from "./study/methods.ts";
 import {
@@ -38,6 +39,7 @@ export function studyReport(study: Study, sheet: Sheet | null): Document {
       ...comparisonSection(subject),
       ...unpromptedSection(subject),
       ...partsSection(subject),
+      ...choiceSection(subject),
       ...verdictSection(subject),
       ...promptsSection(subject),
       ...boundarySection(subject),

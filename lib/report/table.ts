@@ -10,6 +10,7 @@ import type { Score } from "../stats/summary.ts";
 import { PRESENCE_SCORES, type PresenceRule } from "../evaluate/presence.ts";
 import { HEADLINE_PROMPTS } from "../evaluate/scored_prompts.ts";
 import { compareUnder } from "../study/comparison.ts";
+import { type Choice, CHOSEN_FIELDS } from "../study/schema.ts";
 import type { ComparedRow, ComparisonTable } from "../study/results.ts";
 import {
   absent,
@@ -25,12 +26,20 @@ import {
   probability,
   promptName,
   seconds,
+  seedsText,
   signed,
 } from "./format.ts";
 import { visible } from "../errors.ts";
 import { cellText, markdownCode } from "./document.ts";
 import { markdownTable } from "./markdown_table.ts";
 import { verdictTable } from "./verdict_table.ts";
+
+/** Names of the fields that may be chosen, as columns have them. */
+export const CHOSEN_NAMES: Readonly<Record<keyof Choice, string>> = {
+  learningRate: "Learning rate",
+  epochs: "Epochs",
+  wiseFt: "WiSE-FT share",
+};
 
 /** Cells as text, ready for Markdown or a terminal. */
 export interface TextGrid {
@@ -48,12 +57,14 @@ function accuracyGrid(
   const primary = (row: ComparedRow) => row.dice[context.primaryPrompt];
   const hasIntervals = rows.some((row) => primary(row)?.interval);
   const hasTests = rows.some((row) => row.tests);
+  const hasSeeds = rows.some((row) => row.seeds?.[context.primaryPrompt]);
   const tested = (cells: string[], p: string) => hasTests ? [...cells, p] : cells;
   return {
     header: [
       "Model",
       accuracy,
       ...(hasIntervals ? ["95 % interval"] : []),
+      ...(hasSeeds ? ["Seeds"] : []),
       ...tested(["PEFT comparison"], "p (PEFT)"),
       ...tested(["Vanilla comparison"], "p (vanilla)"),
     ],
@@ -61,6 +72,7 @@ function accuracyGrid(
       modelName(row.model),
       percent(primary(row)),
       ...(hasIntervals ? [intervalText(primary(row))] : []),
+      ...(hasSeeds ? [seedsText(row.seeds?.[context.primaryPrompt])] : []),
       ...tested([signed(row.peftComparison)], probability(row.tests?.peft?.pHolm)),
       ...tested([signed(row.vanillaComparison)], probability(row.tests?.vanilla?.pHolm)),
     ]),
@@ -197,7 +209,9 @@ function unpromptedNote(grid: TextGrid | null): string {
 function detailGrid({ context, rows }: ComparisonTable): TextGrid {
   const metrics = rows.some((row) => row.metrics) ? columnsAt("slice") : [];
   const hasMemory = rows.some((row) => row.peakGpuBytes);
-  const hasShares = rows.some((row) => row.shares);
+  const fields = CHOSEN_FIELDS.filter((field) =>
+    rows.some(({ chosen }) => chosen?.some((one) => one.field === field))
+  );
   return {
     header: [
       "Model",
@@ -208,7 +222,7 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       "Training (s)",
       ...(hasMemory ? ["GPU memory (MiB)"] : []),
       "Best epoch",
-      ...(hasShares ? ["WiSE-FT share"] : []),
+      ...fields.map((field) => CHOSEN_NAMES[field]),
     ],
     rows: rows.map((row) => [
       modelName(row.model),
@@ -219,7 +233,9 @@ function detailGrid({ context, rows }: ComparisonTable): TextGrid {
       seconds(row.trainSeconds),
       ...(hasMemory ? [mebibytes(row.peakGpuBytes)] : []),
       count(row.bestEpoch),
-      ...(hasShares ? [row.shares?.join(", ") ?? absent] : []),
+      ...fields.map((field) =>
+        row.chosen?.find((one) => one.field === field)?.values.join(", ") ?? absent
+      ),
     ]),
   };
 }
@@ -255,9 +271,12 @@ function caption(table: ComparisonTable): string {
   const alike = rows.some(({ wiseFt }) => wiseFt !== undefined)
     ? ` Rows of WiSE-FT are compared with the PEFT row of the same share.`
     : "";
-  const shares = rows.some((row) => row.shares)
-    ? ` Trained weights are drawn back towards the pretrained ones by the share that was best on the ` +
-      `validation slices (WiSE-FT), every trained row by the same rule.`
+  const shares = rows.some((row) => row.chosen)
+    ? ` Values in the last columns are those that were best on the validation slices, of every trained row ` +
+      `by the same rule; by WiSE-FT's share trained weights are drawn back towards the pretrained ones.`
+    : "";
+  const seeds = rows.some((row) => row.seeds)
+    ? ` Seeds: lowest and highest mean over patients of any training seed.`
     : "";
   const parts = table.parts
     ? ` The first tables are over the parts of the first split; the last show every training seed ` +
@@ -269,9 +288,9 @@ function caption(table: ComparisonTable): string {
   }: mean ± standard deviation over ` +
     `${plural(scored.patients, "patient")}, each of whom has the mean over their slices ` +
     `(${plural(scored.slices, "slice")} in all, ${context.scoredOn} split); comparisons are ` +
-    `differences in percentage points. ${intervalNote(scored.patients)}${tested}${alike}${shares}${
-      unpromptedNote(unpromptedGrid(table))
-    }${parts}`;
+    `differences in percentage points. ${
+      intervalNote(scored.patients)
+    }${tested}${seeds}${alike}${shares}${unpromptedNote(unpromptedGrid(table))}${parts}`;
 }
 
 /** Data, model and adapter that made the table; the command stands apart. */

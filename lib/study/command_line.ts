@@ -221,11 +221,17 @@ function readText(text: string, { kind, label }: { kind: Kind; label: string }):
   throw new InputError(`${label} takes a number, not "${excerpt(text)}"`);
 }
 
+/** A value from a file; a number where a list is expected is a list of one. */
+export function listed(field: Field, value: unknown): unknown {
+  return typeof value === "number" && kindOf(field).type === "array" ? [value] : value;
+}
+
 /** Reads and checks one value; `label` names it in errors. */
 function readValue(field: Field, given: unknown, label: string): unknown {
   const read = (text: string) =>
     field.parse ? field.parse(text) : readText(text, { kind: kindOf(field), label });
-  const result = v.safeParse(field.type, typeof given === "string" ? read(given) : given);
+  const value = typeof given === "string" ? read(given) : listed(field, given);
+  const result = v.safeParse(field.type, value);
   if (result.success) return result.output;
   const shown = excerpt(typeof given === "string" ? given : JSON.stringify(given));
   throw new InputError(`${label} cannot be ${shown}: ${reasonOf(result.issues[0])}`);

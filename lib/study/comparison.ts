@@ -8,6 +8,7 @@ import { observe } from "../evaluate/protocol_summary.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { summarizeUnprompted } from "../evaluate/unprompted.ts";
 import { groupMeans, mean } from "../stats/summary.ts";
+import { candidatesOf, choiceOf } from "./choice.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import type { CaseRecord, RecordedScore, Records, ScoreRecords, SliceRecord } from "./records.ts";
 import {
@@ -21,6 +22,7 @@ import {
   type RowTests,
   type Run,
 } from "./results.ts";
+import { CHOSEN_FIELDS } from "./schema.ts";
 import { compareScores, judgeStudy, referencesOf, summarizeScores, testsOf } from "./statistics.ts";
 
 /** Mean of one slice's or case's scores under one prompt over training seeds, metric by metric. */
@@ -143,6 +145,21 @@ function unpromptedOf(
   return { rules, all, ...(isRuled && { ruled: summarizeUnprompted(parts) }) };
 }
 
+/** Mean Dice over patients by prompt of each training seed; undefined of one seed. */
+function seedMeans(runs: readonly Run[], records: readonly Records[]): ComparisonRow["seeds"] {
+  const bySeed = [...Map.groupBy(runs, ({ config }) => String(config.seed)).values()];
+  if (bySeed.length < 2) return undefined;
+  const [{ experiment }] = runs;
+  const slices = bySeed.map((own) => {
+    const parts = new Set(own.map(({ part }) => part));
+    return poolRecords(records.filter(({ part }) => parts.has(part)), experiment.name).slices;
+  });
+  return Object.fromEntries(PROTOCOL.flatMap((prompt) => {
+    const means = slices.map((own) => mean(groupMeans(observe(own, { prompt, metric: "dice" }))));
+    return means.some(Number.isNaN) ? [] : [[prompt, means]];
+  }));
+}
+
 /** Row of a model that was trained, or scored as it comes, in every part. */
 function modelRow(
   experiment: Experiment,
@@ -158,7 +175,10 @@ function modelRow(
     summaries[0][field] === undefined ? [] : summaries.map((summary) => summary[field]!);
   const average = (values: readonly number[]) => values.length > 0 ? mean(values) : undefined;
   const peaks = of("peakGpuBytes");
-  const shares = summaries.flatMap(({ wiseFt }) => wiseFt?.tried.length ? wiseFt.share : []);
+  const choices = runs.flatMap((run) => choiceOf(run) ?? []);
+  const tried = choices.flatMap(({ tried }) => tried);
+  const chosen = CHOSEN_FIELDS.filter((field) => candidatesOf(tried, field).length > 1)
+    .map((field) => ({ field, values: choices.map(({ values }) => values[field]) }));
   return {
     model: displayName(experiment),
     kind: experiment.kind,
@@ -169,7 +189,8 @@ function modelRow(
     trainSeconds: average(of("trainSeconds")),
     peakGpuBytes: peaks.length > 0 ? Math.max(...peaks) : undefined,
     bestEpoch: runs[0].part === "" ? summaries[0].bestEpoch : undefined,
-    ...(shares.length > 0 && { shares }),
+    ...(chosen.length > 0 && { chosen }),
+    seeds: seedMeans(runs, records),
     unprompted: unpromptedOf(runs, records),
   };
 }

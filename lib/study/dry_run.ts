@@ -15,12 +15,12 @@ import { fitBy } from "../train/fit.ts";
 import { SOUND } from "../train/procedure.ts";
 import { withGpu } from "./device.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
-import { passesOf } from "./forecast.ts";
+import { passesOf, trainingsOf } from "./forecast.ts";
 import { Interruption } from "./interruption.ts";
 import { activationCache, buildModel, sliceModel } from "./model.ts";
 import { partsOf } from "./plan.ts";
 import { encodeRecords, rounded } from "./records.ts";
-import { type Config, dataSeed, type Options } from "./schema.ts";
+import { type Config, dataSeed, type Options, settled } from "./schema.ts";
 import { describeParts, openRowData, openStudyData, type StudyData } from "./study_data.ts";
 
 /** Row of a study that is only planned, over all its parts. */
@@ -29,7 +29,9 @@ export interface RowEstimate {
   readonly name: string;
   /** Parameters that the optimizer is given. */
   readonly trainableParameters: number;
-  /** Optimizer steps, if nothing ends a training early. */
+  /** Trainings, one for each candidate, seed, split and fold. */
+  readonly trainings: number;
+  /** Optimizer steps of all, if nothing ends a training early. */
   readonly steps: number;
   /** Seconds of reading the model and compiling its kernels, and of training with its validations. */
   readonly trainSeconds: number;
@@ -65,6 +67,8 @@ export interface StudyEstimate {
 interface PartData {
   readonly name: string;
   readonly config: Config;
+  /** True where another part has chosen among candidates. */
+  readonly isChosen: boolean;
   readonly data: StudyData;
 }
 
@@ -113,9 +117,9 @@ export async function estimateStudy(
   using interruption = await Interruption.start();
   return await withGpu(options.webgpu, interruption, async (gpu) => {
     const parts: PartData[] = [];
-    for (const { name, config } of partsOf(options)) {
+    for (const { name, config, chosenBy } of partsOf(options)) {
       const data = await openStudyData(config, parts.length === 0 ? log : quiet);
-      parts.push({ name, config, data });
+      parts.push({ name, config, isChosen: chosenBy !== null, data });
     }
     const [{ config, data }] = parts;
     const kinds = new Map<string, Measured>();
@@ -265,7 +269,7 @@ async function timeTraining(
       model,
       { ...split, train: refs, validation, reader },
       {
-        ...config,
+        ...settled(config),
         ...plain,
         healthyShare: 0, // a batch of tumour-free slices costs less, by the prompts that it lacks
         epochs,
@@ -292,7 +296,8 @@ function isFresh({ augment, augmentVariants }: Config): boolean {
 
 /** Images of a slice, mirrored and augmented, that are expected to be kept after so many epochs. */
 function variantsOf(config: Config): number {
-  const { augmentVariants, flip, epochs } = config;
+  const { augmentVariants, flip } = config;
+  const epochs = Math.max(...config.epochs);
   if (isFresh(config)) return 0;
   if (augmentVariants > 0) return Math.min(epochs, augmentVariants + 1);
   return 2 - (1 - flip) ** epochs - flip ** epochs;
@@ -308,10 +313,11 @@ function estimateRow(
     warm: Readonly<Record<"train" | "test", boolean>>;
   },
 ): RowEstimate {
-  const own = parts.map(({ config: shared, data }) => {
+  const own = parts.map(({ config: shared, data, isChosen }) => {
     const config = configOf(experiment, shared);
-    const passes = passesOf(experiment, { ...data, config: shared });
-    const epochs = passes.train > 0 ? config.epochs : 0;
+    const passes = passesOf(experiment, { ...data, config: shared, isChosen });
+    const trainings = trainingsOf(experiment, { config: shared, isChosen });
+    const epochs = sum(trainings.map(({ epochs }) => epochs));
     const variants = epochs > 0 ? variantsOf(config) : 0;
     const { parts: { train, validation }, healthy } = data;
     const [trained, validated] = [
@@ -327,6 +333,7 @@ function estimateRow(
     const encoded = (warm.train ? 0 : kept * seen) + again;
     const batches = planBatches(train, config).length + healthyBatches(train.length, config);
     return {
+      trainings: trainings.length,
       steps: epochs * Math.ceil(batches / config.gradientAccumulationSteps),
       trainSeconds: passes.train * measured.train + passes.validation * measured.validation +
         (epochs > 0 ? encoded * measured.encode : 0),
@@ -341,6 +348,7 @@ function estimateRow(
   return {
     name: displayName(experiment),
     trainableParameters: measured.trainableParameters,
+    trainings: sum(own.map(({ trainings }) => trainings)),
     steps: sum(own.map(({ steps }) => steps)),
     trainSeconds: measured.start + sum(own.map(({ trainSeconds }) => trainSeconds)),
     scoreSeconds: sum(own.map(({ scoreSeconds }) => scoreSeconds)),

@@ -9,7 +9,7 @@ import { InputError } from "../errors.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { metricsAt } from "../metrics/metrics.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
-import { type BASELINES, type Config, configSchema, type Overrides } from "./schema.ts";
+import { type BASELINES, type Config, configSchema, overridden, type Overrides } from "./schema.ts";
 
 /** Ranks that a file may ask for: none is wider than SAM's widest Linear, of 5120. */
 const MAXIMUM_RANK = 5120;
@@ -122,8 +122,8 @@ export function parseExperiment(value: unknown, source: string): Experiment {
 }
 
 /** The values that an experiment runs with: the study's, but for its own. */
-export function configOf({ overrides }: Experiment, config: Config): Config {
-  return { ...config, ...overrides };
+export function configOf({ overrides = {} }: Experiment, config: Config): Config {
+  return overridden(config, overrides);
 }
 
 /** The row for a rank: adapters, and the modules that the config trains whole beside them. */

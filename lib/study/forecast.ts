@@ -2,18 +2,14 @@ import type { Partition } from "../data/split.ts";
 import { healthyBatches } from "../train/plan.ts";
 import { configOf, type Experiment, type ExperimentKind } from "./experiment.ts";
 import { duration } from "./progress.ts";
-import type { Config } from "./schema.ts";
+import { trainingChoices } from "./choice.ts";
+import { type Config, settled, type SettledConfig } from "./schema.ts";
 
 /** Kinds of passes over slices: training, the validation after an epoch, and scoring. */
 export type Pass = "train" | "validation" | "test";
 
 /** Slices of each kind of pass, those of all epochs together. */
 export type Passes = Readonly<Record<Pass, number>>;
-
-/** Shares of WiSE-FT that are tried on the validation slices: a single one is taken as it is. */
-export function sharesTried({ wiseFt }: Pick<Config, "wiseFt">): number {
-  return wiseFt.length > 1 ? wiseFt.length : 0;
-}
 
 /** Slices by part, with tumour and without. */
 export interface PartSlices {
@@ -30,28 +26,66 @@ export function slicesOfEpoch(
   return train + batchSize * healthyBatches(train, { healthyShare, batchSize });
 }
 
-/** Validation slices that are passed over once a training has ended: for shares, and for presence. */
+/**
+ * Validation slices that are passed over once a training has ended.
+ *
+ * @param shares Shares of WiSE-FT that are scored.
+ */
 export function validationsAfter(
-  config: Pick<Config, "wiseFt">,
+  shares: number,
   { parts: { validation }, healthy }: PartSlices,
 ): number {
   const free = healthy?.validation.length ?? 0;
-  return sharesTried(config) * validation.length + (free > 0 ? validation.length + free : 0);
+  const presence = free > 0 ? validation.length + free : 0;
+  return shares * (validation.length + presence) + presence;
 }
 
-/** The slices that a row passes over, if nothing ends its training early. */
+/** Passes of one training with its validations, if nothing ends it early. */
+export function trainingPasses(
+  config: Pick<Config, "healthyShare" | "batchSize"> & { readonly epochs: number },
+  { shares, ...slices }: PartSlices & { readonly shares: number },
+): Pick<Passes, "train" | "validation"> {
+  const { train, validation } = slices.parts;
+  return {
+    train: config.epochs * slicesOfEpoch(train.length, config),
+    validation: config.epochs * validation.length + validationsAfter(shares, slices),
+  };
+}
+
+/** Trainings of a row: one for each candidate, where the part chooses itself. */
+export function trainingsOf(
+  experiment: Experiment,
+  { config, isChosen = false }: { readonly config: Config; readonly isChosen?: boolean },
+): SettledConfig[] {
+  if (experiment.kind === "vanilla") return [];
+  const own = configOf(experiment, config);
+  const all = trainingChoices(own).map((choice) => settled(own, choice));
+  // Which one was chosen is not known before: no other takes longer than that of most epochs.
+  return isChosen ? [all.toSorted((a, b) => b.epochs - a.epochs)[0]] : all;
+}
+
+/**
+ * The slices that a row passes over, if nothing ends its training early.
+ *
+ * @param options.isChosen True where another part has chosen among the candidates.
+ */
 export function passesOf(
   experiment: Experiment,
-  { config, ...slices }: PartSlices & { readonly config: Config },
+  { config, isChosen = false, ...slices }: PartSlices & {
+    readonly config: Config;
+    readonly isChosen?: boolean;
+  },
 ): Passes {
-  const { parts: { train, validation, test }, healthy } = slices;
-  const own = configOf(experiment, config);
-  const isTrained = experiment.kind !== "vanilla";
-  const epochs = isTrained ? own.epochs : 0;
-  const after = validationsAfter(isTrained ? own : { wiseFt: [1] }, slices);
+  const { parts: { test }, healthy } = slices;
+  const trainings = trainingsOf(experiment, { config, isChosen });
+  const { wiseFt } = configOf(experiment, config);
+  const isCompared = trainings.length > 1 || wiseFt.length > 1;
+  const shares = isCompared && !isChosen ? wiseFt.length : 0;
+  const passes = trainings.map((own) => trainingPasses(own, { ...slices, shares }));
+  const sum = (pass: "train" | "validation") => passes.reduce((sum, own) => sum + own[pass], 0);
   return {
-    train: epochs * slicesOfEpoch(train.length, own),
-    validation: epochs * validation.length + after,
+    train: sum("train"),
+    validation: trainings.length > 0 ? sum("validation") : validationsAfter(0, slices),
     test: test.length + (healthy?.test.length ?? 0),
   };
 }

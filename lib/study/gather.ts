@@ -122,7 +122,7 @@ function contextOf(
     baseModel: MODELS[config.model].label,
     side: config.side,
     seed: config.seed,
-    epochs: config.epochs,
+    epochs: Math.max(...config.epochs),
     adapter: `${adapter.name} (${adapter.type})`,
     command: plan.command,
     ...(parts[0].name !== "" && {

@@ -48,6 +48,11 @@ export interface Part {
   /** Folder within the study's, such as `seed_0-fold_1`; empty where a study has one part. */
   readonly name: string;
   readonly config: Config;
+  /**
+   * Part of the first training seed on the same split: what was chosen there on validation patients is
+   * trained here. Null where this part chooses itself.
+   */
+  readonly chosenBy: string | null;
 }
 
 /** Parts of a study: one for each training seed and fold, and one for each further split. */
@@ -62,13 +67,14 @@ export function partsOf(
     ? Array.from({ length: config.folds }, (_, i) => i + 1)
     : [config.fold];
   if (seeds === null && folds.length === 1 && splitSeeds.length === 0) {
-    return [{ name: "", config }];
+    return [{ name: "", config, chosenBy: null }];
   }
   const training = seeds ?? [config.seed];
   const splitSeed = config.splitSeed ?? training[0];
   const part = (values: Pick<Config, "seed" | "splitSeed" | "fold">, ...names: string[]): Part => ({
     name: [`seed_${values.seed}`, ...names].join("-"),
     config: { ...config, ...values },
+    chosenBy: values.seed === training[0] ? null : [`seed_${training[0]}`, ...names].join("-"),
   });
   return [
     ...training.flatMap((seed) =>

@@ -12,6 +12,7 @@ import {
   summarizeProtocol,
 } from "../evaluate/protocol_summary.ts";
 import type { EpochMetrics } from "../train/training.ts";
+import { choiceOf } from "./choice.ts";
 import { computeTable, experimentsOf, ofFirstSplit, poolRecords } from "./comparison.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import { DERIVED, Manifest } from "./manifest.ts";
@@ -21,6 +22,7 @@ import {
   type ComparisonTable,
   type Environment,
   FILES,
+  type MadeChoice,
   type Notes,
   type PlacedPart,
   readContext,
@@ -75,6 +77,8 @@ export interface StudyModel {
    * empty where none were kept.
    */
   readonly masks: ReadonlyMap<string, RunLengths & { readonly dice?: number }>;
+  /** Values that were chosen among several, of each part that chose. */
+  readonly choices: readonly { readonly part: string; readonly choice: MadeChoice }[];
   /** Rule by which masks without a prompt count, of each part that has one. */
   readonly presences: readonly (ChosenPresence & { readonly part: string })[];
 }
@@ -145,6 +149,10 @@ function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyMo
     trainings: own.filter(({ epochs }) => epochs.length > 0).map(trainingOf),
     slices: result.slices as readonly SliceScores[],
     masks,
+    choices: own.flatMap((run) => {
+      const choice = choiceOf(run);
+      return choice && choice.tried.length > 0 ? [{ part: run.part, choice }] : [];
+    }),
     presences: own.flatMap(({ part, presence }) => presence ? [{ part, ...presence }] : []),
   };
 }

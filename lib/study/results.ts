@@ -15,7 +15,8 @@ import { PRESENCE_NAMES } from "../evaluate/presence.ts";
 import { EXPECTATIONS } from "../stats/verdict.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { reasonOf } from "./command_line.ts";
-import { experimentSchema } from "./experiment.ts";
+import { type Experiment, experimentSchema } from "./experiment.ts";
+import { CHOSEN_FIELDS } from "./schema.ts";
 
 /** Names of a study's files within its folder. */
 export const FILES = {
@@ -128,8 +129,10 @@ const rowSchema = v.object({
   peakGpuBytes: v.optional(number),
   /** Epoch of the best validation Dice, counted from 1. */
   bestEpoch: v.optional(count),
-  /** WiSE-FT's share of the trained weights, chosen on validation slices, in each part. */
-  shares: v.optional(list(number)),
+  /** Fields of which a value was chosen on validation slices, with the value in each part. */
+  chosen: v.optional(list(v.object({ field: v.picklist(CHOSEN_FIELDS), values: list(number) }))),
+  /** Mean Dice (0..1) over patients by prompt of each training seed, over the folds; of two seeds or more. */
+  seeds: v.optional(v.record(promptName, list(number))),
   /** Masks without a prompt, all of them and those alone that count by the rule of presence. */
   unprompted: v.optional(v.object({
     /** The rule in each part; none where no tumour-free slice was there to choose it on. */
@@ -291,6 +294,22 @@ const epochSchema = v.object({
   seconds: number,
 });
 
+const choiceEntries = { learningRate: number, epochs: count, wiseFt: share };
+const triedSchema = v.object({ ...choiceEntries, score: number });
+
+/** Choice among several values of fields, by a score on validation slices. */
+const choiceSchema = v.object({
+  values: v.object(choiceEntries),
+  /** Candidates with their scores; none where the first training seed has chosen. */
+  tried: list(triedSchema),
+  /** Part on whose validation slices it was made. */
+  by: v.string(),
+  /** Those patients, and their slices with tumour and without. */
+  patients: count,
+  slices: count,
+  healthySlices: count,
+});
+
 const summarySchema = v.object({
   trainableParameters: count,
   /** Sentence on what the crop, if it is one of the row's own, loses of the tumours. */
@@ -302,13 +321,25 @@ const summarySchema = v.object({
   trainSeconds: v.optional(number),
   bestEpoch: v.optional(count),
   stoppedEarly: v.optional(v.boolean()),
-  /** Share of the trained weights that is scored, and the mean validation Dice at each that was tried. */
+  /**
+   * Share of the trained weights that is scored, and the mean validation Dice at each that was tried, as
+   * earlier versions wrote them.
+   */
   wiseFt: v.optional(v.object({
     share: number,
     tried: list(v.object({ share: number, dice: number })),
   })),
+  /** Values that were chosen among several. */
+  choice: v.optional(choiceSchema),
   /** Epoch after which patience had run out, whether or not it ended the training; null if none. */
   earlyStoppingEpoch: v.optional(v.nullable(count)),
+});
+
+/** What came of one training of a row among several. */
+export const trainedSchema = v.object({
+  epochs: list(epochSchema),
+  summary: v.partial(summarySchema),
+  tried: list(triedSchema),
 });
 
 /** True for a value of few levels: what recurses on a deep one overflows its stack. */
@@ -353,7 +384,7 @@ const presenceSchema = v.object({
 
 /** Experiment, values and patients that a run was trained by: enough to score its weights elsewhere. */
 export const originSchema = v.object({
-  experiment: experimentSchema,
+  experiment: experimentSchema as v.GenericSchema<unknown, Experiment>,
   /** Every value that the run depends on, without paths of this machine. */
   config: v.record(
     v.string(),
@@ -434,6 +465,9 @@ export type Environment = v.InferOutput<typeof environmentSchema>;
 
 /** Figures of a training beside its scores. */
 export type RunSummary = v.InferOutput<typeof summarySchema>;
+
+/** Choice among several values, with the scores that it was made by. */
+export type MadeChoice = v.InferOutput<typeof choiceSchema>;
 
 /** Rule by which masks without a prompt count, with what it was chosen on. */
 export type ChosenPresence = v.InferOutput<typeof presenceSchema>;

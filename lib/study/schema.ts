@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
+import { DEFAULT_FRACTIONS } from "../data/split.ts";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
 import { LABEL_SCHEME_NAMES } from "../data/target.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
@@ -23,6 +24,7 @@ import {
   field,
   type Fields,
   grouped,
+  listed,
   pick,
   reads,
   reasonOf,
@@ -89,6 +91,11 @@ function distinct<T>(item: v.GenericSchema<unknown, T>, what: string) {
     v.array(item),
     v.check((items) => new Set(items).size === items.length, `it names a ${what} twice`),
   );
+}
+
+/** Values of which the best on validation patients is chosen, one after the other; at least one. */
+function candidates(item: v.GenericSchema<unknown, number>, what: string) {
+  return v.pipe(distinct(item, what), v.minLength(1));
 }
 
 /** PEFT's word for every Linear that takes adapters. */
@@ -197,6 +204,15 @@ export const configFields = {
       common: true,
       added: true,
     }),
+    innerShare: field(
+      "inner-share S",
+      "with --folds: share of all patients that is validated on, of those not tested",
+      {
+        type: v.pipe(v.number(), v.gtValue(0), v.maxValue(0.5)),
+        default: DEFAULT_FRACTIONS.validation,
+        added: true,
+      },
+    ),
     fold: field("fold N", "with --folds: this fold alone, counted from 1", {
       type: v.nullable(positiveInteger),
       default: null,
@@ -315,9 +331,9 @@ export const configFields = {
       type: index,
       default: FIT_DEFAULTS.seed,
     }),
-    epochs: field("epochs N", "passes over the training slices", {
-      type: positiveInteger,
-      default: 3,
+    epochs: field("epochs N,M", "passes over the training slices; of several the best is chosen", {
+      type: candidates(positiveInteger, "number"),
+      default: [3],
       common: true,
     }),
     batchSize: field("batch-size N", "slices at a time", {
@@ -329,9 +345,9 @@ export const configFields = {
       "batches whose gradients a step takes together",
       { type: positiveInteger, default: FIT_DEFAULTS.gradientAccumulationSteps, added: true },
     ),
-    learningRate: field("lr X", "highest learning rate", {
-      type: positive,
-      default: 3e-3,
+    learningRate: field("lr X,Y", "highest learning rate; of several the best is chosen", {
+      type: candidates(positive, "rate"),
+      default: [3e-3],
     }),
     pretrainedLearningRate: field(
       "pretrained-lr X",
@@ -387,10 +403,7 @@ export const configFields = {
       "wise-ft A,B",
       "WiSE-FT: shares of the trained weights to try, the rest pretrained; that best on validation is kept",
       {
-        type: v.pipe(
-          distinct(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), "share"),
-          v.minLength(1),
-        ),
+        type: candidates(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), "share"),
         default: [0.5, 0.75, 1],
         added: true,
         before: [1],
@@ -502,8 +515,35 @@ export const configFields = {
 /** Values of an experiment that are not its name or kind. */
 export type Config = Values<typeof configFields>;
 
-/** Values of an experiment that are not the study's. */
-export type Overrides = Readonly<Partial<Config>>;
+/** Fields that may name several values, of which one is chosen on validation patients. */
+export const CHOSEN_FIELDS = ["learningRate", "epochs", "wiseFt"] as const;
+
+/** One value of each of these fields. */
+export type Choice = Readonly<Record<typeof CHOSEN_FIELDS[number], number>>;
+
+/** Values of a training: one of each. */
+export type SettledConfig = Omit<Config, keyof Choice> & Choice;
+
+/** Values of an experiment that are not the study's; one in place of several needs no list. */
+export type Overrides = Readonly<
+  & Partial<Omit<Config, keyof Choice>>
+  & { [K in keyof Choice]?: number | readonly number[] }
+>;
+
+/** A config with values of its own. */
+export function overridden(config: Config, overrides: Overrides): Config {
+  const lists = CHOSEN_FIELDS.flatMap((name) => {
+    const value = overrides[name];
+    return value === undefined ? [] : [[name, typeof value === "number" ? [value] : [...value]]];
+  });
+  return { ...config, ...overrides as Partial<Config>, ...Object.fromEntries(lists) };
+}
+
+/** A config with one value of each field: the first, or those of `choice`. */
+export function settled(config: Config, choice?: Partial<Choice>): SettledConfig {
+  const { learningRate: [learningRate], epochs: [epochs], wiseFt: [wiseFt] } = config;
+  return { ...config, learningRate, epochs, wiseFt, ...choice };
+}
 
 /** Checks of the fields by name, for schemas that hold a config. */
 type ConfigEntries = { [K in keyof Config]: v.GenericSchema<unknown, Config[K]> };
@@ -511,13 +551,12 @@ type ConfigEntries = { [K in keyof Config]: v.GenericSchema<unknown, Config[K]> 
 /** Check of a config from a file; values that records lack because they are older have their defaults. */
 export const configSchema: v.StrictObjectSchema<ConfigEntries, undefined> = v.strictObject(
   Object.fromEntries(
-    Object.entries(configFields as Fields).map(([name, field]) => [
-      name,
-      field.added
-        ? v.optional(field.type, "before" in field ? field.before : field.default)
-        : field.type,
-    ]),
-  ) as ConfigEntries,
+    Object.entries(configFields as Fields).map(([name, field]) => {
+      const type = v.pipe(v.unknown(), v.transform((value) => listed(field, value)), field.type);
+      const before = "before" in field ? field.before : field.default;
+      return [name, field.added ? v.optional(type, before) : type];
+    }),
+  ) as unknown as ConfigEntries,
 );
 
 /** Values of a study that names none. */
@@ -555,7 +594,13 @@ const defaultPreset: Preset = { config: DEFAULTS, ranks: [16, 32, 64] };
 export const presets: Readonly<Record<"study", Preset>> = {
   /** The original study's: 50 epochs, Adam, all ranks, SAM's own input side; for a GPU. */
   study: {
-    config: { ...DEFAULTS, ...PLAIN, side: 1024, epochs: 50, optimizer: "adam", patience: 50 },
+    config: overridden(DEFAULTS, {
+      ...PLAIN,
+      side: 1024,
+      epochs: 50,
+      optimizer: "adam",
+      patience: 50,
+    }),
     ranks: [16, 32, 64, 128, 256],
   },
 };
@@ -732,7 +777,7 @@ export function resolveOptions(
   const named = pick(given, configFields);
   const chosen = preset ? presets[preset] : defaultPreset;
   const split = named.data == null ? [...SAMPLE_SPLIT] : chosen.config.split;
-  const config: Config = { ...chosen.config, split, ...values, ...named };
+  const config: Config = { ...overridden({ ...chosen.config, split }, values), ...named };
   if (config.folds !== null && named.split === undefined) config.split = null; // of a sweep
   if (config.init === "pissa" && named.wiseFt === undefined) config.wiseFt = [1];
   if (others.seeds !== null && named.seed !== undefined) {
@@ -817,7 +862,9 @@ export function dataSeed({ splitSeed, seed }: Pick<Config, "splitSeed" | "seed">
  */
 export function optionDifferences(begun: Config, now: Config): string[] {
   return (Object.keys(configFields) as (keyof Config)[]).flatMap((name) => {
-    const [before, after] = [begun, now].map((config) => JSON.stringify(config[name]));
+    const [before, after] = [begun, now].map(({ [name]: value }) =>
+      Array.isArray(value) ? value.join() : JSON.stringify(value)
+    );
     const { free, flag } = configFields[name] as Fields[string];
     return free || before === after ? [] : [`--${flag} ${after} instead of ${before}`];
   });

@@ -224,13 +224,13 @@ class Study {
     const parts = partsOf(this.#plan);
     const sample = parts[0].name === "" ? chooseSample(data, this.#plan.sample) : null;
     const forecast = new Forecast(
-      parts.flatMap(({ name: part, config }) =>
+      parts.flatMap(({ name: part, config, chosenBy }) =>
         this.#plan.experiments.map((experiment): PlannedRow => ({
           part,
           name: experiment.name,
           kind: experiment.kind,
           // Parts are about as large as the first.
-          passes: passesOf(experiment, { ...data, config }),
+          passes: passesOf(experiment, { ...data, config, isChosen: chosenBy !== null }),
         }))
       ),
     );

@@ -147,7 +147,7 @@ function splitOf(
   const splitAlone = (patients: readonly string[]) =>
     folds === null
       ? splitPatients(patients, { seed, fractions: fractionsOf(config) })
-      : foldPatients(patients, { seed, folds, fold: fold ?? 1 });
+      : foldPatients(patients, { seed, folds, fold: fold ?? 1, validation: config.innerShare });
   const patients = new Set(tumour.map(({ patient }) => patient));
   const split = splitAlone([...patients]);
   const others = new Set(healthy.map(({ patient }) => patient)).difference(patients);

@@ -12,19 +12,11 @@ import { encodeRunLengths } from "../formats/run_length.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { dice as diceOf } from "../metrics/metrics.ts";
 import type { StateDict } from "../formats/state_dict.ts";
-import type { HostTensor } from "../nn/host_state.ts";
 import type { Sam } from "../sam/sam.ts";
 import { groupMeans, mean } from "../stats/summary.ts";
 import { noGrad } from "../tensor/autograd.ts";
 import { Scope } from "../tensor/scope.ts";
-import { readCheckpoint, writeCheckpoint } from "../train/checkpoint_file.ts";
-import { evaluate, meanDice } from "../evaluate/evaluate.ts";
-import {
-  choosePresence,
-  PRESENCE_SCORES,
-  presenceCandidates,
-  type PresenceSample,
-} from "../evaluate/presence.ts";
+import { choosePresence, PRESENCE_SCORES } from "../evaluate/presence.ts";
 import {
   AUTOMATIC_PROMPTS,
   evaluationPrompt,
@@ -35,23 +27,27 @@ import { checkScores, GuardError } from "../evaluate/guards.ts";
 import { type ProtocolSlice, runProtocol } from "../evaluate/protocol.ts";
 import { observe } from "../evaluate/protocol_summary.ts";
 import type { SliceModel } from "../evaluate/slice_model.ts";
-import { fit } from "../train/fit.ts";
-import type { EpochMetrics } from "../train/training.ts";
-import type { TrainingState } from "../train/resume.ts";
-import { wiseFt } from "../train/wise_ft.ts";
 import { signAdapter } from "./adapter.ts";
 import { namedPaths } from "./begun.ts";
-import { type Config, dataSeed } from "./schema.ts";
+import { bestOf, choiceOf, type TrainingChoice, trainingChoices, type Tried } from "./choice.ts";
+import { type Choice, type Config, dataSeed, settled, type SettledConfig } from "./schema.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
-import { type Forecast, sharesTried, slicesOfEpoch, validationsAfter } from "./forecast.ts";
+import { type Forecast, trainingPasses } from "./forecast.ts";
 import type { Interruption } from "./interruption.ts";
 import { adapterOptions, buildModel, restoreWeights, sliceModel } from "./model.ts";
 import { describePlacement } from "./placement.ts";
 import type { Part } from "./plan.ts";
-import { Progress } from "./progress.ts";
 import { type Records, rounded } from "./records.ts";
-import type { ChosenPresence, Environment, Run, RunSummary } from "./results.ts";
+import type { ChosenPresence, Environment, MadeChoice, Run, RunSummary } from "./results.ts";
+import {
+  drawBack,
+  hostState,
+  rowProgress,
+  RowTraining,
+  type RowTrainingOptions,
+  type TrainedRow,
+} from "./row_training.ts";
 import { PRIMARY_PROMPT } from "./statistics.ts";
 import {
   describeCrop,
@@ -60,7 +56,8 @@ import {
   type StudyData,
   trainingThumbnails,
 } from "./study_data.ts";
-import { CHECKPOINTS, guardOf, TaskFiles } from "./task_files.ts";
+import { checkpointsOf, guardOf, TaskFiles } from "./task_files.ts";
+import { scorePresence } from "./validation.ts";
 
 /** Device, data and settings that the tasks of one part of a study share. */
 export interface PartContext {
@@ -106,8 +103,7 @@ export async function runTask(experiment: Experiment, context: PartContext): Pro
   }
   const config = configOf(experiment, part.config);
   const data = await openRowData(context.data, { config: part.config, row: config, log });
-  const found = await readCheckpoint(files.at(CHECKPOINTS));
-  found?.damaged.forEach(log);
+  const isKept = await files.isKept();
   const run: Run = {
     part: part.name,
     experiment,
@@ -117,13 +113,13 @@ export async function runTask(experiment: Experiment, context: PartContext): Pro
       ...describeParts(data),
       crop: data.slices.crop,
     },
-    environment: found && begun ? begun.environment : context.environment,
+    environment: isKept && begun ? begun.environment : context.environment,
     split: data.split,
     epochs: [],
   };
   await files.writeRun(run);
   try {
-    await new Task({ run, config, data, files, context }).run(found?.state ?? null);
+    await new Task({ run, config, data, files, context }).run();
   } catch (error) {
     if (!(error instanceof GuardError)) throw error;
     const { guard, step, message } = error;
@@ -147,6 +143,12 @@ function baseNames(config: Config): ReturnType<typeof namedPaths> {
   };
 }
 
+/** Model of a row on the device, with what it trains as it was before. */
+interface BuiltModel {
+  readonly model: SliceModel;
+  readonly pretrained: StateDict;
+}
+
 /** A task under way. */
 class Task {
   readonly #run: Run;
@@ -156,7 +158,6 @@ class Task {
   readonly #context: PartContext;
   /** Name of the experiment in tables. */
   readonly #name: string;
-  #epochs: EpochMetrics[] = [];
 
   constructor(
     { run, config, data, files, context }: {
@@ -175,36 +176,160 @@ class Task {
     this.#name = displayName(run.experiment);
   }
 
-  /** Trains, from a state or from the start, and scores. */
-  async run(from: TrainingState | null): Promise<void> {
-    const { gpu, cache, onKept, log } = this.#context;
+  /** Trains, from a checkpoint or from the start, and scores. */
+  async run(): Promise<void> {
+    const isTrained = this.#run.experiment.kind !== "vanilla";
+    const before = isTrained ? await this.#chosenBefore() : null;
+    const trainings = before ? [before.values] : isTrained ? trainingChoices(this.#config) : [];
+    const candidates = trainings.length > 1 ? await this.#trainCandidates(trainings) : null;
+    await this.#withModel(async (built) => {
+      const { sam } = built.model;
+      const described = this.#describe(sam);
+      const { epochs, summary, tried } = candidates
+        ? await this.#takeBest(built, candidates)
+        : trainings.length === 1
+        ? await this.#training(settled(this.#config, trainings[0]), { before })
+          .run(built.model, built.pretrained)
+        : UNTRAINED;
+      const choice = isTrained ? before ?? this.#choice(tried) : null;
+      if (isTrained) await this.#settle(built, choice?.values.wiseFt ?? this.#config.wiseFt[0]);
+      const presence = await this.#choosePresence(built.model);
+      const run: Run = {
+        ...this.#run,
+        config: { ...this.#run.config, ...settledValues(choice?.values ?? settled(this.#config)) },
+        ...(presence && { presence }),
+      };
+      if (isTrained) await this.#save(sam, run);
+      const records = await this.#score(built.model);
+      const made = { ...described, ...summary, ...(choice && { choice }) };
+      await this.#files.finish({ ...run, epochs, summary: made }, records);
+    });
+    this.#context.onKept();
+    this.#context.log("");
+  }
+
+  /** Builds the model anew for a piece of work. */
+  async #withModel<T>(work: (built: BuiltModel) => Promise<T>): Promise<T> {
+    const { gpu, cache } = this.#context;
     const { experiment } = this.#run;
     const sam = await buildModel(gpu, { experiment, config: this.#config });
     try {
       using model = sliceModel(sam, this.#config, cache);
-      gpu.trim(); // what the row before has left does not count
+      gpu.trim(); // what came before does not count
       gpu.forgetPeak();
-      if (from) await this.#tellState(from);
-      const summary = { ...this.#describe(sam), ...await this.#prepare(model, from) };
-      const presence = await this.#choosePresence(model);
-      const run = { ...this.#run, ...(presence && { presence }) };
-      if (sam.trainableParameters().length > 0) await this.#save(sam, run);
-      const records = await this.#score(model);
-      await this.#files.finish({ ...run, epochs: this.#epochs, summary }, records);
-      onKept();
-      log("");
+      return await work({ model, pretrained: await hostState(sam) });
     } finally {
       sam.dispose();
+      gpu.trim();
     }
   }
 
-  async #tellState({ position: { epoch, step, epochs } }: TrainingState): Promise<void> {
-    const { log, onKept } = this.#context;
-    this.#epochs = [...epochs];
-    onKept();
-    const underWay = Math.min(epoch, this.#config.epochs);
-    log(`${this.#name}: going on after step ${step}, in epoch ${underWay}`);
-    if (epochs.length > 0) await this.#files.writeEpochs(epochs);
+  /**
+   * Choice of the first training seed on the same split; null where this part chooses itself.
+   *
+   * @throws {GuardError} if a guard has ended the row there.
+   */
+  async #chosenBefore(): Promise<MadeChoice | null> {
+    const { part: { chosenBy }, folder } = this.#context;
+    if (chosenBy === null) return null;
+    const run = await new TaskFiles(folder, chosenBy, this.#run.experiment.name).readRun();
+    const ended = guardOf(run);
+    if (ended) throw ended;
+    const choice = run && choiceOf(run);
+    return choice && { ...choice, tried: [] };
+  }
+
+  /** One training of the row. */
+  #training(
+    config: SettledConfig,
+    { before = null, candidate, later = { train: 0, validation: 0 } }: {
+      before?: MadeChoice | null;
+      /** Its place among several; undefined where there is one. */
+      candidate?: number;
+      later?: RowTrainingOptions["later"];
+    },
+  ): RowTraining {
+    return new RowTraining({
+      name: candidate === undefined ? this.#name : `${this.#name}, ${describeTraining(config)}`,
+      config,
+      shares: before ? [before.values.wiseFt] : this.#config.wiseFt,
+      isCompared: candidate !== undefined,
+      later,
+      data: this.#data,
+      context: this.#context,
+      checkpoints: this.#files.at(checkpointsOf(candidate)),
+      onEpochs: (epochs) => this.#files.writeEpochs(epochs),
+    });
+  }
+
+  /** Trains each candidate that is left, and reads what came of the others. */
+  async #trainCandidates(trainings: readonly TrainingChoice[]): Promise<TrainedRow[]> {
+    const found: TrainedRow[] = [];
+    for (const [i, choice] of trainings.entries()) {
+      const done = await this.#files.readCandidate(i);
+      found.push(done ?? await this.#trainCandidate(i, trainings, settled(this.#config, choice)));
+    }
+    return found;
+  }
+
+  async #trainCandidate(
+    i: number,
+    trainings: readonly TrainingChoice[],
+    config: SettledConfig,
+  ): Promise<TrainedRow> {
+    const later = trainings.slice(i + 1).map((choice) =>
+      trainingPasses(settled(this.#config, choice), {
+        ...this.#data,
+        shares: this.#config.wiseFt.length,
+      })
+    );
+    const sum = (pass: "train" | "validation") => later.reduce((sum, own) => sum + own[pass], 0);
+    const training = this.#training(config, {
+      candidate: i,
+      later: { train: sum("train"), validation: sum("validation") },
+    });
+    return await this.#withModel(async ({ model, pretrained }) => {
+      const trained = await training.run(model, pretrained);
+      await this.#files.writeCandidate(i, trained, await this.#collect(model.sam));
+      this.#context.onKept();
+      return trained;
+    });
+  }
+
+  /** Gives the model the weights of the best of several trainings. */
+  async #takeBest({ model }: BuiltModel, candidates: readonly TrainedRow[]): Promise<TrainedRow> {
+    const tried = candidates.flatMap(({ tried }) => tried);
+    const best = bestOf(tried);
+    const i = candidates.findIndex(({ tried }) => tried.includes(best));
+    const adapter = await this.#files.readCandidateAdapter(i);
+    restoreWeights(model.sam, adapterWeights(adapter), adapter.source);
+    await this.#files.writeEpochs(candidates[i].epochs);
+    this.#context.log(`${this.#name}: ${describeTraining(best)} is best on the validation slices`);
+    return { ...candidates[i], tried };
+  }
+
+  /** Choice among the candidates that were tried; null if there was nothing to choose. */
+  #choice(tried: readonly Tried[]): MadeChoice | null {
+    if (tried.length === 0) return null;
+    const { learningRate, epochs, wiseFt } = bestOf(tried);
+    const { parts: { validation }, healthy } = this.#data;
+    return {
+      values: { learningRate, epochs, wiseFt },
+      tried: [...tried],
+      by: this.#run.part,
+      patients: new Set(validation.map(({ patient }) => patient)).size,
+      slices: validation.length,
+      healthySlices: healthy.validation.length,
+    };
+  }
+
+  /** Draws the trained weights back by WiSE-FT's share, and rounds them to the precision they are saved with. */
+  async #settle({ model: { sam }, pretrained }: BuiltModel, share: number): Promise<void> {
+    drawBack(sam, { pretrained, trained: await hostState(sam) }, share);
+    this.#context.log(`${this.#name}: WiSE-FT share ${share}`);
+    if (this.#config.adapterDtype !== "f16") return;
+    const adapter = inHalfPrecision(await this.#collect(sam));
+    restoreWeights(sam, adapterWeights(adapter), adapter.source);
   }
 
   #describe(sam: Sam): RunSummary {
@@ -218,181 +343,29 @@ class Task {
     };
   }
 
-  /** Gives the model the weights that are scored, in the precision that they are saved with. */
-  async #prepare(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
-    const { sam } = model;
-    if (sam.trainableParameters().length === 0) return {};
-    const { interruption } = this.#context;
-    const pretrained = await hostState(sam);
-    const summary = await interruption.saving(async () => ({
-      ...await this.#train(model, from),
-      wiseFt: await this.#drawBack(model, pretrained),
-    }));
-    if (this.#config.adapterDtype === "f16") {
-      const adapter = inHalfPrecision(await this.#collect(sam));
-      restoreWeights(sam, adapterWeights(adapter), adapter.source);
-    }
-    return summary;
-  }
-
   /** The trained weights as an adapter. */
   async #collect(sam: Sam): Promise<Adapter> {
     return await collectAdapter(sam, adapterOptions(this.#run.experiment, this.#config));
   }
 
-  /**
-   * Chooses the rule by which masks without a prompt count, on the validation slices with tumour and
-   * without; null where there are none without.
-   */
+  /** Chooses the rule by which masks without a prompt count; null where it cannot be chosen. */
   async #choosePresence(model: SliceModel): Promise<ChosenPresence | null> {
-    const { parts: { validation }, healthy: { validation: healthy }, slices: reader } = this.#data;
-    if (healthy.length === 0) return null;
-    const { forecast, log } = this.#context;
-    const refs = [...validation, ...healthy];
-    forecast.start("validation", refs.length);
-    const { slices } = rounded(
-      await runProtocol(model, { reader, refs }, {
-        prompts: AUTOMATIC_PROMPTS,
-        batchSize: this.#config.batchSize,
-        onProgress: (done) => forecast.advance(done),
-      }),
-    );
-    const candidates = presenceCandidates(slices.map(sampleOf));
+    const { parts: { validation }, healthy: { validation: healthy } } = this.#data;
+    const validationOf = { ...this.#context, data: this.#data, config: this.#config };
+    const candidates = await scorePresence(model, validationOf);
     const best = choosePresence(candidates);
     if (!best) return null;
     const { score, threshold, auc, sensitivity, quiet } = best;
-    log(
+    const [sensitive, silent] = [sensitivity, quiet].map((share) => share.toFixed(3));
+    this.#context.log(
       `${this.#name}: a mask without a prompt counts from ${PRESENCE_SCORES[score].label} ` +
-        `${threshold.toPrecision(3)} on; validation sensitivity ${
-          sensitivity.toFixed(3)
-        }, quiet on ` +
-        `${quiet.toFixed(3)} of tumour-free slices, AUC ${auc.toFixed(3)}`,
+        `${
+          threshold.toPrecision(3)
+        } on; validation sensitivity ${sensitive}, quiet on ${silent} of ` +
+        `tumour-free slices, AUC ${auc.toFixed(3)}`,
     );
     const [tumourSlices, healthySlices] = [validation.length, healthy.length];
     return { score, threshold, tumourSlices, healthySlices, candidates };
-  }
-
-  async #train(model: SliceModel, from: TrainingState | null): Promise<Partial<RunSummary>> {
-    const { folder, interruption, checkpointSeconds, onKept, forecast } = this.#context;
-    const { epochs } = this.#config;
-    const { train, validation } = this.#data.parts;
-    const total = slicesOfEpoch(train.length, this.#config);
-    const start = (epoch: number, done = 0) => {
-      forecast.start("train", total, done);
-      return this.#progress(`epoch ${epoch}/${epochs}`, total);
-    };
-    const trained = from ? this.#leave(from) : 0;
-    let progress = start(from?.position.epoch ?? 1, trained);
-    const options: Parameters<typeof fit>[2] = {
-      ...this.#config,
-      from,
-      checkpointSeconds,
-      signal: interruption.signal,
-      onCheckpoint: async (state) => {
-        await folder.check();
-        await writeCheckpoint(this.#files.at(CHECKPOINTS), state);
-        onKept();
-      },
-      onProgress: (update) => {
-        forecast.advance(update.done);
-        progress.update(update);
-        if (update.done === update.total) forecast.start("validation", validation.length);
-      },
-      onEpoch: async (epoch, best) => {
-        forecast.advance(validation.length);
-        this.#epochs.push(epoch);
-        await this.#files.writeEpochs(this.#epochs);
-        progress.finish(
-          `${this.#name} ${describeEpoch(epoch, epochs)}${best ? " (best)" : ""}, ` +
-            `${(epoch.seconds / epoch.steps).toFixed(2)} s a step`,
-        );
-        progress = start(epoch.epoch + 1);
-      },
-    };
-    const { split, parts, healthy, slices: reader } = this.#data;
-    const { peakGpuBytes, bestEpoch, stoppedEarly, earlyStoppingEpoch } = await fit(
-      model,
-      { ...split, ...parts, healthy: healthy.train, reader },
-      options,
-    );
-    forecast.leave({ train: 0, validation: this.#validationsAfter() });
-    // The first step compiles kernels and fills caches: the median epoch is what a step costs.
-    const perStep = this.#epochs.map(({ seconds, steps }) => seconds / steps).sort((a, b) => a - b);
-    return {
-      secondsPerStep: perStep[perStep.length >> 1],
-      trainSeconds: this.#epochs.reduce((sum, { seconds }) => sum + seconds, 0),
-      peakGpuBytes,
-      bestEpoch,
-      stoppedEarly,
-      earlyStoppingEpoch,
-    };
-  }
-
-  /** Tells the forecast what a training that goes on has left; returns the slices of its epoch done. */
-  #leave({ position: { epoch, batch } }: TrainingState): number {
-    const { epochs, batchSize } = this.#config;
-    const { train, validation } = this.#data.parts;
-    const left = Math.max(0, epochs - epoch + 1);
-    const total = slicesOfEpoch(train.length, this.#config);
-    const done = Math.min(total, batch * batchSize);
-    this.#context.forecast.leave({
-      train: left * total - done,
-      validation: left * validation.length + this.#validationsAfter(),
-    });
-    return done;
-  }
-
-  /** Validation slices that are passed over once a training has ended. */
-  #validationsAfter(): number {
-    return validationsAfter(this.#config, this.#data);
-  }
-
-  /** Draws the trained weights back by the share that is best on the validation slices (WiSE-FT). */
-  async #drawBack(
-    model: SliceModel,
-    pretrained: StateDict,
-  ): Promise<NonNullable<RunSummary["wiseFt"]>> {
-    const { wiseFt: shares } = this.#config;
-    const trained = await hostState(model.sam);
-    const put = (share: number) => {
-      const drawn = wiseFt({ pretrained, trained }, share);
-      for (const [path, tensor] of model.sam.trainableParameters()) {
-        tensor.write(drawn.get(path)!.data);
-      }
-    };
-    const tried: { share: number; dice: number }[] = [];
-    for (const share of shares.slice(0, sharesTried(this.#config))) {
-      put(share);
-      tried.push({ share, dice: await this.#validate(model) });
-    }
-    const [best] = tried.toSorted((a, b) => b.dice - a.dice || b.share - a.share);
-    const share = best?.share ?? shares[0];
-    put(share);
-    if (best) {
-      const list = tried.map(({ share, dice }) => `${dice.toFixed(3)} at ${share}`).join(", ");
-      this.#context.log(
-        `${this.#name}: WiSE-FT share ${share}; validation Dice over prompts ${list}`,
-      );
-    }
-    return { share, tried };
-  }
-
-  /** Mean Dice of the validation slices over the headline prompts. */
-  async #validate(model: SliceModel): Promise<number> {
-    const { slices: reader, parts: { validation: refs } } = this.#data;
-    const { batchSize } = this.#config;
-    const { forecast, interruption: { signal } } = this.#context;
-    forecast.start("validation", refs.length);
-    const found = await evaluate(model, { reader, refs }, {
-      prompts: HEADLINE_PROMPTS,
-      seed: dataSeed(this.#config),
-      batchSize,
-      onProgress: (done) => {
-        forecast.advance(done);
-        signal.throwIfAborted();
-      },
-    });
-    return mean(HEADLINE_PROMPTS.map((kind) => meanDice(found, kind)));
   }
 
   /** Writes the trained weights, which are scored as written, with all that scoring elsewhere needs. */
@@ -413,7 +386,7 @@ class Task {
     const { forecast } = this.#context;
     const refs = [...test, ...this.#testedHealthy()];
     forecast.start("test", refs.length);
-    const progress = this.#progress("test", refs.length);
+    const progress = rowProgress(this.#name, "test", { total: refs.length, forecast });
     const masks: Records["masks"][number][] = [];
     const unpromptedMasks: typeof masks = [];
     const found = rounded(
@@ -459,13 +432,6 @@ class Task {
     return isScored ? this.#data.healthy.test : [];
   }
 
-  /** Progress of a pass of this row. */
-  #progress(pass: string, total: number): Progress {
-    const { forecast } = this.#context;
-    const name = forecast.place === "" ? this.#name : `${this.#name} (${forecast.place})`;
-    return new Progress({ label: `${name}, ${pass}`, total, forecast: () => `${forecast}` });
-  }
-
   #checkScores(slices: readonly ProtocolSlice[]): void {
     const sizes = new Map(
       this.#data.parts.test.map(({ id, width, height }) => [id, width * height]),
@@ -497,27 +463,15 @@ class Task {
   }
 }
 
-/** A slice that was scored without a prompt, as a presence rule is chosen on it. */
-function sampleOf({ tumourPixels, scores, presence }: ProtocolSlice): PresenceSample {
-  const { sensitivity, healthyPainted } = scores[AUTOMATIC_PROMPTS[0]]!;
-  const tumour = tumourPixels > 0;
-  return { tumour, painted: (tumour ? sensitivity : healthyPainted) === 1, scores: presence! };
+/** A row of which nothing is trained. */
+const UNTRAINED: TrainedRow = { epochs: [], summary: {}, tried: [] };
+
+/** Values of the fields that may be chosen. */
+function settledValues({ learningRate, epochs, wiseFt }: Choice): Choice {
+  return { learningRate, epochs, wiseFt };
 }
 
-/** Trainable parameters of a model in host memory. */
-async function hostState(sam: Sam): Promise<StateDict> {
-  const state = new Map<string, HostTensor>();
-  for (const [name, tensor] of sam.trainableParameters()) {
-    state.set(name, { shape: tensor.shape, data: await tensor.data() });
-  }
-  return state;
-}
-
-/** "epoch 3/50: loss …, validation loss …, validation Dice …". */
-function describeEpoch(
-  { epoch, trainLoss, validationLoss, validationDice }: EpochMetrics,
-  epochs: number,
-): string {
-  return `epoch ${epoch}/${epochs}: loss ${trainLoss.toFixed(3)}, ` +
-    `validation loss ${validationLoss.toFixed(3)}, validation Dice ${validationDice.toFixed(3)}`;
+/** "learning rate 0.003, 5 epochs". */
+function describeTraining({ learningRate, epochs }: TrainingChoice): string {
+  return `learning rate ${learningRate}, ${epochs} epoch${epochs === 1 ? "" : "s"}`;
 }

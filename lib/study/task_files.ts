@@ -13,13 +13,26 @@ import type { EpochMetrics } from "../train/training.ts";
 import type { StudyFolder } from "./folder.ts";
 import { rowOf } from "./manifest.ts";
 import { encodeRecords, readRecords, type Records } from "./records.ts";
-import { FILES, readJson, type Run, runSchema } from "./results.ts";
+import { FILES, readJson, type Run, runSchema, trainedSchema } from "./results.ts";
+import { loadAdapter } from "./adapter_folder.ts";
+import type { TrainedRow } from "./row_training.ts";
 
 /** Entry of `runs.json` while the study goes on. */
 export const RUN = "run.json";
 
 /** Folder of checkpoints. */
-export const CHECKPOINTS = "checkpoint";
+const CHECKPOINTS = "checkpoint";
+
+/** Folder of a training of the row among several, with its checkpoints, result and weights. */
+const candidateFolder = (candidate: number) => `choice_${candidate + 1}`;
+
+/** File of what came of a training among several. */
+const TRAINED = "trained.json";
+
+/** Folder of a training's checkpoints within the row's; of one among several in a folder of its own. */
+export function checkpointsOf(candidate?: number): string {
+  return candidate === undefined ? CHECKPOINTS : join(candidateFolder(candidate), CHECKPOINTS);
+}
 
 /** Files of one row in one part of a study. */
 export class TaskFiles {
@@ -74,6 +87,29 @@ export class TaskFiles {
     await this.#study.writeAdapter(this.adapter, adapter);
   }
 
+  /** What came of a training among several; null if it has not ended. */
+  async readCandidate(candidate: number): Promise<TrainedRow | null> {
+    const file = join(candidateFolder(candidate), TRAINED);
+    const { manifest } = this.#study;
+    if (!manifest.has(join(this.path, file))) return null;
+    const row = rowOf(join(this.path, file));
+    await manifest.require((path) => rowOf(path) === row);
+    return await readJson(trainedSchema, this.at(file));
+  }
+
+  /** Weights of a training among several. */
+  async readCandidateAdapter(candidate: number): Promise<Adapter> {
+    return await loadAdapter(this.at(candidateFolder(candidate)));
+  }
+
+  /** Writes what came of a training among several, its weights first; it then has no checkpoints. */
+  async writeCandidate(candidate: number, trained: TrainedRow, adapter: Adapter): Promise<void> {
+    const folder = candidateFolder(candidate);
+    await this.#study.writeAdapter(join(this.path, folder), adapter);
+    await this.#write(join(folder, TRAINED), JSON.stringify(trained, null, 2) + "\n");
+    await removeCheckpoints(this.at(checkpointsOf(candidate)));
+  }
+
   /** Writes what a task comes to; from then on it is finished, and has no checkpoints. */
   async finish(run: Run, records: Records): Promise<void> {
     await this.writeRun(run);
@@ -96,8 +132,9 @@ export class TaskFiles {
 
   /** True if there is something that the task can go on with. */
   async isKept(): Promise<boolean> {
-    const isTrained = await Deno.stat(this.at(CHECKPOINTS)).then(() => true, () => false);
-    return isTrained || this.#study.manifest.has(join(this.path, FILES.records));
+    const isThere = (folder: string) => Deno.stat(this.at(folder)).then(() => true, () => false);
+    return await isThere(CHECKPOINTS) || await isThere(candidateFolder(0)) ||
+      this.#study.manifest.has(join(this.path, FILES.records));
   }
 
   async #write(file: string, content: Uint8Array | string): Promise<void> {

@@ -53,6 +53,7 @@ Deno.test("times of an estimate add up in its last row, memory and passing files
   const row = {
     name: "LoRA-2",
     trainableParameters: 10,
+    trainings: 2,
     steps: 5,
     trainSeconds: 60,
     scoreSeconds: 30,
@@ -71,7 +72,7 @@ Deno.test("times of an estimate add up in its last row, memory and passing files
     sliceBytes: 6 * 2 ** 20,
   });
   assertMatch(text, /heads: 2 cases of 1 patient, 3 slices\ntrain 1 patient, 1 slice;/);
-  assertMatch(text, /All +10 +2 min 0 s +1 min 10 s +3\n/);
+  assertMatch(text, /All +4 +10 +2 min 0 s +1 min 10 s +3\n/);
   assertMatch(text, /about 3 min 10 s/);
   assertMatch(text, /slices 6 \(kept in the cache\), activations 4, checkpoints 1, results 10\n/);
 });

@@ -60,8 +60,8 @@ Deno.test("--pretrained-lr is kept in the config; in records from before there w
     assertEquals(parseConfig(JSON.parse(JSON.stringify(config)), "config.json"), config);
     return [config.learningRate, config.pretrainedLearningRate, given.pretrainedLearningRate];
   };
-  assertEquals(read("--lr", "2e-3"), [2e-3, 5e-4, undefined]);
-  assertEquals(read("--lr", "2e-3", "--pretrained-lr", "2e-4"), [2e-3, 2e-4, 2e-4]);
+  assertEquals(read("--lr", "2e-3"), [[2e-3], 5e-4, undefined]);
+  assertEquals(read("--lr", "2e-3", "--pretrained-lr", "2e-4"), [[2e-3], 2e-4, 2e-4]);
   const { pretrainedLearningRate: _, ...before } = readOptions([]).config;
   assertEquals(parseConfig(before, "config.json").pretrainedLearningRate, null);
   for (const value of ["0", "-1e-4"]) {
@@ -114,7 +114,7 @@ Deno.test("a --config file gives values by the names of config.json; the command
     const { config, given, ranks, baselines } = options;
     assertEquals(
       [config.epochs, config.learningRate, config.flip, config.earlyStopping, config.crop],
-      [7, 1e-4, 0.1, false, null],
+      [[7], [1e-4], 0.1, false, null],
     );
     assertEquals(config.prompt, { "tight-box": 0.5, point: 0.5 });
     assertEquals(config.augment, { gamma: { low: 0.8, high: 1.2, chance: 0.5 } });
@@ -215,7 +215,7 @@ Deno.test("a resumed study may change paths and budgets, and is told what else i
   const { config } = readOptions([]);
   const free = { data: "elsewhere", weights: "w.pth", cacheMemory: 1, cacheDisk: 2 };
   assertEquals(optionDifferences(config, { ...config, ...free }), []);
-  assertEquals(optionDifferences(config, { ...config, epochs: 9, learningRate: 2 }), [
+  assertEquals(optionDifferences(config, { ...config, epochs: [9], learningRate: [2] }), [
     "--epochs 9 instead of 3",
     "--lr 2 instead of 0.003",
   ]);

@@ -19,7 +19,7 @@ Deno.test("a row with another preparation keeps the study's patients, parts and 
   const row = (overrides: Partial<typeof config>) =>
     openRowData(study, { config, row: { ...config, ...overrides }, log });
 
-  assertStrictEquals(await row({ side: 64, learningRate: 1 }), study);
+  assertStrictEquals(await row({ side: 64, learningRate: [1] }), study);
 
   // Half of the width: some tumours lose pixels.
   lines.length = 0;

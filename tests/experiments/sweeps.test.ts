@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { SWEEP_VALUES } from "../../lib/study/sweep.ts";
-import { type Config, DEFAULTS } from "../../lib/study/schema.ts";
+import { type Config, DEFAULTS, overridden } from "../../lib/study/schema.ts";
 import {
   configOf,
   displayName,
@@ -18,13 +18,13 @@ import type { ProtocolSlice } from "../../lib/evaluate/protocol.ts";
 import { gpu } from "../gpu.ts";
 import { readOptions } from "./read_options.ts";
 
-const config = { ...DEFAULTS, ...SWEEP_VALUES };
+const config = overridden(DEFAULTS, SWEEP_VALUES);
 
 for (const [name, sweep] of Object.entries(sweeps)) {
   Deno.test(`the rows of ${name} have names of their own, and hypotheses about each other`, () => {
     for (const model of MODEL_NAMES) {
       for (const side of [64, 256, 512, 1024]) {
-        const rows = sweep.experiments({ ...config, ...sweep.values, model, side });
+        const rows = sweep.experiments(overridden(config, { ...sweep.values, model, side }));
         const names = rows.map(({ name }) => name);
         assertEquals(new Set(names).size, rows.length);
         assertEquals(new Set(rows.map(displayName)).size, rows.length);

@@ -102,6 +102,12 @@ const errors = (signed: number | null, absolute: number | null) => ({
   signedVolumeError: signed,
   absoluteVolumeError: absolute,
 });
+/** The metrics of masks without a prompt. */
+const unprompted = (
+  sensitivity: number | null,
+  healthyPainted: number | null,
+  healthyArea: number | null,
+) => ({ sensitivity, healthyPainted, healthyArea });
 
 Deno.test("sizes and errors are in mm² of the slice", () => {
   const score = scoreMask(shifted, truth, grid);
@@ -119,17 +125,18 @@ Deno.test("sizes and errors are in mm² of the slice", () => {
 Deno.test("an equal mask is perfect, and so is finding that there is nothing", () => {
   const perfect = { dice: 1, iou: 1, hd95: 0, surfaceDice1mm: 1, surfaceDice2mm: 1 };
   const equal = { ...perfect, truth: 4, predicted: 4, falsePositive: 0, ...errors(0, 0) };
-  assertEquals(scoreMask(truth, truth, grid), equal);
+  const found = unprompted(1, null, null);
+  assertEquals(scoreMask(truth, truth, grid), { ...equal, ...found });
   const none = { ...perfect, truth: 0, predicted: 0, falsePositive: 0, ...errors(null, null) };
-  assertEquals(scoreMask(empty, empty, grid), none);
+  assertEquals(scoreMask(empty, empty, grid), { ...none, ...unprompted(null, 0, 0) });
 });
 
 Deno.test("missing all, or finding what is not there, scores nothing and the grid's diagonal", () => {
   const worst = { dice: 0, iou: 0, surfaceDice1mm: 0, surfaceDice2mm: 0, hd95: Math.hypot(12, 2) };
   const missed = { ...worst, truth: 4, predicted: 0, falsePositive: 0, ...errors(-1, 1) };
-  assertEquals(scoreMask(empty, truth, grid), missed);
+  assertEquals(scoreMask(empty, truth, grid), { ...missed, ...unprompted(0, null, null) });
   const invented = { ...worst, truth: 0, predicted: 4, falsePositive: 4, ...errors(null, null) };
-  assertEquals(scoreMask(truth, empty, grid), invented);
+  assertEquals(scoreMask(truth, empty, grid), { ...invented, ...unprompted(null, 1, 4) });
 });
 
 Deno.test("errors that cancel in the signed mean do not in the absolute one", () => {

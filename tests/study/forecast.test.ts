@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Forecast, passesOf, type PlannedRow } from "../../lib/study/forecast.ts";
 import { DEFAULTS } from "../../lib/study/schema.ts";
 
-const config = { ...DEFAULTS, epochs: 2, wiseFt: [1] };
+const config = { ...DEFAULTS, epochs: [2], wiseFt: [1] };
 const parts = { train: Array(20), validation: Array(10), test: Array(30) };
 
 /** A study of vanilla and three ranks, and a clock set by hand. */
@@ -44,6 +44,32 @@ Deno.test("a row passes over its slices once an epoch, and is scored once", () =
   assertEquals(passesOf(own, { config, parts }).train, 60);
   const tried = { ...config, wiseFt: [0.5, 0.75, 1] };
   assertEquals(passesOf({ name: "peft", kind: "peft" }, { config: tried, parts }).validation, 50);
+});
+
+Deno.test("a row passes over its slices for each candidate, and where another part has chosen for one", () => {
+  const peft = { name: "peft", kind: "peft" } as const;
+  const tried = { ...config, learningRate: [1, 2], epochs: [1, 3], wiseFt: [0.5, 1] };
+  // Epochs 1, 3, 1 and 3; after each of four trainings two shares.
+  assertEquals(passesOf(peft, { config: tried, parts }), {
+    train: 8 * 20,
+    validation: (8 + 4 * 2) * 10,
+    test: 30,
+  });
+  const given = passesOf(peft, { config: tried, parts, isChosen: true });
+  assertEquals([given.train, given.validation], [3 * 20, 3 * 10]);
+  // Tumour-free slices: as many again to train on, and to choose the rule of presence with.
+  const healthy = { train: Array(9), validation: Array(4), test: Array(6) };
+  const free = { ...config, healthyShare: 0.5, wiseFt: [0.5, 1] };
+  assertEquals(passesOf(peft, { config: free, parts, healthy }), {
+    train: 2 * 40,
+    validation: 2 * 10 + 2 * (10 + 14) + 14,
+    test: 36,
+  });
+  assertEquals(passesOf({ name: "vanilla", kind: "vanilla" }, { config: free, parts, healthy }), {
+    train: 0,
+    validation: 14,
+    test: 36,
+  });
 });
 
 Deno.test("nothing is said of the end before every kind of row left was timed", () => {

@@ -83,9 +83,6 @@ export function methodsSection(subject: Subject): Block[] {
     ...(subject.models.some(({ wiseFt }) => wiseFt !== undefined)
       ? [["WiSE-FT", WISE_FT] as const]
       : []),
-    ...(subject.rows.some(({ shares }) => shares)
-      ? [["WiSE-FT", sharesText(subject)] as const]
-      : []),
     ["Prompts", PROMPTS],
     ["Metrics", METRIC_RULES],
     ["Statistics", statisticsText(subject)],
@@ -111,15 +108,6 @@ const WISE_FT =
   `Models with this name and a share a have the weights of the model they are named after, drawn back towards ` +
   `the pretrained ones without further training: 1 − a of the pretrained, a of the trained weights, and a ` +
   `times an adapter's update (Wortsman et al. 2022, “Robust fine-tuning of zero-shot models”).`;
-
-/** Rule of the rows' shares, and the shares. */
-function sharesText({ rows }: Subject): string {
-  const found = rows.flatMap(({ model, shares }) => shares ? `${model} ${shares.join(", ")}` : []);
-  return `After training each model's weights are drawn back towards the pretrained ones, 1 − a of the ` +
-    `pretrained and a of the trained (Wortsman et al. 2022, “Robust fine-tuning of zero-shot models”); ` +
-    `the share a is the one with the best mean Dice over tight box, box ±20 %, point and whole image on ` +
-    `the validation slices: ${found.join("; ")}.`;
-}
 
 const PROMPTS =
   `Every model is scored under the same prompts on the same slices with the same fixed seeds. Prompts other than the whole image are made ` +

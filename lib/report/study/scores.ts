@@ -22,6 +22,7 @@ import {
   plural,
   probability,
   promptName,
+  seedsText,
   signed,
 } from "../format.ts";
 import { partGrids, unpromptedLines } from "../table.ts";
@@ -168,6 +169,7 @@ function comparisonTable(
   { prompt, caption }: { prompt: string; caption: string },
 ): TableBlock {
   const { hasTests, hasIntervals } = subject;
+  const hasSeeds = subject.rows.some(({ seeds }) => seeds?.[prompt]);
   const references = REFERENCES.flatMap(([kind, field]) => {
     const name = subject.nameOfKind(kind);
     return name ? [{ kind, field, name }] : [];
@@ -181,6 +183,7 @@ function comparisonTable(
       "Model",
       "Dice, %",
       ...(hasIntervals ? ["95 % interval"] : []),
+      ...(hasSeeds ? ["Seeds"] : []),
       ...references.flatMap(({ name }) => [`Against ${name}`, ...whenTested("p")]),
       ...whenTested("Verdict"),
     ],
@@ -201,6 +204,7 @@ function comparisonTable(
         row.model,
         { text: percent(score), strong: row.kind !== "trivial" && isBest(score, alike) },
         ...(hasIntervals ? [intervalText(score)] : []),
+        ...(hasSeeds ? [seedsText(row.seeds?.[prompt])] : []),
         ...differences,
         ...whenTested(standing(tests)),
       ];
@@ -216,6 +220,9 @@ function comparisonCaption(subject: Subject): string {
     `Dice under the ${promptName(primary)} prompt: mean ± standard deviation over ` +
     `${subject.scoredText}, ${context.scoredOn} part.`,
     subject.intervalNote,
+    ...(subject.rows.some(({ seeds }) => seeds)
+      ? ["Seeds: lowest and highest mean over patients of any training seed, all folds together."]
+      : []),
     `Differences are in percentage points of Dice${
       hasTests ? ", over the same patients, paired by slice" : ""
     }.`,
