@@ -119,7 +119,7 @@ Deno.test("a --config file gives values by the names of config.json; the command
     assertEquals(config.prompt, { "tight-box": 0.5, point: 0.5 });
     assertEquals(config.augment, { gamma: { low: 0.8, high: 1.2, chance: 0.5 } });
     assertEquals([config.targets, ranks, baselines], [["attn.qkv", "attn.proj"], [4, 8], ["peft"]]);
-    assertEquals([given.augmentVariants, given.epochs, given.batchSize], [2, 7, undefined]);
+    assertEquals([given.augmentVariants, given.epochs, given.batchSize], [2, [7], undefined]);
     // A run's own values are a file that is read back.
     const { config: again } = read(JSON.stringify(config));
     assertEquals(again, config);
