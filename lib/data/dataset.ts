@@ -2,7 +2,7 @@ import { basename, resolve } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
 import type { Volume } from "../formats/volume.ts";
 import { groupPatients } from "./patients.ts";
-import { readImage, readVolume } from "./read_volume.ts";
+import { readImage, readSegmentation } from "./read_volume.ts";
 import { sources } from "./sources/mod.ts";
 import {
   type Aside,
@@ -78,7 +78,7 @@ export async function openDataset(
   const cases = scans.map((scan): Case => {
     const { id, image, seg } = requireWhole(scan, root);
     const patient = patients.get(id)!;
-    const load = async () => ({ image: await readImage(image), seg: await readVolume(seg) });
+    const load = async () => ({ image: await readImage(image), seg: await readSegmentation(seg) });
     return { id, patient, image, seg, load };
   });
   const folder = resolve(root);

@@ -4,14 +4,21 @@
  * @module
  */
 import { basename } from "node:path";
+import type { ByteSource } from "../byte_source.ts";
 import { excerpt, InputError } from "../errors.ts";
+import { parseMetaImage } from "../formats/metaimage.ts";
+import { parseNrrd } from "../formats/nrrd.ts";
+import { parseJpeg, parsePng, parseTiff } from "../formats/picture.ts";
 import type { Volume } from "../formats/volume.ts";
+import { openBytes } from "../fs.ts";
 import { readNifti } from "./nifti_file.ts";
 
 /** A format that volumes are read from. */
 interface Reader {
   /** Endings of its files in lower case, the preferred one first. */
   readonly endings: readonly string[];
+  /** True if values are not kept exactly, so that labels are lost. */
+  readonly isLossy?: boolean;
   /**
    * Reads a file.
    *
@@ -23,10 +30,23 @@ interface Reader {
 /** The formats; where two files differ only in their endings, the first one's is read. */
 const READERS: readonly Reader[] = [
   { endings: [".nii.gz", ".nii"], read: readNifti },
+  { endings: [".nrrd"], read: whole(parseNrrd) },
+  { endings: [".mha"], read: whole(parseMetaImage) },
+  { endings: [".png"], read: whole(parsePng) },
+  { endings: [".tif", ".tiff"], read: whole(parseTiff) },
+  { endings: [".jpg", ".jpeg"], read: whole(parseJpeg), isLossy: true },
 ];
 
 /** Endings of the files that can be read, in lower case, those to prefer first. */
 export const VOLUME_ENDINGS: readonly string[] = READERS.flatMap(({ endings }) => endings);
+
+/** Reads a file by a parser of its bytes. */
+function whole(parse: (file: ByteSource) => Promise<Volume>): Reader["read"] {
+  return async (path) => {
+    using file = openBytes(path);
+    return await parse(file);
+  };
+}
 
 /** The ending of a file's name, as it is spelled there, if it is one of a volume. */
 export function endingOf(name: string): string | null {
@@ -35,15 +55,11 @@ export function endingOf(name: string): string | null {
   return ending === undefined ? null : name.slice(name.length - ending.length);
 }
 
-/**
- * Reads a volume of any of the formats.
- *
- * @throws {InputError} if the ending is not known, or the file is not one sound volume.
- */
-export async function readVolume(path: string): Promise<Volume> {
+/** The reader of a file. */
+function readerOf(path: string): Reader {
   const ending = endingOf(path)?.toLowerCase();
   const reader = READERS.find(({ endings }) => ending !== undefined && endings.includes(ending));
-  if (reader) return await reader.read(path);
+  if (reader) return reader;
   throw new InputError(
     `${excerpt(basename(path))} is of no format that is read: give one that ends in ` +
       VOLUME_ENDINGS.join(", "),
@@ -53,11 +69,28 @@ export async function readVolume(path: string): Promise<Volume> {
 /**
  * Reads an image, noting if it shows nothing.
  *
- * @throws {InputError} as {@linkcode readVolume}.
+ * @throws {InputError} if the ending is not known, or the file is not one sound volume.
  */
 export async function readImage(path: string): Promise<Volume> {
-  const volume = await readVolume(path);
-  const [first] = volume.data;
-  if (volume.data.some((value) => value !== first)) return volume;
-  return { ...volume, notes: [...volume.notes, `its voxels all have the value ${first}`] };
+  return noteConstant(await readerOf(path).read(path));
+}
+
+/** An image with a note if it shows nothing. */
+export function noteConstant(image: Volume): Volume {
+  const [first] = image.data;
+  if (image.data.some((value) => value !== first)) return image;
+  return { ...image, notes: [...image.notes, `its voxels all have the value ${first}`] };
+}
+
+/**
+ * Reads a segmentation.
+ *
+ * @throws {InputError} as {@linkcode readImage}, and for a format that does not keep labels exactly.
+ */
+export async function readSegmentation(path: string): Promise<Volume> {
+  const { isLossy, read } = readerOf(path);
+  if (!isLossy) return await read(path);
+  throw new InputError(
+    `${path} is compressed with loss, so that its labels are not what they were: give it as PNG`,
+  );
 }

@@ -1,9 +1,10 @@
-import { basename, dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "../errors.ts";
 import type { Volume } from "../formats/volume.ts";
 import { asideLine, listFolder, parseModality } from "./dataset.ts";
+import { isDicom, listSeries } from "./dicom.ts";
 import { patientOf } from "./patients.ts";
-import { endingOf, readImage, VOLUME_ENDINGS } from "./read_volume.ts";
+import { endingOf, noteConstant, readImage, VOLUME_ENDINGS } from "./read_volume.ts";
 import { list, type Listed, parseName, requirePlainName } from "./sources/source.ts";
 
 /** A scan, with or without a segmentation. */
@@ -34,7 +35,7 @@ export interface Scans {
 
 /**
  * Lists the scans of files and folders; no voxel is read. A folder may be a data set in one of the layouts
- * of `sources`, one case of it, or hold volumes by any names.
+ * of `sources`, one case of it, or hold volumes by any names, or DICOM series with folders of them.
  *
  * @param paths Files of a volume each, and folders.
  * @throws {InputError} if a path cannot be read or holds no scan, or two scans have one name.
@@ -48,6 +49,8 @@ export async function openScans(
   for (const path of paths) {
     const found = await isFolder(path)
       ? await scansIn(path, { modality: options.modality ?? "t1c", notes })
+      : endingOf(path) === null && isDicom(path)
+      ? await seriesOf([path], { name: basename(path).replace(/\.(dcm|ima)$/i, ""), path, notes })
       : [scanOfFile(path)];
     scans.push(...found);
   }
@@ -101,12 +104,18 @@ async function scansIn(
   { modality, notes }: { modality: string; notes: string[] },
 ): Promise<Scan[]> {
   const wanted = parseModality(modality);
-  const contents = await listFolder(folder, wanted).catch(async (error) => {
+  const contents = await listFolder(folder, wanted).catch((error) => {
     if (!(error instanceof InputError)) throw error;
-    const loose = await listLoose(folder);
-    if (loose.length === 0) throw error;
-    return { scans: loose, aside: [] };
+    return error;
   });
+  if (contents instanceof InputError) {
+    const loose = (await listLoose(folder)).map((listed) =>
+      scan({ ...listed, image: listed.image! })
+    );
+    const found = [...loose, ...await dicomIn(folder, { depth: DEPTH, notes })];
+    if (found.length === 0) throw contents;
+    return found;
+  }
   const aside = asideLine(folder, contents.aside);
   if (aside !== null) notes.push(aside);
   const found = contents.scans.flatMap((listed) => {
@@ -119,6 +128,51 @@ async function scansIn(
     throw new InputError(`${folder} holds no ${wanted} image: choose another --modality`);
   }
   return found;
+}
+
+/** Levels of folders that may lie round those of DICOM files: patient, study, series. */
+const DEPTH = 4;
+
+/** The DICOM series of a folder, and of the folders in it. */
+async function dicomIn(
+  folder: string,
+  { depth, notes }: { depth: number; notes: string[] },
+): Promise<Scan[]> {
+  const listing = await list(resolve(folder), folder);
+  const others = listing.files.filter((file) => endingOf(file) === null);
+  const files = others.map((file) => join(listing.folder, file)).filter(isDicom);
+  const scans = files.length === 0
+    ? []
+    : await seriesOf(files, { name: basename(listing.folder), path: folder, notes });
+  if (files.length > 0 && files.length < others.length) {
+    const aside = others.filter((file) => !files.includes(join(listing.folder, file)))
+      .map((name) => ({ name, reason: "is no DICOM image" }));
+    notes.push(asideLine(folder, aside)!);
+  }
+  if (depth === 1) return scans;
+  for (const name of listing.folders) {
+    scans.push(...await dicomIn(join(folder, name), { depth: depth - 1, notes }));
+  }
+  return scans;
+}
+
+/** The series of DICOM files of a folder, each a scan. */
+async function seriesOf(
+  files: readonly string[],
+  { name, path, notes }: { name: string; path: string; notes: string[] },
+): Promise<Scan[]> {
+  requirePlainName(name, path);
+  const found = await listSeries(files, path);
+  const scans = found.map((series): Scan => {
+    const id = found.length === 1 ? name : `${name}_${series.id}`;
+    const load = async () => noteConstant(await series.load());
+    return { id, patient: series.patient ?? patientOf(id), path, seg: null, load };
+  });
+  if (found.length > 1) {
+    const names = found.map(({ description }, i) => `${scans[i].id} ("${description}")`);
+    notes.push(`${path} holds ${found.length} DICOM series: ${names.join(", ")}.`);
+  }
+  return scans;
 }
 
 /** The volumes of a folder whose names follow no layout, each a scan. */

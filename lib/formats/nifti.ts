@@ -6,9 +6,10 @@
  */
 import type { ByteSource } from "../byte_source.ts";
 import { InputError } from "../errors.ts";
+import { MAX_DEFLATE_RATIO } from "./inflate.ts";
 import { type NiftiLayout, parseNiftiHeader } from "./nifti_header.ts";
 import { elementsOf, ITEM_SIZE, reverseBytes } from "./raw_tensor.ts";
-import type { Volume } from "./volume.ts";
+import { MAX_VOXELS, requireFinite, type Volume } from "./volume.ts";
 
 /**
  * Unpacks the bytes of a .gz file, which come in pieces and are `size` in all. Calls `onPadding` once all is
@@ -21,12 +22,6 @@ export type Gunzip = (
 
 /** Bytes read and decoded at a time; a multiple of every voxel size. */
 const BLOCK = 1 << 18;
-
-/** DEFLATE cannot shrink by more than 1032 to 1: what a .gz claims beyond that is not in it. */
-const MAX_DEFLATE_RATIO = 1032;
-
-/** Voxels of the largest volume that is read: 1024 x 1024 x 512, 2 GiB of float32. */
-const MAX_VOXELS = 2 ** 29;
 
 /** Voxels up to which memory is taken on the header's word: 64 MiB. */
 const TRUSTED_VOXELS = 2 ** 24;
@@ -87,7 +82,7 @@ export async function parseNifti(
     await bytes.skip(offset - bytes.position);
     const data = await readVoxels(bytes, layout, voxels);
     await bytes.drain(MAX_TRAILING_BYTES);
-    refuseNonFinite(data, shape, file.name);
+    requireFinite(data, { shape, name: file.name });
     const notes = isPadded
       ? [...layout.notes, "its .gz stream is followed by zeros, which are passed over"]
       : layout.notes;
@@ -229,23 +224,4 @@ async function readVoxels(
     at += values.length;
   }
   return data;
-}
-
-function refuseNonFinite(
-  data: Float32Array,
-  [nx, ny]: readonly [number, number, number],
-  path: string,
-): void {
-  let count = 0;
-  let first = -1;
-  for (let i = 0; i < data.length; i++) {
-    if (Number.isFinite(data[i])) continue;
-    if (count++ === 0) first = i;
-  }
-  if (count === 0) return;
-  const where = [first % nx, Math.floor(first / nx) % ny, Math.floor(first / (nx * ny))];
-  throw new InputError(
-    `${path} holds ${count} voxel${count === 1 ? " that is" : "s that are"} NaN or infinite ` +
-      `(the first at x, y, z = ${where.join(", ")}): replace them, for example by 0`,
-  );
 }

@@ -21,6 +21,9 @@ export interface Volume {
   readonly notes: readonly string[];
 }
 
+/** Voxels of the largest volume that is read: 1024 x 1024 x 512, 2 GiB of float32. */
+export const MAX_VOXELS = 2 ** 29;
+
 /** Part of a voxel by which the same voxel of an image and of its mask may lie apart. */
 const GRID_TOLERANCE = 0.1;
 
@@ -98,4 +101,81 @@ export function createVolume(data: Float32Array, options: CreateVolumeOptions): 
   const affine = options.affine ??
     Float64Array.of(sx, 0, 0, 0, 0, sy, 0, 0, 0, 0, sz, 0, 0, 0, 0, 1);
   return { data, shape, spacing, affine, isPlaced, header: null, notes };
+}
+
+/**
+ * Refuses voxels that are no numbers.
+ *
+ * @throws {InputError} naming the file, their number and the place of the first.
+ */
+export function requireFinite(
+  data: Float32Array,
+  { shape: [nx, ny], name }: { shape: Volume["shape"]; name: string },
+): void {
+  let count = 0;
+  let first = -1;
+  for (let i = 0; i < data.length; i++) {
+    if (Number.isFinite(data[i])) continue;
+    if (count++ === 0) first = i;
+  }
+  if (count === 0) return;
+  const where = [first % nx, Math.floor(first / nx) % ny, Math.floor(first / (nx * ny))];
+  throw new InputError(
+    `${name} holds ${count} voxel${count === 1 ? " that is" : "s that are"} NaN or infinite ` +
+      `(the first at x, y, z = ${where.join(", ")}): replace them, for example by 0`,
+  );
+}
+
+/** Geometry of a volume as file formats other than NIfTI tell it. */
+export interface Axes {
+  /** For each voxel axis the step from one voxel to the next, in mm. */
+  readonly axes: readonly (readonly number[])[];
+  /** Position of voxel (0, 0, 0). */
+  readonly origin: readonly number[];
+  /** Signs that bring both to NIfTI's space: right, front, up. */
+  readonly signs: readonly [number, number, number];
+}
+
+/**
+ * Geometry of a volume by its axes, or by nothing but the sizes of its voxels, 1 mm where they are not
+ * known.
+ *
+ * @param name Name of the file, for messages.
+ * @throws {InputError} if axes are not finite or do not span a space.
+ */
+export function geometryOf(
+  given: Axes | { readonly sizes: readonly number[] },
+  name: string,
+): Pick<Volume, "spacing" | "affine" | "isPlaced" | "notes"> {
+  const affine = new Float64Array(16);
+  affine[15] = 1;
+  if ("sizes" in given) {
+    const known = given.sizes.filter((size) => size > 0 && Number.isFinite(size));
+    const spacing = [0, 1, 2].map((i) => given.sizes[i] > 0 ? given.sizes[i] : 1);
+    spacing.forEach((size, i) => affine[5 * i] = size);
+    const sizes = known.length === 0
+      ? "neither orientation nor voxel size, which"
+      : "no orientation";
+    const notes = [
+      `its header tells ${sizes}${known.length === 0 ? " is taken as 1 mm" : ""}`,
+    ];
+    return { spacing: spacing as [number, number, number], affine, isPlaced: false, notes };
+  }
+  const { axes, origin, signs } = given;
+  for (const row of [0, 1, 2]) {
+    axes.forEach((axis, column) => affine[4 * row + column] = signs[row] * axis[row]);
+    affine[4 * row + 3] = signs[row] * origin[row];
+  }
+  const [a, b, c] = axes;
+  const determinant = a[0] * (b[1] * c[2] - b[2] * c[1]) - b[0] * (a[1] * c[2] - a[2] * c[1]) +
+    c[0] * (a[1] * b[2] - a[2] * b[1]);
+  const spacing = axes.map((axis) => Math.hypot(...axis)) as [number, number, number];
+  const volume = spacing[0] * spacing[1] * spacing[2];
+  if (affine.every(Number.isFinite) && Math.abs(determinant) > 1e-6 * volume) {
+    return { spacing, affine, isPlaced: true, notes: [] };
+  }
+  throw new InputError(
+    `${name} has axes that do not span a space (${axes.join("; ")}): its header is damaged, so ` +
+      `save or copy it again`,
+  );
 }

@@ -1,0 +1,133 @@
+/**
+ * Pictures as volumes of one slice, or of one a page: PNG by npm `fast-png`, JPEG by `jpeg-js`, TIFF by
+ * `tiff`. They tell neither orientation nor the size of a voxel.
+ *
+ * @module
+ */
+import { decode as decodePng } from "fast-png";
+import jpeg from "jpeg-js";
+import { decode as decodeTiff } from "tiff";
+import { allBytes, type ByteSource } from "../byte_source.ts";
+import { InputError } from "../errors.ts";
+import { createVolume, geometryOf, requireFinite, type Volume } from "./volume.ts";
+
+/** A decoded picture: rows from the top, the channels of a pixel side by side. */
+interface Page {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  /** True if the last channel is opacity. */
+  readonly hasAlpha: boolean;
+  readonly data: ArrayLike<number>;
+}
+
+/** Pixels of the largest picture that is read. */
+const MAX_PIXELS = 2 ** 26;
+
+/** Shares of red, green and blue in brightness (ITU-R BT.601). */
+const BRIGHTNESS = [0.299, 0.587, 0.114];
+
+/** Reads a PNG. Throws an InputError if it is damaged or too large. */
+export const parsePng = reader((bytes, name) => {
+  const view = new DataView(bytes.buffer);
+  requireSize(bytes.length < 24 ? [0, 0] : [view.getUint32(16), view.getUint32(20)], name);
+  const { width, height, data, depth, channels, palette } = decodePng(bytes, { checkCrc: true });
+  const values = depth < 8 ? unpackBits(data, { width, height, depth }) : data;
+  if (!palette) return [{ width, height, channels, hasAlpha: channels % 2 === 0, data: values }];
+  const colours = Array.from(values, (index) => palette[index].slice(0, 3)).flat();
+  return [{ width, height, channels: 3, hasAlpha: false, data: colours }];
+});
+
+/** Reads a JPEG. Throws an InputError if it is damaged or too large. */
+export const parseJpeg = reader((bytes) => {
+  const options = {
+    useTArray: true as const,
+    formatAsRGBA: false,
+    maxResolutionInMP: MAX_PIXELS / 1e6,
+  };
+  const { width, height, data } = jpeg.decode(bytes, options);
+  return [{ width, height, channels: 3, hasAlpha: false, data }];
+});
+
+/** Reads a TIFF, its pages as slices. Throws an InputError if it is damaged or too large. */
+export const parseTiff = reader((bytes, name) => {
+  const sizes = decodeTiff(bytes, { ignoreImageData: true });
+  requireSize([sizes[0]?.width ?? 0, sizes.reduce((sum, { height }) => sum + height, 0)], name);
+  return decodeTiff(bytes).map(({ width, height, samplesPerPixel, alpha, data, palette }) => {
+    if (!palette) {
+      return { width, height, channels: samplesPerPixel, hasAlpha: alpha, data };
+    }
+    const colours = Array.from(data, (index) => palette[index]).flat();
+    return { width, height, channels: 3, hasAlpha: false, data: colours };
+  });
+});
+
+/** A reader of files by a decoder of their bytes. */
+function reader(
+  decode: (bytes: Uint8Array<ArrayBuffer>, name: string) => Page[],
+): (file: ByteSource) => Promise<Volume> {
+  return (file) => {
+    let pages: Page[];
+    try {
+      pages = decode(allBytes(file), file.name);
+    } catch (error) {
+      if (error instanceof InputError) throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new InputError(
+        `${file.name} is damaged, or no picture of its kind (${reason}): save it again`,
+      );
+    }
+    return Promise.resolve(volumeOf(pages, file.name));
+  };
+}
+
+function requireSize([width, height]: readonly [number, number], name: string): void {
+  if (width >= 1 && height >= 1 && width * height <= MAX_PIXELS) return;
+  throw new InputError(
+    `${name} has ${width} x ${height} pixels, and 1 to ${MAX_PIXELS} are read: crop or resample it`,
+  );
+}
+
+/** Samples of 1, 2 or 4 bits, each row of which begins with a byte of its own. */
+function unpackBits(
+  data: ArrayLike<number>,
+  { width, height, depth }: { width: number; height: number; depth: number },
+): Uint8Array {
+  const values = new Uint8Array(width * height);
+  const rowBytes = Math.ceil(width * depth / 8);
+  for (let i = 0; i < values.length; i++) {
+    const bit = (i % width) * depth;
+    const byte = data[Math.floor(i / width) * rowBytes + (bit >> 3)];
+    values[i] = byte >> (8 - depth - bit % 8) & (1 << depth) - 1;
+  }
+  return values;
+}
+
+/** Pages as slices, colours as brightness. */
+function volumeOf(pages: readonly Page[], name: string): Volume {
+  const [{ width, height }] = pages;
+  if (pages.some((page) => page.width !== width || page.height !== height)) {
+    throw new InputError(`${name} has pages of several sizes: save each as a file`);
+  }
+  const size = width * height;
+  const data = new Float32Array(size * pages.length);
+  let isColour = false;
+  for (const [z, page] of pages.entries()) {
+    const colours = page.channels - Number(page.hasAlpha);
+    for (let i = 0; i < size; i++) {
+      const at = i * page.channels;
+      const first = page.data[at];
+      const [green, blue] = colours < 3 ? [first, first] : [page.data[at + 1], page.data[at + 2]];
+      const isGrey = first === green && first === blue;
+      isColour ||= !isGrey;
+      data[z * size + i] = isGrey
+        ? first
+        : BRIGHTNESS[0] * first + BRIGHTNESS[1] * green + BRIGHTNESS[2] * blue;
+    }
+  }
+  const shape = [width, height, pages.length] as const;
+  requireFinite(data, { shape, name });
+  const { notes, ...geometry } = geometryOf({ sizes: [] }, name);
+  const colour = isColour ? ["its colours are taken as brightness"] : [];
+  return createVolume(data, { shape, ...geometry, notes: [...notes, ...colour] });
+}

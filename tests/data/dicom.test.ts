@@ -1,0 +1,115 @@
+import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { basename, join } from "node:path";
+import { openScans } from "../../lib/data/scans.ts";
+import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
+import { InputError } from "../../lib/errors.ts";
+import type { Volume } from "../../lib/formats/volume.ts";
+import { inTemporaryFolder } from "./temporary.ts";
+
+const FIXTURES = join(import.meta.dirname!, "..", "formats", "fixtures", "formats");
+
+/** A series as SimpleITK reads it. */
+interface Facts {
+  shape: number[];
+  affine: number[];
+  data: number[];
+}
+const facts: Record<string, Record<string, Facts>> = JSON.parse(
+  Deno.readTextFileSync(join(FIXTURES, "formats.json")),
+);
+
+/** Voxel of `other` where voxel `at` of `volume` lies, by their affines; both have orthogonal axes. */
+function voxelIn(other: Facts, { affine }: Volume, at: readonly number[]): number[] {
+  const place = [0, 1, 2].map((row) =>
+    affine[4 * row + 3] + at.reduce((sum, n, i) => sum + n * affine[4 * row + i], 0)
+  );
+  return [0, 1, 2].map((i) => {
+    const axis = [0, 1, 2].map((row) => other.affine[4 * row + i]);
+    const offset = place.map((mm, row) => mm - other.affine[4 * row + 3]);
+    return axis.reduce((sum, part, row) => sum + part * offset[row], 0) /
+      axis.reduce((sum, part) => sum + part * part, 0);
+  });
+}
+
+/** Compares every voxel by its place; the order of axes and slices may differ. */
+function assertSamePlaces(volume: Volume, expected: Facts): void {
+  assertEquals([...volume.shape].sort(), [...expected.shape].sort());
+  const [nx, ny] = volume.shape;
+  const [ex, ey] = expected.shape;
+  for (let i = 0; i < volume.data.length; i++) {
+    const voxel = voxelIn(expected, volume, [
+      i % nx,
+      Math.floor(i / nx) % ny,
+      Math.floor(i / nx / ny),
+    ]);
+    const [x, y, z] = voxel.map(Math.round);
+    for (const [axis, at] of voxel.entries()) assertAlmostEquals(at, [x, y, z][axis], 1e-4);
+    assertEquals(volume.data[i], expected.data[x + ex * (y + ey * z)], `voxel ${i}`);
+  }
+}
+
+Deno.test("a DICOM series is ordered and placed as SimpleITK does, and a mask lies where it does", async () => {
+  const { scans, notes } = await openScans([join(FIXTURES, "dicom_one")]);
+  assertEquals(scans.map(({ id, patient }) => `${id} of ${patient}`), ["dicom_one of P7"]);
+  assertEquals(notes, []);
+  const volume = await scans[0].load();
+  assertSamePlaces(volume, facts.dicom_one["5"]);
+  await inTemporaryFolder(async (folder) => {
+    const path = join(folder, "mask.nii.gz");
+    const data = volume.data.map((value) => Number(value > 1500));
+    await writeNifti(path, { ...volume, data }, { datatype: "uint8" });
+    const mask = await readNifti(path);
+    assertEquals([mask.affine, mask.data], [volume.affine, data]);
+  });
+});
+
+Deno.test("series that lie in one folder are told apart, and each read twice is the same", async () => {
+  const { scans, notes } = await openScans([join(FIXTURES, "dicom_two")]);
+  assertEquals(scans.map(({ id }) => id), ["dicom_two_3", "dicom_two_4"]);
+  assertEquals(notes.length, 1);
+  assertEquals(
+    notes[0].includes('dicom_two_3 ("t1 pre"), dicom_two_4 ("t1 post")'),
+    true,
+    notes[0],
+  );
+  for (const [i, number] of ["4", "3"].entries()) {
+    const volume = await scans[1 - i].load();
+    assertSamePlaces(volume, facts.dicom_two[number]);
+    assertEquals((await scans[1 - i].load()).data, volume.data);
+  }
+});
+
+Deno.test("folders of patient and study are gone through, files that are no DICOM are named", () =>
+  inTemporaryFolder(async (root) => {
+    const folder = join(root, "patient", "study", "series 1");
+    await Deno.mkdir(folder, { recursive: true });
+    const from = join(FIXTURES, "dicom_one");
+    for (const { name } of Deno.readDirSync(from)) {
+      await Deno.copyFile(join(from, name), join(folder, name));
+    }
+    await Deno.writeTextFile(join(folder, "notes.txt"), "none");
+    const { scans, notes } = await openScans([root]);
+    assertEquals(scans.map(({ id, path }) => [id, path]), [["series 1", folder]]);
+    assertEquals(notes, [`Left aside in ${folder}: notes.txt is no DICOM image.`]);
+    // A slice is missing: the volume would be bent.
+    for (const { name } of Deno.readDirSync(folder)) {
+      const text = new TextDecoder("latin1").decode(Deno.readFileSync(join(folder, name)));
+      if (text.includes("\x20\x00\x13\x00IS\x02\x003 ")) await Deno.remove(join(folder, name));
+    }
+    const [scan] = (await openScans([root])).scans;
+    await assertRejects(() => scan.load(), InputError, "has slices at unequal distances");
+    assertEquals(Deno.exitCode, 0);
+    const [first] = [...Deno.readDirSync(folder)].filter(({ name }) => name !== "notes.txt");
+    const single = await openScans([join(folder, first.name)]);
+    assertEquals(single.scans.map(({ id }) => id), [basename(first.name)]);
+    assertEquals((await single.scans[0].load()).shape, [16, 12, 1]);
+  }));
+
+Deno.test("DICOM without images is refused in a sentence", () =>
+  inTemporaryFolder(async (root) => {
+    const bytes = new Uint8Array(200);
+    bytes.set(new TextEncoder().encode("DICM"), 128);
+    await Deno.writeFile(join(root, "x.dcm"), bytes);
+    const error = await assertRejects(() => openScans([root]), InputError, "the DICOM files of");
+    assertEquals(error.message.includes("\n"), false);
+  }));
