@@ -128,6 +128,28 @@ export const commands = {
       files: out || !data ? [] : [evaluationFile(argument, data)],
     }),
   }),
+  inspect: command({
+    name: "inspect",
+    script: "inspect.ts",
+    about: "Say what a data set holds and what would be left out of a study, without training",
+    argument: { name: "DIR", help: "the folder of a data set, or of scans" },
+    fields: {
+      json: field("json", "print JSON, for other programs", {
+        type: v.boolean(),
+        default: false,
+        common: true,
+        group: "running",
+      }),
+      modality: configFields.modality,
+      patients: configFields.patients,
+      target: configFields.target,
+      labels: configFields.labels,
+      axis: configFields.axis,
+      minTumourVoxels: configFields.minTumourVoxels,
+      ...commonFields,
+    },
+    rights: ({ argument }) => reads(argument),
+  }),
   predict: command({
     name: "predict",
     script: "predict.ts",

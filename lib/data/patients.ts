@@ -63,16 +63,10 @@ export interface Grouping {
  * @throws {InputError} if the file cannot be read or leaves out a case.
  */
 export function groupPatients(ids: readonly string[], file: string | null = null): Grouping {
-  const count = (patients: ReadonlyMap<string, string>) => {
-    const number = new Set(patients.values()).size;
-    return `${number} patient${number === 1 ? "" : "s"} in ${ids.length} case${
-      ids.length === 1 ? "" : "s"
-    }`;
-  };
   if (file !== null) {
     const patientIn = readPatients(file);
     const patients = new Map(ids.map((id) => [id, patientIn(id)]));
-    return { patients, summary: `${count(patients)} (by ${excerpt(file)})` };
+    return { patients, summary: `${countText(patients)} (by ${excerpt(file)})` };
   }
   const patients = new Map(ids.map((id) => [id, patientOf(id)]));
   const names = [...new Set(ids.flatMap((id) => schemeOf(id)?.name ?? []))];
@@ -82,7 +76,15 @@ export function groupPatients(ids: readonly string[], file: string | null = null
     const which = unknown === ids.length ? "names" : `${unknown} names`;
     how.push(`${which} of no known scheme count as a patient each: --patients FILE says otherwise`);
   }
-  return { patients, summary: `${count(patients)} (${how.join("; ")})` };
+  return { patients, summary: `${countText(patients)} (${how.join("; ")})` };
+}
+
+/** "52 patients in 123 cases". */
+export function countText(patients: ReadonlyMap<string, string>): string {
+  const number = new Set(patients.values()).size;
+  return `${number} patient${number === 1 ? "" : "s"} in ${patients.size} case${
+    patients.size === 1 ? "" : "s"
+  }`;
 }
 
 /**

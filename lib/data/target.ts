@@ -98,8 +98,16 @@ export function schemeOfNames(ids: readonly string[]): LabelSchemeName | null {
   return ids.length === 0 ? null : found ?? null;
 }
 
-/** Asks for the scheme of labels of which a region is wanted. */
-function askForScheme(target: Target, name: string): never {
+/**
+ * Asks for the scheme of labels of which a region is wanted.
+ *
+ * @param name Name of the file or data set, for the message.
+ * @throws {InputError} if it is not known.
+ */
+export function requireScheme(
+  { target, scheme, name }: { target: Target; scheme: LabelSchemeName | null; name: string },
+): void {
+  if (scheme !== null || target === "auto" || target === "wt") return;
   const schemes = LABEL_SCHEME_NAMES.map((name) => `${name} (${LABEL_SCHEMES[name].about})`);
   throw new InputError(
     `the target ${target} needs to know what the labels of ${name} mean: give --labels ` +
@@ -128,7 +136,7 @@ export function binarise(
     name: string;
   },
 ): Uint8Array {
-  if (scheme === null && target !== "auto" && target !== "wt") askForScheme(target, name);
+  requireScheme({ target, scheme, name });
   const labels = seg.data;
   const tumour = scheme === null ? null : tumourLabels(scheme, target);
   const mask = new Uint8Array(labels.length);

@@ -105,6 +105,24 @@ const layouts: Record<string, Expected> = {
     modality: "t1n",
     cases: [["sub-a", "sub-a", "sub-a/anat/sub-a_T1w.nii.gz", "sub-a/anat/sub-a_dseg.nii.gz"]],
   },
+  "pictures beside their masks": {
+    files: [
+      "TCGA_CS_4941_19960909_1.tif",
+      "TCGA_CS_4941_19960909_1_mask.tif",
+      "x.png",
+      "x_mask.png",
+    ],
+    layout: "flat",
+    cases: [
+      [
+        "TCGA_CS_4941_19960909_1",
+        "TCGA_CS_4941",
+        "TCGA_CS_4941_19960909_1.tif",
+        "TCGA_CS_4941_19960909_1_mask.tif",
+      ],
+      ["x", "x", "x.png", "x_mask.png"],
+    ],
+  },
   "names of BIDS in folders of cases": {
     files: ["sub-1_ses-1/sub-1_ses-1_t1c.nii.gz", "sub-1_ses-1/sub-1_ses-1_seg.nii.gz"],
     layout: "BraTS",

@@ -1,0 +1,54 @@
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { DEFAULTS } from "../../lib/study/schema.ts";
+import { openStudyData } from "../../lib/study/study_data.ts";
+import { cacheIn, inTemporaryFolder, writeCase } from "../data/temporary.ts";
+
+/** Changes the header of a compressed NIfTI file. */
+async function edit(path: string, change: (view: DataView) => void): Promise<void> {
+  const bytes = new Uint8Array(gunzipSync(await Deno.readFile(path)));
+  change(new DataView(bytes.buffer));
+  await Deno.writeFile(path, gzipSync(bytes));
+}
+
+Deno.test("a study says whose the cases are, what is left aside, odd files and its labels, cached or not", () =>
+  inTemporaryFolder(async (root) => {
+    using _ = cacheIn(join(root, "cache"));
+    const data = join(root, "data");
+    const ids = ["BraTS-MEN-1-0", "BraTS-MEN-1-1", "BraTS-MEN-2-0", "BraTS-MEN-3-0"];
+    for (const id of ids) await writeCase(data, { id });
+    for (const id of ids.slice(0, 2)) {
+      await edit(join(data, id, `${id}-t1c.nii.gz`), (view) => view.setFloat32(80, 10, true));
+    }
+    await Deno.writeTextFile(join(data, "Thumbs.db"), "");
+    const said = async (options = {}) => {
+      const lines: string[] = [];
+      const config = { ...DEFAULTS, data, minTumourVoxels: 1, ...options };
+      const { parts, slices } = await openStudyData(config, (line) => lines.push(line));
+      const patients = [parts.train, parts.validation, parts.test].map((refs) =>
+        new Set(refs.map(({ patient }) => patient)).size
+      );
+      return { lines, patients, hashes: [...slices.fingerprints.values()] };
+    };
+    const first = await said();
+    assertEquals(first.lines.slice(0, 3), [
+      "Left aside in data: Thumbs.db lies outside the cases.",
+      "Note: BraTS-MEN-1-0-t1c.nii.gz and 1 more: its pixdim (10 x 2 x 3 mm) and its sform (1 x 2 x 3 mm) " +
+      "differ: the sform is used",
+      "Labels: brats2023 (BraTS 2023: 1 non-enhancing core, 2 oedema, 3 enhancing), by the names of the cases.",
+    ]);
+    assertEquals(
+      /^data: 3 patients in 4 cases \(by BraTS names\), 16 slices/.test(first.lines[3]),
+      true,
+    );
+    assertEquals(first.patients, [1, 1, 1]);
+    assertEquals(await said(), first);
+    await Deno.writeTextFile(
+      join(root, "p.json"),
+      JSON.stringify(Object.fromEntries(ids.map((id) => [id, id]))),
+    );
+    const each = await said({ patients: join(root, "p.json"), labels: "brats2024" });
+    assertEquals(each.patients, [2, 1, 1]);
+    assertEquals(/^Labels: brats2024 \(.*\)\.$/.test(each.lines[2]), true, each.lines[2]);
+  }));
