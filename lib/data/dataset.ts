@@ -13,6 +13,7 @@ import {
   MODALITY_NAMES,
   requirePlainName,
 } from "./sources/source.ts";
+import { type LabelSchemeName, schemeOfNames } from "./target.ts";
 
 /** One scan of one patient with its segmentation. */
 export interface Case {
@@ -22,6 +23,8 @@ export interface Case {
   readonly patient: string;
   /** Path of the image. */
   readonly image: string;
+  /** Volume of that file, where it holds several; else null. */
+  readonly channel: number | null;
   /** Path of the segmentation. */
   readonly seg: string;
   /**
@@ -48,6 +51,8 @@ export interface Dataset {
   readonly aside: readonly Aside[];
   /** "52 patients in 123 cases (by BraTS names)". */
   readonly grouping: string;
+  /** Scheme of the labels, by the names of the cases or what the data set says; null if none tells. */
+  readonly labels: LabelSchemeName | null;
 }
 
 /** Options of {@linkcode openDataset}. */
@@ -73,17 +78,21 @@ export async function openDataset(
   options: OpenDatasetOptions = {},
 ): Promise<Dataset> {
   const modality = parseModality(options.modality ?? "t1c");
-  const { layout, scans, aside } = await listFolder(root, modality);
+  const { layout, scans, aside, labels } = await listFolder(root, modality);
   const { patients, summary } = groupPatients(scans.map(({ id }) => id), options.patients);
   const cases = scans.map((scan): Case => {
     const { id, image, seg } = requireWhole(scan, root);
     const patient = patients.get(id)!;
-    const load = async () => ({ image: await readImage(image), seg: await readSegmentation(seg) });
-    return { id, patient, image, seg, load };
+    const { channel = null } = scan;
+    const load = async () => ({
+      image: await readImage(image, channel),
+      seg: await readSegmentation(seg),
+    });
+    return { id, patient, image, channel, seg, load };
   });
   const folder = resolve(root);
   const name = excerpt(basename(folder));
-  return { root: folder, name, layout, modality, cases, aside, grouping: summary };
+  return { root: folder, name, layout, modality, cases, aside, grouping: summary, labels };
 }
 
 /**
@@ -94,7 +103,7 @@ export async function openDataset(
 export async function listFolder(
   root: string,
   modality: Modality,
-): Promise<Contents & { readonly layout: string }> {
+): Promise<Required<Contents> & { readonly layout: string }> {
   const listing = await list(resolve(root), root);
   for (const source of sources) {
     const found = await source.list(listing, modality);
@@ -105,7 +114,8 @@ export async function listFolder(
       if (id !== scans[i + 1]?.id) continue;
       throw new InputError(`${root} holds two cases by the name ${id}: rename one`);
     }
-    return { layout: source.name, scans, aside: found.aside };
+    const { aside, labels = schemeOfNames(scans.map(({ id }) => id)) } = found;
+    return { layout: source.name, scans, aside, labels };
   }
   const patterns = sources.map(({ name, pattern }) => `${name}: ${pattern}`);
   throw new InputError(

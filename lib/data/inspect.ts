@@ -12,14 +12,7 @@ import { countText, type Grouping, groupPatients, patientOf } from "./patients.t
 import { type Axis, cut, planeOf, whole } from "./plane.ts";
 import { readImage, readSegmentation } from "./read_volume.ts";
 import { openScans } from "./scans.ts";
-import {
-  binarise,
-  labelNote,
-  type LabelSchemeName,
-  requireScheme,
-  schemeOfNames,
-  type Target,
-} from "./target.ts";
+import { binarise, labelNote, type LabelSchemeName, requireScheme, type Target } from "./target.ts";
 
 /** One case of a survey. */
 export interface InspectedCase {
@@ -123,10 +116,10 @@ interface Found {
 export async function inspectDataset(root: string, options: InspectOptions): Promise<Inspection> {
   const leftOut: LeftOut[] = [];
   const warnings: string[] = [];
-  const { layout, found } = await findCases(root, options.modality, { leftOut, warnings });
+  const { layout, found, labels } = await findCases(root, options.modality, { leftOut, warnings });
   const ids = found.map(({ id }) => id);
   const { patients, summary } = groupFound(found, options.patients);
-  const scheme = options.labels ?? schemeOfNames(ids);
+  const scheme = options.labels ?? labels;
   requireScheme({ target: options.target, scheme, name: root });
   const notes: Note[] = [];
   const cases: InspectedCase[] = [];
@@ -165,16 +158,17 @@ async function findCases(
   root: string,
   modality: string,
   { leftOut, warnings }: { leftOut: LeftOut[]; warnings: string[] },
-): Promise<{ layout: string | null; found: Found[] }> {
+): Promise<{ layout: string | null; found: Found[]; labels: LabelSchemeName | null }> {
   try {
-    const { layout, scans, aside } = await listFolder(root, parseModality(modality));
+    const { layout, scans, aside, labels } = await listFolder(root, parseModality(modality));
     leftOut.push(...aside);
-    const found = scans.flatMap(({ id, image, seg, lacks }): Found[] => {
-      if (image !== null) return [{ id, image, seg, patient: null, load: () => readImage(image) }];
+    const found = scans.flatMap(({ id, image, channel, seg, lacks }): Found[] => {
+      const load = () => readImage(image!, channel);
+      if (image !== null) return [{ id, image, seg, patient: null, load }];
       leftOut.push({ name: id, reason: lacks.image });
       return [];
     });
-    return { layout, found };
+    return { layout, found, labels };
   } catch (error) {
     const others = await openScans([root], { modality }).catch(() => null);
     if (others === null) throw error;
@@ -186,7 +180,7 @@ async function findCases(
       patient: patient === patientOf(id) ? null : patient,
       load,
     }));
-    return { layout: null, found };
+    return { layout: null, found, labels: null };
   }
 }
 

@@ -20,11 +20,15 @@ const gunzip: Gunzip = async function* (pieces, { size, onPadding }) {
 /**
  * Reads a `.nii` or `.nii.gz` file, as {@linkcode parseNifti} does.
  *
+ * @param options.channel Which volume of a 4D file, counted from 0; default: there must be one alone.
  * @throws {InputError} if it cannot be read or is not one sound 3D volume.
  */
-export async function readNifti(path: string): Promise<Volume> {
+export async function readNifti(
+  path: string,
+  { channel = null }: { channel?: number | null } = {},
+): Promise<Volume> {
   using file = openBytes(path);
-  return await parseNifti(file, { gunzip });
+  return await parseNifti(file, { gunzip, channel });
 }
 
 /**

@@ -22,9 +22,10 @@ interface Reader {
   /**
    * Reads a file.
    *
+   * @param options.channel Which volume of a file of several; null for a file of one.
    * @throws {InputError} if it is not one sound volume.
    */
-  read(path: string): Promise<Volume>;
+  read(path: string, options: { channel: number | null }): Promise<Volume>;
 }
 
 /** The formats; where two files differ only in their endings, the first one's is read. */
@@ -42,7 +43,8 @@ export const VOLUME_ENDINGS: readonly string[] = READERS.flatMap(({ endings }) =
 
 /** Reads a file by a parser of its bytes. */
 function whole(parse: (file: ByteSource) => Promise<Volume>): Reader["read"] {
-  return async (path) => {
+  return async (path, { channel }) => {
+    if (channel !== null) throw new InputError(`${path} has no channels: convert it to NIfTI`);
     using file = openBytes(path);
     return await parse(file);
   };
@@ -69,10 +71,14 @@ function readerOf(path: string): Reader {
 /**
  * Reads an image, noting if it shows nothing.
  *
+ * @param channel Which volume of a file of several; null for a file of one.
  * @throws {InputError} if the ending is not known, or the file is not one sound volume.
  */
-export async function readImage(path: string): Promise<Volume> {
-  return noteConstant(await readerOf(path).read(path));
+export async function readImage(
+  path: string,
+  channel: number | null = null,
+): Promise<Volume> {
+  return noteConstant(await readerOf(path).read(path, { channel }));
 }
 
 /** An image with a note if it shows nothing. */
@@ -89,7 +95,7 @@ export function noteConstant(image: Volume): Volume {
  */
 export async function readSegmentation(path: string): Promise<Volume> {
   const { isLossy, read } = readerOf(path);
-  if (!isLossy) return await read(path);
+  if (!isLossy) return await read(path, { channel: null });
   throw new InputError(
     `${path} is compressed with loss, so that its labels are not what they were: give it as PNG`,
   );

@@ -28,7 +28,6 @@ import {
   LABEL_SCHEME_NAMES,
   labelNote,
   type LabelSchemeName,
-  schemeOfNames,
   type Target,
   TARGETS,
 } from "./target.ts";
@@ -40,7 +39,7 @@ export interface SliceOptions {
   axis?: Axis;
   /** Labels that count as tumour; default `auto`, all of them. */
   target?: Target;
-  /** Scheme of the labels; default: that which the names of the cases tell, if they do. */
+  /** Scheme of the labels; default: the data set's, if it is known. */
   labels?: LabelSchemeName | null;
   /**
    * Slices with fewer tumour pixels, counted after cropping, are left out. Default 20: at 1 mm the
@@ -298,7 +297,7 @@ async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
 
 function check(dataset: Dataset, options: SliceOptions): Settings {
   const { axis = 2, target = "auto", minTumourVoxels = 20, rescale = "percentile" } = options;
-  const labels = options.labels ?? schemeOfNames(dataset.cases.map(({ id }) => id));
+  const labels = options.labels ?? dataset.labels;
   if (![0, 1, 2].includes(axis)) {
     throw new InputError(`there is no axis ${axis} to slice along: choose 0, 1 or 2`);
   }
@@ -354,7 +353,8 @@ async function caseFile(source: Case, settings: Settings, cache: string): Promis
       throw new InputError(`cannot read ${path} (${reason}): check the data folder`);
     }
   }
-  const key = JSON.stringify([SLICE_FILE_VERSION, EXTRACTION_VERSION, settings, files]);
+  const content = source.channel === null ? files : [...files, source.channel];
+  const key = JSON.stringify([SLICE_FILE_VERSION, EXTRACTION_VERSION, settings, content]);
   const hash = createHash("sha256").update(key).digest("hex");
   return join(cache, hash.slice(0, 2), `${source.id}.${hash.slice(2, 26)}.slices`);
 }

@@ -89,6 +89,40 @@ export type LabelSchemeName = keyof typeof LABEL_SCHEMES;
 /** All of them, for messages and option parsers. */
 export const LABEL_SCHEME_NAMES = Object.keys(LABEL_SCHEMES) as readonly LabelSchemeName[];
 
+/** Meanings of labels as data sets describe them. */
+const MEANINGS = {
+  cavity: /cavity|resection/,
+  core: /non[- _]?enh|necro|core|cyst|\bncr\b|\bnetc?\b/,
+  et: /enhanc|\bet\b/,
+  wt: /edema|snfh|\bed\b/,
+} as const;
+
+/**
+ * The scheme of labels by their names, such as nnU-Net's `dataset.json` gives them.
+ *
+ * @param names Name of each label above 0.
+ * @returns null if a name is not understood, or no scheme has these.
+ */
+export function schemeOfMeanings(names: ReadonlyMap<number, string>): LabelSchemeName | null {
+  const kinds = Object.keys(MEANINGS) as (keyof typeof MEANINGS)[];
+  const meant = [...names].map(([label, name]) =>
+    `${label} ${kinds.find((kind) => MEANINGS[kind].test(name.toLowerCase()))}`
+  ).sort().join();
+  const found = LABEL_SCHEME_NAMES.find((name) => {
+    const { wt, tc, et, other }: LabelScheme = LABEL_SCHEMES[name];
+    const kindOf = (label: number) =>
+      other.includes(label)
+        ? "cavity"
+        : et.includes(label)
+        ? "et"
+        : tc.includes(label)
+        ? "core"
+        : "wt";
+    return [...wt, ...other].map((label) => `${label} ${kindOf(label)}`).sort().join() === meant;
+  });
+  return found ?? null;
+}
+
 /** The scheme that the names of all cases are surely of; null if there is none. */
 export function schemeOfNames(ids: readonly string[]): LabelSchemeName | null {
   const found = LABEL_SCHEME_NAMES.find((name) => {

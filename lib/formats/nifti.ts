@@ -42,13 +42,14 @@ const webGunzip: Gunzip = (pieces) =>
  * means no scaling); the affine is the sform, else the qform, else the voxel size on the diagonal, in mm
  * whatever unit the header names. Zeros after the end of a .gz are passed over and noted.
  *
+ * @param options.channel Which volume of a 4D file, counted from 0; default: there must be one alone.
  * @param options.gunzip Unpacks a `.gz`; default: the platform's DecompressionStream.
  * @throws {InputError} if the file is truncated, damaged, not NIfTI, not one 3D volume, has more than
  * 2^29 voxels, or holds NaN or infinite voxels or such an affine.
  */
 export async function parseNifti(
   file: ByteSource,
-  { gunzip = webGunzip }: { gunzip?: Gunzip } = {},
+  { gunzip = webGunzip, channel = null }: { gunzip?: Gunzip; channel?: number | null } = {},
 ): Promise<Volume> {
   const magic = new Uint8Array(Math.min(2, file.size));
   file.read(0, magic);
@@ -58,10 +59,11 @@ export async function parseNifti(
   const open = () => new ByteReader(gzipped ? gunzip(piecesOf(file), packing) : piecesOf(file));
   const bytes = open();
   try {
-    const layout = await readLayout(bytes, file.name);
+    const layout = await readLayout(bytes, { path: file.name, channel });
     const { shape, spacing, affine, isPlaced, header, dtype, offset } = layout;
     const voxels = shape[0] * shape[1] * shape[2];
-    const end = offset + voxels * ITEM_SIZE[dtype];
+    const start = offset + (channel ?? 0) * voxels * ITEM_SIZE[dtype];
+    const end = start + voxels * ITEM_SIZE[dtype];
     if (end > (gzipped ? file.size * MAX_DEFLATE_RATIO : file.size)) {
       throw new InputError(
         `${file.name} promises ${shape.join(" x ")} voxels, more than its ${file.size} bytes can ` +
@@ -79,7 +81,7 @@ export async function parseNifti(
     if (gzipped && voxels > TRUSTED_VOXELS && end > TRUSTED_DEFLATE_RATIO * file.size) {
       await requireBytes(open(), end);
     }
-    await bytes.skip(offset - bytes.position);
+    await bytes.skip(start - bytes.position);
     const data = await readVoxels(bytes, layout, voxels);
     await bytes.drain(MAX_TRAILING_BYTES);
     requireFinite(data, { shape, name: file.name });
@@ -176,7 +178,10 @@ class ByteReader {
 }
 
 /** Reads and checks the header, leaving the reader behind it. */
-async function readLayout(bytes: ByteReader, path: string): Promise<NiftiLayout> {
+async function readLayout(
+  bytes: ByteReader,
+  { path, channel }: { path: string; channel: number | null },
+): Promise<NiftiLayout> {
   const notNifti = () =>
     new InputError(`${path} is not a NIfTI file: give a .nii or .nii.gz file (NIfTI-1 or NIfTI-2)`);
   const start = new Uint8Array(348);
@@ -196,7 +201,7 @@ async function readLayout(bytes: ByteReader, path: string): Promise<NiftiLayout>
     );
   }
   if (magic !== (length === 348 ? "n+1" : "n+2")) throw notNifti();
-  return parseNiftiHeader(header, path);
+  return parseNiftiHeader(header, path, channel);
 }
 
 async function readVoxels(

@@ -12,7 +12,7 @@ import type { Volume } from "./volume.ts";
 
 /** A parsed header: the geometry, and how the voxels are stored. */
 export interface NiftiLayout extends Omit<Volume, "data" | "header"> {
-  /** The fixed header as it is in the file. */
+  /** The fixed header as it is in the file; of a channel, as that of a file of its own would be. */
   readonly header: Uint8Array<ArrayBuffer>;
   /** Type of the stored voxels. */
   readonly dtype: Dtype;
@@ -54,9 +54,14 @@ const SIZE_TOLERANCE = 0.01;
  *
  * @param header The fixed header alone: the library must not walk extensions that it trusts.
  * @param path Name of the file, for messages.
- * @throws {InputError} if it does not describe one 3D volume of numbers.
+ * @param channel Which volume of a 4D file; null for a file of one.
+ * @throws {InputError} if it does not describe a 3D volume of numbers, or has not that one.
  */
-export function parseNiftiHeader(header: Uint8Array<ArrayBuffer>, path: string): NiftiLayout {
+export function parseNiftiHeader(
+  header: Uint8Array<ArrayBuffer>,
+  path: string,
+  channel: number | null = null,
+): NiftiLayout {
   const view = new DataView(header.buffer, header.byteOffset, header.length);
   const littleEndian = view.getInt32(0, true) === header.length;
   const parsed: NIFTI1 | NIFTI2 = readHeader(header.slice().buffer);
@@ -65,7 +70,7 @@ export function parseNiftiHeader(header: Uint8Array<ArrayBuffer>, path: string):
     second ? Number(view.getBigInt64(16 + 8 * i, littleEndian)) : dim
   );
   const offset = second ? Number(view.getBigInt64(168, littleEndian)) : parsed.vox_offset;
-  const shape = volumeShape(dims, path);
+  const shape = volumeShape(dims, { path, channel });
   const dtype = DTYPES[parsed.datatypeCode];
   if (!dtype) {
     throw new InputError(
@@ -84,7 +89,7 @@ export function parseNiftiHeader(header: Uint8Array<ArrayBuffer>, path: string):
   return {
     shape,
     ...geometryOf(parsed, { view, littleEndian, path }),
-    header,
+    header: channel === null ? header : headerOfOne(header, littleEndian),
     dtype,
     littleEndian,
     offset,
@@ -93,7 +98,24 @@ export function parseNiftiHeader(header: Uint8Array<ArrayBuffer>, path: string):
   };
 }
 
-function volumeShape(dims: number[], path: string): [number, number, number] {
+/** A header of four or more dimensions as that of three. */
+function headerOfOne(
+  header: Uint8Array<ArrayBuffer>,
+  littleEndian: boolean,
+): Uint8Array<ArrayBuffer> {
+  const own = header.slice();
+  const view = new DataView(own.buffer);
+  for (const [i, value] of [[0, 3], [4, 1], [5, 1], [6, 1], [7, 1]]) {
+    if (own.length === 540) view.setBigInt64(16 + 8 * i, BigInt(value), littleEndian);
+    else view.setInt16(40 + 2 * i, value, littleEndian);
+  }
+  return own;
+}
+
+function volumeShape(
+  dims: number[],
+  { path, channel }: { path: string; channel: number | null },
+): [number, number, number] {
   const rank = dims[0];
   const sizes = dims.slice(1, 1 + Math.max(0, rank));
   const sane = rank >= 1 && rank <= 7 && sizes.every((n) => Number.isSafeInteger(n) && n >= 1);
@@ -104,6 +126,13 @@ function volumeShape(dims: number[], path: string): [number, number, number] {
     );
   }
   const volumes = sizes.slice(3).reduce((product, n) => product * n, 1);
+  if (channel !== null && channel < volumes) return [sizes[0], sizes[1], sizes[2] ?? 1];
+  if (channel !== null) {
+    throw new InputError(
+      `${path} has ${volumes} channels, and channel ${channel} was asked for (counted from 0): mend ` +
+        `the list of channels`,
+    );
+  }
   if (rank < 2 || volumes > 1) {
     throw new InputError(
       `${path} is not one 3D volume (its shape is ${sizes.join(" x ")}): ` +

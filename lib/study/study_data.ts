@@ -173,11 +173,17 @@ function partsOf(refs: readonly SliceRef[], split: Split): Partition<SliceRef> {
 
 /** Says what was left aside of a data set, what is odd about its files, and how its labels are read. */
 export function tellData(
-  { dataset, notes, labels }: SliceSet,
+  { dataset, refs, notes, labels }: SliceSet,
   config: Config,
   log: (line: string) => void,
 ): void {
-  const aside = asideLine(dataset.name, dataset.aside);
+  const cut = new Set(refs.map(({ caseId }) => caseId));
+  const reason = `has no slice of ${config.minTumourVoxels} tumour pixels or more`;
+  const empty = dataset.cases.filter(({ id }) => !cut.has(id)).map(({ id }) => ({
+    name: id,
+    reason,
+  }));
+  const aside = asideLine(dataset.name, [...dataset.aside, ...empty]);
   for (const line of [...aside ? [aside] : [], ...noteLines(notes)]) log(line);
   if (labels === null) return;
   const why = config.labels === null ? ", by the names of the cases" : "";

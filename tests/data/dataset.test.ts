@@ -37,6 +37,7 @@ Deno.test("cases are listed in order, without reading voxels, other files and fo
       id: "BraTS-MEN-00004-000",
       patient: "BraTS-MEN-00004",
       image: join(root, "BraTS-MEN-00004-000/BraTS-MEN-00004-000-t1c.nii"),
+      channel: null,
       seg: join(root, "BraTS-MEN-00004-000/BraTS-MEN-00004-000-seg.nii"),
     });
   }));

@@ -105,6 +105,17 @@ const layouts: Record<string, Expected> = {
     modality: "t1n",
     cases: [["sub-a", "sub-a", "sub-a/anat/sub-a_T1w.nii.gz", "sub-a/anat/sub-a_dseg.nii.gz"]],
   },
+  "pictures and masks in two folders": {
+    files: ["images/a.png", "images/b.jpg", "masks/a.png", "masks/b_mask.png", "read.me"],
+    layout: "images and masks",
+    cases: [["a", "a", "images/a.png", "masks/a.png"], [
+      "b",
+      "b",
+      "images/b.jpg",
+      "masks/b_mask.png",
+    ]],
+    aside: ["read.me"],
+  },
   "pictures beside their masks": {
     files: [
       "TCGA_CS_4941_19960909_1.tif",

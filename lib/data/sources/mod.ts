@@ -2,7 +2,8 @@ import { bids } from "./bids.ts";
 import { brats } from "./brats.ts";
 import { flat } from "./flat.ts";
 import { nnunet } from "./nnunet.ts";
+import { pictures } from "./pictures.ts";
 import type { Source } from "./source.ts";
 
 /** The layouts of data sets; the first that finds scans in a folder reads it. */
-export const sources: readonly Source[] = [nnunet, bids, flat, brats];
+export const sources: readonly Source[] = [nnunet, bids, pictures, flat, brats];

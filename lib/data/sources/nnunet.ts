@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { excerpt, InputError } from "../../errors.ts";
 import { readIfThere } from "../../fs.ts";
 import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
+import { type LabelSchemeName, schemeOfMeanings } from "../target.ts";
 import {
   type Contents,
   list,
@@ -18,18 +19,22 @@ const datasetSchema = v.object({
   channel_names: v.optional(v.record(v.string(), v.string())),
   modality: v.optional(v.record(v.string(), v.string())),
   file_ending: v.optional(v.string(), ".nii.gz"),
+  /** Label to its name or, from version 2 on, the other way round. */
+  labels: v.optional(v.record(v.string(), v.unknown()), {}),
 });
 
 /** The channels of a data set by number, and the ending of its files. */
 interface Description {
   readonly channels: Readonly<Record<string, string>>;
   readonly ending: string;
+  readonly labels: LabelSchemeName | null;
 }
 
 /**
  * nnU-Net's layout: `imagesTr/<case>_0000.nii.gz`, a file a channel, beside `labelsTr/<case>.nii.gz`,
  * with `dataset.json` saying which channel is which (documentation/dataset_format.md of nnU-Net 2).
- * Cases are those of labelsTr; a folder of images such as imagesTs can be given by itself.
+ * Cases are those of labelsTr; a folder of images such as imagesTs can be given by itself. The Medical
+ * Segmentation Decathlon has all channels in one file, `imagesTr/<case>.nii.gz`.
  */
 export const nnunet: Source = {
   name: "nnU-Net",
@@ -45,7 +50,7 @@ export const nnunet: Source = {
 /** The labelled cases of a data set. */
 async function listDataset(listing: Listing, modality: Modality): Promise<Contents> {
   const { folder, shown } = listing;
-  const { channels, ending } = await readDescription(listing);
+  const { channels, ending, labels: scheme } = await readDescription(listing);
   const channel = channelOf(channels, { modality, shown });
   const images = await list(join(folder, "imagesTr"), join(shown, "imagesTr"));
   const labels = await list(join(folder, "labelsTr"), join(shown, "labelsTr"));
@@ -53,9 +58,11 @@ async function listDataset(listing: Listing, modality: Modality): Promise<Conten
     const id = name.slice(0, -ending.length);
     const image = `${id}_${channel.padStart(4, "0")}${ending}`;
     const isThere = images.files.includes(image);
+    const isWhole = !isThere && images.files.includes(name);
     return {
       id,
-      image: isThere ? join(images.folder, image) : null,
+      image: isThere || isWhole ? join(images.folder, isWhole ? name : image) : null,
+      ...(isWhole && Object.keys(channels).length > 1 && { channel: Number(channel) }),
       seg: join(labels.folder, name),
       lacks: {
         image: `has no imagesTr/${excerpt(image)}: add it, or remove labelsTr/${excerpt(name)}`,
@@ -63,6 +70,11 @@ async function listDataset(listing: Listing, modality: Modality): Promise<Conten
       },
     };
   });
+  if (scans.length === 0) {
+    throw new InputError(
+      `${labels.shown} holds no file that ends in ${ending}, as dataset.json has it: mend file_ending`,
+    );
+  }
   const others = [
     ...labels.files.filter((name) => !name.endsWith(ending)).map((name) => `labelsTr/${name}`),
     ...listing.files.filter((name) => name !== "dataset.json"),
@@ -72,7 +84,7 @@ async function listDataset(listing: Listing, modality: Modality): Promise<Conten
       name,
       reason: name === "imagesTs" ? "has no labels" : "is not of the layout",
     }));
-  return { scans, aside: [...others, ...folders] };
+  return { scans, aside: [...others, ...folders], labels: scheme };
 }
 
 /** `<case>_0000.nii.gz`: case, channel and ending. */
@@ -139,7 +151,15 @@ async function readDescription(
   if (!VOLUME_ENDINGS.includes(ending)) {
     throw new InputError(`${path} says files end in ${excerpt(ending)}: convert them to .nii.gz`);
   }
-  return { channels, ending };
+  return { channels, ending, labels: schemeOfMeanings(namesOf(result.output.labels)) };
+}
+
+/** Names of the labels above 0. */
+function namesOf(labels: Readonly<Record<string, unknown>>): Map<number, string> {
+  const names = Object.entries(labels).map(([key, value]): [number, string] =>
+    /^\d+$/.test(key) ? [Number(key), String(value)] : [Number(value), key]
+  );
+  return new Map(names.filter(([label]) => label !== 0));
 }
 
 /** The channel of a modality by its name; that of a data set of one channel, whatever its name. */

@@ -1,5 +1,6 @@
 import { excerpt, InputError } from "../../errors.ts";
 import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
+import type { LabelSchemeName } from "../target.ts";
 
 /** An MRI sequence: T1 with contrast, T1 native, T2 FLAIR, T2 weighted. */
 export type Modality = "t1c" | "t1n" | "t2f" | "t2w";
@@ -7,7 +8,7 @@ export type Modality = "t1c" | "t1n" | "t2f" | "t2w";
 /** The names that data sets of different years give a modality, today's first, in lower case. */
 export const MODALITY_NAMES: Readonly<Record<Modality, readonly string[]>> = {
   t1c: ["t1c", "t1ce", "t1gd", "t1wce", "t1post"],
-  t1n: ["t1n", "t1"],
+  t1n: ["t1n", "t1", "t1w"],
   t2f: ["t2f", "flair"],
   t2w: ["t2w", "t2"],
 };
@@ -21,6 +22,8 @@ export interface Listed {
   readonly id: string;
   /** Path of the image; null if it lacks the modality. */
   readonly image: string | null;
+  /** Volume of the image's file, where it holds several. */
+  readonly channel?: number;
   /** Path of the segmentation; null if there is none. */
   readonly seg: string | null;
   /** Remedies where image or segmentation is missing: "has no … image: add …". */
@@ -41,6 +44,8 @@ export interface Contents {
   readonly scans: readonly Listed[];
   /** Files and folders that belong to none. */
   readonly aside: readonly Aside[];
+  /** What the data set itself says of its labels; null where names of cases may not tell either. */
+  readonly labels?: LabelSchemeName | null;
 }
 
 /** The entries of a data set's folder. */
