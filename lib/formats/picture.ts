@@ -21,6 +21,9 @@ interface Page {
   readonly data: ArrayLike<number>;
 }
 
+/** A parser of a picture's file. */
+export type PictureReader = (file: ByteSource) => Promise<Volume>;
+
 /** Pixels of the largest picture that is read. */
 const MAX_PIXELS = 2 ** 26;
 
@@ -28,7 +31,7 @@ const MAX_PIXELS = 2 ** 26;
 const BRIGHTNESS = [0.299, 0.587, 0.114];
 
 /** Reads a PNG. Throws an InputError if it is damaged or too large. */
-export const parsePng = reader((bytes, name) => {
+export const parsePng: PictureReader = reader((bytes, name) => {
   const view = new DataView(bytes.buffer);
   requireSize(bytes.length < 24 ? [0, 0] : [view.getUint32(16), view.getUint32(20)], name);
   const { width, height, data, depth, channels, palette } = decodePng(bytes, { checkCrc: true });
@@ -39,7 +42,7 @@ export const parsePng = reader((bytes, name) => {
 });
 
 /** Reads a JPEG. Throws an InputError if it is damaged or too large. */
-export const parseJpeg = reader((bytes) => {
+export const parseJpeg: PictureReader = reader((bytes) => {
   const options = {
     useTArray: true as const,
     formatAsRGBA: false,
@@ -50,7 +53,7 @@ export const parseJpeg = reader((bytes) => {
 });
 
 /** Reads a TIFF, its pages as slices. Throws an InputError if it is damaged or too large. */
-export const parseTiff = reader((bytes, name) => {
+export const parseTiff: PictureReader = reader((bytes, name) => {
   const sizes = decodeTiff(bytes, { ignoreImageData: true });
   requireSize([sizes[0]?.width ?? 0, sizes.reduce((sum, { height }) => sum + height, 0)], name);
   return decodeTiff(bytes).map(({ width, height, samplesPerPixel, alpha, data, palette }) => {
@@ -65,7 +68,7 @@ export const parseTiff = reader((bytes, name) => {
 /** A reader of files by a decoder of their bytes. */
 function reader(
   decode: (bytes: Uint8Array<ArrayBuffer>, name: string) => Page[],
-): (file: ByteSource) => Promise<Volume> {
+): PictureReader {
   return (file) => {
     let pages: Page[];
     try {
