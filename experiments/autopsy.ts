@@ -49,7 +49,7 @@ import { adapterOptions } from "../lib/study/model.ts";
 import { requireEmpty } from "../lib/study/folder.ts";
 import type { Environment } from "../lib/study/results.ts";
 import { describeParts, openStudyData, type StudyData } from "../lib/study/study_data.ts";
-import { openGpu } from "../lib/study/device.ts";
+import { openGpu, withVersion } from "../lib/study/device.ts";
 import { commands } from "./commands.ts";
 
 /** A training of minutes on two CPU cores, by box prompts and without augmentation, as the study's was. */
@@ -178,12 +178,12 @@ await runCommand(commands.autopsy, async ({ given, values, line: command }) => {
   const out = values.out ?? join("results", `autopsy-${date}`);
   await requireEmpty(out);
 
-  await using gpu = await openGpu(values.webgpu);
-  console.log(describeAdapter(gpu.info));
+  await using gpu = await openGpu(values);
+  console.log(describeAdapter(withVersion(gpu.info)));
   const data = await openStudyData(config, console.log);
   const { name: dataset, split, parts, slices: reader } = data;
   const weights = await weightsFile(config);
-  const environment = await describeEnvironment(gpu.info, { command, weights });
+  const environment = await describeEnvironment(withVersion(gpu.info), { command, weights });
   const byArea = [...parts.test].sort((a, b) => a.tumourVoxels - b.tumourVoxels);
   const named = { ...config, data: dataset };
   const context: AutopsyContext = {

@@ -17,11 +17,12 @@ import {
 } from "../lib/study/command_line.ts";
 import {
   configFields,
+  deviceFields,
   experimentOptions,
   outFolderField,
   studyOptions,
-  webgpuField,
 } from "../lib/study/schema.ts";
+import { DEVICE_PATHS } from "../lib/study/devices.ts";
 import { MANIFEST, studyAround } from "../lib/study/manifest.ts";
 import { sweeps } from "./sweeps/mod.ts";
 
@@ -119,7 +120,7 @@ export const commands = {
       batchSize: configFields.batchSize,
       testPrompts: configFields.testPrompts,
       seed: configFields.seed,
-      webgpu: webgpuField,
+      ...deviceFields,
       ...commonFields,
     },
     sources: [".git"],
@@ -277,6 +278,21 @@ export const commands = {
     },
     rights: ({ given }) => given.baseUrl ? {} : { hosts: HOSTS },
   }),
+  devices: command({
+    name: "devices",
+    script: "devices.ts",
+    about: "List what WebGPU can compute on here, and which of it a run takes",
+    fields: {
+      json: field("json", "print the list as JSON", {
+        type: v.boolean(),
+        default: false,
+        common: true,
+        group: "running",
+      }),
+      ...commonFields,
+    },
+    rights: () => ({ read: DEVICE_PATHS, run: [Deno.execPath()] }),
+  }),
   autopsy: command({
     name: "autopsy",
     script: "autopsy.ts",
@@ -290,7 +306,7 @@ export const commands = {
         common: true,
         group: "training",
       }),
-      webgpu: webgpuField,
+      ...deviceFields,
       ...commonFields,
     },
     sources: [".git", SAMPLE],

@@ -37,7 +37,7 @@ import { rounded } from "../lib/study/records.ts";
 import { linesJson, type Origin } from "../lib/study/results.ts";
 import { summarizeScores } from "../lib/study/statistics.ts";
 import { limit, openSlicesWithProgress, tellData } from "../lib/study/study_data.ts";
-import { openGpu } from "../lib/study/device.ts";
+import { openGpu, withVersion } from "../lib/study/device.ts";
 import { commands, evaluationFile } from "./commands.ts";
 
 /** Model to score. */
@@ -172,8 +172,8 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const { patients: whose, labels } = values; // of this data set, whatever the run's had
   const config = { ...subject.config, data: data!, patients: whose, labels };
 
-  await using gpu = await openGpu(values.webgpu);
-  console.log(describeAdapter(gpu.info));
+  await using gpu = await openGpu(values);
+  console.log(describeAdapter(withVersion(gpu.info)));
   const dataset = await openDataset(data!, config);
   const slices = await openSlicesWithProgress(dataset, config, {
     kind: values.wholeVolumes ? "all" : "tumour",
@@ -233,7 +233,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
     secondsPerSlice: seconds / refs.length,
     ...scores,
     unprompted,
-    environment: await describeEnvironment(gpu.info, { command, weights }),
+    environment: await describeEnvironment(withVersion(gpu.info), { command, weights }),
   };
   await writeFileAtomic(out, evaluationJson(head, result));
   console.log(`Written: ${out}`);

@@ -101,7 +101,7 @@ interface Family {
 const FAMILIES: readonly Family[] = [
   {
     name: "subgroup",
-    lanes: [8, 16],
+    lanes: [4, 8, 16],
     blocks: (lanes) => lanes,
     files: (variant) => {
       const held = (use: RegisterUse) => ({

@@ -219,11 +219,11 @@ export const matmulKernels: readonly Kernel<string, MatmulParameters>[] = [...KE
  * is contiguous along it. A product with few rows and columns and a long `k` can be spread over more workgroups by
  * making slices of `k` a batch with a C each, to be summed afterwards.
  *
- * @param subgroupSize Lanes of a subgroup, 0 if shaders cannot rely on it.
+ * @param lanes Lanes of a subgroup on a CPU driver; 0 for the kernels for GPUs.
  * @throws {RangeError} if the problem is empty or has more tiles along a dimension than WebGPU dispatches, or if an
  * extra meets a problem that is not read by fours.
  */
-export function planMatmul(problem: MatmulProblem, subgroupSize: number): MatmulPlan {
+export function planMatmul(problem: MatmulProblem, lanes: number): MatmulPlan {
   const { m, n, k, a, b, batch: [outer, inner] = [1, 1] } = problem;
   const { bias = false, accumulate = false, activation = "none", extra = "none" } = problem;
   const batch = outer * inner;
@@ -233,8 +233,8 @@ export function planMatmul(problem: MatmulProblem, subgroupSize: number): Matmul
   if (extra !== "none" && form === "scalar") {
     throw new RangeError(`a matrix product with ${extra} must be read by fours`);
   }
-  const family = familyOf(subgroupSize);
-  const tiles = tilesOf(problem, subgroupSize);
+  const family = familyOf(lanes);
+  const tiles = tilesOf(problem, lanes);
   const tile = tiles.find(({ name }) => name === problem.tile) ?? tiles[0];
   const workgroups = [Math.ceil(n / tile.columns), Math.ceil(m / tile.rows), batch] as const;
   if (Math.max(...workgroups) > MAXIMUM_WORKGROUPS) {
@@ -300,17 +300,17 @@ function paramsOf(problem: MatmulProblem): Record<MatmulParameters, number> {
 }
 
 /** Names of the tiles that a problem can be computed in, the cheapest first. */
-export function matmulTiles(problem: MatmulProblem, subgroupSize: number): string[] {
-  return tilesOf(problem, subgroupSize).map(({ name }) => name);
+export function matmulTiles(problem: MatmulProblem, lanes: number): string[] {
+  return tilesOf(problem, lanes).map(({ name }) => name);
 }
 
-function tilesOf(problem: MatmulProblem, subgroupSize: number): Tile[] {
-  return familyOf(subgroupSize).tiles(subgroupSize)
+function tilesOf(problem: MatmulProblem, lanes: number): Tile[] {
+  return familyOf(lanes).tiles(lanes)
     .toSorted((a, b) => a.cost(problem) - b.cost(problem));
 }
 
-function familyOf(subgroupSize: number): Family {
-  return FAMILIES.find(({ lanes }) => lanes.length === 0 || lanes.includes(subgroupSize))!;
+function familyOf(lanes: number): Family {
+  return FAMILIES.find((family) => family.lanes.length === 0 || family.lanes.includes(lanes))!;
 }
 
 function kernelName(family: Family, form: Form, extra: MatmulExtra): string {

@@ -2,7 +2,7 @@ import type { Kernel } from "../../kernels/spec.ts";
 import { InputError } from "../errors.ts";
 import { BufferPool, contentText, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { DeviceErrors } from "./device_errors.ts";
-import { type GpuAdapter, type OpenDevice, openDevice } from "./gpu_adapter.ts";
+import { type GpuAdapter, type KernelFamily, type OpenDevice, openDevice } from "./gpu_adapter.ts";
 import { type Constants, PipelineCache, type PreparedDispatch } from "./pipelines.ts";
 import { type KernelTime, Profiler } from "./profiler.ts";
 import { Staging } from "./staging.ts";
@@ -13,6 +13,9 @@ import { DISPATCHES_PER_SUBMIT, UniformArena } from "./uniform_arena.ts";
  * dispatches stall the host more often, and with more of them the device idles longer.
  */
 const DISPATCHES_BEFORE_COMPILING = 32;
+
+/** Lanes that the kernels for CPU drivers are made for: registers of 128, 256 and 512 bits. */
+const LANES = [4, 8, 16];
 
 /** Idle bytes in the pool beyond which a new size makes room first. */
 const IDLE_LIMIT = 2 ** 30;
@@ -41,6 +44,8 @@ export interface Dispatch<Buffers extends string, Parameters extends string> {
 export interface GpuOptions {
   /** The WebGPU implementation; by default `navigator.gpu`. */
   readonly gpu?: GPU;
+  /** Kernels to run; by default those made for the adapter's type. */
+  readonly family?: KernelFamily;
   /** Measures every dispatch by timestamps (see {@linkcode Gpu.profile}); slower. */
   readonly profile?: boolean;
   /**
@@ -64,8 +69,10 @@ export interface GpuOptions {
 export class Gpu implements Disposable, AsyncDisposable {
   /** Hardware and driver. */
   readonly info: GpuAdapter;
-  /** Lanes of a subgroup; 0 if shaders cannot rely on their number. */
-  readonly subgroupSize: number;
+  /** Kernels that run: those for CPU drivers, which work by subgroups, or those for GPUs. */
+  readonly family: KernelFamily;
+  /** Lanes of a subgroup that the kernels of the CPU family may rely on; 0 in the GPU family. */
+  readonly lanes: number;
   /** The implementation that the device is of: Dawn ends with this object, which has to outlive its devices. */
   readonly implementation: GPU;
   /** The underlying WebGPU device. */
@@ -91,12 +98,13 @@ export class Gpu implements Disposable, AsyncDisposable {
   private constructor(
     implementation: GPU,
     open: OpenDevice,
-    { profile, beforeCompile }: GpuOptions,
+    { family, profile, beforeCompile }: GpuOptions,
   ) {
     this.implementation = implementation;
     this.device = open.device;
     this.info = open.info;
-    this.subgroupSize = open.subgroupSize;
+    this.family = family ?? (open.info.type === "CPU" ? "cpu" : "gpu");
+    this.lanes = this.family === "cpu" && LANES.includes(open.subgroupSize) ? open.subgroupSize : 0;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.device.limits;
     this.#largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     this.#errors = new DeviceErrors(open.device);
@@ -107,7 +115,7 @@ export class Gpu implements Disposable, AsyncDisposable {
       directives: open.directives,
       uniforms: this.#uniforms.buffer,
       staging: this.#staging,
-      texels: open.texels,
+      texels: open.texels && this.family === "cpu",
       errors: this.#errors,
       beforeCompile: () => {
         beforeCompile?.();

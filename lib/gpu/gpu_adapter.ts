@@ -14,6 +14,12 @@ export interface GpuAdapter {
   readonly features: readonly string[];
 }
 
+/**
+ * Family of kernels: `cpu` for drivers that run shaders on a CPU, where a subgroup is a vector register, or
+ * `gpu`, which needs no subgroups and runs everywhere.
+ */
+export type KernelFamily = "cpu" | "gpu";
+
 /** An open device, and its hardware. */
 export interface OpenDevice {
   /** The device, to be destroyed by whoever opened it. */
@@ -39,6 +45,9 @@ interface Info {
   readonly subgroupMaxSize?: number;
 }
 
+/** Optional features that a device is opened with where it has them, subgroups aside. */
+const FEATURES: readonly GPUFeatureName[] = ["timestamp-query", "shader-f16"];
+
 /**
  * Opens the best adapter of a WebGPU implementation: a GPU before a CPU driver, with its largest
  * limits, and with subgroups and timestamps where it has them.
@@ -63,9 +72,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
     maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
   };
-  const features = (["timestamp-query", "shader-f16"] as const).filter((name) =>
-    adapter.features.has(name)
-  );
+  const { features } = adapterInfo(adapter);
   const open = (names: readonly string[]) =>
     adapter.requestDevice({ requiredLimits, requiredFeatures: names as GPUFeatureName[] });
   // Some implementations leave "subgroups" out of adapter.features although their devices have them:
@@ -79,20 +86,25 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   const line = "enable subgroups;\n";
   const directives = subgroups && await compiles(device, line) ? line : "";
   const lanes = info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize ?? 0 : 0;
-  const software = info.isFallbackAdapter ??
-    /llvmpipe|swiftshader|lavapipe/i.test(info.device + info.description);
   return {
     device,
-    info: {
-      name: (/[a-z]/i.test(info.device) ? info.device : "") || info.description || info.vendor,
-      vendor: info.vendor,
-      driver: info.description || info.architecture,
-      type: software ? "CPU" : "GPU",
-      features: subgroups ? [...features, "subgroups"] : features,
-    },
+    info: { ...adapterInfo(adapter), features: subgroups ? [...features, "subgroups"] : features },
     subgroupSize: subgroups ? lanes : 0,
     texels: /llvmpipe/i.test(info.device + info.description),
     directives,
+  };
+}
+
+/** Hardware and driver of an adapter, with the features that are used if a device is opened with them. */
+export function adapterInfo(adapter: GPUAdapter): GpuAdapter {
+  const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info as Info;
+  const software = isFallbackAdapter ?? /llvmpipe|swiftshader|lavapipe/i.test(device + description);
+  return {
+    name: (/[a-z]/i.test(device) ? device : "") || description || vendor,
+    vendor,
+    driver: description || architecture,
+    type: software ? "CPU" : "GPU",
+    features: FEATURES.filter((name) => adapter.features.has(name)),
   };
 }
 

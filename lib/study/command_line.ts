@@ -33,6 +33,8 @@ export interface Rights {
   readonly hosts?: readonly string[];
   /** Packages of native code from npm that are fetched first and may be loaded. */
   readonly packages?: readonly string[];
+  /** Programs that may be run, with the whole environment. */
+  readonly run?: readonly string[];
 }
 
 /** One option of a command, or one value of a `--config` file. */

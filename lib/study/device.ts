@@ -1,6 +1,7 @@
 import { InputError } from "../errors.ts";
 import { DAWN, type WEBGPU_NAMES } from "./schema.ts";
 import { Gpu, type GpuOptions } from "../gpu/gpu.ts";
+import type { GpuAdapter, KernelFamily } from "../gpu/gpu_adapter.ts";
 import { describeAdapter } from "./environment.ts";
 import type { Interruption } from "./interruption.ts";
 
@@ -12,24 +13,64 @@ interface DawnModule {
   create(options: string[]): GPU;
 }
 
+/** Variable in which the launcher tells a command what it found out about this machine's devices. */
+export const DEVICE_NOTE = "SAMLORA_DEVICE";
+
+/** Content of {@linkcode DEVICE_NOTE}, as JSON. */
+export interface DeviceNote {
+  /** Versions of the drivers by their makers' PCI number. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Device file of a GPU that should compute; null if there is none, or another device was named. */
+  readonly gpu: string | null;
+}
+
+/** The launcher's note; null for a program that it did not start. */
+function deviceNote(): DeviceNote | null {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: DEVICE_NOTE });
+  const text = state === "granted" ? Deno.env.get(DEVICE_NOTE) : undefined;
+  return text === undefined ? null : JSON.parse(text);
+}
+
+/** Hardware and driver of a device, the driver with its version where that is known. */
+export function withVersion(info: GpuAdapter): GpuAdapter {
+  return { ...info, driver: deviceNote()?.versions[info.vendor] ?? info.driver };
+}
+
+/** Options that choose what computes. */
+export interface DeviceOptions {
+  readonly webgpu: WebgpuName;
+  readonly family: KernelFamily | null;
+}
+
 /**
  * Opens the best adapter of a WebGPU implementation.
  *
- * @throws {InputError} if there is none, or the implementation cannot be loaded.
+ * @throws {InputError} if there is none, or it is a CPU's where a GPU should compute, or the implementation
+ * cannot be loaded.
  */
 export async function openGpu(
-  name: WebgpuName,
-  options: Omit<GpuOptions, "gpu"> = {},
+  { webgpu, family }: DeviceOptions,
+  options: Omit<GpuOptions, "gpu" | "family"> = {},
 ): Promise<Gpu> {
-  if (name === "deno") return await Gpu.open(options);
-  const dawn = await loadDawn();
-  const adapter = await dawn.requestAdapter();
-  if (!adapter) {
+  const implementation = webgpu === "deno" ? navigator.gpu : await loadDawn();
+  if (webgpu === "dawn" && !await implementation.requestAdapter()) {
     throw new InputError(
       "--webgpu dawn found no adapter: it needs a newer Vulkan driver (of Mesa's, later than 22.3), so leave the option out",
     );
   }
-  return await Gpu.open({ ...options, gpu: dawn });
+  const gpu = await Gpu.open({ ...options, gpu: implementation, family: family ?? undefined });
+  const unused = deviceNote()?.gpu ?? null;
+  if (gpu.info.type === "GPU" || unused === null) return gpu;
+  await gpu[Symbol.asyncDispose]();
+  throw new InputError(noDriver(unused, gpu.info));
+}
+
+/** Sentence on a GPU that WebGPU does not find. */
+export function noDriver(file: string, { name }: Pick<GpuAdapter, "name">): string {
+  const remedy = file.startsWith("/dev/nvidia")
+    ? "libnvidia-gl of the driver's version, or the graphics capability of its container (NVIDIA_DRIVER_CAPABILITIES=all)"
+    : "Debian's mesa-vulkan-drivers, and the right to open the file";
+  return `${file} is a GPU's, but WebGPU finds only ${name}, a CPU driver: install the GPU's Vulkan driver (${remedy}), or compute on the CPU on purpose by --device cpu`;
 }
 
 async function loadDawn(): Promise<GPU> {
@@ -69,12 +110,12 @@ export async function lossOf(gpu: Gpu): Promise<string | null> {
  * @throws {InputError} in a sentence if the device is lost meanwhile.
  */
 export async function withGpu<T>(
-  name: WebgpuName,
+  device: DeviceOptions,
   { poll }: Interruption,
   work: (gpu: Gpu) => Promise<T>,
 ): Promise<T> {
-  await using gpu = await openGpu(name, { beforeCompile: poll });
-  console.log(describeAdapter(gpu.info));
+  await using gpu = await openGpu(device, { beforeCompile: poll });
+  console.log(describeAdapter(withVersion(gpu.info)));
   try {
     return await work(gpu);
   } catch (error) {

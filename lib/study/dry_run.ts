@@ -115,7 +115,7 @@ export async function estimateStudy(
   log: (line: string) => void,
 ): Promise<StudyEstimate> {
   using interruption = await Interruption.start();
-  return await withGpu(options.webgpu, interruption, async (gpu) => {
+  return await withGpu(options, interruption, async (gpu) => {
     const parts: PartData[] = [];
     for (const { name, config, chosenBy } of partsOf(options)) {
       const data = await openStudyData(config, parts.length === 0 ? log : quiet);

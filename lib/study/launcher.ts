@@ -9,6 +9,8 @@ import metadata from "../../deno.json" with { type: "json" };
 import { excerpt, InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
 import { type Asked, type Command, nearest, readCommand, type Rights } from "./command_line.ts";
+import { DEVICE_NOTE } from "./device.ts";
+import { deviceEnvironment } from "./devices.ts";
 import { LAUNCHER, signalNames } from "./interruption.ts";
 
 /** Root of the package. */
@@ -18,7 +20,7 @@ const ROOT = join(import.meta.dirname!, "..", "..");
 const CONFIG = join(ROOT, "deno.json");
 
 /** Variables of the environment that a command may read. */
-const ENVIRONMENT = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", LAUNCHER];
+const ENVIRONMENT = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", LAUNCHER, DEVICE_NOTE];
 
 /** A permission set as a configuration file of Deno holds it; paths are absolute. */
 export interface Permissions {
@@ -28,8 +30,10 @@ export interface Permissions {
   readonly write: readonly string[];
   /** Hosts that may be fetched from. */
   readonly net: readonly string[];
-  /** Variables of the environment that may be read. */
-  readonly env: readonly string[];
+  /** Variables of the environment that may be read; true for all. */
+  readonly env: readonly string[] | true;
+  /** Programs that may be run. */
+  readonly run: readonly string[];
   /** True if native libraries may be loaded. */
   readonly ffi: boolean;
 }
@@ -59,13 +63,15 @@ export function permissionsOf(
     ...paths(({ write }) => write),
     ...paths(({ files }) => files).flatMap(placesOf),
   ];
+  const run = rights.flatMap((right) => right.run ?? []);
   const own = ["node_modules", ...command.sources ?? []].map((path) => join(ROOT, path));
   return {
     // A file that is written under a temporary name and renamed is read as well.
     read: [...new Set([...own, ...paths(({ read }) => read), ...written])],
     write: [...new Set(written)],
     net: rights.flatMap(({ hosts }) => hosts ?? []),
-    env: ENVIRONMENT,
+    env: run.length > 0 ? true : ENVIRONMENT,
+    run,
     ffi: rights.some(({ packages }) => packages !== undefined),
   };
 }
@@ -103,8 +109,8 @@ export function configurationOf(permissions: Permissions): Record<string, unknow
     permissions: {
       default: {
         ...permissions,
-        env: { allow: permissions.env, ignore: IGNORED },
-        run: false,
+        env: permissions.env === true ? true : { allow: permissions.env, ignore: IGNORED },
+        run: permissions.run.length > 0 && permissions.run,
         sys: false,
         import: false,
       },
@@ -144,6 +150,9 @@ export async function launch(
     );
     if (fetched !== 0) return fetched;
   }
+  const device = "device" in command.fields
+    ? await deviceEnvironment(asked.values.device as string | null)
+    : {};
   const folder = await Deno.makeTempDir({ prefix: "samlora-" });
   try {
     const config = join(folder, "deno.json");
@@ -162,7 +171,7 @@ export async function launch(
         ...args,
       ],
       cwd,
-      { [LAUNCHER]: String(Deno.pid) },
+      { ...device, [LAUNCHER]: String(Deno.pid) },
     );
   } finally {
     await Deno.remove(folder, { recursive: true });

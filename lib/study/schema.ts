@@ -620,13 +620,25 @@ export const WEBGPU_NAMES = ["deno", "dawn"] as const;
 /** npm's build of Dawn, Chromium's WebGPU. Not a dependency: it is fetched when it is asked for. */
 export const DAWN = "npm:webgpu@0.6.2";
 
-/** Option that chooses the implementation of WebGPU. */
-export const webgpuField = field("webgpu NAME", "deno, or dawn: Chromium's, from npm", {
-  type: v.picklist(WEBGPU_NAMES),
-  default: "deno",
-  rights: (name) => name === "dawn" ? { packages: [DAWN] } : {},
-  group: "running",
-});
+/** Options that choose what computes. */
+export const deviceFields = {
+  webgpu: field("webgpu NAME", "deno, or dawn: Chromium's, from npm", {
+    type: v.picklist(WEBGPU_NAMES),
+    default: "deno",
+    rights: (name) => name === "dawn" ? { packages: [DAWN] } : {},
+    group: "running",
+  }),
+  device: field(
+    "device N|NAME",
+    "number or part of the name in the list of ./run devices, or cpu: a CPU driver, on purpose",
+    { type: v.nullable(v.string()), default: null, group: "running" },
+  ),
+  family: field(
+    "family NAME",
+    "kernels made for a cpu or a gpu (default: those for the device's type)",
+    { type: v.nullable(v.picklist(["cpu", "gpu"])), default: null, group: "running" },
+  ),
+};
 
 /** Folder for new results. */
 export const outFolderField = field(
@@ -673,7 +685,7 @@ const rowFields = {
     "say what this would train, and what time, memory and disk it would take; write no results",
     { type: v.boolean(), default: false, common: true, group: "running" },
   ),
-  webgpu: webgpuField,
+  ...deviceFields,
 };
 
 /** Options of a study that choose its rows, or a study that was begun. */

@@ -11,7 +11,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import { forgetBegun, noteBegun, PATH_FIELDS } from "./begun.ts";
 import type { Config } from "./schema.ts";
-import { lossOf, withGpu } from "./device.ts";
+import { lossOf, withGpu, withVersion } from "./device.ts";
 import { describeEnvironment } from "./environment.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import { requireNew, StudyFolder } from "./folder.ts";
@@ -61,7 +61,7 @@ export async function runStudy(
     await requireNew(out);
   }
   using interruption = await Interruption.start();
-  return await withGpu(options.webgpu, interruption, async (gpu) => {
+  return await withGpu(options, interruption, async (gpu) => {
     const data = await openStudyData(parts[0].config, log);
     chooseSample(data, options.sample);
     await tryModels(gpu, { experiments, config });
@@ -108,7 +108,7 @@ export async function resumeStudy(options: Options, publish: Publish): Promise<s
   interruption.hint = goOn(path);
   requireNamed(path, { begun, given: options.given });
   const changed = changePlan(path, { begun, options });
-  return await withGpu(options.webgpu, interruption, async (gpu) => {
+  return await withGpu(options, interruption, async (gpu) => {
     const [{ config }] = partsOf(changed);
     const data = await openStudyData(config, log);
     const now = await present(gpu, { config, data, command: begun.command });
@@ -264,7 +264,7 @@ class Study {
       part,
       gpu,
       data,
-      environment: await describeEnvironment(gpu.info, { command, weights, code }),
+      environment: await describeEnvironment(withVersion(gpu.info), { command, weights, code }),
       cache,
       sample,
       log,

@@ -18,7 +18,7 @@ const git = join(root, ".git");
 /** The code that a study's record holds a hash of. */
 const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
 const sample = join(root, "experiments", "sample");
-const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", "SAMLORA_LAUNCHER"];
+const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", "SAMLORA_LAUNCHER", "SAMLORA_DEVICE"];
 const cache = "/cache";
 
 /** Permissions of a command that is started with these arguments in a folder. */
@@ -91,6 +91,7 @@ Deno.test("each command is granted the paths that its arguments name, and nothin
           write: absolute([cache, ...write]),
           net: [],
           env,
+          run: [],
           ffi: false,
         },
         args.join(" "),
@@ -173,6 +174,11 @@ Deno.test("weights alone may use the network, and only the hosts that it fetches
   assertEquals([...read].sort(), [cache, packages].sort());
   const mirror = grants(["weights", "vit_b", "--base-url", "http://u:p@127.0.0.1:81/x"], "/");
   assertEquals(mirror.net, ["127.0.0.1:81"]);
+});
+
+Deno.test("devices alone may run a program: Deno, which tries each driver", () => {
+  const { run, env: variables, write } = grants(["devices"], "/");
+  assertEquals([run, variables, write], [[Deno.execPath()], true, [cache]]);
 });
 
 Deno.test("foreign functions are for --webgpu dawn alone", () => {

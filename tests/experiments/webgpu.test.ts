@@ -15,7 +15,7 @@ Deno.test("--webgpu names an implementation, by default Deno's", async () => {
     InputError,
     "--webgpu cannot be metal: choose deno or dawn",
   );
-  using gpu = await openGpu("deno");
+  using gpu = await openGpu({ webgpu: "deno", family: null });
   assertEquals(gpu.info.name.length > 0, true);
 });
 
@@ -23,6 +23,10 @@ Deno.test({
   name: "without leave to run native code Dawn is refused with the remedy, and not fetched",
   permissions: { ffi: false, read: true, env: true, sys: true, write: true },
   fn: async () => {
-    await assertRejects(() => openGpu("dawn"), InputError, "with --allow-ffi");
+    await assertRejects(
+      () => openGpu({ webgpu: "dawn", family: null }),
+      InputError,
+      "with --allow-ffi",
+    );
   },
 });

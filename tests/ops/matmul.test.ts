@@ -56,7 +56,7 @@ Deno.test("linear with and without bias matches float64, with gradients", async 
 });
 
 /** The kernels for CPU drivers run on this device only if it has subgroups of a width they know. */
-const lanes = [4, 8, 16].includes(gpu.subgroupSize) ? gpu.subgroupSize : 0;
+const { lanes } = gpu;
 const families = lanes > 0 ? [lanes, 0] : [0];
 
 /** Rows of `width` numbers `stride` apart, each followed by NaN. */
@@ -72,8 +72,8 @@ function padded(rows: Float32Array, width: number, stride: number): Float32Array
 for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 66, n: 68, k: 3 }]) {
   const batch = 3;
   const [lda, ldb, ldc] = [Math.ceil(m / 4) * 4, n + 4, n + 8];
-  for (const subgroupSize of families) {
-    const family = subgroupSize > 0 ? "subgroup" : "tiled";
+  for (const lanes of families) {
+    const family = lanes > 0 ? "subgroup" : "tiled";
     Deno.test(`${family} vec4 product of padded Aᵀ [${k}, ${m}] matches float64 and keeps to C`, async () => {
       const random = new Random(m);
       const values = (length: number) => Float32Array.from({ length }, () => random.normal());
@@ -88,7 +88,7 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
         b: { ld: ldb, inner: k * ldb },
         c: { ld: ldc, inner: m * ldc },
       };
-      const plan = planMatmul(problem, subgroupSize);
+      const plan = planMatmul(problem, lanes);
       assertMatch(plan.kernel.name, new RegExp(`^matmul_${family}_vec4`));
       using _ = new Scope(gpu);
       const untouched = new Float32Array(batch * m * ldc).fill(-9);
@@ -201,8 +201,8 @@ Deno.test("a perceptron matches float64, with the gradients of whatever is train
   }
 });
 
-for (const subgroupSize of families) {
-  const family = subgroupSize > 0 ? "subgroup" : "tiled";
+for (const lanes of families) {
+  const family = lanes > 0 ? "subgroup" : "tiled";
   Deno.test(`${family} product matches float64 in every tile, with the same bits`, async () => {
     const [m, n, k] = [45, 76, 12];
     const problem = { m, n, k, a: { ld: k }, b: { ld: k, transpose: true }, c: { ld: n } };
@@ -215,9 +215,9 @@ for (const subgroupSize of families) {
       { shape: [n, k], data: Float64Array.from(b) },
     ], { transposeB: true });
     const results: Float32Array[] = [];
-    for (const tile of matmulTiles(problem, subgroupSize)) {
+    for (const tile of matmulTiles(problem, lanes)) {
       using _ = new Scope(gpu);
-      const plan = planMatmul({ ...problem, tile }, subgroupSize);
+      const plan = planMatmul({ ...problem, tile }, lanes);
       const c = Tensor.empty(gpu, [m, n]);
       const bound = Tensor.from(gpu, b, [n, k]).buffer;
       const buffers = { a: Tensor.from(gpu, a, [m, k]).buffer, b: bound, bias: bound, c: c.buffer };
@@ -234,8 +234,8 @@ const geluSlope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5
 /** One product with an extra on a kernel of either family, beside what it should be. */
 async function checkExtra(
   extra: MatmulExtra,
-  { subgroupSize, size, transB }: {
-    subgroupSize: number;
+  { lanes, size, transB }: {
+    lanes: number;
     size: readonly [number, number, number];
     transB: boolean;
   },
@@ -257,7 +257,7 @@ async function checkExtra(
   const operands = { a: { ld: k }, b: { ld: transB ? k : n, transpose: transB }, c: { ld: n } };
   const plan = planMatmul(
     { m, n, k, ...operands, bias: true, activation, extra, updateK, updateAlpha: 0.5 },
-    subgroupSize,
+    lanes,
   );
   const buffers: Record<string, Tensor> = {
     a: a.tensor,
@@ -288,13 +288,13 @@ async function checkExtra(
   if (extra === "keep") assertClose(await kept.data(), sums, f32Tolerance, `${what}, kept`);
 }
 
-for (const subgroupSize of families) {
+for (const lanes of families) {
   for (const extra of ["none", "update", "residual", "keep", "gelu_backward"] as const) {
-    const family = subgroupSize > 0 ? "subgroup" : "tiled";
+    const family = lanes > 0 ? "subgroup" : "tiled";
     Deno.test(`${family} product with ${extra} matches float64`, async () => {
       for (const transB of [false, true]) {
         for (const size of [[9, 12, 20], [197, 200, 36], [260, 16, 8]] as const) {
-          await checkExtra(extra, { subgroupSize, size, transB });
+          await checkExtra(extra, { lanes, size, transB });
         }
       }
     });

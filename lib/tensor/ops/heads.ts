@@ -107,7 +107,7 @@ function planOf(attention: Attention, own: KeyConstants | null): Plan {
   const { batch, heads, depth, scale, bands, head, image, window, keys, bias } = attention;
   const { gpu } = bands.query.tensor;
   const key = [
-    gpu.info.type === "CPU" ? gpu.subgroupSize : 0,
+    gpu.lanes,
     own ? 1 + Number(own.TO_KEY) + 2 * Number(own.TO_VALUE) + 4 * Number(own.FUSED) : 0,
     batch,
     heads,
@@ -137,7 +137,7 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   const { gpu } = attention.bands.query.tensor;
   const vec4 = depth % 4 === 0;
   const linear = bias?.kind !== "relative";
-  const lanes = gpu.info.type === "CPU" ? gpu.subgroupSize : 0;
+  const lanes = gpu.lanes;
   const kernels = attentionKernels({ depth, lanes, linear });
   const cross = keys !== null;
   // A kernel that owns keys of another sequence tiles those instead of the queries.

@@ -13,7 +13,7 @@ export interface RowDispatch {
 
 /** An invocation a row on CPU drivers, a workgroup of 64 a row on GPUs and where rows are few. */
 export function rowDispatch(gpu: Gpu, rows: number): RowDispatch {
-  return gpu.info.type === "CPU" && rows >= FEW_ROWS
+  return gpu.family === "cpu" && rows >= FEW_ROWS
     ? { constants: { ROW_LANES: 1 }, workgroups: Gpu.grid(Math.ceil(rows / 64)) }
     : { constants: { ROW_LANES: 64 }, workgroups: Gpu.grid(rows) };
 }
