@@ -38,7 +38,10 @@ export interface OpCase {
   readonly seed?: number;
 }
 
-/** The largest excess over the tolerance, or throws with the worst element. */
+/** Gets the largest error of a comparison, in units of its tolerance: `globalThis.onError`, where it is set. */
+export type ErrorListener = (ratio: number, what: string) => void;
+
+/** Throws with the worst element unless all are within the tolerance. */
 export function assertClose(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
@@ -47,7 +50,7 @@ export function assertClose(
 ): void {
   assertEquals(actual.length, expected.length, `${what}: number of elements`);
   let worst = -1;
-  let worstRatio = 1;
+  let worstRatio = -1;
   for (let i = 0; i < expected.length; i++) {
     const ratio = Math.abs(actual[i] - expected[i]) / (atol + rtol * Math.abs(expected[i]));
     if (!(ratio <= worstRatio)) {
@@ -56,8 +59,9 @@ export function assertClose(
       if (Number.isNaN(ratio)) break;
     }
   }
+  (globalThis as { onError?: ErrorListener }).onError?.(worstRatio, what);
   assert(
-    worst < 0,
+    worstRatio <= 1,
     `${what}: element ${worst} is ${actual[worst]}, not ${expected[worst]} (${
       worstRatio.toFixed(1)
     } x the tolerance)`,

@@ -1,10 +1,13 @@
 // Swaps what tests run on: `deno test --preload` of this file, with
 //   TEST_WEBGPU=dawn     Chromium's implementation, from npm, in place of Deno's
 //   TEST_FAMILY=gpu      the kernels for GPUs, whatever the adapter is; or cpu
-//   TEST_KERNELS=FILE    adds a line with the name of each kernel that is compiled
+//   TEST_RECORD=FILE     adds the WGSL files that are compiled and the largest error, a JSON object a process
 import { DAWN } from "../../lib/study/schema.ts";
 
-const [webgpu, family, kernels] = ["WEBGPU", "FAMILY", "KERNELS"].map((name) =>
+import type { ErrorListener } from "../ops/check.ts";
+import { wgslFiles } from "../gpu/wgsl_files.ts";
+
+const [webgpu, family, record] = ["WEBGPU", "FAMILY", "RECORD"].map((name) =>
   Deno.env.get(`TEST_${name}`)
 );
 
@@ -23,7 +26,7 @@ if (family) {
     },
   }));
 }
-if (kernels) recordPipelines(kernels);
+if (record) recordInto(record);
 
 function replaceGpu(value: object): void {
   Object.defineProperty(navigator, "gpu", { value, configurable: true });
@@ -40,11 +43,24 @@ function override<T extends object>(original: T, members: Record<string, unknown
   });
 }
 
-/** Writes down the label of each compute pipeline. */
-function recordPipelines(file: string): void {
-  const create = GPUDevice.prototype.createComputePipeline;
-  GPUDevice.prototype.createComputePipeline = function (descriptor) {
-    Deno.writeTextFileSync(file, `${descriptor.label}\n`, { append: true });
+/** Writes down at the end which WGSL files were part of a shader, and the largest error of a comparison. */
+function recordInto(file: string): void {
+  const left = new Map(wgslFiles());
+  const found = { files: [] as string[], error: 0, what: "" };
+  const create = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function (descriptor) {
+    for (const [name, text] of left) {
+      if (!descriptor.code.includes(text)) continue;
+      found.files.push(name);
+      left.delete(name);
+    }
     return create.call(this, descriptor);
   };
+  const onError: ErrorListener = (error, what) => {
+    if (error > found.error) Object.assign(found, { error, what });
+  };
+  Object.assign(globalThis, { onError });
+  globalThis.addEventListener("unload", () => {
+    Deno.writeTextFileSync(file, `${JSON.stringify(found)}\n`, { append: true });
+  });
 }
