@@ -5,7 +5,7 @@
  */
 import { build, stop } from "esbuild";
 import { join } from "node:path";
-import { launch } from "puppeteer-core";
+import { type Browser, launch } from "puppeteer-core";
 import { wgslFiles } from "../gpu/wgsl_files.ts";
 
 const ROOT = join(import.meta.dirname!, "..", "..");
@@ -18,20 +18,36 @@ const FLAGS = [
   "--no-sandbox",
 ];
 
-/** Result of the test files: as the preload of `deno test` writes it down, and the tests that failed. */
-export interface PageResult {
+/** Result of tests in a page. */
+interface PageResult {
   readonly passed: number;
-  readonly failures: readonly string[];
-  readonly files: readonly string[];
+  readonly failed: number;
+  /** WGSL of all shader modules. */
+  readonly shaders: readonly string[];
+  /** Largest error of a comparison, in units of its tolerance, and the comparison. */
   readonly error: number;
   readonly what: string;
+}
+
+function start(): Promise<Browser> {
+  return launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
+}
+
+/** Name and version of the browser. */
+export async function chromiumVersion(): Promise<string> {
+  const browser = await start();
+  try {
+    return await browser.version();
+  } finally {
+    await browser.close();
+  }
 }
 
 /** Code before a bundle: collects tests, WGSL and errors, and runs the tests when it is told to. */
 function banner(family: "cpu" | "gpu"): string {
   return `
 const tests = [], after = [], shaders = [];
-const page = { passed: 0, failures: [], shaders, error: 0, what: "" };
+const page = { passed: 0, failed: 0, shaders, error: 0, what: "" };
 const test = (name, options, fn) => {
   const all = typeof name === "object" ? name : { name, fn: fn ?? options };
   if (!all.ignore) tests.push(all);
@@ -44,7 +60,9 @@ GPUDevice.prototype.createShaderModule = function (descriptor) {
   shaders.push(descriptor.code);
   return create.call(this, descriptor);
 };
-Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => ${family === "cpu"} });
+Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => ${
+    family === "cpu"
+  } });
 const step = async (_, fn) => (await fn({ step }), true);
 globalThis.runTests = async () => {
   for (const { name, fn } of tests) {
@@ -53,7 +71,7 @@ globalThis.runTests = async () => {
       page.passed++;
       console.log(name + " ... ok");
     } catch (error) {
-      page.failures.push(name);
+      page.failed++;
       console.log(name + " ... FAILED " + error.stack);
     }
   }
@@ -74,66 +92,64 @@ async function bundle(file: string, family: "cpu" | "gpu"): Promise<string> {
     write: false,
     loader: { ".wgsl": "text" },
     banner: { js: banner(family) },
-    alias: { "@std/assert": join(ROOT, "lib/std/assert/mod.ts") },
-    tsconfigRaw: {},
+    alias: {
+      "@std/assert": join(ROOT, "lib/std/assert/mod.ts"),
+      "node:assert/strict": join(import.meta.dirname!, "node_in_browser.ts"),
+      "node:util": join(import.meta.dirname!, "node_in_browser.ts"),
+    },
   });
   return outputFiles[0].text;
 }
 
-/**
- * Runs test files one after the other.
- *
- * @param told Gets each line that the pages print, and the name of the adapter first.
- */
-export async function runInChromium(
-  files: readonly string[],
-  family: "cpu" | "gpu",
-  told: (line: string) => void,
-): Promise<PageResult> {
-  let code = "";
-  const server = Deno.serve(
+/** Serves a page and the module that it imports. */
+function serve(code: string): Deno.HttpServer<Deno.NetAddr> {
+  const answer = (body: string, type: string) =>
+    new Response(body, { headers: { "content-type": type } });
+  return Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     ({ url }) =>
       url.endsWith(".js")
-        ? new Response(code, { headers: { "content-type": "text/javascript" } })
-        : new Response("<!doctype html><title>tests</title>", {
-          headers: { "content-type": "text/html" },
-        }),
+        ? answer(code, "text/javascript")
+        : answer("<!doctype html><title>tests</title>", "text/html"),
   );
-  const browser = await launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
-  const result = { passed: 0, failures: [] as string[], error: 0, what: "" };
-  const left = new Map(wgslFiles());
-  const run: string[] = [];
+}
+
+/** Runs the tests of a file in a page of its own, and prints what it prints. */
+async function runPage(browser: Browser, code: string): Promise<PageResult> {
+  const server = serve(code);
+  const page = await browser.newPage();
   try {
-    told(`${await browser.version()}, SwiftShader; kernels for ${family === "cpu" ? "CPUs" : "GPUs"}`);
-    for (const file of files) {
-      code = await bundle(file, family);
-      const page = await browser.newPage();
-      page.setDefaultTimeout(0);
-      page.on("console", (message) => told(message.text()));
-      page.on("pageerror", (error) => told(`${file}: ${error}`));
-      await page.goto(`http://127.0.0.1:${server.addr.port}/`);
-      const found = await page.evaluate(`import("/tests.js").then(() => runTests())`) as {
-        passed: number;
-        failures: string[];
-        shaders: string[];
-        error: number;
-        what: string;
-      };
-      await page.close();
-      result.passed += found.passed;
-      result.failures.push(...found.failures);
-      if (found.error > result.error) Object.assign(result, { error: found.error, what: found.what });
-      for (const [name, text] of left) {
-        if (!found.shaders.some((shader) => shader.includes(text))) continue;
-        run.push(name);
-        left.delete(name);
-      }
-    }
+    page.setDefaultTimeout(0);
+    page.on("console", (message) => console.log(message.text()));
+    await page.goto(`http://127.0.0.1:${server.addr.port}/`);
+    return await page.evaluate(`import("/tests.js").then(() => runTests())`) as PageResult;
+  } finally {
+    await page.close();
+    await server.shutdown();
+  }
+}
+
+/** Runs test files one after the other; `files` of the result are the WGSL files that were part of a shader. */
+export async function runInChromium(
+  files: readonly string[],
+  family: "cpu" | "gpu",
+): Promise<Omit<PageResult, "shaders"> & { files: string[] }> {
+  const browser = await start();
+  try {
+    const pages: PageResult[] = [];
+    for (const file of files) pages.push(await runPage(browser, await bundle(file, family)));
+    const shaders = pages.flatMap(({ shaders }) => shaders);
+    const { error, what } = pages.reduce((a, b) => a.error > b.error ? a : b);
+    return {
+      passed: pages.reduce((sum, { passed }) => sum + passed, 0),
+      failed: pages.reduce((sum, { failed }) => sum + failed, 0),
+      files: [...wgslFiles()].filter(([, text]) => shaders.some((code) => code.includes(text)))
+        .map(([name]) => name),
+      error,
+      what,
+    };
   } finally {
     await browser.close();
-    await server.shutdown();
     await stop();
   }
-  return { ...result, files: run };
 }
