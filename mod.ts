@@ -42,6 +42,7 @@ export { readLegacyAdapter } from "./lib/adapters/legacy.ts";
 export { createVolume, type Volume } from "./lib/formats/volume.ts";
 export { readNifti, writeNifti } from "./lib/data/nifti_file.ts";
 export { type Dataset, openDataset } from "./lib/data/dataset.ts";
+export { openScans, type Scan } from "./lib/data/scans.ts";
 export { openSlices, type Slice, type SliceRef, type SliceSet } from "./lib/data/slices.ts";
 export { foldPatients, partition, type Split, splitPatients } from "./lib/data/split.ts";
 export { type Prompt, type PromptKind, tightBox } from "./lib/data/prompts.ts";

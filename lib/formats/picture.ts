@@ -8,7 +8,7 @@ import { decode as decodePng } from "fast-png";
 import jpeg from "jpeg-js";
 import { decode as decodeTiff } from "tiff";
 import { allBytes, type ByteSource } from "../byte_source.ts";
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { createVolume, geometryOf, requireFinite, type Volume } from "./volume.ts";
 
 /** A decoded picture: rows from the top, the channels of a pixel side by side. */
@@ -75,7 +75,7 @@ function reader(
       pages = decode(allBytes(file), file.name);
     } catch (error) {
       if (error instanceof InputError) throw error;
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = excerpt(error instanceof Error ? error.message : String(error));
       throw new InputError(
         `${file.name} is damaged, or no picture of its kind (${reason}): save it again`,
       );

@@ -1,4 +1,4 @@
-import { InputError } from "../errors.ts";
+import { excerpt, InputError } from "../errors.ts";
 import { inflate } from "./inflate.ts";
 import { type Dtype, elementsOf, ITEM_SIZE, reverseBytes } from "./raw_tensor.ts";
 import { MAX_VOXELS, requireFinite } from "./volume.ts";
@@ -43,7 +43,7 @@ export async function decodeVoxels(
     }
     raw = packing === null ? bytes.slice(0, size) : await inflate(bytes, { format: packing, size });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = excerpt(error instanceof Error ? error.message : String(error));
     throw new InputError(`${name} is truncated or damaged (${reason}): copy or download it again`);
   }
   if (isBigEndian) reverseBytes(raw, ITEM_SIZE[dtype]);

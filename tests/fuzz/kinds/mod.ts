@@ -9,10 +9,12 @@ import { studyFolder } from "./study_folder.ts";
 import { weightsCache } from "./sam_weights.ts";
 import { FAULT_NAMES, faulty } from "./self_test.ts";
 import { torchLegacyKind, torchZip } from "./torch.ts";
+import { volumes } from "./volumes.ts";
 
 const KINDS: readonly Kind[] = [
   nifti,
   niftiGz,
+  volumes,
   safetensors,
   torchZip,
   torchLegacyKind,
