@@ -1,21 +1,68 @@
 import { Readable } from "node:stream";
-import { createGunzip, gzipSync } from "node:zlib";
+import { crc32, createGunzip, createInflateRaw, gzipSync } from "node:zlib";
+import { joinBytes } from "../byte_source.ts";
 import { type Gunzip, parseNifti } from "../formats/nifti.ts";
 import { encodeNifti, type NiftiDatatype } from "../formats/nifti_writer.ts";
 import type { Volume } from "../formats/volume.ts";
 import { openBytes, writeFileAtomic } from "../fs.ts";
 
 /** Unpacks files of several members (bgzip) too, in a thread of its own. */
-const gunzip: Gunzip = async function* (pieces, { size, onPadding }) {
+const gunzip: Gunzip = async function* (pieces, { size, onTrailer }) {
   const unzip = createGunzip({ chunkSize: 2 ** 18 });
-  const stream = Readable.from(pieces).pipe(unzip);
+  const stream = Readable.from(pieces()).pipe(unzip);
+  let given = 0;
   try {
-    yield* stream;
-    if (unzip.bytesWritten < size) onPadding(); // what was taken of the file, not what came of it
+    for await (const piece of stream) {
+      yield piece;
+      given += piece.length;
+    }
+    if (unzip.bytesWritten < size) onTrailer(); // what was taken of the file, not what came of it
+    return;
+  } catch (error) {
+    // What follows a member is taken for another one, unless it is zeros.
+    if (!/incorrect header check/.test(String(error))) throw error;
   } finally {
     stream.destroy();
   }
+  yield* firstMember(pieces, given);
+  onTrailer();
 };
+
+/**
+ * Unpacks the first member of a .gz file, whatever follows it, from a place of its content on.
+ *
+ * @throws {Error} if it is damaged.
+ */
+async function* firstMember(
+  pieces: () => Iterable<Uint8Array<ArrayBuffer>>,
+  from: number,
+): AsyncGenerator<Uint8Array> {
+  const packed = joinBytes([...pieces()]);
+  const start = headerLength(packed);
+  const inflate = createInflateRaw({ chunkSize: 2 ** 18 });
+  const stream = Readable.from([packed.subarray(start)]).pipe(inflate);
+  let [given, sum] = [0, 0];
+  for await (const piece of stream) {
+    sum = crc32(piece, sum);
+    yield piece.subarray(Math.max(0, Math.min(piece.length, from - given)));
+    given += piece.length;
+  }
+  const end = start + inflate.bytesWritten;
+  const isWhole = end + 8 <= packed.length &&
+    new DataView(packed.buffer).getUint32(end, true) === sum;
+  if (!isWhole) throw new Error("incorrect data check");
+}
+
+/** Bytes of a member's header (RFC 1952, 2.3). */
+function headerLength(packed: Uint8Array): number {
+  const flags = packed[3];
+  let end = 10;
+  if (flags & 4) end += 2 + packed[end] + 256 * packed[end + 1]; // extra field
+  for (const text of [8, 16]) { // name, comment
+    if (flags & text) end = packed.indexOf(0, end) + 1;
+  }
+  return flags & 2 ? end + 2 : end; // checksum
+}
 
 /**
  * Reads a `.nii` or `.nii.gz` file, as {@linkcode parseNifti} does.

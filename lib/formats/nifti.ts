@@ -12,12 +12,12 @@ import { elementsOf, ITEM_SIZE, reverseBytes } from "./raw_tensor.ts";
 import { MAX_VOXELS, requireFinite, type Volume } from "./volume.ts";
 
 /**
- * Unpacks the bytes of a .gz file, which come in pieces and are `size` in all. Calls `onPadding` once all is
- * unpacked if zeros follow, as tapes and tar leave them; other bytes there are an error.
+ * Unpacks the bytes of a .gz file, which come in pieces and are `size` in all. Calls `onTrailer` once all is
+ * unpacked if bytes follow that are not gzip.
  */
 export type Gunzip = (
-  pieces: Iterable<Uint8Array<ArrayBuffer>>,
-  options: { readonly size: number; readonly onPadding: () => void },
+  pieces: () => Iterable<Uint8Array<ArrayBuffer>>,
+  options: { readonly size: number; readonly onTrailer: () => void },
 ) => AsyncIterable<Uint8Array>;
 
 /** Bytes read and decoded at a time; a multiple of every voxel size. */
@@ -34,13 +34,13 @@ const MAX_TRAILING_BYTES = 1 << 24;
 
 /** Unpacks by the platform's DecompressionStream, which takes files of one member. */
 const webGunzip: Gunzip = (pieces) =>
-  new Blob([...pieces]).stream().pipeThrough(new DecompressionStream("gzip"));
+  new Blob([...pieces()]).stream().pipeThrough(new DecompressionStream("gzip"));
 
 /**
  * Reads a `.nii` or `.nii.gz` file (told apart by content): NIfTI-1 or NIfTI-2, either byte order, every
  * integer and floating-point type up to 64 bits. `scl_slope` and `scl_inter` are applied (a slope of 0
  * means no scaling); the affine is the sform, else the qform, else the voxel size on the diagonal, in mm
- * whatever unit the header names. Zeros after the end of a .gz are passed over and noted.
+ * whatever unit the header names. Bytes after the end of a .gz are passed over and noted.
  *
  * @param options.channel Which volume of a 4D file, counted from 0; default: there must be one alone.
  * @param options.gunzip Unpacks a `.gz`; default: the platform's DecompressionStream.
@@ -54,9 +54,10 @@ export async function parseNifti(
   const magic = new Uint8Array(Math.min(2, file.size));
   file.read(0, magic);
   const gzipped = magic[0] === 0x1f && magic[1] === 0x8b;
-  let isPadded = false;
-  const packing = { size: file.size, onPadding: () => void (isPadded = true) };
-  const open = () => new ByteReader(gzipped ? gunzip(piecesOf(file), packing) : piecesOf(file));
+  let hasTrailer = false;
+  const packing = { size: file.size, onTrailer: () => void (hasTrailer = true) };
+  const pieces = () => piecesOf(file);
+  const open = () => new ByteReader(gzipped ? gunzip(pieces, packing) : pieces());
   const bytes = open();
   try {
     const layout = await readLayout(bytes, { path: file.name, channel });
@@ -85,8 +86,8 @@ export async function parseNifti(
     const data = await readVoxels(bytes, layout, voxels);
     await bytes.drain(MAX_TRAILING_BYTES);
     requireFinite(data, { shape, name: file.name });
-    const notes = isPadded
-      ? [...layout.notes, "its .gz stream is followed by zeros, which are passed over"]
+    const notes = hasTrailer
+      ? [...layout.notes, "its .gz stream is followed by other bytes, which are passed over"]
       : layout.notes;
     return { data, shape, spacing, affine, isPlaced, header, notes };
   } catch (error) {

@@ -1,9 +1,10 @@
-import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { join } from "node:path";
 import { Buffer } from "node:buffer";
 import { gunzipSync, gzipSync } from "node:zlib";
-import type { Volume } from "../../lib/formats/volume.ts";
+import { InputError } from "../../lib/errors.ts";
+import { createVolume, type Volume } from "../../lib/formats/volume.ts";
 import { inTemporaryFolder } from "../data/temporary.ts";
 
 const FIXTURES = join(import.meta.dirname!, "fixtures");
@@ -125,16 +126,38 @@ for (const name of ["int16_nifti2_little.nii", "float64_nifti2_big.nii", "int16_
   });
 }
 
-Deno.test("zeros after a .gz are passed over, which is said", () =>
+Deno.test("bytes after a .gz are passed over, which is said", () =>
   inTemporaryFolder(async (folder) => {
     const packed = gzipSync(changed(nifti1, () => {}));
-    for (const zeros of [1, 512, 600_000]) {
-      const path = join(folder, "padded.nii.gz");
-      await Deno.writeFile(path, new Uint8Array(Buffer.concat([packed, new Uint8Array(zeros)])));
-      const { data, notes } = await readNifti(path);
-      assertEquals(data, plain.data);
-      assertEquals(notes, ["its .gz stream is followed by zeros, which are passed over"]);
+    const named = Buffer.concat([
+      packed.subarray(0, 3),
+      Buffer.from([8]),
+      packed.subarray(4, 10),
+      Buffer.from("v.nii\0"),
+      packed.subarray(10),
+    ]);
+    const trailers = [1, 512, 600_000].map((zeros) => new Uint8Array(zeros));
+    trailers.push(new TextEncoder().encode("what an older, longer file left".repeat(99)));
+    const path = join(folder, "padded.nii.gz");
+    for (const whole of [packed, named]) {
+      for (const trailer of trailers) {
+        await Deno.writeFile(path, new Uint8Array(Buffer.concat([whole, trailer])));
+        const { data, notes } = await readNifti(path);
+        assertEquals(data, plain.data);
+        assertEquals(notes, ["its .gz stream is followed by other bytes, which are passed over"]);
+      }
+      await Deno.writeFile(path, whole);
+      assertEquals((await readNifti(path)).notes, []);
     }
-    await Deno.writeFile(join(folder, "whole.nii.gz"), packed);
-    assertEquals((await readNifti(join(folder, "whole.nii.gz"))).notes, []);
+    // A volume of several blocks, and the same with a wrong checksum.
+    const large = createVolume(Float32Array.from({ length: 2 ** 18 }, (_, i) => i * 7 % 1013), {
+      shape: [512, 512, 1],
+    });
+    await writeNifti(path, large, { datatype: "float32" });
+    const bytes = Buffer.concat([await Deno.readFile(path), trailers.at(-1)!]);
+    await Deno.writeFile(path, bytes);
+    assertEquals((await readNifti(path)).data, large.data);
+    bytes[bytes.length - trailers.at(-1)!.length - 8] ^= 1;
+    await Deno.writeFile(path, bytes);
+    await assertRejects(() => readNifti(path), InputError, "incorrect data check");
   }));
