@@ -69,16 +69,26 @@ function readerOf(path: string): Reader {
 }
 
 /**
- * Reads an image, noting if it shows nothing.
+ * Reads a volume of any of the formats.
  *
  * @param channel Which volume of a file of several; null for a file of one.
  * @throws {InputError} if the ending is not known, or the file is not one sound volume.
+ */
+export async function readVolume(path: string, channel: number | null = null): Promise<Volume> {
+  return await readerOf(path).read(path, { channel });
+}
+
+/**
+ * Reads an image, noting if it shows nothing.
+ *
+ * @param channel Which volume of a file of several; null for a file of one.
+ * @throws {InputError} as {@linkcode readVolume}.
  */
 export async function readImage(
   path: string,
   channel: number | null = null,
 ): Promise<Volume> {
-  return noteConstant(await readerOf(path).read(path, { channel }));
+  return noteConstant(await readVolume(path, channel));
 }
 
 /** An image with a note if it shows nothing. */
@@ -91,11 +101,10 @@ export function noteConstant(image: Volume): Volume {
 /**
  * Reads a segmentation.
  *
- * @throws {InputError} as {@linkcode readImage}, and for a format that does not keep labels exactly.
+ * @throws {InputError} as {@linkcode readVolume}, and for a format that does not keep labels exactly.
  */
 export async function readSegmentation(path: string): Promise<Volume> {
-  const { isLossy, read } = readerOf(path);
-  if (!isLossy) return await read(path, { channel: null });
+  if (!readerOf(path).isLossy) return await readVolume(path);
   throw new InputError(
     `${path} is compressed with loss, so that its labels are not what they were: give it as PNG`,
   );

@@ -40,6 +40,9 @@ function metricGrid(
 /** Every prompt's means of slices and of volumes over patients, then clicks and strata by tumour size. */
 export function protocolText({ prompts, clicks, strataEdges }: ProtocolSummary): string {
   const entries = Object.entries(prompts);
+  if (entries.length === 0) {
+    return "No slice has tumour to draw a prompt from: there is nothing to score.\n";
+  }
   const patients = Math.max(...entries.map(([, { slices }]) => slices.dice?.n ?? 0));
   const parts = [
     `Means over ${plural(patients, "patient")}, each of whom has the mean over their slices or ` +
