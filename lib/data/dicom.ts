@@ -69,19 +69,19 @@ export function isDicom(path: string): boolean {
  * @throws {InputError} if they hold no images.
  */
 export async function listSeries(files: readonly string[], source: string): Promise<Series[]> {
-  const listed = await convert(files, ["-b", "o", "-ba", "n"]); // descriptions alone
+  const listed = await convert(files, ["-b", "o", "-ba", "n"], source); // descriptions alone
   if (listed.files.size === 0) refuse(source, listed.lines);
   let kept: Converted | null = null; // series that were converted, and not yet asked for
   return [...listed.files].map(([file, json]): Series => {
     const id = file.replace(/\.json$/, "");
-    const facts: Record<string, unknown> = JSON.parse(new TextDecoder().decode(json));
+    const facts = factsOf(json);
     const text = (name: string) => excerpt(String(facts[name] ?? "").trim());
     return {
       id,
       description: text("SeriesDescription") || text("ProtocolName"),
       patient: text("PatientID") || null,
       load: async () => {
-        if (!kept?.files.has(`${id}.nii`)) kept = await convert(files, ["-b", "n"]);
+        if (!kept?.files.has(`${id}.nii`)) kept = await convert(files, ["-b", "n"], source);
         const volume = await volumeOf(id, kept, source);
         kept.files.delete(`${id}.nii`);
         return volume;
@@ -90,8 +90,21 @@ export async function listSeries(files: readonly string[], source: string): Prom
   });
 }
 
+/** What the converter tells of a series beside its voxels; nothing where it is no JSON. */
+function factsOf(json: Uint8Array): Record<string, unknown> {
+  try {
+    return JSON.parse(new TextDecoder().decode(json));
+  } catch {
+    return {};
+  }
+}
+
 /** Runs the converter on copies of files. */
-async function convert(files: readonly string[], options: readonly string[]): Promise<Converted> {
+async function convert(
+  files: readonly string[],
+  options: readonly string[],
+  source: string,
+): Promise<Converted> {
   // The package exports its worker alone, which stands beside the program.
   const url = new URL("./dcm2niix.jpeg.js", import.meta.resolve("@niivue/dcm2niix"));
   const { default: start } = await import(url.href);
@@ -104,8 +117,13 @@ async function convert(files: readonly string[], options: readonly string[]): Pr
     converter.FS.createDataFile("/in", `${i}.dcm`, readBytes(path), true, false);
   }
   const { exitCode } = process;
-  converter.callMain(["-z", "n", "-f", "%s", ...options, "-o", "/out", "/in"]);
-  process.exitCode = exitCode; // which it sets to its own
+  try {
+    converter.callMain(["-z", "n", "-f", "%s", ...options, "-o", "/out", "/in"]);
+  } catch (error) {
+    refuse(source, [`error: ${error instanceof Error ? error.message : error}`]);
+  } finally {
+    process.exitCode = exitCode; // which it sets to its own
+  }
   const names = converter.FS.readdir("/out").filter((name) => !name.startsWith(".")).sort();
   return {
     files: new Map(names.map((name) => [name, converter.FS.readFile(join("/out", name))])),
@@ -114,7 +132,7 @@ async function convert(files: readonly string[], options: readonly string[]): Pr
 }
 
 function refuse(source: string, lines: readonly string[]): never {
-  const [reason = "no image is in them"] = lines.filter((line) => /^(error|warning)/i.test(line));
+  const reason = lines.find((line) => /^error/i.test(line)) ?? "no image of one series is in them";
   throw new InputError(
     `the DICOM files of ${source} cannot be read (${excerpt(reason)}): export them again`,
   );

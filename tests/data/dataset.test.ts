@@ -30,7 +30,7 @@ Deno.test("cases are listed in order, without reading voxels, other files and fo
     assertEquals(dataset.grouping, "1 patient in 2 cases (by BraTS names)");
     assertEquals(
       asideLine("data", dataset.aside),
-      "Left aside in data: notes holds no scan; LICENSE lies outside the cases.",
+      "Left aside in data: notes holds no scan; LICENSE is of no format that is read.",
     );
     const { load: _, ...first } = dataset.cases[0];
     assertEquals(first, {

@@ -38,6 +38,12 @@ const layouts: Record<string, Expected> = {
     cases: [["a", "a", "a/a-t1c.nii.gz", "a/a_seg.nii"]],
     aside: ["a/a-t1c.nii", "lost+found", "Thumbs.db"],
   },
+  "cases in folders and beside them": {
+    files: ["a/a-t1c.nii", "a/a-seg.nii", "b-t1c.nii", "b-seg.nii", "c.nii", "empty/"],
+    layout: "BraTS",
+    cases: [["a", "a", "a/a-t1c.nii", "a/a-seg.nii"], ["b", "b", "b-t1c.nii", "b-seg.nii"]],
+    aside: ["empty", "c.nii"],
+  },
   "cases whose files have no stem": {
     files: ["p1/t1c.nii.gz", "p1/seg.nii.gz", "p2/T1CE.nii", "p2/mask.nii"],
     layout: "BraTS",

@@ -33,7 +33,7 @@ Deno.test("a study says whose the cases are, what is left aside, odd files and i
     };
     const first = await said();
     assertEquals(first.lines.slice(0, 3), [
-      "Left aside in data: Thumbs.db lies outside the cases.",
+      "Left aside in data: Thumbs.db is of no format that is read.",
       "Note: BraTS-MEN-1-0-t1c.nii.gz and 1 more: its pixdim (10 x 2 x 3 mm) and its sform (1 x 2 x 3 mm) " +
       "differ: the sform is used",
       "Labels: brats2023 (BraTS 2023: 1 non-enhancing core, 2 oedema, 3 enhancing), by the names of the cases.",

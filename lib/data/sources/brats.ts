@@ -17,15 +17,19 @@ const DEPTH = 3;
 /**
  * BraTS' layout, a folder a case: `<case>/<case>-t1c.nii.gz` beside `<case>/<case>-seg.nii.gz`, or with
  * the older names (`<case>_t1ce.nii.gz`), in the folder itself or in folders such as `HGG` and `LGG`.
+ * Files of further cases may lie beside those folders.
  */
 export const brats: Source = {
   name: "BraTS",
   pattern: "<case>/<case>-t1c.nii.gz with <case>/<case>-seg.nii.gz",
   list: async (listing, modality) => {
-    const contents = await listFolders(listing, { modality, depth: DEPTH });
-    if (contents.scans.length === 0) return null;
-    const files = listing.files.map((name) => ({ name, reason: "lies outside the cases" }));
-    return { ...contents, aside: [...contents.aside, ...files] };
+    const inFolders = await listFolders(listing, { modality, depth: DEPTH });
+    if (inFolders.scans.length === 0) return null;
+    const beside = listFiles(listing, modality);
+    return {
+      scans: [...inFolders.scans, ...beside.scans],
+      aside: [...inFolders.aside, ...beside.aside],
+    };
   },
 };
 

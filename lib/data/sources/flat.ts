@@ -18,7 +18,7 @@ export const flat: Source = {
   list: (listing, modality) => {
     const contents = listFiles(listing, modality);
     if (contents.scans.length === 0) return Promise.resolve(null);
-    const folders = listing.folders.map((name) => ({ name, reason: "is a folder beside files" }));
+    const folders = listing.folders.map((name) => ({ name, reason: "holds no scan" }));
     return Promise.resolve({ ...contents, aside: [...contents.aside, ...folders] });
   },
 };

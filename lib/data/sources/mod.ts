@@ -6,4 +6,4 @@ import { pictures } from "./pictures.ts";
 import type { Source } from "./source.ts";
 
 /** The layouts of data sets; the first that finds scans in a folder reads it. */
-export const sources: readonly Source[] = [nnunet, bids, pictures, flat, brats];
+export const sources: readonly Source[] = [nnunet, bids, pictures, brats, flat];
