@@ -4,6 +4,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import type { SliceSet } from "../data/slices.ts";
 import { InputError } from "../errors.ts";
 import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -27,17 +28,24 @@ export async function present(
   return {
     code: await codeVersion(),
     weights: environment.weights,
-    data: { ...Object.fromEntries(data.slices.fingerprints), ...groupingOf(config, data) },
+    data: dataHashes(config, data.slices),
     machine: `${gpu.info.name}, ${gpu.info.driver}, Deno ${environment.deno}`,
   };
 }
 
-/** Hash of who is whose, where a file of the user says it: a change would mix the parts of a split. */
-function groupingOf({ patients }: Config, { slices }: StudyData): Record<string, string> {
-  if (patients === null) return {};
-  const groups = slices.dataset.cases.map(({ id, patient }) => [id, patient]);
+/**
+ * Hashes of the slices by case and, where a file of the user says whose the cases are, of that as
+ * `--patients`: a change would mix the parts of a split.
+ */
+export function dataHashes(
+  { patients }: Config,
+  { dataset, fingerprints }: SliceSet,
+): Record<string, string> {
+  const slices = Object.fromEntries(fingerprints);
+  if (patients === null) return slices;
+  const groups = dataset.cases.map(({ id, patient }) => [id, patient]);
   const hash = createHash("sha256").update(JSON.stringify(groups)).digest("hex");
-  return { "--patients": hash.slice(0, 16) };
+  return { ...slices, "--patients": hash.slice(0, 16) };
 }
 
 /**

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { DEFAULTS } from "../../lib/study/schema.ts";
+import { dataHashes } from "../../lib/study/resume.ts";
 import { openStudyData } from "../../lib/study/study_data.ts";
 import { cacheIn, inTemporaryFolder, writeCase } from "../data/temporary.ts";
 
@@ -29,7 +30,7 @@ Deno.test("a study says whose the cases are, what is left aside, odd files and i
       const patients = [parts.train, parts.validation, parts.test].map((refs) =>
         new Set(refs.map(({ patient }) => patient)).size
       );
-      return { lines, patients, hashes: [...slices.fingerprints.values()] };
+      return { lines, patients, hashes: dataHashes(config, slices) };
     };
     const first = await said();
     assertEquals(first.lines.slice(0, 3), [
@@ -51,4 +52,14 @@ Deno.test("a study says whose the cases are, what is left aside, odd files and i
     const each = await said({ patients: join(root, "p.json"), labels: "brats2024" });
     assertEquals(each.patients, [2, 1, 1]);
     assertEquals(/^Labels: brats2024 \(.*\)\.$/.test(each.lines[2]), true, each.lines[2]);
+    assertEquals(Object.keys(first.hashes), ids);
+    await Deno.writeTextFile(
+      join(root, "p.json"),
+      JSON.stringify(Object.fromEntries(ids.map((id, i) => [id, i]))),
+    );
+    const others = await said({ patients: join(root, "p.json"), labels: "brats2024" });
+    const changed = Object.keys(each.hashes).filter((key) =>
+      each.hashes[key] !== others.hashes[key]
+    );
+    assertEquals(changed, ["--patients"]);
   }));
