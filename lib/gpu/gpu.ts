@@ -6,7 +6,8 @@ import { type GpuAdapter, type KernelFamily, type OpenDevice, openDevice } from 
 import { type Constants, PipelineCache, type PreparedDispatch } from "./pipelines.ts";
 import { type KernelTime, Profiler } from "./profiler.ts";
 import { Staging } from "./staging.ts";
-import { DISPATCHES_PER_SUBMIT, UniformArena } from "./uniform_arena.ts";
+import { SubmitLimit } from "./submit_limit.ts";
+import { UniformArena } from "./uniform_arena.ts";
 
 /**
  * Dispatches that are submitted before a kernel is compiled. A submit waits for the one before it: fewer
@@ -57,8 +58,8 @@ export interface GpuOptions {
 
 /**
  * A device that runs kernels. Commands gather in one open compute pass and are submitted when a
- * result is read, when {@linkcode Gpu.flush} is called, when the uniform arena is full or before a kernel
- * is compiled; dispatches in a pass see each other's results in order.
+ * result is read, when {@linkcode Gpu.flush} is called, before a kernel is compiled, when the uniform arena
+ * is full or, on a GPU, when they may take a tenth of a second; dispatches in a pass see each other's results in order.
  *
  * @example
  * ```ts ignore
@@ -84,6 +85,7 @@ export class Gpu implements Disposable, AsyncDisposable {
   readonly #profiler: Profiler | undefined;
   readonly #errors: DeviceErrors;
   readonly #largestBuffer: number;
+  readonly #limit: SubmitLimit;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   /** The pipeline that is set in the pass. */
@@ -107,6 +109,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.lanes = this.family === "cpu" && LANES.includes(open.subgroupSize) ? open.subgroupSize : 0;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.device.limits;
     this.#largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    this.#limit = new SubmitLimit(open.info.type === "GPU");
     this.#errors = new DeviceErrors(open.device);
     this.#pool = new BufferPool(open.device, this.#errors);
     this.#uniforms = new UniformArena(open.device);
@@ -234,7 +237,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.#pass.dispatchWorkgroups(x, y, z);
     this.#dispatches++;
     this.#commands.set(kernel.name, shapesOf(buffers));
-    if (++this.#pending === DISPATCHES_PER_SUBMIT) this.flush();
+    if (++this.#pending >= this.#limit.dispatches) this.flush();
   }
 
   /** Copies what a dispatch reads from textures, where they do not hold it yet. */
@@ -268,6 +271,7 @@ export class Gpu implements Disposable, AsyncDisposable {
       (reason) => new Error(`the GPU refused commands with ${commandsText(commands)}: ${reason}`),
       () => this.device.queue.submit([encoder.finish()]),
     );
+    this.#limit.submit(this.#pending);
     this.#encoder = undefined;
     this.#commands = new Map();
     this.#pending = 0;
@@ -339,6 +343,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.flush();
     try {
       await copy.mapAsync(GPUMapMode.READ);
+      this.#limit.done();
       this.#errors.check();
       return copy.getMappedRange().slice(0, bytes);
     } catch (error) {
@@ -353,6 +358,7 @@ export class Gpu implements Disposable, AsyncDisposable {
   async finish(): Promise<void> {
     this.flush();
     await this.device.queue.onSubmittedWorkDone();
+    this.#limit.done();
     this.#errors.check();
   }
 

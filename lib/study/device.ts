@@ -100,7 +100,10 @@ export async function lossOf(gpu: Gpu): Promise<string | null> {
     gpu.device.lost,
     new Promise<null>((done) => setTimeout(done, LOSS_MILLISECONDS, null)),
   ]);
-  return lost && `the GPU device was lost (${lost.message || "no reason given"})`;
+  return lost &&
+    `the GPU device was lost (${
+      lost.message || "no reason given"
+    }; where it happens again, a smaller --batch-size or --side makes a step smaller)`;
 }
 
 /**

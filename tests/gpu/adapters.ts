@@ -1,13 +1,14 @@
 /**
- * The machine's WebGPU with adapters of which some members are others: what tests and benchmarks use to
- * run on this adapter what belongs to another.
+ * A WebGPU, the machine's unless another is given, with adapters of which some members are others: what tests
+ * and benchmarks use to run on this adapter what belongs to another.
  */
 export function withAdapter(
   change: (adapter: GPUAdapter) => Partial<Pick<GPUAdapter, "info" | "requestDevice">>,
+  gpu: GPU = navigator.gpu,
 ): GPU {
   return {
     async requestAdapter(options?: GPURequestAdapterOptions): Promise<GPUAdapter | null> {
-      const adapter = await navigator.gpu.requestAdapter(options);
+      const adapter = await gpu.requestAdapter(options);
       if (!adapter) return null;
       const changed = change(adapter);
       return new Proxy(adapter, {
