@@ -19,6 +19,8 @@ export class SubmitLimit {
   #since = 0;
 
   /**
+   * Bounds submits, or not.
+   *
    * @param isBounded False for a CPU driver, which hangs nothing and loses time with each submit.
    * @param now Time in milliseconds.
    */
