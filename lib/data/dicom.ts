@@ -66,13 +66,20 @@ export function isDicom(path: string): boolean {
  *
  * @param files Paths of the files, all of one folder.
  * @param source Name of the folder, for messages.
+ * @returns the series, and reasons for which slices were not taken for one.
  * @throws {InputError} if they hold no images.
  */
-export async function listSeries(files: readonly string[], source: string): Promise<Series[]> {
-  const listed = await convert(files, ["-b", "o", "-ba", "n"], source); // descriptions alone
-  if (listed.files.size === 0) refuse(source, listed.lines);
+export async function listSeries(
+  files: readonly string[],
+  source: string,
+): Promise<{ series: Series[]; reasons: string[] }> {
+  // Descriptions alone would take each other's place where series have one number.
+  const listed = await convert(files, ["-b", "y", "-ba", "n"], source);
+  const described = [...listed.files].filter(([file]) => file.endsWith(".json"));
+  if (described.length === 0) refuse(source, listed.lines);
   let kept: Converted | null = null; // series that were converted, and not yet asked for
-  return [...listed.files].map(([file, json]): Series => {
+  const reasons = listed.lines.filter((line) => line.startsWith("Slices not stacked")).map(excerpt);
+  const series = described.map(([file, json]): Series => {
     const id = file.replace(/\.json$/, "");
     const facts = factsOf(json);
     const text = (name: string) => excerpt(String(facts[name] ?? "").trim());
@@ -88,6 +95,7 @@ export async function listSeries(files: readonly string[], source: string): Prom
       },
     };
   });
+  return { series, reasons };
 }
 
 /** What the converter tells of a series beside its voxels; nothing where it is no JSON. */

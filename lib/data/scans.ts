@@ -162,7 +162,7 @@ async function seriesOf(
   { name, path, notes }: { name: string; path: string; notes: string[] },
 ): Promise<Scan[]> {
   requirePlainName(name, path);
-  const found = await listSeries(files, path);
+  const { series: found, reasons } = await listSeries(files, path);
   const scans = found.map((series): Scan => {
     const id = found.length === 1 ? name : `${name}_${series.id}`;
     const load = async () => noteConstant(await series.load());
@@ -171,6 +171,7 @@ async function seriesOf(
   if (found.length > 1) {
     const names = found.map(({ description }, i) => `${scans[i].id} ("${description}")`);
     notes.push(`${path} holds ${found.length} DICOM series: ${names.join(", ")}.`);
+    for (const reason of reasons) notes.push(`${path}: ${reason}`);
   }
   return scans;
 }

@@ -105,6 +105,28 @@ Deno.test("folders of patient and study are gone through, files that are no DICO
     assertEquals((await single.scans[0].load()).shape, [16, 12, 1]);
   }));
 
+Deno.test("slices that are taken for scans of their own are all found, and the reason is said", () =>
+  inTemporaryFolder(async (root) => {
+    const from = join(FIXTURES, "dicom_one");
+    for (const [i, { name }] of [...Deno.readDirSync(from)].entries()) {
+      const bytes = await Deno.readFile(join(from, name));
+      const date = new TextDecoder("latin1").decode(bytes).indexOf("20200101");
+      bytes[date + 7] += i; // another day each
+      await Deno.writeFile(join(root, name), bytes);
+    }
+    const { scans, notes } = await openScans([root]);
+    assertEquals(new Set(scans.map(({ id }) => id)).size, 5);
+    const values = new Set<number>();
+    for (const scan of scans) {
+      const { shape, data } = await scan.load();
+      assertEquals(shape, [16, 12, 1]);
+      values.add(data[0] + 1e4 * data[1] + 1e8 * data[2]);
+    }
+    assertEquals(values.size, 5);
+    assertEquals(/holds 5 DICOM series/.test(notes[0]), true, notes[0]);
+    assertEquals(/Slices not stacked: .* varies/.test(notes[1]), true, notes[1]);
+  }));
+
 Deno.test("DICOM without images is refused in a sentence", () =>
   inTemporaryFolder(async (root) => {
     const bytes = new Uint8Array(200);
