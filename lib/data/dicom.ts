@@ -154,6 +154,13 @@ const TELLING =
 async function volumeOf(id: string, { files, lines }: Converted, source: string): Promise<Volume> {
   const content = files.get(`${id}.nii`);
   if (!content) refuse(source, lines);
+  const [, fragments] = /stored as (\d+) fragments/.exec(lines.join("\n")) ?? [];
+  if (fragments !== undefined) { // of which only the first is read
+    throw new InputError(
+      `${source} holds a file whose pixels are packed in ${fragments} fragments, which cannot be ` +
+        `read: unpack it, for example by gdcmconv --raw`,
+    );
+  }
   const end = lines.findIndex((line) =>
     /^Convert \d+ DICOM as/.test(line) && line.includes(`/out/${id} (`)
   );

@@ -63,6 +63,17 @@ Deno.test("a DICOM series is ordered and placed as SimpleITK does, and a mask li
   });
 });
 
+Deno.test("a file of several frames is a volume, given by its folder or by itself", async () => {
+  for (const path of ["dicom_frames", "dicom_frames/frames.dcm"]) {
+    const { scans: [scan, ...others] } = await openScans([join(FIXTURES, path)]);
+    assertEquals([scan.id, others], [path.includes("/") ? "frames" : "dicom_frames", []]);
+    assertSamePlaces(await scan.load(), facts.dicom_frames["9"]);
+  }
+  // Of packed frames the converter reads the first alone.
+  const { scans: [packed] } = await openScans([join(FIXTURES, "dicom_packed")]);
+  await assertRejects(() => packed.load(), InputError, "packed in 4 fragments");
+});
+
 Deno.test("series that lie in one folder are told apart, and each read twice is the same", async () => {
   const { scans, notes } = await openScans([join(FIXTURES, "dicom_two")]);
   assertEquals(scans.map(({ id }) => id), ["dicom_two_3", "dicom_two_4"]);

@@ -89,7 +89,7 @@ def write_series(folder, number, description, slices, row, column, origin, step,
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
         ds.PixelData = voxels[k].tobytes()
         if rle:
-            ds.compress(RLELossless)
+            ds.compress(RLELossless, generate_instance_uid=False)
         ds.save_as(folder / f"{seed}IM{names[k]:03d}", enforce_file_format=True)
 
 
@@ -117,6 +117,17 @@ def write_dicom(facts):
     write_series(OUT / "dicom_two", 4, "t1 post", 5, [0, 1, 0], [0, 0, -1], (-10, -20, -30), -4.0, (0.5, 0.5), 3)
     for name in ("dicom_one", "dicom_two"):
         facts[name] = read_series(OUT / name)
+    # One file of several frames (Enhanced MR), also packed as JPEG 2000.
+    frames = np.random.default_rng(4).integers(0, 2000, (4, 12, 16)).astype(np.int16)
+    image = sitk.GetImageFromArray(frames)
+    image.SetSpacing((0.7, 0.8, 2.5))
+    image.SetOrigin((-10, 5, 30))
+    image.SetMetaData("0008|0060", "MR")
+    image.SetMetaData("0020|0011", "9")
+    for name, packed in [("dicom_frames", False), ("dicom_packed", True)]:
+        (OUT / name).mkdir()
+        sitk.WriteImage(image, str(OUT / name / "frames.dcm"), packed)
+    facts["dicom_frames"] = {"9": facts_of(OUT / "dicom_frames" / "frames.dcm")}
 
 
 def write_pictures(facts):
