@@ -1,0 +1,80 @@
+/**
+ * Slices beside and below each other, with the outlines of truth and mask.
+ *
+ * @module
+ */
+import { rasterFont, rasterize } from "./rasterize.ts";
+import { frame, type GreySlice, outlinePath, sliceImage } from "./slice_view.ts";
+import { strokePath, svgText } from "./svg.ts";
+
+/** A slice of a sheet. */
+export interface SheetSlice extends GreySlice {
+  /** Stands below it: a few words. */
+  readonly caption: string;
+  /** height * width bytes; any value but 0 is tumour. */
+  readonly truth: Uint8Array;
+  /** A model's mask; absent where none is shown. */
+  readonly mask?: Uint8Array;
+}
+
+/** Slices under one heading. */
+export interface SheetGroup {
+  /** Stands above its rows. */
+  readonly heading: string;
+  readonly slices: readonly SheetSlice[];
+}
+
+const COLUMNS = 5;
+const TILE = 180;
+const GAP = 8;
+const HEADING = 34;
+const CAPTION = 20;
+const TRUTH = "#ffe94a";
+const MASK = "#ff6a1a";
+
+function tile(
+  { caption, truth, mask, ...slice }: SheetSlice,
+  { x, y, id }: { x: number; y: number; id: string },
+): string {
+  const { width, height } = slice;
+  const view = { x: 0, y: 0, width, height };
+  const unit = Math.max(width, height) / TILE;
+  const outline = (own: Uint8Array, stroke: string, dash?: string) =>
+    strokePath(outlinePath(own, width), { stroke, width: 1.4 * unit, dash });
+  const content = sliceImage(slice, view, id) + outline(truth, TRUTH) +
+    (mask ? outline(mask, MASK, `${4 * unit} ${2 * unit}`) : "");
+  return `<rect x="${x}" y="${y}" width="${TILE}" height="${TILE}" fill="#000000"/>` +
+    frame(view, { x, y, width: TILE, height: TILE }, content) +
+    svgText(
+      caption,
+      { x: x + TILE / 2, y: y + TILE + 14, fill: "#1a1a1a" },
+      `text-anchor="middle"`,
+    );
+}
+
+/**
+ * Draws slices in groups as PNG. Solid: truth; dashed: mask.
+ *
+ * @returns The bytes of a PNG file.
+ */
+export async function sliceSheet(groups: readonly SheetGroup[]): Promise<Uint8Array> {
+  const width = COLUMNS * (TILE + GAP) + GAP;
+  let y = 0;
+  const drawn = groups.map(({ heading, slices }, group) => {
+    const top = y;
+    y += HEADING + Math.ceil(slices.length / COLUMNS) * (TILE + CAPTION + GAP);
+    return svgText(heading, { x: GAP, y: top + 22, fill: "#1a1a1a" }, `font-weight="600"`) +
+      slices.map((slice, i) =>
+        tile(slice, {
+          x: GAP + (i % COLUMNS) * (TILE + GAP),
+          y: top + HEADING + Math.floor(i / COLUMNS) * (TILE + CAPTION + GAP),
+          id: `slice-${group}-${i}`,
+        })
+      ).join("");
+  });
+  return await rasterize(
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y + GAP}" ` +
+      `font-family="${rasterFont}" font-size="11"><rect width="100%" height="100%" fill="#ffffff"/>` +
+      `${drawn.join("")}</svg>`,
+  );
+}
