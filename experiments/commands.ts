@@ -151,6 +151,48 @@ export const commands = {
     },
     rights: ({ argument }) => reads(argument),
   }),
+  card: command({
+    name: "card",
+    script: "card.ts",
+    about: "Write an adapter's model card from the study that tested models like it",
+    argument: { name: "ADAPTER", help: ADAPTER },
+    required: ["study"],
+    fields: {
+      study: field("study DIR", "study with a row of the adapter's name, tested by patient", {
+        type: v.string(),
+        default: "",
+        common: true,
+        rights: reads,
+        group: "data",
+      }),
+      data: configFields.data,
+      healthy: configFields.healthy,
+      controls: field("controls A,B", "controls.json of models like it, by ./run controls", {
+        type: v.array(v.string()),
+        default: [],
+        common: true,
+        rights: (files) => ({ read: files }),
+        group: "data",
+      }),
+      planes: field("planes NAME=END,...", "planes by the ends of their cases' names: axial=-000", {
+        type: v.array(v.string()),
+        default: [],
+        group: "data",
+      }),
+      out: field("out DIR", "folder for the card (default: the adapter's)", {
+        type: v.nullable(v.string()),
+        default: null,
+        rights: writes,
+        group: "running",
+      }),
+      ...commonFields,
+    },
+    sources: [SAMPLE],
+    rights: ({ argument, given: { out } }) => ({
+      ...readsAdapter(argument),
+      ...(out ? {} : { write: [argument] }),
+    }),
+  }),
   controls: command({
     name: "controls",
     script: "controls.ts",

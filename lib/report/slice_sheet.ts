@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { rasterFont, rasterize } from "./rasterize.ts";
+import { rasterize } from "./rasterize.ts";
 import { frame, type GreySlice, outlinePath, sliceImage } from "./slice_view.ts";
-import { strokePath, svgText } from "./svg.ts";
+import { standalone, strokePath, svgText } from "./svg.ts";
 
 /** A slice of a sheet. */
 export interface SheetSlice extends GreySlice {
@@ -52,12 +52,8 @@ function tile(
     );
 }
 
-/**
- * Draws slices in groups as PNG. Solid: truth; dashed: mask.
- *
- * @returns The bytes of a PNG file.
- */
-export async function sliceSheet(groups: readonly SheetGroup[]): Promise<Uint8Array> {
+/** Draws slices in groups as SVG. Solid: truth; dashed: mask. */
+export function sheetSvg(groups: readonly SheetGroup[]): string {
   const width = COLUMNS * (TILE + GAP) + GAP;
   let y = 0;
   const drawn = groups.map(({ heading, slices }, group) => {
@@ -72,9 +68,10 @@ export async function sliceSheet(groups: readonly SheetGroup[]): Promise<Uint8Ar
         })
       ).join("");
   });
-  return await rasterize(
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y + GAP}" ` +
-      `font-family="${rasterFont}" font-size="11"><rect width="100%" height="100%" fill="#ffffff"/>` +
-      `${drawn.join("")}</svg>`,
-  );
+  return `<svg width="${width}" height="${y + GAP}" font-size="11">${drawn.join("")}</svg>`;
+}
+
+/** The same as the bytes of a PNG file. */
+export async function sliceSheet(groups: readonly SheetGroup[]): Promise<Uint8Array> {
+  return await rasterize(standalone(sheetSvg(groups), "Slices", "#ffffff"));
 }

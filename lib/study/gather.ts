@@ -29,7 +29,7 @@ import {
   tableJson,
 } from "./results.ts";
 import { primaryOf } from "./statistics.ts";
-import { describeParts, SAMPLE_NOTE, type StudyData } from "./study_data.ts";
+import { describeParts, SAMPLE_NOTE, type StudyData, TRAINED_ON_ALL } from "./study_data.ts";
 import { guardOf, TaskFiles } from "./task_files.ts";
 
 /** Folder of a part's scores of what needs no model: all ones, and the box and its ellipse filled in. */
@@ -116,7 +116,13 @@ function contextOf(
   const { records: tested } = ofFirstSplit({ runs, records });
   const { slices } = poolRecords(tested, tested.find(({ trivial }) => trivial)!.row);
   const { adapter } = runs[0].environment;
-  const notes = [...notesOf(runs), ...accepted, ...(config.data === null ? [SAMPLE_NOTE] : [])];
+  const isSeen = config.trainOnAll ? [TRAINED_ON_ALL] : [];
+  const notes = [
+    ...isSeen,
+    ...notesOf(runs),
+    ...accepted,
+    ...(config.data === null ? [SAMPLE_NOTE] : []),
+  ];
   return {
     dataset: data.name,
     baseModel: MODELS[config.model].label,
@@ -135,7 +141,7 @@ function contextOf(
         slices: slices.length,
       },
     },
-    scoredOn: "test",
+    scoredOn: config.trainOnAll ? "train" : "test",
     primaryPrompt: primaryOf(config.testPrompts),
     ...(notes.length > 0 && { notes }),
   };

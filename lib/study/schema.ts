@@ -13,6 +13,7 @@ import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts
 import { PEFT_TYPES } from "../adapters/methods.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
+import { PRESENCE_NAMES } from "../evaluate/presence.ts";
 import { HEADLINE_PROMPTS, PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { readBytes } from "../fs.ts";
 import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
@@ -218,6 +219,11 @@ export const configFields = {
       default: null,
       added: true,
     }),
+    trainOnAll: field(
+      "train-on-all",
+      "train on every patient, for an adapter to be used: what is scored are a few other slices of them",
+      { type: v.boolean(), default: false, added: true },
+    ),
     maxTrain: field("max-train N", "at most so many training slices", {
       type: v.nullable(positiveInteger),
       default: null,
@@ -475,6 +481,22 @@ export const configFields = {
     ),
   }),
   ...grouped("scoring", {
+    presence: field(
+      "presence NAME=T",
+      "rule by which a mask without a prompt counts, in place of one chosen on validation patients",
+      {
+        type: v.nullable(v.strictObject({
+          score: v.picklist(PRESENCE_NAMES),
+          threshold: v.pipe(v.number(), v.finite()),
+        })),
+        default: null,
+        added: true,
+        parse: (text) => {
+          const [score, threshold] = text.split("=");
+          return { score, threshold: Number(threshold || NaN) };
+        },
+      },
+    ),
     testPrompts: field(
       "test-prompts A,B",
       `prompts that the test slices are scored under: all, or some of ${PROTOCOL.join(", ")}`,
@@ -844,8 +866,27 @@ function requireSound(
       `--split-seeds cannot name ${first}, the seed of the study's own split: name others`,
     );
   }
+  if (config.trainOnAll) requireTrainable(config, splitSeeds);
   if (split !== null && folds !== null) {
     throw new InputError("--split does not go with --folds: folds make the parts themselves");
+  }
+}
+
+/** Refuses what would need patients that were not trained on. */
+function requireTrainable(config: Config, splitSeeds: readonly number[]): void {
+  const [several] = CHOSEN_FIELDS.filter((name) => config[name].length > 1);
+  if (several !== undefined) {
+    throw new InputError(
+      `--train-on-all leaves no patient to choose on: give one --${configFields[several].flag}`,
+    );
+  }
+  if (config.folds !== null || splitSeeds.length > 0) {
+    throw new InputError("--train-on-all does not go with --folds or --split-seeds");
+  }
+  if (config.keep === "best" || config.earlyStopping) {
+    throw new InputError(
+      "--train-on-all leaves no patient to stop on: give --no-early-stopping, and --keep last",
+    );
   }
 }
 

@@ -31,6 +31,14 @@ export const SAMPLE_NOTE =
   "epochs by the time that they take: no value was chosen on this table's scores, but patients tested " +
   "here took part in those studies.";
 
+/** Slices that are left to score where every patient is trained on. */
+const SEEN_SLICES = 16;
+
+/** Limit of the figures of a training on every patient. */
+export const TRAINED_ON_ALL =
+  "Every patient is trained on: the figures are of other slices of the same patients, and say no more than " +
+  "that nothing broke.";
+
 /** The slices of a study and who is in which part of its split. */
 export interface StudyData {
   /** Name of the data set, without its path. */
@@ -62,8 +70,13 @@ export async function openStudyData(
   tellData(slices, config, log);
   tellCrop(slices, config, log);
   const seed = dataSeed(config);
-  const split = splitOf({ tumour, healthy: found }, config);
-  const all = partition(tumour, split);
+  const split = config.trainOnAll
+    ? wholeSplit([...tumour, ...found], seed)
+    : splitOf({ tumour, healthy: found }, config);
+  const all = config.trainOnAll ? seenParts(tumour) : partition(tumour, split);
+  if (all.validation.length === 0) {
+    throw new InputError("--train-on-all needs patients with several slices: raise --max-slices");
+  }
   const limits = { train: config.maxTrain, validation: config.maxValidation, test: config.maxTest };
   const limited = (from: Partition<SliceRef>): Partition<SliceRef> => ({
     train: limit(from.train, limits.train, seed),
@@ -71,11 +84,13 @@ export async function openStudyData(
     test: limit(from.test, limits.test, seed),
   });
   const parts = limited(all);
-  const free = limited(partsOf(found, split));
+  const free = limited(config.trainOnAll ? seenParts(found) : partsOf(found, split));
   const healthy = config.healthyShare > 0 ? free : { ...free, train: [] };
   const shared = split.validationSharesTrainingPatients ? ["train", "validation"] : [];
-  checkPatients({ ...parts }, { shared });
-  checkPatients({ ...healthy }, { shared });
+  if (!config.trainOnAll) {
+    checkPatients({ ...parts }, { shared });
+    checkPatients({ ...healthy }, { shared });
+  }
   if (config.healthyShare > 0 && healthy.train.length === 0) {
     throw new InputError(
       "--healthy-share finds no tumour-free slice of a training patient: name a data set of such with --healthy",
@@ -93,7 +108,8 @@ export async function openStudyData(
         `; ${healthy.train.length} in the training part, ${healthy.validation.length} to validate, ${healthy.test.length} to test.`,
     );
   }
-  if (split.validationSharesTrainingPatients) {
+  if (config.trainOnAll) log(TRAINED_ON_ALL);
+  else if (split.validationSharesTrainingPatients) {
     log(
       "Two patients are too few for a validation patient: validation slices are held out from the training patient.",
     );
@@ -160,6 +176,22 @@ function splitOf(
   }
   const both = (part: keyof Partition<string>) => [...split[part], ...own[part]].sort();
   return { ...split, train: both("train"), validation: both("validation"), test: both("test") };
+}
+
+/** Split of a training on every patient: none is left to validate or to test on. */
+function wholeSplit(refs: readonly SliceRef[], seed: number): Split {
+  const train = [...new Set(refs.map(({ patient }) => patient))].sort();
+  return { seed, train, validation: [], test: [], validationSharesTrainingPatients: true };
+}
+
+/**
+ * All slices to train on but one each of a few patients who have several; these show that nothing broke.
+ */
+function seenParts(refs: readonly SliceRef[]): Partition<SliceRef> {
+  const several = [...Map.groupBy(refs, ({ patient }) => patient).values()]
+    .filter(({ length }) => length > 1);
+  const few = several.slice(0, SEEN_SLICES).map(([first]) => first);
+  return { train: refs.filter((ref) => !few.includes(ref)), validation: few, test: few };
 }
 
 /** Tumour-free slices by the part of their patient; a part may have none. */

@@ -348,8 +348,11 @@ class Task {
     return await collectAdapter(sam, adapterOptions(this.#run.experiment, this.#config));
   }
 
-  /** Chooses the rule by which masks without a prompt count; null where it cannot be chosen. */
+  /** The rule by which masks without a prompt count, given or chosen; null where it cannot be chosen. */
   async #choosePresence(model: SliceModel): Promise<ChosenPresence | null> {
+    const { presence: given, trainOnAll } = this.#config;
+    if (given) return { ...given, tumourSlices: 0, healthySlices: 0, candidates: [] };
+    if (trainOnAll) return null; // its validation slices were trained on
     const { parts: { validation }, healthy: { validation: healthy } } = this.#data;
     const validationOf = { ...this.#context, data: this.#data, config: this.#config };
     const candidates = await scorePresence(model, validationOf);
