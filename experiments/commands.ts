@@ -228,7 +228,7 @@ export const commands = {
       minTumourVoxels: configFields.minTumourVoxels,
       maxSlicesPerCase: configFields.maxSlicesPerCase,
       batchSize: configFields.batchSize,
-      webgpu: webgpuField,
+      ...deviceFields,
       ...commonFields,
     },
     sources: [".git"],

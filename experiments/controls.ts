@@ -12,7 +12,7 @@ import { controlsGrid, controlsMarkdown, controlsNotes } from "../lib/report/con
 import { type SheetSlice, sliceSheet } from "../lib/report/slice_sheet.ts";
 import { gridText } from "../lib/report/table.ts";
 import { pick } from "../lib/study/command_line.ts";
-import { openGpu } from "../lib/study/device.ts";
+import { openGpu, withVersion } from "../lib/study/device.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
 import { requireEmpty } from "../lib/study/folder.ts";
 import { runCommand } from "../lib/study/main.ts";
@@ -75,8 +75,8 @@ await runCommand(commands.controls, async ({ argument: path, given, values, line
   const model = await openScoredModel(path, overrides);
   const config: Config = { ...model.config, maxTest: values.maxTest };
   await requireEmpty(out);
-  await using gpu = await openGpu(values.webgpu);
-  console.log(describeAdapter(gpu.info));
+  await using gpu = await openGpu(values);
+  console.log(describeAdapter(withVersion(gpu.info)));
   const slices = await openData({ data: data!, healthy: healthy!, volumes }, {
     model,
     path,
