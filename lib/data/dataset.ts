@@ -146,7 +146,7 @@ export function parseModality(name: string): Modality {
   throw new InputError(`unknown modality "${name}": choose ${modalities.join(", ")}`);
 }
 
-/** What was left aside, in a line; null if nothing was. */
+/** A line that names files left aside; null if there are none. */
 export function asideLine(root: string, aside: readonly Aside[]): string | null {
   if (aside.length === 0) return null;
   const shown = aside.slice(0, MOST_SHOWN).map(({ name, reason }) => `${excerpt(name)} ${reason}`);

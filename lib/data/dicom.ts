@@ -98,7 +98,7 @@ export async function listSeries(
   return { series, reasons };
 }
 
-/** What the converter tells of a series beside its voxels; nothing where it is no JSON. */
+/** Description of a series beside its voxels; empty where it is no JSON. */
 function factsOf(json: Uint8Array): Record<string, unknown> {
   try {
     return JSON.parse(new TextDecoder().decode(json));

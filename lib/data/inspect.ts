@@ -18,7 +18,7 @@ import { binarise, labelNote, type LabelSchemeName, requireScheme, type Target }
 export interface InspectedCase {
   /** Name of the case. */
   readonly id: string;
-  /** Whose it is. */
+  /** Its patient. */
   readonly patient: string;
   /** Path of the image. */
   readonly image: string;
@@ -76,7 +76,7 @@ export interface Inspection {
   readonly slices: SliceCounts;
   /** Sentences on what is odd about the files. */
   readonly warnings: readonly string[];
-  /** What a study would leave out, and why. */
+  /** Cases, files and folders that a study would leave out, and why. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -184,7 +184,7 @@ async function findCases(
   }
 }
 
-/** Whose the cases are: by a file, by DICOM headers where there are some, else by names. */
+/** Patients of the cases: by a file, by DICOM headers where there are some, else by names. */
 function groupFound(found: readonly Found[], file: string | null): Grouping {
   const byName = groupPatients(found.map(({ id }) => id), file);
   if (file !== null || found.every(({ patient }) => patient === null)) return byName;
@@ -192,7 +192,7 @@ function groupFound(found: readonly Found[], file: string | null): Grouping {
   return { patients, summary: `${countText(patients)} (by DICOM headers)` };
 }
 
-/** What a case holds. */
+/** Size, labels and slices of a case. */
 async function inspectCase(
   { id, image, seg, load }: Found,
   options: InspectOptions & { notes: Note[] },

@@ -67,7 +67,7 @@ function headerLength(packed: Uint8Array): number {
 /**
  * Reads a `.nii` or `.nii.gz` file, as {@linkcode parseNifti} does.
  *
- * @param options.channel Which volume of a 4D file, counted from 0; default: there must be one alone.
+ * @param options.channel Index of the volume in a 4D file, from 0; default: there must be one alone.
  * @throws {InputError} if it cannot be read or is not one sound 3D volume.
  */
 export async function readNifti(

@@ -1,5 +1,5 @@
 /**
- * Whose scan a case is, by the public naming schemes or by a file of the user. Scans of one patient in two
+ * Patients of cases, by the public naming schemes or by a file of the user. Scans of one patient in two
  * parts of a split leak, so the grouping is always told.
  *
  * @module

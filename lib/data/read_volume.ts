@@ -22,7 +22,7 @@ interface Reader {
   /**
    * Reads a file.
    *
-   * @param options.channel Which volume of a file of several; null for a file of one.
+   * @param options.channel Index of the volume in a file of several; null for a file of one.
    * @throws {InputError} if it is not one sound volume.
    */
   read(path: string, options: { channel: number | null }): Promise<Volume>;
@@ -71,7 +71,7 @@ function readerOf(path: string): Reader {
 /**
  * Reads a volume of any of the formats.
  *
- * @param channel Which volume of a file of several; null for a file of one.
+ * @param channel Index of the volume in a file of several; null for a file of one.
  * @throws {InputError} if the ending is not known, or the file is not one sound volume.
  */
 export async function readVolume(path: string, channel: number | null = null): Promise<Volume> {
@@ -81,7 +81,7 @@ export async function readVolume(path: string, channel: number | null = null): P
 /**
  * Reads an image, noting if it shows nothing.
  *
- * @param channel Which volume of a file of several; null for a file of one.
+ * @param channel Index of the volume in a file of several; null for a file of one.
  * @throws {InputError} as {@linkcode readVolume}.
  */
 export async function readImage(

@@ -31,7 +31,7 @@ import {
   type Target,
   TARGETS,
 } from "./target.ts";
-import { requireSameGrid } from "../formats/volume.ts";
+import { requireSameGrid, type Volume } from "../formats/volume.ts";
 
 /** Choice and preparation of slices. Every option is part of the cache's key. */
 export interface SliceOptions {
@@ -136,7 +136,7 @@ type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop" | "tumourFree"
 
 /** Facts of a case that its slice file keeps beside the pixels. */
 interface CaseFacts {
-  /** What is odd about the files. */
+  /** Notes on the files. */
   notes: [file: "image" | "seg", text: string][];
   slices: Omit<SliceRef, "id" | "caseId" | "patient" | "axis">[];
   crop: CropReport;
@@ -152,7 +152,7 @@ export interface SliceSet {
   readonly fingerprints: ReadonlyMap<string, string>;
   /** Tumour that cropping lost; nothing if no crop was asked for. */
   readonly crop: CropReport;
-  /** What is odd about the files that the slices are cut from. */
+  /** Notes on the files that the slices are cut from. */
   readonly notes: readonly Note[];
   /** Scheme of the labels; null if it is not known, and every label above 0 counts as tumour. */
   readonly labels: LabelSchemeName | null;
@@ -410,12 +410,8 @@ async function extract(
     }),
     mask: cut(mask, plane, { ...window, index }),
   }));
-  const label = scheme === null ? labelNote(seg) : null;
   const extra: CaseFacts = {
-    notes: [
-      ...image.notes.map((text) => ["image", text] as ["image", string]),
-      ...[...seg.notes, ...label ? [label] : []].map((text) => ["seg", text] as ["seg", string]),
-    ],
+    notes: notesOf({ image, seg }, scheme),
     slices: chosen.map(({ index, area }) => ({
       index,
       width: window.width,
@@ -428,6 +424,18 @@ async function extract(
     crop,
   };
   await writeSliceFile(path, { slices, extra });
+}
+
+/** Notes on the files of a case. */
+function notesOf(
+  { image, seg }: { image: Volume; seg: Volume },
+  scheme: LabelSchemeName | null,
+): CaseFacts["notes"] {
+  const label = scheme === null ? labelNote(seg) : null;
+  return [
+    ...image.notes.map((text) => ["image", text] as ["image", string]),
+    ...[...seg.notes, ...label ? [label] : []].map((text) => ["seg", text] as ["seg", string]),
+  ];
 }
 
 /**

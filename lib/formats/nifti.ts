@@ -42,7 +42,7 @@ const webGunzip: Gunzip = (pieces) =>
  * means no scaling); the affine is the sform, else the qform, else the voxel size on the diagonal, in mm
  * whatever unit the header names. Bytes after the end of a .gz are passed over and noted.
  *
- * @param options.channel Which volume of a 4D file, counted from 0; default: there must be one alone.
+ * @param options.channel Index of the volume in a 4D file, from 0; default: there must be one alone.
  * @param options.gunzip Unpacks a `.gz`; default: the platform's DecompressionStream.
  * @throws {InputError} if the file is truncated, damaged, not NIfTI, not one 3D volume, has more than
  * 2^29 voxels, or holds NaN or infinite voxels or such an affine.

@@ -54,7 +54,7 @@ const SIZE_TOLERANCE = 0.01;
  *
  * @param header The fixed header alone: the library must not walk extensions that it trusts.
  * @param path Name of the file, for messages.
- * @param channel Which volume of a 4D file; null for a file of one.
+ * @param channel Index of the volume in a 4D file; null for a file of one.
  * @throws {InputError} if it does not describe a 3D volume of numbers, or has not that one.
  */
 export function parseNiftiHeader(

@@ -107,7 +107,7 @@ function shapeOf(sizes: readonly number[], name: string): [number, number, numbe
   );
 }
 
-/** Where voxels lie, by `space directions` and `space origin`, else by `spacings`. */
+/** Place of the voxels, by `space directions` and `space origin`, else by `spacings`. */
 function placeOf(
   fields: ReadonlyMap<string, string>,
   axes: number,

@@ -44,7 +44,7 @@ export interface Contents {
   readonly scans: readonly Listed[];
   /** Files and folders that belong to none. */
   readonly aside: readonly Aside[];
-  /** What the data set itself says of its labels; null where names of cases may not tell either. */
+  /** Scheme of the labels as the data set itself says it; null where names of cases may not tell either. */
   readonly labels?: LabelSchemeName | null;
 }
 
@@ -103,9 +103,9 @@ export async function list(folder: string, shown: string): Promise<Listing> {
 
 /** The parts of a file name such as `<case>-t1c.nii.gz`. */
 export interface ScanName {
-  /** What comes before the kind; empty for `t1c.nii.gz`. */
+  /** Part before the kind; empty for `t1c.nii.gz`. */
   readonly stem: string;
-  /** What the file shows; null if its name does not say. */
+  /** Kind of the file; null if its name does not say. */
   readonly kind: Modality | "seg" | null;
   /** Place among names of the same kind: today's names, `-` and `.nii.gz` come first. */
   readonly rank: number;
