@@ -2,6 +2,7 @@ import { joinBytes } from "../../../lib/byte_source.ts";
 import { assert, assertEquals } from "@std/assert";
 import { readNifti, writeNifti } from "../../../lib/data/nifti_file.ts";
 import fc from "fast-check";
+import { gunzipSync as firstMember } from "fflate";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import type { Volume } from "../../../lib/formats/volume.ts";
@@ -254,13 +255,22 @@ function checkVolume({ data, shape, spacing, affine }: Volume): void {
 /** Voxels up to which a volume is read a second time, and written. */
 const CHECKED_VOXELS = 2 ** 17;
 
+/** Content of a .gz file; of its first member where other bytes follow. */
+function unpacked(bytes: Uint8Array): Uint8Array {
+  try {
+    return new Uint8Array(gunzipSync(bytes));
+  } catch {
+    return firstMember(bytes);
+  }
+}
+
 async function read(folder: string, name: string): Promise<void> {
   const path = join(folder, name);
   const volume = await readNifti(path);
   checkVolume(volume);
   if (volume.data.length > CHECKED_VOXELS) return;
   const bytes = Deno.readFileSync(path);
-  const own = niftiContent(isGzip(bytes) ? new Uint8Array(gunzipSync(bytes)) : bytes);
+  const own = niftiContent(isGzip(bytes) ? unpacked(bytes) : bytes);
   assertEquals([...volume.shape], [...own.shape]);
   const other = volume.data.findIndex((value, i) => value !== own.data[i]);
   assertEquals(other, -1, `voxel ${other} is ${volume.data[other]}, not ${own.data[other]}`);
