@@ -23,13 +23,19 @@ import {
   studyOptions,
 } from "../lib/study/schema.ts";
 import { DEVICE_PATHS } from "../lib/study/devices.ts";
+import { placeOf } from "../lib/predict/scans.ts";
+import { PRESENCE } from "../lib/predict/segment_object.ts";
 import { MANIFEST, studyAround } from "../lib/study/manifest.ts";
+import { SHIPPED_NAMES, SHIPPED_STUDY } from "../lib/study/shipped.ts";
 import { sweeps } from "./sweeps/mod.ts";
 
 /** Files whose hash and commit a study's record holds. */
 const CODE = [".git", "deno.json", "experiments", "kernels", "lib"];
 
 const SAMPLE = "experiments/sample";
+
+/** Values of an option that may be repeated. */
+const texts = v.array(v.string());
 
 /** Adapters that commands take. */
 const ADAPTER = "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA";
@@ -56,11 +62,6 @@ function readsAdapter(path: string): Rights {
 /** File in an adapter's folder with its scores on a data set. */
 export function evaluationFile(adapter: string, data: string): string {
   return join(adapter, `evaluation-${basename(resolve(data))}.json`);
-}
-
-/** Picture beside a predicted mask. */
-export function pictureFile(mask: string): string {
-  return mask.replace(/\.nii(\.gz)?$/, ".png");
 }
 
 /** The commands by name. */
@@ -237,48 +238,119 @@ export const commands = {
   predict: command({
     name: "predict",
     script: "predict.ts",
-    about: "Segment a NIfTI volume by boxes, with a picture of one slice beside the mask",
-    required: ["image", "out"],
+    about: "Segment scans: a mask each, a contact sheet and a table of volumes",
+    argument: {
+      name: "SCAN…",
+      help: "NIfTI files, folders of them, or patterns such as 'scans/*.nii.gz'",
+      several: true,
+    },
+    required: ["out"],
     fields: {
-      image: field("image FILE", "the volume, .nii or .nii.gz", {
+      out: field("out DIR", "folder for the masks, the contact sheet and predictions.csv", {
         type: v.string(),
         default: "",
-        rights: reads,
-        group: "data",
-      }),
-      out: field("out FILE", "the mask, .nii or .nii.gz", {
-        type: v.pipe(v.string(), v.regex(/\.nii(\.gz)?$/, "it must end in .nii or .nii.gz")),
-        default: "",
-        rights: (path) => ({ files: [path, pictureFile(path)] }),
+        common: true,
+        rights: writes,
         group: "running",
       }),
-      boxesFrom: field(
-        "boxes-from FILE",
-        "a box round the labels in each slice of this segmentation",
-        { type: v.nullable(v.string()), default: null, rights: reads, group: "prompts" },
+      point: field(
+        "point X,Y,Z",
+        "a click on an object, in voxels from 0, which spreads to the slices beside; X,Y,Z;X,Y,Z for " +
+          "several on one; may be repeated",
+        { type: texts, default: [], common: true, repeated: true, group: "prompts" },
       ),
-      box: field(
-        "box X0,Y0,X1,Y1",
-        "a box in pixels, x along the first voxel axis of a slice; may be repeated",
-        { type: v.array(v.string()), default: [], repeated: true, group: "prompts" },
-      ),
-      slices: field("slices A-B", "with --box: the slices that the boxes are for (default: all)", {
-        type: v.nullable(v.string()),
-        default: null,
+      background: field("background X,Y,Z", "a click beside the object; may be repeated", {
+        type: texts,
+        default: [],
+        common: true,
+        repeated: true,
         group: "prompts",
       }),
-      axis: configFields.axis,
-      adapter: field("adapter PATH", ADAPTER, {
+      box: field(
+        "box X0,Y0,X1,Y1",
+        "a box in each slice, x along its first voxel axis; with six numbers, X0,Y0,Z0,X1,Y1,Z1, one in " +
+          "the volume; may be repeated",
+        { type: texts, default: [], common: true, repeated: true, group: "prompts" },
+      ),
+      boxesFrom: field(
+        "boxes-from SEG",
+        "a box round each lesion of this segmentation, in each of its slices",
+        {
+          type: v.nullable(v.string()),
+          default: null,
+          common: true,
+          rights: reads,
+          group: "prompts",
+        },
+      ),
+      pointsFrom: field(
+        "points-from FILE",
+        "clicks of 3D Slicer, .fcsv or .mrk.json (a label that begins with background is beside the " +
+          "object), or a .csv table with columns x, y, z and, if wanted, label and object",
+        {
+          type: v.nullable(v.string()),
+          default: null,
+          common: true,
+          rights: reads,
+          group: "prompts",
+        },
+      ),
+      mm: field(
+        "mm",
+        "clicks and boxes are in millimetres of the scan's affine (right, front, top), not in voxels",
+        { type: v.boolean(), default: false, common: true, group: "prompts" },
+      ),
+      slices: field("slices A-B", "segment these slices alone (not of clicks)", {
         type: v.nullable(v.string()),
         default: null,
-        rights: readsAdapter,
-        group: "adapters",
+        common: true,
+        group: "prompts",
       }),
+      merge: field("merge", "label all objects 1, and not 1, 2, 3, …", {
+        type: v.boolean(),
+        default: false,
+        common: true,
+        group: "running",
+      }),
+      presence: field(
+        "presence N",
+        "mean logit inside a mask below which a slice has no tumour, without a prompt or beside a click: " +
+          "a first look, measured on few slices",
+        {
+          type: v.pipe(v.number(), v.finite()),
+          default: PRESENCE,
+          common: true,
+          group: "prompts",
+        },
+      ),
+      overwrite: field("overwrite", "replace masks, pictures and tables that are there", {
+        type: v.boolean(),
+        default: false,
+        common: true,
+        group: "running",
+      }),
+      adapter: field(
+        "adapter NAME",
+        `${SHIPPED_NAMES.join(", ")} (the default), ${ADAPTER}, or vanilla for none`,
+        {
+          type: v.nullable(v.string()),
+          default: null,
+          common: true,
+          rights: readsAdapter,
+          group: "adapters",
+        },
+      ),
+      target: configFields.target,
+      axis: configFields.axis,
+      crop: configFields.crop,
+      rescale: configFields.rescale,
       model: configFields.model,
       weights: configFields.weights,
-      side: { ...configFields.side, default: 1024 },
+      side: configFields.side,
       ...commonFields,
     },
+    sources: [SHIPPED_STUDY],
+    rights: ({ positional }) => ({ read: positional.map((path) => placeOf(path).folder) }),
   }),
   merge: command({
     name: "merge",

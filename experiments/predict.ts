@@ -1,18 +1,41 @@
-// ./run predict --image case-t1c.nii.gz --boxes-from seg.nii.gz --out mask.nii.gz: segments a volume.
-import { type Axis, cut, paste, type Plane, planeOf, whole } from "../lib/data/plane.ts";
+// ./run predict SCAN… --out DIR: masks of new scans, a picture and a table of them.
+import { join, resolve } from "node:path";
 import { readNifti, writeNifti } from "../lib/data/nifti_file.ts";
-import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
-import { centreCrop, rescale } from "../lib/data/preprocess.ts";
-import { type Box, tightBox } from "../lib/data/prompts.ts";
+import { cut, planeOf, whole } from "../lib/data/plane.ts";
+import { centreCrop } from "../lib/data/preprocess.ts";
+import { rescaledWindow } from "../lib/data/slices.ts";
 import { binarise } from "../lib/data/target.ts";
+import type { Thumbnails } from "../lib/data/thumbnails.ts";
+import { excerpt, InputError } from "../lib/errors.ts";
+import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
-import { InputError } from "../lib/errors.ts";
-import { writeFileAtomic } from "../lib/fs.ts";
+import { readBytes, writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
-import { maskPicture } from "../lib/report/mask_pictures.ts";
-import { Progress } from "../lib/study/progress.ts";
-import { SamPredictor } from "../lib/sam/predictor.ts";
 import { dice } from "../lib/metrics/metrics.ts";
+import { readPoints } from "../lib/predict/points_file.ts";
+import { type PredictionRow, predictionsTable } from "../lib/predict/predictions_table.ts";
+import {
+  fromBox,
+  fromClicks,
+  fromLesions,
+  type ObjectPrompt,
+  type PromptContext,
+  readSlices,
+  type SliceGrid,
+  withoutPrompt,
+} from "../lib/predict/prompts.ts";
+import { findScans, type Scan } from "../lib/predict/scans.ts";
+import { type ScanMask, segmentScan } from "../lib/predict/segment_scan.ts";
+import { SPREAD } from "../lib/predict/segment_object.ts";
+import { summarise } from "../lib/predict/summary.ts";
+import { plural } from "../lib/report/format.ts";
+import {
+  type PredictedSlice,
+  predictionSheet,
+  SCANS_PER_SHEET,
+} from "../lib/report/prediction_sheet.ts";
+import type { ModelName } from "../lib/sam/models.ts";
+import { SamPredictor } from "../lib/sam/predictor.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import {
   lookAlikeSentence,
@@ -22,156 +45,304 @@ import {
   runOf,
   trainingSlices,
 } from "../lib/study/adapter.ts";
+import { pick, type Values } from "../lib/study/command_line.ts";
+import { describeAdapter } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
-import type { Config } from "../lib/study/schema.ts";
-import { commands, pictureFile } from "./commands.ts";
+import { Progress } from "../lib/study/progress.ts";
+import { type Config, configFields, DEFAULTS } from "../lib/study/schema.ts";
+import { adapterPath, SHIPPED_NAMES } from "../lib/study/shipped.ts";
+import { commands } from "./commands.ts";
 
-/** A slice to segment under boxes, with its true mask if that is known. */
-interface Job {
-  readonly index: number;
-  readonly boxes: readonly Box[];
-  readonly truth: Uint8Array | null;
+type Options = Values<typeof commands.predict.fields>;
+
+/** Side of a model that no run was trained at. */
+const NATIVE_SIDE = 1024;
+
+/** The files of a prediction beside its masks. */
+const TABLE = "predictions.csv";
+const sheetName = (page: number) => `contact_sheet${page > 0 ? `_${page + 1}` : ""}.png`;
+
+/** The model, and the values that its run was trained with or the command line names. */
+interface Setup {
+  readonly adapter: Awaited<ReturnType<typeof openAdapter>> | null;
+  readonly config: Config;
+  readonly seen: Thumbnails | null;
 }
 
-await runCommand(commands.predict, async ({ given, values }) => {
-  const { image: imagePath, out, boxesFrom, axis } = values;
-  if (Boolean(boxesFrom) === values.box.length > 0) {
-    throw new InputError("predict needs either --boxes-from or --box: --help lists the options");
+/** Reads the adapter and its run's values, and says which of them are overridden. */
+async function openSetup(given: Partial<Options>): Promise<Setup> {
+  const name = given.adapter ?? (given.model || given.weights ? "vanilla" : SHIPPED_NAMES[0]);
+  const overrides = pick(given, configFields);
+  if (name === "vanilla") {
+    const config: Config = { ...DEFAULTS, side: NATIVE_SIDE, ...overrides };
+    console.log(`Adapter: none, ${config.model} as it was pretrained, side ${config.side}`);
+    return { adapter: null, config, seen: null };
   }
-  const run = values.adapter ? await runOf(values.adapter) : null;
-  const side = given.side ?? run?.side ?? values.side;
-  const model = given.model ?? run?.model ?? values.model;
-  const weights = values.weights ?? ownWeights(values.adapter ?? "", run);
+  const path = adapterPath(name);
+  const adapter = await openAdapter(path);
+  const run = await runOf(path);
+  const config: Config = {
+    ...DEFAULTS,
+    side: NATIVE_SIDE,
+    ...run,
+    weights: given.weights ? null : ownWeights(path, run),
+    ...overrides,
+  };
+  console.log(
+    `Adapter: ${excerpt(name)}, ${
+      run ? "used as it was trained:" : "which does not say how it was trained; used with"
+    } side ${config.side}, axis ${config.axis}, rescaling ${config.rescale}, ` +
+      `${config.crop === null ? "no crop" : `centre crop of ${config.crop}`}`,
+  );
+  for (const [field, value] of Object.entries(overrides)) {
+    const trained = run?.[field as keyof Config];
+    if (!run || field === "weights" || trained === value) continue;
+    console.log(
+      `Overridden: --${configFields[field as keyof typeof configFields].flag} ${value}, where it was ` +
+        `trained with ${trained ?? "none"}`,
+    );
+  }
+  return { adapter, config, seen: trainingSlices(adapter) };
+}
 
-  const image = await readNifti(imagePath);
-  const plane = planeOf(image, axis);
-  const jobs = boxesFrom
-    ? await jobsFrom(boxesFrom, { image, name: imagePath, axis })
-    : jobsOf(values.box, { slices: values.slices, count: image.shape[axis], plane });
+/** Refuses files that would be written over inputs, or over others unasked. */
+function checkOutputs(scans: readonly Scan[], values: Options): void {
+  const { out, boxesFrom, pointsFrom, overwrite } = values;
+  const inputs = new Set(
+    [...scans.map(({ path }) => path), boxesFrom, pointsFrom].filter((path) => path !== null)
+      .map((path) => realPath(path)),
+  );
+  if (inputs.has(realPath(out))) {
+    throw new InputError(`--out ${excerpt(out)} is an input: name a folder for the masks`);
+  }
+  const isFile = statOf(out)?.isFile;
+  if (isFile || /\.(nii|nii\.gz|png|csv)$/i.test(out)) {
+    throw new InputError(`--out ${excerpt(out)} is a file: name a folder for the masks`);
+  }
+  const pages = Array.from({ length: Math.ceil(scans.length / SCANS_PER_SHEET) }, (_, i) => i);
+  const outputs = [...scans.map(({ maskName }) => maskName), TABLE, ...pages.map(sheetName)];
+  for (const path of outputs.map((name) => join(out, name))) {
+    if (inputs.has(realPath(path))) {
+      throw new InputError(
+        `${excerpt(path)} is an input, which a mask would replace: name another folder with --out`,
+      );
+    }
+    if (!overwrite && statOf(path)) {
+      throw new InputError(
+        `${excerpt(path)} exists: name another folder with --out, or give --overwrite`,
+      );
+    }
+  }
+}
 
-  const adapter = values.adapter ? await openAdapter(values.adapter) : null;
+function statOf(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.statSync(path);
+  } catch {
+    return null;
+  }
+}
+
+/** The path behind links, where it exists. */
+function realPath(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return resolve(path);
+  }
+}
+
+/** The slices of a volume as the model was trained on them. */
+function gridOf(volume: Volume, { axis, crop }: Config): SliceGrid {
+  const plane = planeOf(volume, axis);
+  const window = crop === null ? whole(plane) : centreCrop(plane, crop);
+  return { axis, plane, window, count: volume.shape[axis] };
+}
+
+/** The objects that the command line asks for, and the true mask where a segmentation gives boxes. */
+async function objectsOf(
+  values: Options,
+  config: Config,
+  context: PromptContext,
+): Promise<{ objects: ObjectPrompt[]; truth: Uint8Array | null }> {
+  const { boxesFrom, pointsFrom, point, background, box, slices } = values;
+  const { volume, name, grid } = context;
+  const range = readSlices(slices, grid.count);
+  if (boxesFrom) {
+    const seg = await readNifti(boxesFrom);
+    requireSameGrid({ volume, name }, { volume: seg, name: boxesFrom });
+    const truth = binarise(seg, { target: config.target, name: boxesFrom });
+    return { objects: fromLesions(truth, range, { ...context, name: boxesFrom }), truth };
+  }
+  const file = pointsFrom
+    ? readPoints(new TextDecoder().decode(readBytes(pointsFrom)), pointsFrom)
+    : [];
+  const objects = [
+    ...fromClicks({ points: point, background, file }, context),
+    ...box.map((text) => fromBox(text, range, context)),
+  ];
+  if (objects.length > 0) return { objects, truth: null };
+  return { objects: [withoutPrompt(grid, range)], truth: null };
+}
+
+/** Refuses prompts that do not go together, or with several scans. */
+function checkPrompts(scans: readonly Scan[], values: Options): void {
+  const { boxesFrom, pointsFrom, point, background, box } = values;
+  const others = point.length + box.length + Number(pointsFrom !== null);
+  if (boxesFrom && others + background.length > 0) {
+    throw new InputError("--boxes-from does not go with other prompts: leave one out");
+  }
+  if (background.length > 0 && point.length === 0 && !pointsFrom) {
+    throw new InputError("--background goes with --point or --points-from: give a point on the object");
+  }
+  if ((boxesFrom || others > 0) && scans.length > 1) {
+    throw new InputError(`a prompt is of one scan, and ${scans.length} are named: name one`);
+  }
+}
+
+/** What a scan's segmentation leaves for the table and the picture. */
+interface ScanResult {
+  readonly row: PredictionRow;
+  readonly picture: PredictedSlice;
+}
+
+/** Segments a scan and writes its mask. */
+async function predictScan(
+  { path, name, maskName }: Scan,
+  { predictor, config, seen, values }: Setup & { predictor: SamPredictor; values: Options },
+): Promise<ScanResult> {
+  const volume = await readNifti(path);
+  const grid = gridOf(volume, config);
+  const say = (line: string) => console.log(line);
+  const context = { volume, name: path, grid, inMillimetres: values.mm, say };
+  const { objects, truth } = await objectsOf(values, config, context);
+  const presenceRule = objects.length === 1 && objects[0].name === "no prompt";
+  const total = objects.reduce((sum, { slices, spread }) =>
+    sum + (spread ? spread[1] - spread[0] + 1 : slices.size), 0);
+  const progress = new Progress({ label: excerpt(name), total });
+  const start = performance.now();
+  let done = 0;
+  const found = await segmentScan(predictor, {
+    volume,
+    grid,
+    method: config.rescale,
+    objects,
+    rule: { ...SPREAD, presence: values.presence },
+    presenceRule,
+    merge: values.merge,
+    onSlice: () => progress.update({ done: Math.min(++done, total) }),
+  });
+  const seconds = (performance.now() - start) / 1000;
+  const mask = Uint8Array.from(found.labels, (label) => Number(label !== 0));
+  const summary = summarise(mask, volume, config.axis);
+  progress.finish(
+    `${excerpt(name)}: ${plural(objects.length, "object")}, ${summary.millilitres.toFixed(2)} ml in ` +
+      `${plural(summary.slices, "slice")} of ${grid.count}` +
+      (presenceRule ? "" : ` (${plural(found.encoded, "slice")} encoded)`) +
+      `, ${(seconds / Math.max(1, found.encoded)).toFixed(2)} s a slice`,
+  );
+  tellLookAlikes(found, { seen, volume, grid, config, name });
+  await writeNifti(join(values.out, maskName), { ...volume, data: found.labels }, {
+    datatype: objects.length > 255 && !values.merge ? "int16" : "uint8",
+  });
+  return {
+    row: { name, presence: found.presence, ...summary },
+    picture: pictureOf(found, { name, volume, grid, config, mask, truth }),
+  };
+}
+
+/** Warns of slices that look like those that the adapter was trained on. */
+function tellLookAlikes(
+  { slices }: ScanMask,
+  { seen, volume, grid: { plane, window }, config, name }: {
+    seen: Thumbnails | null;
+    volume: Volume;
+    grid: SliceGrid;
+    config: Config;
+    name: string;
+  },
+): void {
+  if (!seen) return;
+  const alike = slices.filter((index) => {
+    const place = { ...window, index };
+    const image = rescaledWindow(volume.data, { plane, window: place, method: config.rescale });
+    return seen.has({ image, width: window.width, height: window.height });
+  });
+  if (alike.length === 0) return;
+  const ids = alike.map((index) => `${name}:${index}`);
+  console.log(`Warning: ${lookAlikeSentence(ids, slices.length)}`);
+}
+
+/** The slice with the largest mask. */
+function pictureOf(
+  { largest: index }: ScanMask,
+  { name, volume, grid, config, mask, truth }: {
+    name: string;
+    volume: Volume;
+    grid: SliceGrid;
+    config: Config;
+    mask: Uint8Array;
+    truth: Uint8Array | null;
+  },
+): PredictedSlice {
+  const { plane, axis } = grid;
+  const { shape, spacing, affine, header } = volume;
+  const place = { ...whole(plane), index };
+  const own = cut(mask, plane, place);
+  const known = truth ? cut(truth, plane, place) : undefined;
+  return {
+    name: excerpt(name),
+    volume: { shape, spacing, affine, header },
+    axis,
+    index,
+    image: rescaledWindow(volume.data, { plane, window: place, method: config.rescale }),
+    width: plane.width,
+    height: plane.height,
+    mask: own,
+    truth: known,
+    dice: known && dice(own, known),
+  };
+}
+
+await runCommand(commands.predict, async ({ positional, given, values }) => {
+  const scans = findScans(positional, (line) => console.log(line));
+  checkPrompts(scans, values);
+  checkOutputs(scans, values);
+  const setup = await openSetup(given);
+  const { adapter, config } = setup;
+  const { model, weights, side }: { model: ModelName; weights: string | null; side: number } = config;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));
   await using gpu = await Gpu.open();
-  console.log(`Adapter: ${gpu.info.name} (${gpu.info.type})`);
+  console.log(describeAdapter(gpu.info));
   const sam = await loadSam(gpu, { model, weights, side });
   if (adapter) await applyAdapter(sam, adapter);
   using predictor = new SamPredictor(sam, { side });
-  const voxels = new Float32Array(image.data.length);
-  const progress = new Progress({ label: "Slices", total: jobs.length });
-  const seen = adapter && trainingSlices(adapter);
-  const alike: string[] = [];
-  let shown: { job: Job; pixels: Float32Array; mask: Uint8Array; area: number } | null = null;
-  for (const [done, job] of jobs.entries()) {
-    const window = { ...whole(plane), index: job.index };
-    const { width, height } = window;
-    const pixels = rescale(cut(image.data, plane, window), { width, method: run?.rescale });
-    if (seen?.has(asTrained(image, { plane, index: job.index, run }))) alike.push(`${job.index}`);
-    predictor.setImage({ data: pixels, width, height });
-    const mask = await segment(predictor, job.boxes, width * height);
-    paste(mask, voxels, { plane, window });
-    const area = mask.reduce((sum, value) => sum + value, 0);
-    if (!shown || area > shown.area) shown = { job, pixels, mask, area };
-    progress.update({ done: done + 1 });
+
+  const rows: PredictionRow[] = [];
+  const pictures: PredictedSlice[] = [];
+  const failed: string[] = [];
+  for (const scan of scans) {
+    try {
+      const { row, picture } = await predictScan(scan, { ...setup, predictor, values });
+      rows.push(row);
+      pictures.push(picture);
+      await writeFileAtomic(join(values.out, TABLE), predictionsTable(rows));
+    } catch (error) {
+      if (!(error instanceof InputError) || scans.length === 1) throw error;
+      console.error(`error: ${error.message}`);
+      failed.push(scan.path);
+    }
   }
-  progress.finish();
-  if (alike.length > 0) console.log(`Warning: ${lookAlikeSentence(alike, jobs.length)}`);
-
-  await writeNifti(out, { ...image, data: voxels }, { datatype: "uint8" });
-  const picture = pictureFile(out);
-  const { job: { index, boxes, truth }, pixels, mask } = shown!;
-  await writeFileAtomic(
-    picture,
-    await maskPicture({
-      image: pixels,
-      width: plane.width,
-      height: plane.height,
-      truth: truth ?? undefined,
-      predictions: [{ name: "Prediction", mask, dice: truth ? dice(mask, truth) : undefined }],
-      box: boxes[0],
-      caption: `Slice ${index} along axis ${axis}`,
-    }),
-  );
-  const total = voxels.reduce((sum, value) => sum + value, 0);
-  console.log(`${total} voxels in ${jobs.length} slices`);
-  console.log(`Written: ${out}, ${picture}`);
-});
-
-/** A slice prepared as those that an adapter was trained on. */
-function asTrained(
-  image: Volume,
-  { plane, index, run }: { plane: Plane; index: number; run: Config | null },
-): { image: Float32Array; width: number; height: number } {
-  const window = run && run.crop !== null ? centreCrop(plane, run.crop) : whole(plane);
-  const { width, height } = window;
-  const pixels = cut(image.data, plane, { ...window, index });
-  return { image: rescale(pixels, { width, method: run?.rescale }), width, height };
-}
-
-/** A job for each slice in which a segmentation has labels, with a box round them. */
-async function jobsFrom(
-  boxesFrom: string,
-  { image, name, axis }: { image: Volume; name: string; axis: Axis },
-): Promise<Job[]> {
-  const plane = planeOf(image, axis);
-  const seg = await readNifti(boxesFrom);
-  requireSameGrid({ volume: image, name }, { volume: seg, name: boxesFrom });
-  const mask = binarise(seg, { target: "auto", name: boxesFrom });
-  const jobs = Array.from({ length: image.shape[axis] }, (_, index) => index).flatMap((index) => {
-    const truth = cut(mask, plane, { ...whole(plane), index });
-    if (!truth.some((value) => value > 0)) return [];
-    return [{ index, truth, boxes: [tightBox({ mask: truth, ...whole(plane) })] }];
-  });
-  if (jobs.length === 0) throw new InputError(`${boxesFrom} has no labels to draw boxes round`);
-  return jobs;
-}
-
-/** A job for each slice of a range, all with the same boxes. */
-function jobsOf(
-  texts: readonly string[],
-  { slices, count, plane }: { slices: string | null; count: number; plane: Plane },
-): Job[] {
-  const boxes = texts.map((text) => readBox(text, plane));
-  const [first, last] = readSlices(slices, count);
-  return Array.from({ length: last - first + 1 }, (_, i) => ({
-    index: first + i,
-    boxes,
-    truth: null,
-  }));
-}
-
-/** The union of the masks under several boxes, a byte a pixel. */
-async function segment(
-  predictor: SamPredictor,
-  boxes: readonly Box[],
-  pixels: number,
-): Promise<Uint8Array> {
-  const mask = new Uint8Array(pixels);
-  for (const box of boxes) {
-    const { masks: [own] } = await predictor.predict({ box, multimaskOutput: false });
-    own.forEach((value, i) => mask[i] |= value);
+  for (let page = 0; page * SCANS_PER_SHEET < pictures.length; page++) {
+    const own = pictures.slice(page * SCANS_PER_SHEET, (page + 1) * SCANS_PER_SHEET);
+    await writeFileAtomic(join(values.out, sheetName(page)), await predictionSheet(own));
   }
-  return mask;
-}
-
-function readBox(text: string, { width, height }: { width: number; height: number }): Box {
-  const numbers = text.split(",").map((part) => part.trim() === "" ? NaN : Number(part));
-  const [x0, y0, x1, y1] = numbers;
-  if (
-    numbers.length !== 4 || !(x0 < x1 && y0 < y1 && x0 < width && y0 < height && x1 > 0 && y1 > 0)
-  ) {
+  console.log(`Written: ${plural(rows.length, "mask")}, ${TABLE} and ${sheetName(0)} in ${values.out}`);
+  if (failed.length > 0) {
     throw new InputError(
-      `--box cannot be ${text}: give x0,y0,x1,y1 with x0 < x1 and y0 < y1 within the slice of ` +
-        `${width} x ${height} pixels`,
+      `${failed.length} of ${scans.length} scans were left out (${
+        failed.slice(0, 3).map(excerpt).join(", ")
+      }${failed.length > 3 ? ", …" : ""}): mend what is said of them above`,
     );
   }
-  return [x0, y0, x1, y1];
-}
-
-function readSlices(text: string | null, count: number): [first: number, last: number] {
-  if (text === null) return [0, count - 1];
-  const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(text) ?? [];
-  if (first === undefined || Number(first) > Number(last) || Number(last) >= count) {
-    throw new InputError(`--slices cannot be ${text}: give one, or A-B, from 0 to ${count - 1}`);
-  }
-  return [Number(first), Number(last)];
-}
+});

@@ -19,6 +19,7 @@ const LAYERS: string[][] = [
   ["lib/files"],
   ["lib/metrics"],
   ["lib/evaluate"],
+  ["lib/predict"],
   ["lib/train"],
   ["lib/study"],
   ["lib/report"],

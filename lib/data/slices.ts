@@ -439,10 +439,10 @@ function notesOf(
 }
 
 /**
- * A window of a slice, in 0..255. Its limits of intensity are those of the whole slice: a crop changes
+ * A window of a slice as models are shown it, in 0..255. Its limits of intensity are those of the whole slice: a crop changes
  * what is seen, not how bright it is.
  */
-function rescaledWindow(
+export function rescaledWindow(
   voxels: Float32Array,
   { plane, window, method }: { plane: Plane; window: Window; method: RescaleMethod },
 ): Float32Array {

@@ -11,14 +11,16 @@ import { FIGURE_WIDTH, strokePath, svgText } from "./svg.ts";
 
 /** One slice with the models' masks. */
 export interface SheetCase extends GreySlice {
-  /** Reason why it is shown: "best", "median", "worst". */
+  /** Reason why it is shown: "best", "median", "worst"; empty where there is none. */
   readonly rank: string;
   /** Case and slice, in a few words. */
   readonly name: string;
-  /** height * width bytes; any value but 0 is tumour. */
-  readonly truth: Uint8Array;
+  /** height * width bytes; any value but 0 is tumour. Absent where it is not known. */
+  readonly truth?: Uint8Array;
   /** In the order of the columns. */
-  readonly predictions: readonly (MaskPrediction & { readonly dice: number })[];
+  readonly predictions: readonly MaskPrediction[];
+  /** Letters of the patient's sides at the left and at the top, where they are known. */
+  readonly sides?: { readonly left: string; readonly top: string } | null;
 }
 
 /** The cases of a contact sheet, as `chooseCases` picks them. */
@@ -27,6 +29,8 @@ export interface Sheet {
   readonly models: readonly string[];
   /** Slices, each a row. */
   readonly cases: readonly SheetCase[];
+  /** Line in the corner, such as the convention that the slices are shown in. */
+  readonly note?: string;
 }
 
 /** Size of the close-up: so many times the tumour's box, and no smaller than this. */
@@ -54,7 +58,7 @@ function outline(mask: Uint8Array, width: number, unit: number, colour: string):
  * Slices below each other, models beside each other: the whole slice with the place of the close-up,
  * then the close-up once for each model with the truth and the model's mask outlined, and its Dice.
  */
-export function contactSheet({ models, cases }: Sheet, palette: Palette): string {
+export function contactSheet({ models, cases, note }: Sheet, palette: Palette): string {
   const columns = models.length + 1;
   const tile = Math.min(168, Math.floor((FIGURE_WIDTH - RANKS - (columns - 1) * GAP) / columns));
   const x = (column: number) => RANKS + column * (tile + GAP);
@@ -65,7 +69,8 @@ export function contactSheet({ models, cases }: Sheet, palette: Palette): string
     const y = HEAD + row * (tile + LABEL + GAP);
     const place = (column: number) => ({ x: x(column), y, width: tile, height: tile });
     const whole = { x: 0, y: 0, width: one.width, height: one.height };
-    const view = closeUp(one.truth, one, CLOSE_UP) ?? whole;
+    const focus = one.truth ?? one.predictions[0]?.mask;
+    const view = focus && closeUp(focus, one, CLOSE_UP) || whole;
     const [unit, wholeUnit] = [view, whole].map(({ width, height }) =>
       Math.max(width, height) / tile
     );
@@ -73,17 +78,24 @@ export function contactSheet({ models, cases }: Sheet, palette: Palette): string
       `M${view.x},${view.y}h${view.width}v${view.height}h${-view.width}z`,
       { stroke: WHITE, width: 1.3 * wholeUnit },
     );
-    const truth = outline(one.truth, one.width, unit, TRUTH);
+    const truth = one.truth ? outline(one.truth, one.width, unit, TRUTH) : "";
     const tiles = one.predictions.map(({ mask, dice }, i) =>
       frame(
         view,
         place(i + 1),
         `<use href="#case-${row}"/>` + truth + outline(mask, one.width, unit, PREDICTION),
-      ) + text(dice.toFixed(3), x(i + 1) + tile / 2, y + tile + 14, middle)
+      ) + text(dice?.toFixed(3) ?? "", x(i + 1) + tile / 2, y + tile + 14, middle)
     );
+    const letter = (value: string, at: { x: number; y: number }) =>
+      svgText(value, { ...at, fill: WHITE }, `font-weight="600"`);
+    const sides = one.sides
+      ? letter(one.sides.left, { x: x(0) + 4, y: y + tile / 2 }) +
+        letter(one.sides.top, { x: x(0) + tile / 2 - 4, y: y + 13 })
+      : "";
     return `<defs>${sliceImage(one, view, `case-${row}`)}</defs>` +
       text(one.rank, 0, y + 16, `font-weight="600" font-size="13"`) +
       frame(whole, place(0), sliceImage(one, whole, `slice-${row}`) + marked) +
+      sides +
       text(one.name, x(0) + tile / 2, y + tile + 14, `${middle} font-size="10"`) + tiles.join("");
   });
   const heads = ["Slice", ...models].map((name, i) =>
@@ -94,8 +106,9 @@ export function contactSheet({ models, cases }: Sheet, palette: Palette): string
     svgText("truth", { x: x(0) + 47, y: 15, fill: WHITE }) +
     strokePath(`M${x(0) + 96},11h30`, { stroke: PREDICTION, width: 2, dash: "5 3" }) +
     svgText("model's mask; Dice", { x: x(0) + 133, y: 15, fill: WHITE });
+  const corner = note ? text(note, x(0) + 276, 15) : "";
   const width = Math.max(FIGURE_WIDTH, x(columns) - GAP);
   const height = HEAD + cases.length * (tile + LABEL + GAP);
   return `<svg width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ` +
-    `font-size="12">${key}${heads.join("")}${rows.join("")}</svg>`;
+    `font-size="12">${key}${corner}${heads.join("")}${rows.join("")}</svg>`;
 }

@@ -1,4 +1,4 @@
-import { type Image, inputGeometry, toModelInput } from "../data/preprocess.ts";
+import { type Image, inputGeometry, type InputGeometry, toModelInput } from "../data/preprocess.ts";
 import { scalePrompt } from "../data/prompts.ts";
 import { InputError } from "../errors.ts";
 import { checkValues } from "../nn/host_state.ts";
@@ -22,6 +22,8 @@ export interface PredictOptions {
   readonly multimaskOutput?: boolean;
   /** Logits instead of 0 and 1. Default false. */
   readonly returnLogits?: boolean;
+  /** Image to segment in place of the one that is set. */
+  readonly image?: EncodedImage;
 }
 
 /** Result of {@linkcode SamPredictor.predict}: C masks, 3 or 1. */
@@ -34,12 +36,32 @@ export interface Prediction<Mask extends Uint8Array | Float32Array = Uint8Array>
   readonly lowResMasks: Float32Array;
 }
 
-/** The image that is set: its embedding, and where it lies in the model's input. */
-interface SetImage {
+/** An image's embedding, and where the image lies in the model's input. */
+export class EncodedImage implements Disposable {
+  /** [1, S/16, S/16, 256]; it is freed with the image. */
   readonly embedding: Tensor;
-  readonly geometry: ReturnType<typeof inputGeometry>;
+  /** Place in the model's input. */
+  readonly geometry: InputGeometry;
+  /** Columns of the original image. */
   readonly width: number;
+  /** Rows of the original image. */
   readonly height: number;
+
+  /** Takes over an embedding that outlives its scope. */
+  constructor(
+    embedding: Tensor,
+    { geometry, width, height }: { geometry: InputGeometry; width: number; height: number },
+  ) {
+    this.embedding = embedding;
+    this.geometry = geometry;
+    this.width = width;
+    this.height = height;
+  }
+
+  /** Frees the embedding. */
+  [Symbol.dispose](): void {
+    this.embedding.dispose();
+  }
 }
 
 /**
@@ -58,7 +80,7 @@ export class SamPredictor implements Disposable {
   readonly sam: Sam;
   /** Side S of the model's input, in pixels. */
   readonly side: number;
-  #image: SetImage | null = null;
+  #image: EncodedImage | null = null;
 
   /**
    * Wraps a model; no image is set yet.
@@ -87,6 +109,18 @@ export class SamPredictor implements Disposable {
    * @throws {InputError} if the number of values does not fit the sizes.
    */
   setImage(image: Image): void {
+    const encoded = this.encode(image);
+    this.resetImage();
+    this.#image = encoded;
+  }
+
+  /**
+   * Encodes an image for `predict`'s option `image`, beside the one that is set. The caller frees it.
+   *
+   * @param image As for {@linkcode setImage}.
+   * @throws {InputError} if the number of values does not fit the sizes.
+   */
+  encode(image: Image): EncodedImage {
     const { data, width, height, channels = 1 } = image;
     const whole = [width, height].every((size) => Number.isInteger(size) && size > 0);
     if (!whole || data.length !== width * height * channels) {
@@ -94,19 +128,17 @@ export class SamPredictor implements Disposable {
         `${data.length} values are no image of ${width} x ${height} pixels with ${channels} channels`,
       );
     }
-    this.resetImage();
     const { side, sam } = this;
     const embedding = noGrad(sam.gpu, () =>
       tidy(sam.gpu, () => {
         const pixels = toModelInput(image, { side, rule: sam.inputRule }).data;
         return sam.imageEncoder.forward(Tensor.from(sam.gpu, pixels, [1, side, side, 3], "image"));
       }));
-    this.#image = {
-      embedding: embedding.keep(),
+    return new EncodedImage(embedding.keep(), {
       geometry: inputGeometry(image, side),
       width,
       height,
-    };
+    });
   }
 
   /**
@@ -134,7 +166,7 @@ export class SamPredictor implements Disposable {
    */
   predict(options: PredictOptions & { returnLogits?: false }): Promise<Prediction>;
   async predict(options: PredictOptions): Promise<Prediction<Uint8Array | Float32Array>> {
-    const { embedding, geometry, width, height } = this.#current();
+    const { embedding, geometry, width, height } = options.image ?? this.#current();
     const prompt = scalePrompt(readPrompt(options, { width, height }), geometry);
     const [logits, iouPredictions, lowResMasks] = await Promise.all(this.#start(() => {
       const { masks, iouPredictions } = this.sam.decode(embedding, [prompt], {
@@ -159,7 +191,7 @@ export class SamPredictor implements Disposable {
 
   /** Forgets the image and frees its embedding. */
   resetImage(): void {
-    this.#image?.embedding.dispose();
+    this.#image?.[Symbol.dispose]();
     this.#image = null;
   }
 
@@ -168,7 +200,7 @@ export class SamPredictor implements Disposable {
     this.resetImage();
   }
 
-  #current(): SetImage {
+  #current(): EncodedImage {
     if (!this.#image) throw new Error("no image is set: call setImage before predict");
     return this.#image;
   }

@@ -158,8 +158,8 @@ export interface Command<F extends Fields = any> {
   readonly script: string;
   /** Its purpose in a line. */
   readonly about: string;
-  /** The argument that is no option, for a command that takes one. */
-  readonly argument?: { readonly name: string; readonly help: string };
+  /** The argument that is no option, for a command that takes one, or several of its kind. */
+  readonly argument?: { readonly name: string; readonly help: string; readonly several?: boolean };
   /** Its options. */
   readonly fields: F;
   /** Names of the fields that have to be given. */
@@ -181,6 +181,8 @@ export interface Asked<F extends Fields = any> {
   readonly values: Values<F>;
   /** The argument that is no option; an empty text for a command that takes none. */
   readonly argument: string;
+  /** All such arguments of a command that takes several. */
+  readonly positional: readonly string[];
   /** The command as it would be typed, without folders of this machine. */
   readonly line: string;
 }
@@ -360,7 +362,7 @@ export function readCommand<F extends Fields>(
     console.log(helpText(command, { all: positional.includes("all") }));
     return null;
   }
-  const [surplus] = positional.slice(argument ? 1 : 0);
+  const [surplus] = positional.slice(argument?.several ? Infinity : argument ? 1 : 0);
   const missing = [
     ...argument && positional.length === 0 ? [`${argument.name} (${argument.help})`] : [],
     ...required.filter((field) => given[field] === undefined)
@@ -376,6 +378,7 @@ export function readCommand<F extends Fields>(
     given,
     values: { ...defaultsOf(fields), ...given },
     argument: positional[0] ?? "",
+    positional,
     line: commandLine(name, { args, fields }),
   };
 }

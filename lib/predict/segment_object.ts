@@ -1,0 +1,108 @@
+import { type Box, centrePoint, type Prompt, type PromptPoint, tightBox } from "../data/prompts.ts";
+import type { CropWindow } from "../data/preprocess.ts";
+import type { ObjectPrompt } from "./prompts.ts";
+import type { SliceMask, SliceSegmenter } from "./slice_segmenter.ts";
+
+/** Rule by which an object spreads from a slice to the next one. */
+export interface SpreadRule {
+  /** Mean logit inside a mask below which there is no object. */
+  readonly presence: number;
+  /** Share of the box by which its sides move outwards. */
+  readonly margin: number;
+  /** True if the mask's deepest pixel is a point prompt. */
+  readonly point: boolean;
+  /** True if the mask's logits are a prompt. */
+  readonly logits: boolean;
+  /** Share of the smaller of two neighbouring masks that both must have. */
+  readonly overlap: number;
+}
+
+/**
+ * Mean logit inside a mask below which a slice has no object, for adapters that bring no rule of their own:
+ * a first look at the adapter that comes with the package.
+ */
+export const PRESENCE = 3;
+
+/** Rule of {@linkcode segmentObject} where none is given. */
+export const SPREAD: Omit<SpreadRule, "presence"> = {
+  margin: 0.1,
+  point: true,
+  logits: false,
+  overlap: 0.5,
+};
+
+/**
+ * The masks of an object in the slices of a volume, by index.
+ *
+ * Each prompted slice has the mask of its prompt. If the object spreads, the mask of a slice prompts the
+ * slice beside it, by its box, its deepest pixel and its logits as the rule says, both ways until the rule
+ * or another prompted slice stops it.
+ */
+export async function segmentObject(
+  segmenter: Pick<SliceSegmenter, "segment">,
+  { slices, beside, spread }: ObjectPrompt,
+  { rule, window, onSlice = () => {} }: {
+    rule: SpreadRule;
+    window: CropWindow;
+    onSlice?: () => void;
+  },
+): Promise<Map<number, SliceMask>> {
+  const found = new Map<number, SliceMask>();
+  const seeds = [...slices.keys()].sort((a, b) => a - b);
+  for (const index of seeds) {
+    found.set(index, await segmenter.segment(index, slices.get(index)!));
+    onSlice();
+  }
+  if (!spread) return found;
+  for (const [i, seed] of seeds.entries()) {
+    const [before, after] = [seeds[i - 1], seeds[i + 1]];
+    // Slices between two prompted ones belong to the nearer.
+    const last = after === undefined ? spread[1] : (seed + after) >> 1;
+    const first = before === undefined ? spread[0] : ((before + seed) >> 1) + 1;
+    for (const step of [1, -1]) {
+      let from = found.get(seed)!;
+      for (let index = seed + step; index <= last && index >= first && from.area > 0; index += step) {
+        const next = await segmenter.segment(
+          index,
+          promptOf(from, { window, rule, beside: beside?.get(index) ?? [] }),
+          rule.logits ? from.logits : undefined,
+        );
+        onSlice();
+        if (!continues(from, next, rule)) break;
+        found.set(index, next);
+        from = next;
+      }
+    }
+  }
+  return found;
+}
+
+/** The prompt of a slice by the mask of its neighbour. */
+function promptOf(
+  { mask }: SliceMask,
+  { window: { width, height }, rule: { margin, point }, beside }: {
+    window: CropWindow;
+    rule: SpreadRule;
+    beside: readonly PromptPoint[];
+  },
+): Prompt {
+  const own = { mask, width, height };
+  const [x0, y0, x1, y1] = tightBox(own);
+  const [dx, dy] = [margin * (x1 - x0), margin * (y1 - y0)];
+  const box: Box = [
+    Math.max(0, x0 - dx),
+    Math.max(0, y0 - dy),
+    Math.min(width, x1 + dx),
+    Math.min(height, y1 + dy),
+  ];
+  const points = [...point ? [centrePoint(own)] : [], ...beside];
+  return points.length > 0 ? { box, points } : { box };
+}
+
+/** True if a mask is that of the same object as its neighbour's. */
+function continues(from: SliceMask, next: SliceMask, { presence, overlap }: SpreadRule): boolean {
+  if (next.area === 0 || next.presence < presence) return false;
+  let both = 0;
+  for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
+  return both >= overlap * Math.min(from.area, next.area);
+}

@@ -1,0 +1,115 @@
+import { rescaledWindow } from "../data/slices.ts";
+import type { RescaleMethod } from "../data/preprocess.ts";
+import type { Prompt } from "../data/prompts.ts";
+import type { EncodedImage, SamPredictor } from "../sam/predictor.ts";
+import type { SliceGrid } from "./prompts.ts";
+
+/** A mask of a slice's window, and how sure the model is of it. */
+export interface SliceMask {
+  /** A byte a pixel, rows one after another: 1 in the object. */
+  readonly mask: Uint8Array;
+  /** Pixels of the mask. */
+  readonly area: number;
+  /** Mean logit inside the mask; 0 for an empty one. */
+  readonly presence: number;
+  /** Low-resolution logits, to prompt with. */
+  readonly logits: Float32Array;
+}
+
+/** Bytes of embeddings that are kept on the device at most. */
+const KEPT_BYTES = 2 ** 28;
+
+/**
+ * Segments the slices of one volume. A slice is encoded once for all its prompts, as long as the
+ * embeddings of the slices between fit into 256 MiB.
+ */
+export class SliceSegmenter implements Disposable {
+  /** Slices encoded so far, repeated ones with them. */
+  encoded = 0;
+  readonly #predictor: SamPredictor;
+  readonly #voxels: Float32Array;
+  readonly #grid: SliceGrid;
+  readonly #method: RescaleMethod;
+  /** Embeddings by the index of their slice, that used last at the end. */
+  readonly #kept = new Map<number, EncodedImage>();
+
+  /**
+   * @param predictor The model.
+   * @param options.voxels Those of the volume, x fastest.
+   * @param options.grid Its slices.
+   * @param options.method Rule that maps intensities to 0..255.
+   */
+  constructor(
+    predictor: SamPredictor,
+    { voxels, grid, method }: { voxels: Float32Array; grid: SliceGrid; method: RescaleMethod },
+  ) {
+    this.#predictor = predictor;
+    this.#voxels = voxels;
+    this.#grid = grid;
+    this.#method = method;
+  }
+
+  /** A slice as the model is shown it: the window's pixels, 0..255. */
+  pixels(index: number): Float32Array {
+    const { plane, window } = this.#grid;
+    const place = { ...window, index };
+    return rescaledWindow(this.#voxels, { plane, window: place, method: this.#method });
+  }
+
+  /**
+   * The mask of a prompt in a slice.
+   *
+   * @param maskInput Low-resolution logits of another mask, as a further prompt.
+   * @throws {InputError} if the model's logits are NaN.
+   */
+  async segment(
+    index: number,
+    { points, box }: Prompt,
+    maskInput?: Float32Array,
+  ): Promise<SliceMask> {
+    const { masks: [values], lowResMasks: logits } = await this.#predictor.predict({
+      image: this.#encode(index),
+      box,
+      pointCoords: points?.map(({ x, y }) => [x, y]),
+      pointLabels: points?.map(({ label }) => label),
+      maskInput,
+      multimaskOutput: false,
+      returnLogits: true,
+    });
+    const mask = new Uint8Array(values.length);
+    let [area, sum] = [0, 0];
+    for (let i = 0; i < values.length; i++) {
+      if (!(values[i] > 0)) continue;
+      mask[i] = 1;
+      area++;
+      sum += values[i];
+    }
+    return { mask, area, presence: area > 0 ? sum / area : 0, logits };
+  }
+
+  #encode(index: number): EncodedImage {
+    const found = this.#kept.get(index);
+    if (found) {
+      this.#kept.delete(index);
+      this.#kept.set(index, found);
+      return found;
+    }
+    const { window: { width, height } } = this.#grid;
+    const image = this.#predictor.encode({ data: this.pixels(index), width, height });
+    this.encoded++;
+    const most = Math.max(1, Math.floor(KEPT_BYTES / (4 * image.embedding.size)));
+    for (const [oldest, embedding] of this.#kept) {
+      if (this.#kept.size < most) break;
+      embedding[Symbol.dispose]();
+      this.#kept.delete(oldest);
+    }
+    this.#kept.set(index, image);
+    return image;
+  }
+
+  /** Frees the embeddings; the model is left alone. */
+  [Symbol.dispose](): void {
+    for (const image of this.#kept.values()) image[Symbol.dispose]();
+    this.#kept.clear();
+  }
+}
