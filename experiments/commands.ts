@@ -24,7 +24,7 @@ import {
 } from "../lib/study/schema.ts";
 import { DEVICE_PATHS } from "../lib/study/devices.ts";
 import { placeOf } from "../lib/predict/scans.ts";
-import { PRESENCE } from "../lib/predict/segment_object.ts";
+import { PRESENCE } from "../lib/predict/slice_segmenter.ts";
 import { MANIFEST, studyAround } from "../lib/study/manifest.ts";
 import { SHIPPED_NAMES, SHIPPED_STUDY } from "../lib/study/shipped.ts";
 import { sweeps } from "./sweeps/mod.ts";
@@ -49,7 +49,11 @@ const { crop: _, folds: __, fold: ___, ...wholeSlices } = configFields;
 
 /** Hosts of the published weights; GitHub passes its downloads on. */
 const HOSTS = [
-  ...new Set(Object.values(MODELS).map(({ checkpoint }) => new URL(checkpoint.baseUrl).host)),
+  ...new Set(
+    Object.values(MODELS).flatMap(({ checkpoint }) =>
+      checkpoint ? [new URL(checkpoint.baseUrl).host] : []
+    ),
+  ),
   "raw.githubusercontent.com",
 ];
 
@@ -314,8 +318,8 @@ export const commands = {
       }),
       presence: field(
         "presence N",
-        "mean logit inside a mask below which a slice has no tumour, without a prompt or beside a click: " +
-          "a first look, measured on few slices",
+        "without a prompt: mean logit inside a mask below which a slice has no tumour (a first look, " +
+          "measured on few slices)",
         {
           type: v.pipe(v.number(), v.finite()),
           default: PRESENCE,

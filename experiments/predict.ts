@@ -34,7 +34,7 @@ import {
   predictionSheet,
   SCANS_PER_SHEET,
 } from "../lib/report/prediction_sheet.ts";
-import type { ModelName } from "../lib/sam/models.ts";
+import { type ModelName, MODELS } from "../lib/sam/models.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import {
@@ -55,9 +55,6 @@ import { commands } from "./commands.ts";
 
 type Options = Values<typeof commands.predict.fields>;
 
-/** Side of a model that no run was trained at. */
-const NATIVE_SIDE = 1024;
-
 /** The files of a prediction beside its masks. */
 const TABLE = "predictions.csv";
 const sheetName = (page: number) => `contact_sheet${page > 0 ? `_${page + 1}` : ""}.png`;
@@ -74,7 +71,8 @@ async function openSetup(given: Partial<Options>): Promise<Setup> {
   const name = given.adapter ?? (given.model || given.weights ? "vanilla" : SHIPPED_NAMES[0]);
   const overrides = pick(given, configFields);
   if (name === "vanilla") {
-    const config: Config = { ...DEFAULTS, side: NATIVE_SIDE, ...overrides };
+    const model = overrides.model ?? DEFAULTS.model;
+    const config: Config = { ...DEFAULTS, side: MODELS[model].sides.native, ...overrides };
     console.log(`Adapter: none, ${config.model} as it was pretrained, side ${config.side}`);
     return { adapter: null, config, seen: null };
   }
@@ -83,7 +81,7 @@ async function openSetup(given: Partial<Options>): Promise<Setup> {
   const run = await runOf(path);
   const config: Config = {
     ...DEFAULTS,
-    side: NATIVE_SIDE,
+    side: MODELS[given.model ?? DEFAULTS.model].sides.native,
     ...run,
     weights: given.weights ? null : ownWeights(path, run),
     ...overrides,
@@ -98,7 +96,9 @@ async function openSetup(given: Partial<Options>): Promise<Setup> {
     const trained = run?.[field as keyof Config];
     if (!run || field === "weights" || trained === value) continue;
     console.log(
-      `Overridden: --${configFields[field as keyof typeof configFields].flag} ${value}, where it was ` +
+      `Overridden: --${
+        configFields[field as keyof typeof configFields].flag
+      } ${value}, where it was ` +
         `trained with ${trained ?? "none"}`,
     );
   }
@@ -193,7 +193,9 @@ function checkPrompts(scans: readonly Scan[], values: Options): void {
     throw new InputError("--boxes-from does not go with other prompts: leave one out");
   }
   if (background.length > 0 && point.length === 0 && !pointsFrom) {
-    throw new InputError("--background goes with --point or --points-from: give a point on the object");
+    throw new InputError(
+      "--background goes with --point or --points-from: give a point on the object",
+    );
   }
   if ((boxesFrom || others > 0) && scans.length > 1) {
     throw new InputError(`a prompt is of one scan, and ${scans.length} are named: name one`);
@@ -216,9 +218,11 @@ async function predictScan(
   const say = (line: string) => console.log(line);
   const context = { volume, name: path, grid, inMillimetres: values.mm, say };
   const { objects, truth } = await objectsOf(values, config, context);
-  const presenceRule = objects.length === 1 && objects[0].name === "no prompt";
-  const total = objects.reduce((sum, { slices, spread }) =>
-    sum + (spread ? spread[1] - spread[0] + 1 : slices.size), 0);
+  const isUnprompted = objects.length === 1 && objects[0].name === "no prompt";
+  const total = objects.reduce(
+    (sum, { slices, spread }) => sum + (spread ? spread[1] - spread[0] + 1 : slices.size),
+    0,
+  );
   const progress = new Progress({ label: excerpt(name), total });
   const start = performance.now();
   let done = 0;
@@ -227,8 +231,8 @@ async function predictScan(
     grid,
     method: config.rescale,
     objects,
-    rule: { ...SPREAD, presence: values.presence },
-    presenceRule,
+    rule: SPREAD,
+    presence: isUnprompted ? values.presence : null,
     merge: values.merge,
     onSlice: () => progress.update({ done: Math.min(++done, total) }),
   });
@@ -236,9 +240,11 @@ async function predictScan(
   const mask = Uint8Array.from(found.labels, (label) => Number(label !== 0));
   const summary = summarise(mask, volume, config.axis);
   progress.finish(
-    `${excerpt(name)}: ${plural(objects.length, "object")}, ${summary.millilitres.toFixed(2)} ml in ` +
+    `${excerpt(name)}: ${plural(objects.length, "object")}, ${
+      summary.millilitres.toFixed(2)
+    } ml in ` +
       `${plural(summary.slices, "slice")} of ${grid.count}` +
-      (presenceRule ? "" : ` (${plural(found.encoded, "slice")} encoded)`) +
+      (isUnprompted ? "" : ` (${plural(found.encoded, "slice")} encoded)`) +
       `, ${(seconds / Math.max(1, found.encoded)).toFixed(2)} s a slice`,
   );
   tellLookAlikes(found, { seen, volume, grid, config, name });
@@ -310,7 +316,8 @@ await runCommand(commands.predict, async ({ positional, given, values }) => {
   checkOutputs(scans, values);
   const setup = await openSetup(given);
   const { adapter, config } = setup;
-  const { model, weights, side }: { model: ModelName; weights: string | null; side: number } = config;
+  const { model, weights, side }: { model: ModelName; weights: string | null; side: number } =
+    config;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));
   await using gpu = await Gpu.open();
   console.log(describeAdapter(gpu.info));
@@ -337,7 +344,9 @@ await runCommand(commands.predict, async ({ positional, given, values }) => {
     const own = pictures.slice(page * SCANS_PER_SHEET, (page + 1) * SCANS_PER_SHEET);
     await writeFileAtomic(join(values.out, sheetName(page)), await predictionSheet(own));
   }
-  console.log(`Written: ${plural(rows.length, "mask")}, ${TABLE} and ${sheetName(0)} in ${values.out}`);
+  console.log(
+    `Written: ${plural(rows.length, "mask")}, ${TABLE} and ${sheetName(0)} in ${values.out}`,
+  );
   if (failed.length > 0) {
     throw new InputError(
       `${failed.length} of ${scans.length} scans were left out (${

@@ -13,7 +13,8 @@ await runCommand(commands.weights, async ({ argument, values: { folder, baseUrl 
   if (!model) {
     throw new InputError(`there is no model ${excerpt(argument)}: name ${MODEL_NAMES.join(", ")}`);
   }
-  const { checkpoint } = MODELS[model];
+  const { checkpoint, origin } = MODELS[model];
+  if (!checkpoint) throw new InputError(`${model} is not fetched: get ${origin}`);
 
   let progress: Progress | undefined;
   const path = await downloadCheckpoint(checkpoint, {

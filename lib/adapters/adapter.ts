@@ -1,6 +1,6 @@
 import { excerpt, InputError } from "../errors.ts";
 import { checkValues, LARGEST } from "../nn/host_state.ts";
-import { areTransformersNames, officialName, transformersName } from "../sam/names.ts";
+import { areTransformersNames, holderOf, officialName, transformersName } from "../sam/names.ts";
 import { float16Tensor, float32Tensor, type RawTensor, toFloat32 } from "../formats/raw_tensor.ts";
 import { encodeSafetensors, parseSafetensors } from "../formats/safetensors.ts";
 import type { StateDict } from "../formats/state_dict.ts";
@@ -121,6 +121,8 @@ export interface AdapterParts {
   readonly official: (path: string) => string;
   /** A path of segment_anything's Sam under the file's name. */
   readonly inFile: (path: string) => string;
+  /** True of a path of segment_anything's Sam within what PEFT wrapped: the whole, or the image encoder. */
+  readonly covers: (path: string) => boolean;
 }
 
 /**
@@ -162,13 +164,50 @@ export function adapterParts({ config, tensors, source }: Adapter): AdapterParts
       layerTensors(method, tensors, `${source}: ${excerpt(path)}`),
     ]),
   );
+  return { layers, saved, ...adapterPaths([...layers.keys(), ...saved.keys()], config) };
+}
+
+/** Beginnings of paths within SAM's image encoder, which may have been wrapped alone. */
+const ENCODER_PATHS: readonly (readonly [pattern: RegExp, encoder: string])[] = [
+  [
+    /^(blocks\.\d|layers\.\d+\.(blocks|downsample)\.|patch_embed\.(proj|seq)\b|neck\.\d)/,
+    "image_encoder.",
+  ],
+  [
+    /^(layers\.\d+\.(attn|mlp|layer_norm)|patch_embed\.projection|neck\.(conv|layer_norm))/,
+    "vision_encoder.",
+  ],
+];
+
+/** The names of paths in the file and in segment_anything, whatever held the model that PEFT wrapped. */
+function adapterPaths(
+  names: readonly string[],
+  config: AdapterConfig | null,
+): Pick<AdapterParts, "official" | "inFile" | "covers"> {
+  // PEFT's prefix twice, a module that holds SAM, a wrapper of it.
+  const holder = names.some((name) => holderOf([name]) !== "")
+    ? holderOf(names)
+    : /^((base_model\.model|module|_orig_mod|model)\.)*/.exec(names[0] ?? "")![0];
+  const bare = names.filter((name) => name.startsWith(holder)).map((name) =>
+    name.slice(holder.length)
+  );
+  const encoder = ENCODER_PATHS.find(([pattern]) => bare.some((name) => pattern.test(name)))?.[1] ??
+    "";
   // The config first: layers.0 of a perceptron of the mask decoder is another layer in each library.
-  const transformers = savedOnTransformers(config) ||
-    areTransformersNames([...layers.keys(), ...saved.keys()]);
-  const same = (path: string) => path;
-  return transformers
-    ? { layers, saved, official: officialName, inFile: transformersName }
-    : { layers, saved, official: same, inFile: same };
+  const transformers = savedOnTransformers(config) || encoder === "vision_encoder." ||
+    areTransformersNames(bare);
+  return {
+    official: (path) => {
+      if (!path.startsWith(holder)) return path;
+      const own = encoder + path.slice(holder.length);
+      return transformers ? officialName(own) : own;
+    },
+    inFile: (path) => {
+      const own = transformers ? transformersName(path) : path;
+      return holder + (own.startsWith(encoder) ? own.slice(encoder.length) : own);
+    },
+    covers: (path) => encoder === "" || path.startsWith("image_encoder."),
+  };
 }
 
 /** Reads the sizes of a layer off the shapes of its tensors, which must agree. */

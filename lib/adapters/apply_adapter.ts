@@ -42,7 +42,7 @@ export async function applyAdapter(
 ): Promise<Map<string, AdapterLayer>> {
   const { config, source } = adapter;
   const parts = adapterParts(adapter);
-  const { layers, official, inFile } = parts;
+  const { layers, official, inFile, covers } = parts;
   const linears = new Map<string, Linear>();
   for (const [path, module] of model.namedModules()) {
     if (module instanceof Linear) linears.set(path, module);
@@ -64,7 +64,10 @@ export async function applyAdapter(
     ranks[exactly(official(path))] = rank;
     alphas[exactly(official(path))] = alpha;
   }
-  if (config) checkTargets([...layers.keys()], [...linears.keys()].map(inFile), { config, source });
+  if (config) {
+    const wrapped = [...linears.keys()].filter(covers).map(inFile);
+    checkTargets([...layers.keys()], wrapped, { config, source });
+  }
   const whole = checkSaved(model, adapter, parts);
 
   if (layers.size > 0 && config && method) {
@@ -159,7 +162,7 @@ function checkLayer(
 function checkSaved(
   model: Module,
   { config, source }: Adapter,
-  { saved, official, inFile }: AdapterParts,
+  { saved, official, inFile, covers }: AdapterParts,
 ): Map<Tensor, Float32Array> {
   const parameters = new Map(model.namedParameters());
   const whole = new Map<Tensor, Float32Array>();
@@ -181,7 +184,7 @@ function checkSaved(
     whole.set(tensor, toFloat32(raw));
   }
   for (const [path, module] of model.namedModules()) {
-    if (!config || path === "" || !isSavedModule(inFile(path), config)) continue;
+    if (!config || path === "" || !covers(path) || !isSavedModule(inFile(path), config)) continue;
     for (const [name, tensor] of module.namedParameters(path)) {
       if (whole.has(tensor)) continue;
       throw new InputError(

@@ -42,6 +42,16 @@ export function parseAdapterConfig(text: string, { source }: { source: string })
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new InputError(`${source} is not the config of a ${KINDS} adapter: get the folder again`);
   }
+  const { peft_type: kind } = value as { peft_type?: unknown };
+  if (
+    typeof kind === "string" && !METHODS.some(({ peftType }) => peftType === kind.toUpperCase())
+  ) {
+    throw new InputError(
+      `${source} is of an adapter of type ${
+        excerpt(kind)
+      }, which is not supported: give a ${KINDS} adapter`,
+    );
+  }
   const method = methodOf(validated(SHARED, value, source).peft_type);
   const config = validated({ ...SHARED, ...method.fields }, value, source) as AdapterConfig;
   const alphas = [config[method.alphaField], ...Object.values(config.alpha_pattern ?? {})];

@@ -2,6 +2,7 @@ import { excerpt, InputError } from "../errors.ts";
 import type { StateDict } from "../formats/state_dict.ts";
 import type { WeightSource } from "../nn/weight_source.ts";
 import { type Adapter, createAdapter } from "./adapter.ts";
+import { holderOf, isWeight, unwrapped } from "../sam/names.ts";
 import { newAdapterConfig } from "./config.ts";
 
 /** A layout of LoRA files older than PEFT's. */
@@ -17,6 +18,7 @@ interface LegacyLayout {
 /** The known layouts, one row each. */
 const LAYOUTS: readonly LegacyLayout[] = [
   { writers: "Sam_LoRA or SAMed", matches: (name) => /^w_[ab]_\d+$/.test(name), read: readFlat },
+  { writers: "finetune-SAM", matches: (name) => LINEAR.test(name), read: readLinears },
 ];
 
 /**
@@ -60,18 +62,10 @@ async function readFlat(file: WeightSource): Promise<Adapter> {
   }
   const [rank, dim] = findFlat(file, "a", 0, null).shape;
   for (let block = 0; block < blocks; block++) {
-    const a = new Float32Array(2 * rank * dim);
-    const b = new Float32Array(3 * dim * 2 * rank);
-    for (const part of [0, 1]) {
-      a.set(await findFlat(file, "a", 2 * block + part, [rank, dim]).read(), part * rank * dim);
-      const own = await findFlat(file, "b", 2 * block + part, [dim, rank]).read();
-      for (let row = 0; row < dim; row++) {
-        const at = (2 * part * dim + row) * 2 * rank + part * rank;
-        b.set(own.subarray(row * rank, (row + 1) * rank), at);
-      }
-    }
-    weights.set(`${qkvPath(block)}.lora_A.weight`, { shape: [2 * rank, dim], data: a });
-    weights.set(`${qkvPath(block)}.lora_B.weight`, { shape: [3 * dim, 2 * rank], data: b });
+    const read = (matrix: "a" | "b", shape: readonly number[]) =>
+      Promise.all([0, 1].map((part) => findFlat(file, matrix, 2 * block + part, shape).read()));
+    const fused = fuse(await read("a", [rank, dim]), await read("b", [dim, rank]), { rank, dim });
+    for (const [name, tensor] of fused) weights.set(`${qkvPath(block)}.${name}`, tensor);
   }
   const saved = new Set<string>();
   for (const [name, { shape, read }] of tensors) {
@@ -91,6 +85,83 @@ async function readFlat(file: WeightSource): Promise<Adapter> {
     lora_alpha: 2 * rank,
     target_modules: ["attn.qkv"],
     modules_to_save: saved.size > 0 ? [...saved].sort() : null,
+  });
+  return createAdapter(config, weights, { source: path });
+}
+
+/** A and B of one adapter on the fused qkv, from those of the queries and of the values. */
+function fuse(
+  as: readonly Float32Array[],
+  bs: readonly Float32Array[],
+  { rank, dim }: { rank: number; dim: number },
+): StateDict {
+  const a = new Float32Array(2 * rank * dim);
+  const b = new Float32Array(3 * dim * 2 * rank);
+  for (const part of [0, 1]) {
+    a.set(as[part], part * rank * dim);
+    for (let row = 0; row < dim; row++) {
+      const at = (2 * part * dim + row) * 2 * rank + part * rank;
+      b.set(bs[part].subarray(row * rank, (row + 1) * rank), at);
+    }
+  }
+  return new Map([
+    ["lora_A.weight", { shape: [2 * rank, dim], data: a }],
+    ["lora_B.weight", { shape: [3 * dim, 2 * rank], data: b }],
+  ]);
+}
+
+/** Names of finetune-SAM's matrices, in place of a qkv that keeps its own as `qkv.qkv`. */
+const LINEAR = /^(.*\.qkv)\.linear_[ab]_[qv]\.weight$/;
+
+/**
+ * Reads a state dict of finetune-SAM: SAM whole, with `linear_a_q`, `linear_b_q`, `linear_a_v` and `linear_b_v`
+ * beside the qkv of its blocks, unscaled as in a flat file. All other tensors are saved as they stand, so
+ * that whatever was trained beside the matrices is there.
+ */
+async function readLinears(file: WeightSource): Promise<Adapter> {
+  const { source: path } = file;
+  const holder = holderOf([...file.tensors.keys()].map(unwrapped));
+  const tensors = new Map(
+    [...file.tensors].map(([name, tensor]) => [unwrapped(name).slice(holder.length), tensor]),
+  );
+  const weights: StateDict = new Map();
+  const layers = new Set([...tensors.keys()].flatMap((name) => LINEAR.exec(name)?.[1] ?? []));
+  const ranks: Record<string, number> = {};
+  for (const layer of layers) {
+    const find = (matrix: "a" | "b") =>
+      ["q", "v"].map((part) => {
+        const name = `${layer}.linear_${matrix}_${part}.weight`;
+        const tensor = tensors.get(name);
+        if (!tensor) throw new InputError(`${path} lacks ${excerpt(name)}: get the file again`);
+        return tensor;
+      });
+    const [as, bs] = [find("a"), find("b")];
+    const [rank, dim] = as[0].shape;
+    const fits = [...as.map(({ shape }) => shape), ...bs.map(({ shape }) => shape.toReversed())]
+      .every((shape) => shape.length === 2 && shape[0] === rank && shape[1] === dim);
+    if (!fits) {
+      throw new InputError(
+        `${path}: the matrices of ${excerpt(layer)} do not fit: get the file again`,
+      );
+    }
+    const read = (list: typeof as) => Promise.all(list.map((tensor) => tensor.read()));
+    for (const [name, tensor] of fuse(await read(as), await read(bs), { rank, dim })) {
+      weights.set(`${layer}.${name}`, tensor);
+    }
+    ranks[layer.replaceAll(".", "\\.")] = 2 * rank;
+  }
+  for (const [name, { shape, read }] of tensors) {
+    const own = name.replace(/\.qkv\.qkv\./, ".qkv.");
+    if (LINEAR.test(name) || !isWeight(own)) continue;
+    weights.set(own, { shape: [...shape], data: await read() });
+  }
+  const config = newAdapterConfig({
+    peft_type: "LORA",
+    r: Object.values(ranks)[0],
+    lora_alpha: Object.values(ranks)[0],
+    rank_pattern: ranks,
+    alpha_pattern: ranks,
+    target_modules: [...layers],
   });
   return createAdapter(config, weights, { source: path });
 }

@@ -121,9 +121,10 @@ export class SliceModel implements Disposable {
       });
       return { masks, logits, iouPredictions };
     });
+    const maskSide = masks.shape[2];
     return {
       logits: reshape(logits, [slices.length, height, width]),
-      lowResMasks: reshape(masks, [slices.length, this.side / 4, this.side / 4, 1]),
+      lowResMasks: reshape(masks, [slices.length, maskSide, maskSide, 1]),
       iouPredictions: reshape(iouPredictions, [slices.length]),
     };
   }

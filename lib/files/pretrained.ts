@@ -1,4 +1,5 @@
-import { InputError } from "../errors.ts";
+import { basename } from "node:path";
+import { excerpt, InputError } from "../errors.ts";
 import { checkpointPath } from "./download.ts";
 import { parseOnnx } from "../formats/onnx.ts";
 import { openWeights } from "../formats/weights.ts";
@@ -7,7 +8,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { hostWeights, type WeightSource } from "../nn/weight_source.ts";
 import { buildSam } from "../sam/build_sam.ts";
 import { mobileSamWeights } from "../sam/mobile_sam.ts";
-import { type Checkpoint, type ModelName, MODELS } from "../sam/models.ts";
+import { type Checkpoint, MEDSAM_INPUT, type ModelName, MODELS } from "../sam/models.ts";
 import type { Sam } from "../sam/sam.ts";
 
 /** A pretrained model to load. */
@@ -29,12 +30,18 @@ export interface Pretrained {
 export async function weightsFile(
   { model, weights }: Pick<Pretrained, "model" | "weights">,
 ): Promise<string | null> {
-  const { checkpoint, packaged } = MODELS[model];
+  const { checkpoint, packaged, origin } = MODELS[model];
   if (weights !== null) {
+    requireInputRule(model, weights);
     openBytes(weights)[Symbol.dispose]();
     return weights;
   }
   if (packaged) return null;
+  if (!checkpoint) {
+    throw new InputError(
+      `--model ${model} needs its weights: get ${origin}, and name it with --weights`,
+    );
+  }
   const cached = checkpointPath(checkpoint);
   try {
     await Deno.stat(cached);
@@ -44,6 +51,22 @@ export async function weightsFile(
       `--model ${model} needs its weights: ./run weights ${model} fetches them, or name a file with --weights`,
     );
   }
+}
+
+/**
+ * Refuses a checkpoint of MedSAM as another model, which would feed it pixels as SAM is fed: it would give
+ * worse masks, and no error. Nothing in the file tells it from SAM's own but its name.
+ */
+function requireInputRule(model: ModelName, weights: string): void {
+  const name = basename(weights);
+  if (!/med.?sam/i.test(name) || MODELS[model].input === MEDSAM_INPUT) return;
+  const own = MODELS[model].encoder.kind === "tiny_vit" ? "lite_medsam" : "medsam";
+  throw new InputError(
+    `${
+      excerpt(name)
+    } is MedSAM's by its name, which is fed pixels in [0, 1] and not as ${model} is: ` +
+      `choose --model ${own}, or rename the file if it is not`,
+  );
 }
 
 /** Reads a file of an installed package, and checks its SHA-256. */
@@ -99,5 +122,16 @@ export async function openPretrained(
 export async function loadSam(gpu: Gpu, options: Partial<Pretrained> = {}): Promise<Sam> {
   const { model = "mobile_sam", weights = null, side } = options;
   using source = await openPretrained({ model, weights });
-  return await buildSam(gpu, MODELS[model], { weights: source, side });
+  return await buildSam(gpu, MODELS[model], {
+    weights: source,
+    side,
+    onLeftOut: (names) => {
+      const shown = names.slice(0, 3).map(excerpt).join(", ");
+      console.log(
+        `${source.source}: ${names.length} tensors that are not SAM's are left out (${shown}${
+          names.length > 3 ? ", …" : ""
+        })`,
+      );
+    },
+  });
 }

@@ -385,7 +385,15 @@ function* children(value: PickleValue): Generator<[string, PickleValue]> {
 }
 
 /** Keys that training scripts keep the model's state dict under in a checkpoint. */
-const USUAL_KEYS = ["model_state_dict", "state_dict", "model", "module", "net", "weights"];
+const USUAL_KEYS = [
+  "model_state_dict",
+  "model_state", // micro-sam
+  "state_dict",
+  "model",
+  "module",
+  "net",
+  "weights",
+];
 
 /** Finds the tensors within values of one file, however often it is asked. */
 class TensorFinder {
@@ -461,8 +469,8 @@ function stateDictOf(content: PickleValue, finder: TensorFinder, source: string)
 /**
  * Reads what `torch.save` wrote: the zip of torch 1.6 and later, or the layout before. Only the names
  * and places of the tensors are read at once. In a checkpoint of several parts the state dict is the
- * dict of tensors under `model_state_dict`, `state_dict`, `model`, `module`, `net` or `weights`, or the
- * only one. Nested names are joined by dots.
+ * dict of tensors under `model_state_dict`, `model_state`, `state_dict`, `model`, `module`, `net` or
+ * `weights`, or the only one. Nested names are joined by dots.
  *
  * A pickle is a program; this one can do nothing but make tensors, numbers, texts, lists, tuples and
  * dicts. Any other name in it is refused.

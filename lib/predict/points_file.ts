@@ -89,29 +89,39 @@ function readMarkups(text: string, name: string): FilePoint[] {
   const result = v.safeParse(markupsSchema, value);
   if (!result.success) {
     const path = v.getDotPath(result.issues[0]) ?? "the whole";
-    throw new InputError(`${name} is no file of 3D Slicer's markups (${excerpt(path)} is not valid)`);
-  }
-  return result.output.markups.flatMap(({ type, coordinateSystem, coordinateUnits, controlPoints }) => {
-    if (type !== "Fiducial") {
-      throw new InputError(
-        `${name} holds a markup of type ${excerpt(type)}: save a point list, whose type is Fiducial`,
-      );
-    }
-    if (![undefined, "mm"].includes(coordinateUnits as string) && !Array.isArray(coordinateUnits)) {
-      throw new InputError(`${name} is not in millimetres: save it in the unit mm`);
-    }
-    // A point that was begun and not placed has no position.
-    const placed = controlPoints.filter(({ positionStatus = "defined" }) =>
-      positionStatus === "defined"
+    throw new InputError(
+      `${name} is no file of 3D Slicer's markups (${excerpt(path)} is not valid)`,
     );
-    return placed.map(({ label, description, position }) => {
-      const place = v.safeParse(finitePlace, position);
-      if (!place.success) {
-        throw new InputError(`${name}: the point ${excerpt(label ?? "")} has no position of three numbers`);
+  }
+  return result.output.markups.flatMap(
+    ({ type, coordinateSystem, coordinateUnits, controlPoints }) => {
+      if (type !== "Fiducial") {
+        throw new InputError(
+          `${name} holds a markup of type ${
+            excerpt(type)
+          }: save a point list, whose type is Fiducial`,
+        );
       }
-      return inRas(place.output, { system: coordinateSystem, name, label, description });
-    });
-  });
+      if (
+        ![undefined, "mm"].includes(coordinateUnits as string) && !Array.isArray(coordinateUnits)
+      ) {
+        throw new InputError(`${name} is not in millimetres: save it in the unit mm`);
+      }
+      // A point that was begun and not placed has no position.
+      const placed = controlPoints.filter(({ positionStatus = "defined" }) =>
+        positionStatus === "defined"
+      );
+      return placed.map(({ label, description, position }) => {
+        const place = v.safeParse(finitePlace, position);
+        if (!place.success) {
+          throw new InputError(
+            `${name}: the point ${excerpt(label ?? "")} has no position of three numbers`,
+          );
+        }
+        return inRas(place.output, { system: coordinateSystem, name, label, description });
+      });
+    },
+  );
 }
 
 /** A point of 3D Slicer in RAS. */
@@ -171,7 +181,7 @@ function readTable(text: string, name: string): FilePoint[] {
     );
   }
   return rowsOf(lines, columns).map((row) => {
-    const label = row.label ?? "1";
+    const label = row.label || "1";
     if (label !== "0" && label !== "1") {
       throw new InputError(
         `${name} has the label ${excerpt(label)}: give 1 on the object or 0 beside it`,

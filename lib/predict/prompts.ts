@@ -94,7 +94,9 @@ function clickAt(
   const voxel = inMillimetres
     ? voxelAt(volume, place)
     : place.map((at) => Math.floor(at + 0.5)) as [number, number, number];
-  const given = `${option} ${place.join(",")}${inMillimetres ? ` mm (voxel ${voxel.join(",")})` : ""}`;
+  const given = `${option} ${place.join(",")}${
+    inMillimetres ? ` mm (voxel ${voxel.join(",")})` : ""
+  }`;
   if (voxel.some((at, i) => !(at >= 0 && at < shape[i]))) {
     throw new InputError(
       `${given} lies outside ${name}, whose voxels are 0,0,0 to ${
@@ -246,9 +248,11 @@ function clipped(
     throw new InputError(`--box ${excerpt(text)} lies outside ${slice}: give one within it`);
   }
   if (inside.some((side, i) => side !== moved[i])) {
-    say(`--box ${excerpt(text)} reaches beyond ${slice}: clipped to ${
-      [inside[0] + x, inside[1] + y, inside[2] + x, inside[3] + y].join(",")
-    }`);
+    say(
+      `--box ${excerpt(text)} reaches beyond ${slice}: clipped to ${
+        [inside[0] + x, inside[1] + y, inside[2] + x, inside[3] + y].join(",")
+      }`,
+    );
   }
   return inside;
 }
@@ -286,7 +290,9 @@ export function fromLesions(
   }
   if (found.length < count) {
     say(
-      `${count - found.length} of ${count} lesions of ${name} lie outside the slices or the crop that ` +
+      `${
+        count - found.length
+      } of ${count} lesions of ${name} lie outside the slices or the crop that ` +
         `are segmented`,
     );
   }

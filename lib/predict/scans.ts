@@ -51,7 +51,9 @@ export function findScans(paths: readonly string[], say: (line: string) => void)
     const found = isPattern ? matching(path, folder) : isFolder(path) ? scansOf(path, say) : [path];
     if (found.length === 0) {
       throw new InputError(
-        `${excerpt(path)} holds no scan: give .nii or .nii.gz files, or a folder or pattern of them`,
+        `${
+          excerpt(path)
+        } holds no scan: give .nii or .nii.gz files, or a folder or pattern of them`,
       );
     }
     for (const file of found) files.add(file);

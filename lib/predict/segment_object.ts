@@ -5,29 +5,24 @@ import type { SliceMask, SliceSegmenter } from "./slice_segmenter.ts";
 
 /** Rule by which an object spreads from a slice to the next one. */
 export interface SpreadRule {
-  /** Mean logit inside a mask below which there is no object. */
-  readonly presence: number;
   /** Share of the box by which its sides move outwards. */
   readonly margin: number;
   /** True if the mask's deepest pixel is a point prompt. */
   readonly point: boolean;
   /** True if the mask's logits are a prompt. */
   readonly logits: boolean;
+  /** Share of the prompted slice's presence below which a mask is none of the object. */
+  readonly presence: number;
   /** Share of the smaller of two neighbouring masks that both must have. */
   readonly overlap: number;
 }
 
-/**
- * Mean logit inside a mask below which a slice has no object, for adapters that bring no rule of their own:
- * a first look at the adapter that comes with the package.
- */
-export const PRESENCE = 3;
-
-/** Rule of {@linkcode segmentObject} where none is given. */
-export const SPREAD: Omit<SpreadRule, "presence"> = {
-  margin: 0.1,
+/** Rule that `tests/bench/spread.ts` found best of twelve; results/predict has its figures. */
+export const SPREAD: SpreadRule = {
+  margin: 0,
   point: true,
-  logits: false,
+  logits: true,
+  presence: 0.35,
   overlap: 0.5,
 };
 
@@ -61,14 +56,18 @@ export async function segmentObject(
     const first = before === undefined ? spread[0] : ((before + seed) >> 1) + 1;
     for (const step of [1, -1]) {
       let from = found.get(seed)!;
-      for (let index = seed + step; index <= last && index >= first && from.area > 0; index += step) {
+      for (
+        let index = seed + step;
+        index <= last && index >= first && from.area > 0;
+        index += step
+      ) {
         const next = await segmenter.segment(
           index,
           promptOf(from, { window, rule, beside: beside?.get(index) ?? [] }),
           rule.logits ? from.logits : undefined,
         );
         onSlice();
-        if (!continues(from, next, rule)) break;
+        if (!continues(from, next, { rule, first: found.get(seed)! })) break;
         found.set(index, next);
         from = next;
       }
@@ -100,8 +99,12 @@ function promptOf(
 }
 
 /** True if a mask is that of the same object as its neighbour's. */
-function continues(from: SliceMask, next: SliceMask, { presence, overlap }: SpreadRule): boolean {
-  if (next.area === 0 || next.presence < presence) return false;
+function continues(
+  from: SliceMask,
+  next: SliceMask,
+  { rule: { presence, overlap }, first }: { rule: SpreadRule; first: SliceMask },
+): boolean {
+  if (next.area === 0 || next.presence < presence * first.presence) return false;
   let both = 0;
   for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
   return both >= overlap * Math.min(from.area, next.area);

@@ -17,8 +17,8 @@ export interface ScanTask {
   readonly objects: readonly ObjectPrompt[];
   /** Rule by which objects spread. */
   readonly rule: SpreadRule;
-  /** True if slices whose mask is less sure than the rule's presence stay empty, as without a prompt. */
-  readonly presenceRule: boolean;
+  /** Mean logit inside a mask below which a slice stays empty, as without a prompt; null for none. */
+  readonly presence: number | null;
   /** True if all objects have the label 1, and not 1, 2, 3, …. */
   readonly merge: boolean;
   /** Called after each slice of an object, with the slices encoded so far. */
@@ -45,7 +45,8 @@ export interface ScanMask {
  * @throws {InputError} if the model's logits are NaN.
  */
 export async function segmentScan(predictor: SamPredictor, task: ScanTask): Promise<ScanMask> {
-  const { volume, grid, method, objects, rule, presenceRule, merge, onSlice } = task;
+  const { volume, grid, method, objects, rule, merge, onSlice } = task;
+  const least = task.presence ?? -Infinity;
   const { window } = grid;
   using segmenter = new SliceSegmenter(predictor, { voxels: volume.data, grid, method });
   const labels = new Float32Array(volume.data.length);
@@ -60,7 +61,7 @@ export async function segmentScan(predictor: SamPredictor, task: ScanTask): Prom
     });
     for (const [index, mask] of masks) {
       if (mask.area > 0) presence = Math.max(presence ?? -Infinity, mask.presence);
-      const isKept = !presenceRule || mask.presence >= rule.presence;
+      const isKept = mask.presence >= least;
       areas.set(index, (areas.get(index) ?? 0) + (isKept ? mask.area : 0));
       if (isKept) addMask(labels, mask.mask, { grid, index, label });
     }

@@ -4,6 +4,12 @@ import type { Prompt } from "../data/prompts.ts";
 import type { EncodedImage, SamPredictor } from "../sam/predictor.ts";
 import type { SliceGrid } from "./prompts.ts";
 
+/**
+ * Mean logit inside the mask of a slice without a prompt below which it has no tumour, for adapters that
+ * bring no rule of their own: a first look at the adapter that comes with the package.
+ */
+export const PRESENCE = 3;
+
 /** A mask of a slice's window, and how sure the model is of it. */
 export interface SliceMask {
   /** A byte a pixel, rows one after another: 1 in the object. */
@@ -57,7 +63,7 @@ export class SliceSegmenter implements Disposable {
   }
 
   /**
-   * The mask of a prompt in a slice.
+   * The mask of a prompt in a slice; empty where the slice has one value only.
    *
    * @param maskInput Low-resolution logits of another mask, as a further prompt.
    * @throws {InputError} if the model's logits are NaN.
@@ -67,8 +73,14 @@ export class SliceSegmenter implements Disposable {
     { points, box }: Prompt,
     maskInput?: Float32Array,
   ): Promise<SliceMask> {
+    const image = this.#encode(index);
+    const { window: { width, height } } = this.#grid;
+    if (!image) {
+      const mask = new Uint8Array(width * height);
+      return { mask, area: 0, presence: 0, logits: new Float32Array(0) };
+    }
     const { masks: [values], lowResMasks: logits } = await this.#predictor.predict({
-      image: this.#encode(index),
+      image,
       box,
       pointCoords: points?.map(({ x, y }) => [x, y]),
       pointLabels: points?.map(({ label }) => label),
@@ -87,7 +99,8 @@ export class SliceSegmenter implements Disposable {
     return { mask, area, presence: area > 0 ? sum / area : 0, logits };
   }
 
-  #encode(index: number): EncodedImage {
+  /** The embedding of a slice; null if it has no contrast. */
+  #encode(index: number): EncodedImage | null {
     const found = this.#kept.get(index);
     if (found) {
       this.#kept.delete(index);
@@ -95,7 +108,9 @@ export class SliceSegmenter implements Disposable {
       return found;
     }
     const { window: { width, height } } = this.#grid;
-    const image = this.#predictor.encode({ data: this.pixels(index), width, height });
+    const data = this.pixels(index);
+    if (data.every((value) => value === data[0])) return null;
+    const image = this.#predictor.encode({ data, width, height });
     this.encoded++;
     const most = Math.max(1, Math.floor(KEPT_BYTES / (4 * image.embedding.size)));
     for (const [oldest, embedding] of this.#kept) {

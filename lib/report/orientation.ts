@@ -89,7 +89,8 @@ export function asShown<T extends Float32Array | Uint8Array>(
   const [shownWidth, shownHeight] = [columns * spacing[0], rows * spacing[1]]
     .map((length) => Math.max(1, Math.round(length / pixel)));
   const size = shownWidth * shownHeight;
-  const shown = (pixels instanceof Float32Array ? new Float32Array(size) : new Uint8Array(size)) as T;
+  const shown =
+    (pixels instanceof Float32Array ? new Float32Array(size) : new Uint8Array(size)) as T;
   for (let y = 0; y < shownHeight; y++) {
     const row = Math.floor((flippedY ? shownHeight - 1 - y : y) * rows / shownHeight);
     for (let x = 0; x < shownWidth; x++) {

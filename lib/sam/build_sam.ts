@@ -33,17 +33,23 @@ export function emptySam(gpu: Gpu, model: Architecture, { side }: { side?: numbe
  * @param options.weights Its weights, in any layout that {@linkcode officialWeights} knows.
  * @param options.side Side S of the input, in pixels; default 1024. A ViT's weights made for another side
  * are resized (see {@linkcode resizeSamWeights}); a TinyViT takes any side.
+ * @param options.onLeftOut Receives the names of tensors that lie outside of SAM.
  * @throws {InputError} if the weights cannot be read or are another model's, or the side is not a
  * multiple of the patches'.
  */
 export async function buildSam(
   gpu: Gpu,
   model: Architecture,
-  { weights, side }: { weights: WeightSource; side?: number },
+  { weights, side, onLeftOut }: {
+    weights: WeightSource;
+    side?: number;
+    onLeftOut?: (names: readonly string[]) => void;
+  },
 ): Promise<Sam> {
   const sam = emptySam(gpu, model, { side });
   try {
     const source = officialWeights(weights);
+    if (source.leftOut.length > 0) onLeftOut?.(source.leftOut);
     const tensors = sam.imageEncoder instanceof ImageEncoderViT
       ? resizeSamWeights(source, sam.imageEncoder)
       : source.tensors;

@@ -36,8 +36,10 @@ export function createNeck(
   ];
 }
 
-/** An image encoder of SAM: [B, S, S, 3], normalised -> [B, S/16, S/16, 256]. */
+/** An image encoder of SAM: [B, S, S, 3], normalised -> [B, S/16, S/16, 256]; of LiteMedSAM S/4. */
 export abstract class ImageEncoder extends Module {
+  /** Pixels of the input's side that one cell of the embedding covers: 16 in SAM. */
+  abstract readonly stride: number;
   /** Convolutions to the embedding's channels, after all other stages. */
   abstract readonly neck: Neck;
   /**

@@ -190,6 +190,8 @@ export class ViTBlock extends Module {
  * Transformer Backbones for Object Detection".
  */
 export class ImageEncoderViT extends ImageEncoder {
+  /** Pixels of a patch's side. */
+  readonly stride: number;
   /** [B, S, S, 3] -> [B, g, g, embedDim] */
   readonly patchEmbed: ViTPatchEmbed;
   /** [1, g, g, embedDim]: added to the patches. */
@@ -229,6 +231,7 @@ export class ImageEncoderViT extends ImageEncoder {
       );
     }
     this.imageSize = imageSize;
+    this.stride = patchSize;
     this.globalAttnIndexes = globalAttnIndexes;
     this.patchEmbed = new ViTPatchEmbed(gpu, { patchSize, embedDim: dim });
     this.posEmbed = Tensor.empty(gpu, [1, grid, grid, dim]).keep();

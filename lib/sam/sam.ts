@@ -47,7 +47,7 @@ export class Sam extends Module {
    * Masks from image embeddings.
    *
    * @param imageEmbeddings [B, g, g, 256], or [1, g, g, 256] for several prompts on one image.
-   * @param prompts B prompts, in pixels of the padded input of side 16 g.
+   * @param prompts B prompts, in pixels of the padded input of side 16 g (the encoder's stride times g).
    * @param options.mask [B, 4g, 4g, 1]: logits of an earlier mask.
    * @returns low-resolution logits [B, masks, 4g, 4g] and estimated IoU [B, masks].
    */
@@ -58,7 +58,7 @@ export class Sam extends Module {
   ): { masks: Tensor; iouPredictions: Tensor } {
     const grid = imageEmbeddings.shape[1];
     const embeddings = this.promptEncoder.forward(prompts, {
-      imageSize: 16 * grid,
+      imageSize: this.imageEncoder.stride * grid,
       mask: options.mask,
     });
     return this.maskDecoder.forward({
@@ -81,8 +81,9 @@ export class Sam extends Module {
     const [batch, count, side] = masks.shape;
     const [inputHeight, inputWidth] = sizes.input;
     let x = reshape(masks, [batch * count, side, side, 1]);
-    x = resizeBilinear(x, [4 * side, 4 * side]);
-    if (inputHeight !== 4 * side || inputWidth !== 4 * side) {
+    const padded = side * this.imageEncoder.stride / 4; // a mask has four times the embedding's side
+    if (padded !== side) x = resizeBilinear(x, [padded, padded]);
+    if (inputHeight !== padded || inputWidth !== padded) {
       x = crop2d(x, { height: inputHeight, width: inputWidth });
     }
     const [height, width] = sizes.original;

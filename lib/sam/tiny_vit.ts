@@ -27,17 +27,21 @@ export interface TinyViTOptions {
   readonly mbconvExpandRatio?: number;
   /** Channels of the embedding. */
   readonly outChannels?: number;
+  /** Stride of each of the patch embedding's two convolutions: 2, of 3 x 3 pixels, or 1, of 1 x 1. */
+  readonly patchStride?: 1 | 2;
 }
 
-/** Conv 3x3 s2, GELU, conv 3x3 s2: [B, S, S, 3] -> [B, S/4, S/4, dim]. */
+/** Conv, GELU, conv: [B, S, S, 3] -> [B, S/4, S/4, dim] by 3x3 at stride 2, or [B, S, S, dim] by 1x1. */
 export class PatchEmbed extends Module {
   /** 3 -> dim / 2 -> dim channels; `null` stands for GELU. */
   readonly seq: [Conv2d, null, Conv2d];
 
   /** Makes an empty embedding of `dim` channels. */
-  constructor(gpu: Gpu, dim: number) {
+  constructor(gpu: Gpu, dim: number, stride: 1 | 2) {
     super(gpu);
-    const common = { kernelSize: 3, stride: 2, padding: 1 };
+    const common = stride === 2
+      ? { kernelSize: 3, stride, padding: 1 }
+      : { kernelSize: 1, stride, padding: 0 };
     this.seq = [
       new Conv2d(gpu, { inChannels: 3, outChannels: dim / 2, ...common }),
       null,
@@ -45,7 +49,7 @@ export class PatchEmbed extends Module {
     ];
   }
 
-  /** [B, S, S, 3] -> [B, S/4, S/4, dim] */
+  /** [B, S, S, 3] -> [B, S/4, S/4, dim] or [B, S, S, dim] */
   forward(x: Tensor): Tensor {
     return this.seq[2].forward(this.seq[0].forward(x, { activation: "gelu" }));
   }
@@ -270,13 +274,16 @@ export class BasicLayer extends Module {
 }
 
 /**
- * MobileSAM's image encoder: TinyViT and SAM's neck, total stride 16. It has no absolute position
- * embedding, so any side that is a multiple of 64 works.
+ * MobileSAM's image encoder: TinyViT and SAM's neck, total stride 16; LiteMedSAM's, whose patches are
+ * pixels, has a total stride of 4. It has no absolute position embedding, so any side that is a multiple of
+ * 64 works.
  *
  * Source: Wu et al. 2022, "TinyViT"; Zhang et al. 2023, "Faster Segment Anything".
  */
 export class TinyViT extends ImageEncoder {
-  /** [B, S, S, 3] -> [B, S/4, S/4, embedDims[0]] */
+  /** 16, or 4 where patches are pixels. */
+  readonly stride: number;
+  /** [B, S, S, 3] -> [B, S/4, S/4, embedDims[0]] or [B, S, S, embedDims[0]] */
   readonly patchEmbed: PatchEmbed;
   /** The stages: the first one convolutional, the others transformers. */
   readonly layers: (ConvLayer | BasicLayer)[];
@@ -294,15 +301,17 @@ export class TinyViT extends ImageEncoder {
       mlpRatio = 4,
       mbconvExpandRatio = 4,
       outChannels = 256,
+      patchStride = 2,
     } = options;
-    this.patchEmbed = new PatchEmbed(gpu, embedDims[0]);
+    this.stride = 4 * patchStride ** 2; // two downsamplings halve the sides
+    this.patchEmbed = new PatchEmbed(gpu, embedDims[0], patchStride);
     this.layers = embedDims.map((dim, i) => {
       const depth = depths[i];
       const outDim = embedDims[i + 1];
       if (i === 0) {
         return new ConvLayer(gpu, { dim, outDim, depth, expandRatio: mbconvExpandRatio });
       }
-      // The last downsampling has stride 1, so that the embedding's grid is S/16 as in SAM.
+      // The last downsampling has stride 1, so that the embedding's grid is S/16 as in SAM (S/4 of pixels).
       const merge = i < 3 ? { outDim, stride: i < 2 ? 2 : 1 } : null;
       const attention = { heads: numHeads[i], window: windowSizes[i], mlpRatio };
       return new BasicLayer(gpu, { dim, depth, merge, ...attention });

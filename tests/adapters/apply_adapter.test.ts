@@ -154,7 +154,8 @@ Deno.test("a damaged adapter folder costs one sentence", async () => {
   const cases: [string | null, RegExp][] = [
     [text.slice(0, 200), /adapter_config\.json is not JSON/],
     ["[]", /not the config of a .* adapter/],
-    [text.replace('"LORA"', '"IA3"'), /peft_type is not valid/],
+    [text.replace('"LORA"', '"IA3"'), /an adapter of type IA3, which is not supported/],
+    [text.replace('"LORA"', '"ADALORA"'), /an adapter of type ADALORA, which is not supported/],
     [text.replace('"r": 4', '"r": 0'), /: r is not valid/],
     [text.replace('"lora_alpha": 8', '"lora_alpha": "8"'), /lora_alpha is not valid/],
     [text.replace('"bias": "none"', '"bias": "all"'), /sets bias to "all"/],

@@ -132,7 +132,10 @@ Deno.test("a --config file gives values by the names of config.json; the command
         ["help: true", "there is no help"],
         ["epochs: 0", "epochs cannot be 0: give 1 or more"],
         ["epochs: three", 'epochs takes a number, not "three"'],
-        ["model: vit_x", "model cannot be vit_x: choose mobile_sam, vit_b, vit_l or vit_h"],
+        [
+          "model: vit_x",
+          "model cannot be vit_x: choose mobile_sam, vit_b, vit_l, vit_h, medsam or lite_medsam",
+        ],
         ["prompt: {tight: 1}", 'prompt cannot be {"tight":1}'],
         ["- 3", "it holds no values by name"],
         ["epochs: [", "cannot be used"],

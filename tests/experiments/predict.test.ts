@@ -32,15 +32,24 @@ await writeNifti(join(folder, "seg.nii.gz"), createVolume(voxels(disc, 0), geome
   datatype: "uint8",
 });
 
-const common = ["--image", "t1c.nii.gz", "--axis", "1", "--side", "128"];
+const common = ["t1c.nii.gz", "--axis", "1", "--side", "128"];
+const vanilla = [...common, "--adapter", "vanilla"];
 
-Deno.test("boxes from a segmentation give a mask on the image's own grid, and a picture", async () => {
-  const args = [...common, "--boxes-from", "seg.nii.gz", "--out", "mask.nii.gz"];
+/** A predicted mask, by the number of voxels of each slice along axis 1. */
+async function readMask(out: string): Promise<{ data: Float32Array; perSlice: number[] }> {
+  const { data } = await readNifti(join(folder, out, "t1c-seg.nii.gz"));
+  const perSlice = [0, 0, 0];
+  data.forEach((value, i) => perSlice[Math.floor(i / 40) % 3] += Number(value > 0));
+  return { data, perSlice };
+}
+
+Deno.test("boxes from a segmentation give a mask on the scan's own grid, a sheet and a table", async () => {
+  const args = [...vanilla, "--boxes-from", "seg.nii.gz", "--out", "boxes"];
   const { code, stdout, stderr } = await runCommand(["predict", ...args], { cwd: folder });
   assertEquals(code, 0, stderr);
-  assertMatch(stdout, /voxels in 2 slices/);
+  assertMatch(stdout, /1 object, .* in 2 slices of 3 \(2 slices encoded\)/);
   const [image, seg, mask] = await Promise.all(
-    ["t1c", "seg", "mask"].map((name) => readNifti(join(folder, `${name}.nii.gz`))),
+    ["t1c", "seg", "boxes/t1c-seg"].map((name) => readNifti(join(folder, `${name}.nii.gz`))),
   );
   assertEquals(mask.shape, image.shape);
   const sameBut = [70, 71, 72, 73]; // datatype and bitpix
@@ -49,18 +58,30 @@ Deno.test("boxes from a segmentation give a mask on the image's own grid, and a 
     image.header!.filter((_, i) => !sameBut.includes(i)),
   );
   for (const [i, value] of image.affine.entries()) assertAlmostEquals(mask.affine[i], value, 1e-6);
-  let [both, either] = [0, 0];
+  let [both, either, voxels] = [0, 0, 0];
   for (const [i, value] of mask.data.entries()) {
     assert(value === 0 || value === 1);
     both += Number(value === 1 && seg.data[i] === 1);
     either += value + seg.data[i];
+    voxels += value;
   }
   assert(2 * both / either > 0.8, `Dice ${2 * both / either}`);
-  const png = decode(await Deno.readFile(join(folder, "mask.png")));
+  const png = decode(await Deno.readFile(join(folder, "boxes", "contact_sheet.png")));
   assert(png.width > 500 && png.height > 200);
+  const [header, row, ...rest] = (await Deno.readTextFile(join(folder, "boxes", "predictions.csv")))
+    .trim().split("\r\n");
+  assertEquals(header, "case,volume_ml,lesions,largest_diameter_mm,slices,presence");
+  const [name, volume, , , slices] = row.split(",");
+  assertEquals([name, slices, rest], ["t1c", "2", []]);
+  assertAlmostEquals(Number(volume), voxels * 0.9 * 5 * 1.1 / 1000, 1e-3);
+  // What is there is replaced only where that is asked for.
+  const again = await runCommand(["predict", ...args], { cwd: folder });
+  assertEquals(again.code, 1);
+  assertMatch(again.stderr, /t1c-seg\.nii\.gz exists: name another folder .* --overwrite/);
+  assertEquals((await runCommand(["predict", ...args, "--overwrite"], { cwd: folder })).code, 0);
 });
 
-Deno.test("given boxes and an adapter, only the chosen slices are segmented", async () => {
+Deno.test("an adapter is used as it was given, and only the chosen slices are segmented", async () => {
   const sam = await loadSam(gpu);
   const random = new Random(0);
   const layers = await injectLora(sam, { r: 2, random });
@@ -70,39 +91,80 @@ Deno.test("given boxes and an adapter, only the chosen slices are segmented", as
   await saveAdapter(join(folder, "adapter"), await collectAdapter(sam, {}));
   sam.dispose();
   const masks: Float32Array[] = [];
-  for (const adapter of [[], ["--adapter", "adapter"]]) {
-    const args = [...common, "--box", "4,4,30,28", "--slices", "1", "--out", "own.nii"];
-    const { code, stderr } = await runCommand(["predict", ...args, ...adapter], { cwd: folder });
+  for (const adapter of ["vanilla", "adapter"]) {
+    const args = [...common, "--box", "-4,4,30,28", "--slices", "1", "--adapter", adapter];
+    const { code, stdout, stderr } = await runCommand(
+      ["predict", ...args, "--out", `o ${adapter}`],
+      {
+        cwd: folder,
+      },
+    );
     assertEquals(code, 0, stderr);
-    masks.push((await readNifti(join(folder, "own.nii"))).data);
-  }
-  for (const mask of masks) {
-    const perSlice = [0, 0, 0];
-    mask.forEach((value, i) => perSlice[Math.floor(i / 40) % 3] += value);
+    assertMatch(stdout, /--box -4,4,30,28 reaches beyond the slice .* clipped to 0,4,30,28/);
+    const { data, perSlice } = await readMask(`o ${adapter}`);
     assertEquals([perSlice[0], perSlice[2]], [0, 0]);
+    masks.push(data);
   }
   assert(masks[0].some((value) => value === 1));
   assert(masks[0].some((value, i) => value !== masks[1][i]), "the adapter changes nothing");
-  await Deno.stat(join(folder, "own.png"));
+});
+
+Deno.test("a click in millimetres spreads to the slice beside it; several objects have labels", async () => {
+  // The disc's centre in slice 1, by voxels and by the affine.
+  const inside = disc.reduce((sum, value, i) => {
+    const [x, z] = [i % 32, Math.floor(i / 32)];
+    return z < 32 && value ? [sum[0] + x, sum[1] + z, sum[2] + 1] : sum;
+  }, [0, 0, 0]);
+  const [x, z] = [inside[0], inside[1]].map((sum) => Math.round(sum / inside[2]));
+  const mm = [0, 1, 2].map((row) =>
+    affine[4 * row] * x + affine[4 * row + 1] + affine[4 * row + 2] * z + affine[4 * row + 3]
+  );
+  const runs = [
+    ["voxel", `--point=${x},1,${z}`],
+    ["mm", "--mm", "--point", mm.join(",")],
+    ["two", "--point", `${x},1,${z}`, "--box", "0,0,12,9"],
+  ];
+  const found = [];
+  for (const [out, ...prompts] of runs) {
+    const args = [...vanilla, ...prompts, "--out", out];
+    const { code, stderr } = await runCommand(["predict", ...args], { cwd: folder });
+    assertEquals(code, 0, stderr);
+    found.push(await readMask(out));
+  }
+  const [voxel, millimetres, two] = found;
+  assertEquals(voxel.perSlice[0], 0);
+  assert(voxel.perSlice[1] > 50 && voxel.perSlice[2] > 50, String(voxel.perSlice));
+  assertEquals(millimetres.data, voxel.data);
+  assertEquals([...new Set(two.data)].sort(), [0, 1, 2]);
 });
 
 Deno.test("predict names what is wrong, in one sentence", async () => {
+  await Deno.mkdir(join(folder, "inputs"));
+  await Deno.copyFile(join(folder, "t1c.nii.gz"), join(folder, "inputs", "t1c-seg.nii.gz"));
+  const box = [...vanilla, "--out", "x", "--box"];
   const cases: [string[], RegExp][] = [
-    [[], /--image and --out/],
-    [["--image", "t1c.nii.gz", "--out", "mask.nii.gz"], /either --boxes-from or --box/],
-    [[...common, "--box", "1,2,3", "--out", "x.nii"], /--box cannot be 1,2,3/],
-    [[...common, "--box", "50,2,60,9", "--out", "x.nii"], /within the slice of 40 x 32/],
-    [[...common, "--box", "1,2,9,9", "--slices", "2-7", "--out", "x.nii"], /--slices.*0 to 2/],
-    [[...common, "--box", "1,2,9,9", "--out", "x.png"], /x\.png: it must end in \.nii/],
-    [[...common, "--boxes-from", "none.nii", "--out", "x.nii"], /none\.nii/],
+    [[], /predict needs SCAN… .* and --out/],
+    [[...box, "1,2,3"], /--box cannot be 1,2,3/],
+    [[...box, "50,2,60,9"], /outside the slice of 40 x 32/],
+    [[...box, "1,2,9,9", "--slices", "2-7"], /--slices.*0 to 2/],
     [
-      [...common, "--box", "1,2,9,9", "--adapter", "none", "--out", "x.nii"],
-      /none holds no adapter/,
+      [...box, "1,2,9,9", "--boxes-from", "seg.nii.gz"],
+      /--boxes-from does not go with other prompts/,
     ],
+    [["t1c.nii.gz", "--out", "x.nii"], /--out x\.nii is a file: name a folder/],
+    [["t1c.nii.gz", "--out", "t1c.nii.gz"], /--out t1c\.nii\.gz is an input/],
+    // Its mask would be the other input.
     [
-      [...common, "--box", "1,2,9,9", "--model", "sam", "--out", "x.nii"],
-      /--model cannot be sam: choose mobile_sam/,
+      ["t1c.nii.gz", "inputs/t1c-seg.nii.gz", "--out", "inputs", "--overwrite"],
+      /inputs\/t1c-seg\.nii\.gz is an input, which a mask would replace/,
     ],
+    [["t1c.nii.gz", "seg.nii.gz", "--point", "1,1,1", "--out", "x"], /a prompt is of one scan/],
+    [["t1c.nii.gz", "--background", "1,1,1", "--out", "x"], /--background goes with --point/],
+    [[...vanilla, "--point", "1,1,32", "--out", "x"], /lies outside t1c\.nii\.gz/],
+    [[...vanilla, "--boxes-from", "none.nii", "--out", "x"], /none\.nii/],
+    [["none.nii", "--out", "x"], /cannot read none\.nii/],
+    [[...common, "--adapter", "none", "--out", "x"], /none holds no adapter/],
+    [[...common, "--model", "sam", "--out", "x"], /--model cannot be sam: choose mobile_sam/],
     [[...common, "--bax", "1"], /no option --bax/],
   ];
   for (const [args, says] of cases) {
@@ -111,4 +173,5 @@ Deno.test("predict names what is wrong, in one sentence", async () => {
     assertMatch(stderr, says);
     assertEquals(stderr.split("\n").filter((line) => line && !line.includes("XDG_")).length, 1);
   }
+  assertEquals(await Deno.stat(join(folder, "x")).catch(() => null), null);
 });

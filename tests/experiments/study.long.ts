@@ -144,8 +144,8 @@ Deno.test("evaluate and predict name slices that look like those trained on, und
     const file = (kind: string) => join("others", name, `${name}-${kind}.nii.gz`);
     const { code, stdout, stderr } = await runCommand([
       "predict",
-      ...["--image", file("t1c"), "--boxes-from", file("seg"), "--adapter", adapter],
-      ...["--out", `${name}.nii.gz`],
+      ...[file("t1c"), "--boxes-from", file("seg"), "--adapter", adapter],
+      ...["--out", `masks of ${name}`],
     ], { cwd: folder });
     assertEquals(code, 0, stderr);
     assertEquals(/Warning: 2 of 2 slices look like/.test(stdout), warned, stdout);

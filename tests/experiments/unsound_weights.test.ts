@@ -62,7 +62,7 @@ async function weightsFile(file: string, { name, value }: { name: string; value:
 }
 
 const image = tinyFile(".", 1, "t1c");
-const predict = ["predict", "--image", image, "--box", "2,2,20,20", "--out", "mask.nii.gz"];
+const predict = ["predict", image, "--box", "2,2,20,20", "--out", "masks"];
 const NORM = "mask_decoder.transformer.norm_final_attn.weight";
 
 Deno.test("commands refuse adapters and weights that are no numbers, and write nothing", async () => {

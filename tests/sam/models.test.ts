@@ -13,7 +13,11 @@ const tiny = vit(
   MODELS.vit_b.checkpoint,
 );
 
-const rows: Record<string, SamModel> = { tiny, mobile_sam: MODELS.mobile_sam };
+const rows: Record<string, SamModel> = {
+  tiny,
+  mobile_sam: MODELS.mobile_sam,
+  lite_medsam: MODELS.lite_medsam,
+};
 
 for (const [name, row] of Object.entries(rows)) {
   Deno.test(`the blocks, targets and last stage of ${name}'s row are those of the model`, async () => {
@@ -34,7 +38,7 @@ for (const [name, row] of Object.entries(rows)) {
 }
 
 Deno.test("rows of the published models agree with their names and encoders", () => {
-  assertEquals(MODEL_NAMES, ["mobile_sam", "vit_b", "vit_l", "vit_h"]);
+  assertEquals(MODEL_NAMES, ["mobile_sam", "vit_b", "vit_l", "vit_h", "medsam", "lite_medsam"]);
   for (const { encoder, blocks, sides, label } of Object.values(MODELS)) {
     if (encoder.kind === "vit") assertEquals(encoder.options.depth, blocks, label);
     for (const side of [sides.native, sides.least, sides.most]) {

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { officialWeights } from "../../lib/sam/official_weights.ts";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
@@ -50,6 +56,44 @@ for (const prefix of ["", "module.", "sam.", "module.sam_model.", "model._orig_m
     await assertInOrder(weights);
   });
 }
+
+Deno.test("wrappers in some names alone are left out; what is not SAM's is set aside", async () => {
+  const entries = SAM.map(([name, shape], i): [string, number[]] => {
+    const wrapped = name.replace("image_encoder.", "image_encoder._orig_mod.")
+      .replace("mask_decoder.transformer.", "mask_decoder.transformer.module.");
+    return [(i % 3 === 0 ? "" : "module.") + wrapped, shape];
+  });
+  const partly = officialWeights(source(entries));
+  assertEquals(shapesOf(partly), officialShapes);
+  assertEquals(partly.leftOut, []);
+  await assertInOrder(partly);
+
+  // A trainer's checkpoint: SAM within it but for a part, its loss, and a moving average of SAM.
+  const trained = officialWeights(source([
+    ...SAM.map((
+      [name, shape],
+      i,
+    ): [string, number[]] => [(i === 5 ? "" : "net.sam.") + name, shape]),
+    ["loss.weight", [1]],
+    ...SAM.slice(10).map(([name, shape]): [string, number[]] => [`ema.${name}`, shape]),
+  ]));
+  assertEquals(shapesOf(trained), officialShapes);
+  await assertInOrder(trained);
+  assertEquals(trained.leftOut, ["loss.weight", ...SAM.slice(10).map(([name]) => `ema.${name}`)]);
+
+  // Beside SAM itself nothing is set aside: loading names it.
+  const beside = officialWeights(
+    source([...SAM.map(([name, shape]): [string, number[]] => [name, shape]), ["loss.weight", [
+      1,
+    ]]]),
+  );
+  assertEquals([...beside.tensors.keys()].includes("loss.weight"), true);
+});
+
+Deno.test("a tensor that is there with a wrapper and without is refused", () => {
+  const twice = source([["image_encoder.a", [1]], ["module.image_encoder.a", [1]]]);
+  assertThrows(() => officialWeights(twice), InputError, "holds image_encoder.a twice");
+});
 
 Deno.test("the names of transformers' SamModel are those that its converter made of the official ones", async () => {
   const shared: [string, number[]] = ["shared_image_embedding.positional_embedding", [2, 4]];
