@@ -23,7 +23,7 @@ import {
   studyOptions,
 } from "../lib/study/schema.ts";
 import { DEVICE_PATHS } from "../lib/study/devices.ts";
-import { placeOf } from "../lib/predict/scans.ts";
+import { placeOf } from "../lib/predict/paths.ts";
 import { PRESENCE } from "../lib/predict/slice_segmenter.ts";
 import { MANIFEST, studyAround } from "../lib/study/manifest.ts";
 import { SHIPPED_NAMES, SHIPPED_STUDY } from "../lib/study/shipped.ts";
@@ -245,7 +245,7 @@ export const commands = {
     about: "Segment scans: a mask each, a contact sheet and a table of volumes",
     argument: {
       name: "SCAN…",
-      help: "NIfTI files, folders of them, or patterns such as 'scans/*.nii.gz'",
+      help: "volumes, folders and data sets of them, or patterns such as 'scans/*.nii.gz'",
       several: true,
     },
     required: ["out"],
@@ -344,7 +344,9 @@ export const commands = {
           group: "adapters",
         },
       ),
+      modality: configFields.modality,
       target: configFields.target,
+      labels: configFields.labels,
       axis: configFields.axis,
       crop: configFields.crop,
       rescale: configFields.rescale,

@@ -1,8 +1,11 @@
 // ./run predict SCAN… --out DIR: masks of new scans, a picture and a table of them.
 import { join, resolve } from "node:path";
-import { readNifti, writeNifti } from "../lib/data/nifti_file.ts";
+import { writeNifti } from "../lib/data/nifti_file.ts";
+import { noteLines } from "../lib/data/notes.ts";
 import { cut, planeOf, whole } from "../lib/data/plane.ts";
 import { centreCrop } from "../lib/data/preprocess.ts";
+import { readVolume } from "../lib/data/read_volume.ts";
+import { openScans, type Scan } from "../lib/data/scans.ts";
 import { rescaledWindow } from "../lib/data/slices.ts";
 import { binarise } from "../lib/data/target.ts";
 import type { Thumbnails } from "../lib/data/thumbnails.ts";
@@ -12,6 +15,7 @@ import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
 import { readBytes, writeFileAtomic } from "../lib/fs.ts";
 import { Gpu } from "../lib/gpu/gpu.ts";
 import { dice } from "../lib/metrics/metrics.ts";
+import { expandPatterns, maskName } from "../lib/predict/paths.ts";
 import { readPoints } from "../lib/predict/points_file.ts";
 import { type PredictionRow, predictionsTable } from "../lib/predict/predictions_table.ts";
 import {
@@ -24,7 +28,6 @@ import {
   type SliceGrid,
   withoutPrompt,
 } from "../lib/predict/prompts.ts";
-import { findScans, type Scan } from "../lib/predict/scans.ts";
 import { type ScanMask, segmentScan } from "../lib/predict/segment_scan.ts";
 import { SPREAD } from "../lib/predict/segment_object.ts";
 import { summarise } from "../lib/predict/summary.ts";
@@ -120,7 +123,12 @@ function checkOutputs(scans: readonly Scan[], values: Options): void {
     throw new InputError(`--out ${excerpt(out)} is a file: name a folder for the masks`);
   }
   const pages = Array.from({ length: Math.ceil(scans.length / SCANS_PER_SHEET) }, (_, i) => i);
-  const outputs = [...scans.map(({ maskName }) => maskName), TABLE, ...pages.map(sheetName)];
+  const masks = scans.map(maskName);
+  const twin = masks.find((name, i) => masks.indexOf(name) !== i);
+  if (twin !== undefined) {
+    throw new InputError(`two scans would have the mask ${twin}: segment them one at a time`);
+  }
+  const outputs = [...masks, TABLE, ...pages.map(sheetName)];
   for (const path of outputs.map((name) => join(out, name))) {
     if (inputs.has(realPath(path))) {
       throw new InputError(
@@ -169,9 +177,13 @@ async function objectsOf(
   const { volume, name, grid } = context;
   const range = readSlices(slices, grid.count);
   if (boxesFrom) {
-    const seg = await readNifti(boxesFrom);
+    const seg = await readVolume(boxesFrom);
     requireSameGrid({ volume, name }, { volume: seg, name: boxesFrom });
-    const truth = binarise(seg, { target: config.target, name: boxesFrom });
+    const truth = binarise(seg, {
+      target: config.target,
+      scheme: values.labels, // of this segmentation, whatever the run had
+      name: boxesFrom,
+    });
     return { objects: fromLesions(truth, range, { ...context, name: boxesFrom }), truth };
   }
   const file = pointsFrom
@@ -210,10 +222,12 @@ interface ScanResult {
 
 /** Segments a scan and writes its mask. */
 async function predictScan(
-  { path, name, maskName }: Scan,
+  scan: Scan,
   { predictor, config, seen, values }: Setup & { predictor: SamPredictor; values: Options },
 ): Promise<ScanResult> {
-  const volume = await readNifti(path);
+  const { path, id: name } = scan;
+  const volume = await scan.load();
+  for (const line of noteLines(volume.notes.map((text) => ({ path, text })))) console.log(line);
   const grid = gridOf(volume, config);
   const say = (line: string) => console.log(line);
   const context = { volume, name: path, grid, inMillimetres: values.mm, say };
@@ -248,7 +262,7 @@ async function predictScan(
       `, ${(seconds / Math.max(1, found.encoded)).toFixed(2)} s a slice`,
   );
   tellLookAlikes(found, { seen, volume, grid, config, name });
-  await writeNifti(join(values.out, maskName), { ...volume, data: found.labels }, {
+  await writeNifti(join(values.out, maskName(scan)), { ...volume, data: found.labels }, {
     datatype: objects.length > 255 && !values.merge ? "int16" : "uint8",
   });
   return {
@@ -292,13 +306,13 @@ function pictureOf(
   },
 ): PredictedSlice {
   const { plane, axis } = grid;
-  const { shape, spacing, affine, header } = volume;
+  const { shape, spacing, affine, isPlaced } = volume;
   const place = { ...whole(plane), index };
   const own = cut(mask, plane, place);
   const known = truth ? cut(truth, plane, place) : undefined;
   return {
     name: excerpt(name),
-    volume: { shape, spacing, affine, header },
+    volume: { shape, spacing, affine, isPlaced },
     axis,
     index,
     image: rescaledWindow(volume.data, { plane, window: place, method: config.rescale }),
@@ -311,11 +325,12 @@ function pictureOf(
 }
 
 await runCommand(commands.predict, async ({ positional, given, values }) => {
-  const scans = findScans(positional, (line) => console.log(line));
-  checkPrompts(scans, values);
-  checkOutputs(scans, values);
   const setup = await openSetup(given);
   const { adapter, config } = setup;
+  const { scans, notes } = await openScans(expandPatterns(positional), config);
+  for (const note of notes) console.log(note);
+  checkPrompts(scans, values);
+  checkOutputs(scans, values);
   const { model, weights, side }: { model: ModelName; weights: string | null; side: number } =
     config;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));

@@ -31,16 +31,16 @@ const SCREEN = [
 ] as const;
 
 /**
- * The way to show the slices of a volume. An oblique one is shown as the plane that is nearest; one without
- * a sform and a qform as its voxels lie.
+ * The way to show the slices of a volume. An oblique one is shown as the plane that is nearest; one that does
+ * not say how it lies as its voxels do.
  */
 export function displayOf(
-  { shape, spacing, affine, header }: Pick<Volume, "shape" | "spacing" | "affine" | "header">,
+  { shape, spacing, affine, isPlaced }: Pick<Volume, "shape" | "spacing" | "affine" | "isPlaced">,
   axis: Axis,
 ): SliceDisplay {
   const own = planeOf({ shape, spacing }, axis).spacing;
   const world = worldAxes(affine);
-  if (header.sformCode === 0 && header.qformCode === 0 || !world) {
+  if (!isPlaced || !world) {
     return {
       plane: "orientation unknown",
       sides: null,

@@ -14,7 +14,7 @@ export interface PredictedSlice {
   /** Name of the scan. */
   readonly name: string;
   /** The scan's geometry. */
-  readonly volume: Pick<Volume, "shape" | "spacing" | "affine" | "header">;
+  readonly volume: Pick<Volume, "shape" | "spacing" | "affine" | "isPlaced">;
   /** Axis of its slices. */
   readonly axis: Axis;
   /** Index of the slice. */

@@ -65,7 +65,7 @@ Deno.test("pixels are shown in the scan's aspect, and as stored where nothing sa
   const display = displayOf(volume, 1);
   const { width, height } = asShown(new Uint8Array(8), { width: 4, height: 2 }, display);
   assertEquals([display.plane, width, height], ["coronal", 4, 14]);
-  const bare = { ...volume, header: { ...volume.header, sformCode: 0, qformCode: 0 } };
+  const bare = { ...volume, isPlaced: false };
   const { pixels } = asShown(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), {
     width: 4,
     height: 3,
