@@ -68,6 +68,11 @@ export function evaluationFile(adapter: string, data: string): string {
   return join(adapter, `evaluation-${basename(resolve(data))}.json`);
 }
 
+/** Files of a merged model in ONNX: encoder and decoder. */
+export function onnxFiles(out: string): string[] {
+  return [`${out}.encoder.onnx`, `${out}.decoder.onnx`];
+}
+
 /** The commands by name. */
 export const commands = {
   experiments: command({
@@ -369,19 +374,26 @@ export const commands = {
     required: ["out"],
     fields: {
       out: field("out FILE", "the merged weights, .safetensors, or .pth for PyTorch", {
-        type: v.pipe(
-          v.string(),
-          v.regex(/\.(safetensors|pth|pt)$/, "it must end in .safetensors, or .pth for PyTorch"),
-        ),
+        type: v.string(),
         default: "",
-        rights: writesFile,
         group: "running",
       }),
+      onnx: field(
+        "onnx",
+        "write two ONNX graphs for annotation tools instead, FILE.encoder.onnx and FILE.decoder.onnx, in the " +
+          "layout of samexporter",
+        { type: v.boolean(), default: false, group: "running" },
+      ),
       model: configFields.model,
       weights: configFields.weights,
+      side: { ...configFields.side, help: `with --onnx: ${configFields.side.help}` },
       ...commonFields,
     },
-    rights: ({ argument }) => readsAdapter(argument),
+    sources: [SHIPPED_STUDY],
+    rights: ({ argument, values: { out, onnx } }) => ({
+      ...readsAdapter(argument),
+      files: onnx ? onnxFiles(out) : [out],
+    }),
   }),
   report: command({
     name: "report",

@@ -1,6 +1,8 @@
 import { basename } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
 import { checkpointPath } from "./download.ts";
+import { isShardIndex } from "./shard_index.ts";
+import { openShards } from "./shards.ts";
 import { parseOnnx } from "../formats/onnx.ts";
 import { openWeights } from "../formats/weights.ts";
 import { openBytes } from "../fs.ts";
@@ -98,7 +100,9 @@ export async function openPretrained(
   chosen: Pick<Pretrained, "model" | "weights">,
 ): Promise<WeightSource> {
   const path = await weightsFile(chosen);
-  if (path !== null) return await openWeights(openBytes(path));
+  if (path !== null) {
+    return isShardIndex(path) ? await openShards(path) : await openWeights(openBytes(path));
+  }
   const { encoder, decoder } = MODELS[chosen.model].packaged!;
   const graph = async (file: Checkpoint) =>
     parseOnnx(await readPackaged(file), { source: file.baseUrl + file.file });

@@ -54,6 +54,20 @@ function outline(mask: Uint8Array, width: number, unit: number, colour: string):
     strokePath(path, { stroke: colour, width: 1.7 * unit, dash });
 }
 
+/** Meaning of the outlines, with the left end at `x`. */
+function legend(x: number, withTruth: boolean): string {
+  const first = withTruth
+    ? strokePath(`M${x + 10},11h30`, { stroke: TRUTH, width: 2 }) +
+      svgText("truth", { x: x + 47, y: 15, fill: WHITE })
+    : "";
+  const own = x + (withTruth ? 96 : 10);
+  return `<rect x="${x}" y="1" width="${
+    withTruth ? 264 : 150
+  }" height="20" rx="3" fill="#3a3a3a"/>` +
+    first + strokePath(`M${own},11h30`, { stroke: PREDICTION, width: 2, dash: "5 3" }) +
+    svgText(withTruth ? "model's mask; Dice" : "model's mask", { x: own + 37, y: 15, fill: WHITE });
+}
+
 /**
  * Slices below each other, models beside each other: the whole slice with the place of the close-up,
  * then the close-up once for each model with the truth and the model's mask outlined, and its Dice.
@@ -101,11 +115,7 @@ export function contactSheet({ models, cases, note }: Sheet, palette: Palette): 
   const heads = ["Slice", ...models].map((name, i) =>
     text(name, x(i) + tile / 2, HEAD - 8, `${middle} font-weight="600"`)
   );
-  const key = `<rect x="${x(0)}" y="1" width="264" height="20" rx="3" fill="#3a3a3a"/>` +
-    strokePath(`M${x(0) + 10},11h30`, { stroke: TRUTH, width: 2 }) +
-    svgText("truth", { x: x(0) + 47, y: 15, fill: WHITE }) +
-    strokePath(`M${x(0) + 96},11h30`, { stroke: PREDICTION, width: 2, dash: "5 3" }) +
-    svgText("model's mask; Dice", { x: x(0) + 133, y: 15, fill: WHITE });
+  const key = legend(x(0), cases.some(({ truth }) => truth !== undefined));
   const corner = note ? text(note, x(0) + 276, 15) : "";
   const width = Math.max(FIGURE_WIDTH, x(columns) - GAP);
   const height = HEAD + cases.length * (tile + LABEL + GAP);

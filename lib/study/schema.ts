@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { DEFAULT_FRACTIONS } from "../data/split.ts";
 import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment_options.ts";
@@ -15,6 +15,7 @@ import { excerpt, InputError } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
 import { PRESENCE_NAMES } from "../evaluate/presence.ts";
 import { HEADLINE_PROMPTS, PROTOCOL } from "../evaluate/scored_prompts.ts";
+import { isShardIndex } from "../files/shard_index.ts";
 import { readBytes } from "../fs.ts";
 import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
 import { isBegunHere, namedPaths } from "./begun.ts";
@@ -249,7 +250,7 @@ export const configFields = {
       default: null,
       added: true,
       free: true, // compared by hash
-      rights: reads,
+      rights: (path) => reads(isShardIndex(path) ? dirname(path) : path),
     }),
     side: field(
       "side N",
