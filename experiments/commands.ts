@@ -323,11 +323,11 @@ export const commands = {
       }),
       presence: field(
         "presence N",
-        "without a prompt: mean logit inside a mask below which a slice has no tumour (a first look, " +
-          "measured on few slices)",
+        "without a prompt: presence score below which a slice has no tumour (default: the adapter's own rule, " +
+          `else a mean logit inside the mask of ${PRESENCE.threshold}, a first look on few slices)`,
         {
-          type: v.pipe(v.number(), v.finite()),
-          default: PRESENCE,
+          type: v.nullable(v.pipe(v.number(), v.finite())),
+          default: null,
           common: true,
           group: "prompts",
         },

@@ -9,6 +9,7 @@ import { openScans, type Scan } from "../lib/data/scans.ts";
 import { rescaledWindow } from "../lib/data/slices.ts";
 import { binarise } from "../lib/data/target.ts";
 import type { Thumbnails } from "../lib/data/thumbnails.ts";
+import { PRESENCE_SCORES, type PresenceRule } from "../lib/evaluate/presence.ts";
 import { excerpt, InputError } from "../lib/errors.ts";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
@@ -30,6 +31,7 @@ import {
 } from "../lib/predict/prompts.ts";
 import { type ScanMask, segmentScan } from "../lib/predict/segment_scan.ts";
 import { SPREAD } from "../lib/predict/segment_object.ts";
+import { PRESENCE } from "../lib/predict/slice_segmenter.ts";
 import { summarise } from "../lib/predict/summary.ts";
 import { plural } from "../lib/report/format.ts";
 import {
@@ -44,15 +46,16 @@ import {
   lookAlikeSentence,
   openAdapter,
   ownWeights,
+  presenceRule,
+  readOrigin,
   requireBase,
-  runOf,
   trainingSlices,
 } from "../lib/study/adapter.ts";
 import { pick, type Values } from "../lib/study/command_line.ts";
 import { describeAdapter } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { Progress } from "../lib/study/progress.ts";
-import { type Config, configFields, DEFAULTS } from "../lib/study/schema.ts";
+import { type Config, configFields, DEFAULTS, parseConfig } from "../lib/study/schema.ts";
 import { adapterPath, SHIPPED_NAMES } from "../lib/study/shipped.ts";
 import { commands } from "./commands.ts";
 
@@ -67,6 +70,8 @@ interface Setup {
   readonly adapter: Awaited<ReturnType<typeof openAdapter>> | null;
   readonly config: Config;
   readonly seen: Thumbnails | null;
+  /** Rule by which masks without a prompt count. */
+  readonly presence: PresenceRule;
 }
 
 /** Reads the adapter and its run's values, and says which of them are overridden. */
@@ -77,11 +82,12 @@ async function openSetup(given: Partial<Options>): Promise<Setup> {
     const model = overrides.model ?? DEFAULTS.model;
     const config: Config = { ...DEFAULTS, side: MODELS[model].sides.native, ...overrides };
     console.log(`Adapter: none, ${config.model} as it was pretrained, side ${config.side}`);
-    return { adapter: null, config, seen: null };
+    return { adapter: null, config, seen: null, presence: ruleOf(null, given) };
   }
   const path = adapterPath(name);
   const adapter = await openAdapter(path);
-  const run = await runOf(path);
+  const origin = await readOrigin(path, adapter);
+  const run = origin && parseConfig(origin.config, path);
   const config: Config = {
     ...DEFAULTS,
     side: MODELS[given.model ?? DEFAULTS.model].sides.native,
@@ -105,7 +111,24 @@ async function openSetup(given: Partial<Options>): Promise<Setup> {
         `trained with ${trained ?? "none"}`,
     );
   }
-  return { adapter, config, seen: trainingSlices(adapter) };
+  const presence = ruleOf(presenceRule(origin), given);
+  return { adapter, config, seen: trainingSlices(adapter), presence };
+}
+
+/** The presence rule of an adapter, or that of those without one, with the threshold that is given. */
+function ruleOf(own: PresenceRule | null, { presence }: Partial<Options>): PresenceRule {
+  const rule = own ?? PRESENCE;
+  return { ...rule, threshold: presence ?? rule.threshold };
+}
+
+/** Says by which rule slices without a prompt stay empty. */
+function tellPresence({ score, threshold }: PresenceRule): void {
+  console.log(
+    `Without a prompt a slice has tumour if its ${
+      PRESENCE_SCORES[score].label
+    } is ${threshold} or more ` +
+      "(--presence).",
+  );
 }
 
 /** Refuses files that would be written over inputs, or over others unasked. */
@@ -193,8 +216,8 @@ async function objectsOf(
     ...fromClicks({ points: point, background, file }, context),
     ...box.map((text) => fromBox(text, range, context)),
   ];
-  if (objects.length > 0) return { objects, truth: null };
-  return { objects: [withoutPrompt(grid, range)], truth: null };
+  if (!hasPrompt(values)) objects.push(withoutPrompt(grid, range));
+  return { objects, truth: null };
 }
 
 /** Refuses prompts that do not go together, or with several scans. */
@@ -209,9 +232,14 @@ function checkPrompts(scans: readonly Scan[], values: Options): void {
       "--background goes with --point or --points-from: give a point on the object",
     );
   }
-  if ((boxesFrom || others > 0) && scans.length > 1) {
+  if (hasPrompt(values) && scans.length > 1) {
     throw new InputError(`a prompt is of one scan, and ${scans.length} are named: name one`);
   }
+}
+
+/** True if the command line gives a prompt. */
+function hasPrompt({ boxesFrom, pointsFrom, point, box }: Options): boolean {
+  return boxesFrom !== null || pointsFrom !== null || point.length + box.length > 0;
 }
 
 /** What a scan's segmentation leaves for the table and the picture. */
@@ -223,7 +251,10 @@ interface ScanResult {
 /** Segments a scan and writes its mask. */
 async function predictScan(
   scan: Scan,
-  { predictor, config, seen, values }: Setup & { predictor: SamPredictor; values: Options },
+  { predictor, config, seen, presence, values }: Setup & {
+    predictor: SamPredictor;
+    values: Options;
+  },
 ): Promise<ScanResult> {
   const { path, id: name } = scan;
   const volume = await scan.load();
@@ -232,7 +263,7 @@ async function predictScan(
   const say = (line: string) => console.log(line);
   const context = { volume, name: path, grid, inMillimetres: values.mm, say };
   const { objects, truth } = await objectsOf(values, config, context);
-  const isUnprompted = objects.length === 1 && objects[0].name === "no prompt";
+  const isUnprompted = !hasPrompt(values);
   const total = objects.reduce(
     (sum, { slices, spread }) => sum + (spread ? spread[1] - spread[0] + 1 : slices.size),
     0,
@@ -246,7 +277,7 @@ async function predictScan(
     method: config.rescale,
     objects,
     rule: SPREAD,
-    presence: isUnprompted ? values.presence : null,
+    presence: isUnprompted ? presence : null,
     merge: values.merge,
     onSlice: () => progress.update({ done: Math.min(++done, total) }),
   });
@@ -331,6 +362,7 @@ await runCommand(commands.predict, async ({ positional, given, values }) => {
   for (const note of notes) console.log(note);
   checkPrompts(scans, values);
   checkOutputs(scans, values);
+  if (!hasPrompt(values)) tellPresence(setup.presence);
   const { model, weights, side }: { model: ModelName; weights: string | null; side: number } =
     config;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));

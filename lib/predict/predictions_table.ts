@@ -4,7 +4,7 @@ import type { MaskSummary } from "./summary.ts";
 export interface PredictionRow extends MaskSummary {
   /** Name of the scan. */
   readonly name: string;
-  /** Highest mean logit inside the mask of a slice, before the presence rule; null if no slice had one. */
+  /** Highest presence score of a slice, before the presence rule; null if no slice had a mask. */
   readonly presence: number | null;
 }
 

@@ -11,7 +11,7 @@ export interface SpreadRule {
   readonly point: boolean;
   /** True if the mask's logits are a prompt. */
   readonly logits: boolean;
-  /** Share of the prompted slice's presence below which a mask is none of the object. */
+  /** Share of the mean logit inside the prompted slice's mask below which a mask is none of the object. */
   readonly presence: number;
   /** Share of the smaller of two neighbouring masks that both must have. */
   readonly overlap: number;
@@ -104,7 +104,7 @@ function continues(
   next: SliceMask,
   { rule: { presence, overlap }, first }: { rule: SpreadRule; first: SliceMask },
 ): boolean {
-  if (next.area === 0 || next.presence < presence * first.presence) return false;
+  if (next.area === 0 || next.scores.meanLogit < presence * first.scores.meanLogit) return false;
   let both = 0;
   for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
   return both >= overlap * Math.min(from.area, next.area);

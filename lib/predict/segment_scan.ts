@@ -1,4 +1,5 @@
 import type { RescaleMethod } from "../data/preprocess.ts";
+import { isPresent, type PresenceRule } from "../evaluate/presence.ts";
 import type { Volume } from "../formats/volume.ts";
 import type { SamPredictor } from "../sam/predictor.ts";
 import type { ObjectPrompt, SliceGrid } from "./prompts.ts";
@@ -17,8 +18,8 @@ export interface ScanTask {
   readonly objects: readonly ObjectPrompt[];
   /** Rule by which objects spread. */
   readonly rule: SpreadRule;
-  /** Mean logit inside a mask below which a slice stays empty, as without a prompt; null for none. */
-  readonly presence: number | null;
+  /** Rule by which a mask counts, where there is no prompt; null for any. */
+  readonly presence: PresenceRule | null;
   /** True if all objects have the label 1, and not 1, 2, 3, …. */
   readonly merge: boolean;
   /** Called after each slice of an object, with the slices encoded so far. */
@@ -29,7 +30,7 @@ export interface ScanTask {
 export interface ScanMask {
   /** The label of each voxel, 0 for none, x fastest; where objects overlap, that of the first. */
   readonly labels: Float32Array;
-  /** Highest mean logit inside the mask of a slice, before the presence rule; null if every mask was empty. */
+  /** Highest presence score of a slice, before the rule; null if every mask was empty. */
   readonly presence: number | null;
   /** Index of the slice with the largest mask; the middle one if all are empty. */
   readonly largest: number;
@@ -46,7 +47,7 @@ export interface ScanMask {
  */
 export async function segmentScan(predictor: SamPredictor, task: ScanTask): Promise<ScanMask> {
   const { volume, grid, method, objects, rule, merge, onSlice } = task;
-  const least = task.presence ?? -Infinity;
+  const score = task.presence?.score ?? "meanLogit";
   const { window } = grid;
   using segmenter = new SliceSegmenter(predictor, { voxels: volume.data, grid, method });
   const labels = new Float32Array(volume.data.length);
@@ -60,8 +61,8 @@ export async function segmentScan(predictor: SamPredictor, task: ScanTask): Prom
       onSlice: () => onSlice?.(segmenter.encoded),
     });
     for (const [index, mask] of masks) {
-      if (mask.area > 0) presence = Math.max(presence ?? -Infinity, mask.presence);
-      const isKept = mask.presence >= least;
+      if (mask.area > 0) presence = Math.max(presence ?? -Infinity, mask.scores[score]);
+      const isKept = isPresent(mask.scores, task.presence);
       areas.set(index, (areas.get(index) ?? 0) + (isKept ? mask.area : 0));
       if (isKept) addMask(labels, mask.mask, { grid, index, label });
     }

@@ -1,15 +1,16 @@
 import { rescaledWindow } from "../data/slices.ts";
 import type { RescaleMethod } from "../data/preprocess.ts";
+import { type PresenceRule, type PresenceScores, presenceScores } from "../evaluate/presence.ts";
 import type { Prompt } from "../data/prompts.ts";
 import type { EncodedImage, SamPredictor } from "../sam/predictor.ts";
 import type { SliceGrid } from "./prompts.ts";
 
 /**
- * Mean logit inside the mask of a slice without a prompt below which it has no tumour, for adapters that
- * bring no rule of their own. A first look at the adapter that comes with the package (results/predict): it
- * keeps all slices of the four patients that it was not trained on, and leaves six in seven healthy ones empty.
+ * Rule by which the mask of a slice without a prompt counts, for adapters that bring none of their own. A first
+ * look at the adapter that comes with the package (results/predict): it keeps all 43 slices of the four patients
+ * that it was not trained on, and leaves 49 of 55 healthy ones empty.
  */
-export const PRESENCE = 4;
+export const PRESENCE: PresenceRule = { score: "meanLogit", threshold: 4 };
 
 /** A mask of a slice's window, and how sure the model is of it. */
 export interface SliceMask {
@@ -17,11 +18,14 @@ export interface SliceMask {
   readonly mask: Uint8Array;
   /** Pixels of the mask. */
   readonly area: number;
-  /** Mean logit inside the mask; 0 for an empty one. */
-  readonly presence: number;
+  /** Presence scores of the mask; all 0 where the slice was not shown to the model. */
+  readonly scores: PresenceScores;
   /** Low-resolution logits, to prompt with. */
   readonly logits: Float32Array;
 }
+
+/** Scores of a slice that shows nothing. */
+const NO_PRESENCE: PresenceScores = { meanLogit: 0, maxLogit: 0, stability: 0, iou: 0 };
 
 /** Bytes of embeddings that are kept on the device at most. */
 const KEPT_BYTES = 2 ** 28;
@@ -78,26 +82,26 @@ export class SliceSegmenter implements Disposable {
     const { window: { width, height } } = this.#grid;
     if (!image) {
       const mask = new Uint8Array(width * height);
-      return { mask, area: 0, presence: 0, logits: new Float32Array(0) };
+      return { mask, area: 0, scores: NO_PRESENCE, logits: new Float32Array(0) };
     }
-    const { masks: [values], lowResMasks: logits } = await this.#predictor.predict({
-      image,
-      box,
-      pointCoords: points?.map(({ x, y }) => [x, y]),
-      pointLabels: points?.map(({ label }) => label),
-      maskInput,
-      multimaskOutput: false,
-      returnLogits: true,
-    });
+    const { masks: [values], iouPredictions: [iou], lowResMasks: logits } = await this.#predictor
+      .predict({
+        image,
+        box,
+        pointCoords: points?.map(({ x, y }) => [x, y]),
+        pointLabels: points?.map(({ label }) => label),
+        maskInput,
+        multimaskOutput: false,
+        returnLogits: true,
+      });
     const mask = new Uint8Array(values.length);
-    let [area, sum] = [0, 0];
+    let area = 0;
     for (let i = 0; i < values.length; i++) {
       if (!(values[i] > 0)) continue;
       mask[i] = 1;
       area++;
-      sum += values[i];
     }
-    return { mask, area, presence: area > 0 ? sum / area : 0, logits };
+    return { mask, area, scores: presenceScores({ logits: values, iou }), logits };
   }
 
   /** The embedding of a slice; null if it has no contrast. */

@@ -86,7 +86,7 @@ for (const source of dataset.cases) {
     click: dice(click, truths),
     clickSlices: [...click.keys()].sort((a, b) => a - b),
     none: dice(none, truths),
-    presence: slices.map((index) => [areas[index], none.get(index)!.presence]),
+    presence: slices.map((index) => [areas[index], none.get(index)!.scores.meanLogit]),
     seconds,
   };
   rows.push(row);

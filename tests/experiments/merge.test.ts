@@ -112,6 +112,10 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
       [join(fixtures, "default"), "--out", "x.onnx"],
       /--out cannot be x\.onnx: it must end in \.safetensors.*\.pth/,
     ],
+    [
+      [join(fixtures, "default"), "--onnx", "--out", "x.onnx"],
+      /--out cannot be x\.onnx with --onnx: give the beginning.*x?model\.encoder\.onnx/,
+    ],
     // The model is the run's, whose weights were not fetched here, unless another is named.
     [["vit_b_run", "--out", "x.pth"], /--model vit_b needs its weights/],
     [["vit_b_run", "--out", "x.pth", "--model", "vit_l"], /--model vit_l needs its weights/],

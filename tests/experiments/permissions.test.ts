@@ -75,10 +75,22 @@ Deno.test("each command is granted the paths that its arguments name, and nothin
         write: ["o"],
       }],
       [["merge", "--model", "vit_b", "adapter", "--out", "m.pth"], {
-        read: ["adapter"],
+        read: [shipped, "adapter"],
         write: ["m.pth", "m.pth.tmp"],
       }],
-      [["merge", "a", "--out", "/m.pth"], { read: ["a"], write: ["/m.pth", "/m.pth.tmp"] }],
+      [["merge", "a", "--out", "/m.pth"], {
+        read: [shipped, "a"],
+        write: ["/m.pth", "/m.pth.tmp"],
+      }],
+      [["merge", "a", "--onnx", "--out", "/m"], {
+        read: [shipped, "a"],
+        write: ["encoder", "decoder"].flatMap((part) => [`/m.${part}.onnx`, `/m.${part}.onnx.tmp`]),
+      }],
+      // Weights in several files lie beside their index.
+      [["merge", "a", "--weights", "w/m.index.json", "--out", "/m.pth"], {
+        read: [shipped, "a", "w"],
+        write: ["/m.pth", "/m.pth.tmp"],
+      }],
       [["weights", "vit_b", "--folder", "f"], { write: ["f"] }],
     ];
     for (const [args, { read = [], write }] of cases) {

@@ -20,7 +20,8 @@ function fakeModel(
     );
     const area = pixels.reduce((sum, value) => sum + value, 0);
     const logits = Float32Array.of(index);
-    return Promise.resolve({ mask: pixels, area, presence: area > 0 ? presence : 0, logits });
+    const scores = { meanLogit: area > 0 ? presence : 0, maxLogit: 0, stability: 0, iou: 0 };
+    return Promise.resolve({ mask: pixels, area, scores, logits });
   };
   return { calls, segment };
 }
