@@ -358,6 +358,7 @@ export const commands = {
       model: configFields.model,
       weights: configFields.weights,
       side: configFields.side,
+      ...deviceFields,
       ...commonFields,
     },
     sources: [SHIPPED_STUDY],

@@ -14,7 +14,6 @@ import { excerpt, InputError } from "../lib/errors.ts";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
 import { readBytes, writeFileAtomic } from "../lib/fs.ts";
-import { Gpu } from "../lib/gpu/gpu.ts";
 import { dice } from "../lib/metrics/metrics.ts";
 import { expandPatterns, maskName } from "../lib/predict/paths.ts";
 import { readPoints } from "../lib/predict/points_file.ts";
@@ -52,6 +51,7 @@ import {
   trainingSlices,
 } from "../lib/study/adapter.ts";
 import { pick, type Values } from "../lib/study/command_line.ts";
+import { openGpu, withVersion } from "../lib/study/device.ts";
 import { describeAdapter } from "../lib/study/environment.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { Progress } from "../lib/study/progress.ts";
@@ -366,8 +366,8 @@ await runCommand(commands.predict, async ({ positional, given, values }) => {
   const { model, weights, side }: { model: ModelName; weights: string | null; side: number } =
     config;
   if (adapter) await requireBase(adapter, await weightsFile({ model, weights }));
-  await using gpu = await Gpu.open();
-  console.log(describeAdapter(gpu.info));
+  await using gpu = await openGpu(values);
+  console.log(describeAdapter(withVersion(gpu.info)));
   const sam = await loadSam(gpu, { model, weights, side });
   if (adapter) await applyAdapter(sam, adapter);
   using predictor = new SamPredictor(sam, { side });
