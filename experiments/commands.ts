@@ -387,7 +387,7 @@ export const commands = {
       ),
       model: configFields.model,
       weights: configFields.weights,
-      side: { ...configFields.side, help: `with --onnx: ${configFields.side.help}` },
+      side: configFields.side,
       ...commonFields,
     },
     sources: [SHIPPED_STUDY],

@@ -45,6 +45,8 @@ export class SliceSegmenter implements Disposable {
   readonly #kept = new Map<number, EncodedImage>();
 
   /**
+   * Prepares a volume; nothing is encoded yet.
+   *
    * @param predictor The model.
    * @param options.voxels Those of the volume, x fastest.
    * @param options.grid Its slices.

@@ -7,7 +7,7 @@ import { OnnxLayers } from "./onnx_layers.ts";
 const HEADS = 8;
 
 /** Sizes that the decoder's graph is fixed for. */
-interface DecoderSizes {
+export interface DecoderSizes {
   /** Side of the model's input, in pixels. */
   readonly side: number;
   /** Side of the embedding. */
@@ -178,7 +178,6 @@ function twoWay(
   layers: OnnxLayers,
   { keys: image, sparse, grid, dim }: { keys: Value; sparse: Value; grid: number; dim: number },
 ): { tokens: Value; pixels: Value } {
-  const { graph } = layers;
   const own = layers.node("Concat", [
     layers.weight("mask_decoder.iou_token.weight"),
     layers.weight("mask_decoder.mask_tokens.weight"),
