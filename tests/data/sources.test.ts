@@ -79,6 +79,24 @@ const layouts: Record<string, Expected> = {
       "UCSF-PDGM-0004_nifti/UCSF-PDGM-0004_tumor_segmentation.nii.gz",
     ]],
   },
+  "BraTS 2015, a folder a file": {
+    files: [
+      "HGG/brats_tcia_pat102_0002/VSD.Brain.XX.O.MR_T1c.40834/VSD.Brain.XX.O.MR_T1c.40834.mha",
+      "HGG/brats_tcia_pat102_0002/VSD.Brain.XX.O.MR_T1.40833/VSD.Brain.XX.O.MR_T1.40833.mha",
+      "HGG/brats_tcia_pat102_0002/VSD.Brain.XX.O.MR_Flair.40832/VSD.Brain.XX.O.MR_Flair.40832.mha",
+      "HGG/brats_tcia_pat102_0002/VSD.Brain_3more.XX.O.OT.42281/VSD.Brain_3more.XX.O.OT.42281.mha",
+      "readme.txt",
+      "empty/",
+    ],
+    layout: "BraTS to 2016",
+    cases: [[
+      "brats_tcia_pat102_0002",
+      "brats_tcia_pat102",
+      "HGG/brats_tcia_pat102_0002/VSD.Brain.XX.O.MR_T1c.40834/VSD.Brain.XX.O.MR_T1c.40834.mha",
+      "HGG/brats_tcia_pat102_0002/VSD.Brain_3more.XX.O.OT.42281/VSD.Brain_3more.XX.O.OT.42281.mha",
+    ]],
+    aside: ["readme.txt", "empty"],
+  },
   "BIDS with sessions and derivatives": {
     files: [
       "dataset_description.json",

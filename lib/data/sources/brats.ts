@@ -75,7 +75,7 @@ async function listCase(
 }
 
 /** The entries of a folder; null if it may not be read, as the system's own `lost+found`. */
-async function listOrNull(folder: string, shown: string): Promise<Listing | null> {
+export async function listOrNull(folder: string, shown: string): Promise<Listing | null> {
   try {
     return await list(folder, shown);
   } catch (error) {
