@@ -81,6 +81,14 @@ export const LABEL_SCHEMES = {
     other: [],
     cases: /^brats_\d{3}$/i,
   },
+  any: {
+    about: "every label above 0 is tumour, without regions",
+    wt: [],
+    tc: [],
+    et: [],
+    other: [],
+    cases: /(?!)/,
+  },
 } as const satisfies Record<string, LabelScheme>;
 
 /** Name of a scheme of labels. */
@@ -120,7 +128,7 @@ export function schemeOfMeanings(names: ReadonlyMap<number, string>): LabelSchem
         : "wt";
     return [...wt, ...other].map((label) => `${label} ${kindOf(label)}`).sort().join() === meant;
   });
-  return found ?? null;
+  return names.size === 0 ? null : found ?? null;
 }
 
 /** The scheme that the names of all cases are surely of; null if there is none. */
@@ -141,8 +149,10 @@ export function schemeOfNames(ids: readonly string[]): LabelSchemeName | null {
 export function requireScheme(
   { target, scheme, name }: { target: Target; scheme: LabelSchemeName | null; name: string },
 ): void {
-  if (scheme !== null || target === "auto" || target === "wt") return;
-  const schemes = LABEL_SCHEME_NAMES.map((name) => `${name} (${LABEL_SCHEMES[name].about})`);
+  if (scheme !== null && scheme !== "any" || target === "auto" || target === "wt") return;
+  const schemes = LABEL_SCHEME_NAMES.filter((name) => name !== "any").map((name) =>
+    `${name} (${LABEL_SCHEMES[name].about})`
+  );
   throw new InputError(
     `the target ${target} needs to know what the labels of ${name} mean: give --labels ` +
       schemes.join(", or "),
@@ -172,7 +182,7 @@ export function binarise(
 ): Uint8Array {
   requireScheme({ target, scheme, name });
   const labels = seg.data;
-  const tumour = scheme === null ? null : tumourLabels(scheme, target);
+  const tumour = scheme === null || scheme === "any" ? null : tumourLabels(scheme, target);
   const mask = new Uint8Array(labels.length);
   // An iterator takes five times as long over millions of voxels.
   for (let i = 0; i < labels.length; i++) {

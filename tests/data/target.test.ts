@@ -18,6 +18,7 @@ for (
     [null, "auto", [0, 255, 1, 0], [0, 1, 1, 0]],
     [null, "wt", [0, 1, 2, 4], [0, 1, 1, 1]],
     [null, "auto", [0, 0.9995, 1.0005, 0.0004], [0, 1, 1, 0]],
+    ["any", "auto", [0, 1, 4, 255], [0, 1, 1, 1]],
     ["brats2016", "tc", [0, 1, 2, 3, 4], [0, 1, 0, 1, 1]],
     ["brats2016", "et", [0, 1, 2, 3, 4], [0, 0, 0, 0, 1]],
     ["brats2020", "wt", [0, 1, 2, 4], [0, 1, 1, 1]],
@@ -54,6 +55,8 @@ Deno.test("an image in a mask's place, labels of another scheme, and regions of 
   refuse([0, 4], { target: "wt", scheme: "brats2023" }, "seg has label 4, which brats2023 has not");
   refuse([0, 3], { target: "wt", scheme: "brats2020" }, "seg has label 3, which brats2020 has not");
   refuse([0, 1], { target: "et" }, "give --labels brats2016 (");
+  refuse([0, 1], { target: "et", scheme: "any" }, "give --labels brats2016 (");
+  refuse([0, 255], { target: "auto", scheme: "brats2023" }, "decathlon, any");
   refuse([0, 1], { target: "tc" }, "decathlon (");
 });
 
