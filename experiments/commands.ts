@@ -73,6 +73,14 @@ export function onnxFiles(out: string): string[] {
   return [`${out}.encoder.onnx`, `${out}.decoder.onnx`];
 }
 
+/** Switch of commands that tell of something. */
+const jsonField = field("json", "print JSON, for other programs", {
+  type: v.boolean(),
+  default: false,
+  common: true,
+  group: "running",
+});
+
 /** The commands by name. */
 export const commands = {
   experiments: command({
@@ -145,12 +153,7 @@ export const commands = {
     about: "Say what a data set holds and what would be left out of a study, without training",
     argument: { name: "DIR", help: "the folder of a data set, or of scans" },
     fields: {
-      json: field("json", "print JSON, for other programs", {
-        type: v.boolean(),
-        default: false,
-        common: true,
-        group: "running",
-      }),
+      json: jsonField,
       modality: configFields.modality,
       patients: configFields.patients,
       target: configFields.target,
@@ -457,12 +460,7 @@ export const commands = {
     script: "devices.ts",
     about: "List what WebGPU can compute on here, and which of it a run takes",
     fields: {
-      json: field("json", "print the list as JSON", {
-        type: v.boolean(),
-        default: false,
-        common: true,
-        group: "running",
-      }),
+      json: jsonField,
       ...commonFields,
     },
     rights: () => ({ read: DEVICE_PATHS, run: [Deno.execPath()] }),
