@@ -174,7 +174,8 @@ Deno.test("noise is normal and white, repeats for its seed and is independent of
   }
   assert(Math.abs(mean(first, (x, i) => x * next[i])) < five, "two seeds");
   assert(
-    largest(first, first.map((_, i) => normal64([i % 200, Math.floor(i / 200)], 200, 1))) < 1e-4,
+    largest(first, first.map((_, i) => normal64([i % 200, Math.floor(i / 200)], 200, 1))) <
+      SINE_ERROR,
   );
 });
 
