@@ -4,7 +4,7 @@ import type { Volume } from "../formats/volume.ts";
 import type { SamPredictor } from "../sam/predictor.ts";
 import type { ObjectPrompt, SliceGrid } from "./prompts.ts";
 import { segmentObject, type SpreadRule } from "./segment_object.ts";
-import { SliceSegmenter } from "./slice_segmenter.ts";
+import { KEPT_BYTES, SliceSegmenter } from "./slice_segmenter.ts";
 
 /** A scan to segment, and the way to do it. */
 export interface ScanTask {
@@ -49,7 +49,13 @@ export async function segmentScan(predictor: SamPredictor, task: ScanTask): Prom
   const { volume, grid, method, objects, rule, merge, onSlice } = task;
   const score = task.presence?.score ?? "meanLogit";
   const { window } = grid;
-  using segmenter = new SliceSegmenter(predictor, { voxels: volume.data, grid, method });
+  using segmenter = new SliceSegmenter(predictor, {
+    voxels: volume.data,
+    grid,
+    method,
+    // A single object comes to each slice once.
+    keptBytes: objects.length > 1 ? KEPT_BYTES : 0,
+  });
   const labels = new Float32Array(volume.data.length);
   const areas = new Map<number, number>();
   let presence: number | null = null;

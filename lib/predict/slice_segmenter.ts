@@ -27,12 +27,12 @@ export interface SliceMask {
 /** Scores of a slice that shows nothing. */
 const NO_PRESENCE: PresenceScores = { meanLogit: 0, maxLogit: 0, stability: 0, iou: 0 };
 
-/** Bytes of embeddings that are kept on the device at most. */
-const KEPT_BYTES = 2 ** 28;
+/** Bytes of embeddings that are kept on the device at most where several objects ask for the same slices. */
+export const KEPT_BYTES: number = 2 ** 28;
 
 /**
  * Segments the slices of one volume. A slice is encoded once for all its prompts, as long as the
- * embeddings of the slices between fit into 256 MiB.
+ * embeddings of the slices between fit into what is kept.
  */
 export class SliceSegmenter implements Disposable {
   /** Slices encoded so far, repeated ones with them. */
@@ -41,6 +41,7 @@ export class SliceSegmenter implements Disposable {
   readonly #voxels: Float32Array;
   readonly #grid: SliceGrid;
   readonly #method: RescaleMethod;
+  readonly #keptBytes: number;
   /** Embeddings by the index of their slice, that used last at the end. */
   readonly #kept = new Map<number, EncodedImage>();
 
@@ -51,11 +52,18 @@ export class SliceSegmenter implements Disposable {
    * @param options.voxels Those of the volume, x fastest.
    * @param options.grid Its slices.
    * @param options.method Rule that maps intensities to 0..255.
+   * @param options.keptBytes Bytes of embeddings that are kept; that used last always is. Default 256 MiB.
    */
   constructor(
     predictor: SamPredictor,
-    { voxels, grid, method }: { voxels: Float32Array; grid: SliceGrid; method: RescaleMethod },
+    { voxels, grid, method, keptBytes = KEPT_BYTES }: {
+      voxels: Float32Array;
+      grid: SliceGrid;
+      method: RescaleMethod;
+      keptBytes?: number;
+    },
   ) {
+    this.#keptBytes = keptBytes;
     this.#predictor = predictor;
     this.#voxels = voxels;
     this.#grid = grid;
@@ -119,7 +127,7 @@ export class SliceSegmenter implements Disposable {
     if (data.every((value) => value === data[0])) return null;
     const image = this.#predictor.encode({ data, width, height });
     this.encoded++;
-    const most = Math.max(1, Math.floor(KEPT_BYTES / (4 * image.embedding.size)));
+    const most = Math.max(1, Math.floor(this.#keptBytes / (4 * image.embedding.size)));
     for (const [oldest, embedding] of this.#kept) {
       if (this.#kept.size < most) break;
       embedding[Symbol.dispose]();

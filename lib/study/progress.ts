@@ -126,8 +126,13 @@ export class Progress {
 
   #write(text: string): void {
     const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) {
-      at += this.#options.stream.writeSync(bytes.subarray(at));
+    try {
+      for (let at = 0; at < bytes.length;) {
+        at += this.#options.stream.writeSync(bytes.subarray(at));
+      }
+    } catch (error) {
+      // Its reader, such as `head`, has seen enough; the work goes on, as it does after console.log.
+      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
     }
   }
 }

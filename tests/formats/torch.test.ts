@@ -129,6 +129,17 @@ Deno.test("a file of our own making reads as it should, so that the hostile ones
   assertEquals(await contents(weights), { a: ["F32", [3], [2, 3, 4]] });
 });
 
+Deno.test("micro-sam's model is taken, and not its other decoder", async () => {
+  const part = (name: string) =>
+    dict([text(name), tensor(id, { shape: [4], stride: [1] })]).slice(2, -1); // within another
+  const weights = await open(pickled(dict(
+    [text("decoder_state"), part("other")],
+    [text("model_state"), part("sam.mask_decoder.x")],
+    [text("optimizer_state"), part("step")],
+  )));
+  assertEquals(await contents(weights), { "sam.mask_decoder.x": ["F32", [4], [1, 2, 3, 4]] });
+});
+
 Deno.test("sizes and offsets of 64 bits are read where a zip has them", async () => {
   const pickle = dict([text("a"), tensor(id, { shape: [4], stride: [1] })]);
   const bytes = torchZip(pickle, { storages, zip64: true });

@@ -66,6 +66,16 @@ Deno.test("finishing on a terminal clears the line and leaves the summary", () =
   assert(recorded.text.endsWith("\r\x1b[2Kdone\n"));
 });
 
+Deno.test("a reader that has seen enough stops no work", () => {
+  const stream = {
+    isTerminal: () => false,
+    writeSync(): number {
+      throw new Deno.errors.BrokenPipe("Broken pipe");
+    },
+  };
+  new Progress({ label: "test", total: 3, stream }).finish("test: Dice 0.9");
+});
+
 Deno.test("durations have two units at most, and none that is full", () => {
   const texts = [0, 7.4, 59.6, 100, 3599.7, 3600, 11_100, 86_399, 187_200].map(duration);
   assertEquals(texts, [
