@@ -371,7 +371,7 @@ async function extract(
   source: Case,
   { settings, cache, path }: { settings: Settings; cache: string; path: string },
 ): Promise<void> {
-  const { axis, minTumourVoxels } = settings;
+  const { axis } = settings;
   const { image, seg } = await source.load();
   if (await caseFile(source, settings, cache) !== path) {
     throw new InputError(
@@ -384,23 +384,7 @@ async function extract(
   const plane = planeOf(image, axis);
   const window = settings.crop === null ? whole(plane) : centreCrop(plane, settings.crop);
 
-  const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
-  let chosen: { index: number; area: number }[] = [];
-  for (let index = 0; index < image.shape[axis]; index++) {
-    const uncropped = count(mask, plane, { ...whole(plane), index });
-    if (uncropped < minTumourVoxels) continue;
-    if (settings.tumourFree) {
-      const shown = { ...window, index };
-      if (uncropped === 0 && !isBlank(image.data, plane, shown)) chosen.push({ index, area: 0 });
-      continue;
-    }
-    const area = count(mask, plane, { ...window, index });
-    crop.tumourVoxels += uncropped;
-    crop.lostVoxels += uncropped - area;
-    if (area >= minTumourVoxels) chosen.push({ index, area });
-    else crop.lostSlices++;
-  }
-  if (settings.maxPerCase !== null) chosen = spread(chosen, settings.maxPerCase);
+  const { chosen, crop } = chooseSlices({ image, mask }, { plane, window, settings });
 
   const slices = chosen.map(({ index }) => ({
     image: rescaledWindow(image.data, {
@@ -436,6 +420,35 @@ function notesOf(
     ...image.notes.map((text) => ["image", text] as ["image", string]),
     ...[...seg.notes, ...label ? [label] : []].map((text) => ["seg", text] as ["seg", string]),
   ];
+}
+
+/** The slices of a case that the settings ask for, with their tumour's area, and what the crop loses. */
+function chooseSlices(
+  { image, mask }: { image: Volume; mask: Uint8Array },
+  { plane, window, settings }: {
+    plane: Plane;
+    window: Omit<Window, "index">;
+    settings: Settings;
+  },
+): { chosen: { index: number; area: number }[]; crop: CropReport } {
+  const { axis, minTumourVoxels, maxPerCase, tumourFree } = settings;
+  const crop = { tumourVoxels: 0, lostVoxels: 0, lostSlices: 0 };
+  const chosen: { index: number; area: number }[] = [];
+  for (let index = 0; index < image.shape[axis]; index++) {
+    const uncropped = count(mask, plane, { ...whole(plane), index });
+    if (tumourFree) {
+      const isFree = uncropped === 0 && !isBlank(image.data, plane, { ...window, index });
+      if (isFree) chosen.push({ index, area: 0 });
+      continue;
+    }
+    if (uncropped < minTumourVoxels) continue;
+    const area = count(mask, plane, { ...window, index });
+    crop.tumourVoxels += uncropped;
+    crop.lostVoxels += uncropped - area;
+    if (area >= minTumourVoxels) chosen.push({ index, area });
+    else crop.lostSlices++;
+  }
+  return { chosen: maxPerCase === null ? chosen : spread(chosen, maxPerCase), crop };
 }
 
 /**

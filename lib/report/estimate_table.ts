@@ -3,18 +3,15 @@ import { duration } from "../study/progress.ts";
 import { absent, count, mebibytes, modelName, plural } from "./format.ts";
 import { gridText } from "./table.ts";
 
-/** The estimate of a study as text: its data, a table of its rows, and the disk. */
-export function estimateText(
-  { name, size, parts, rows, trivialSeconds, sliceBytes }: StudyEstimate,
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+const most = (values: readonly number[]) => Math.max(...values);
+
+/** The rows, and their sums. */
+function rowsGrid(
+  rows: StudyEstimate["rows"],
+  { training, scoring }: { training: number; scoring: number },
 ): string {
-  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  const most = (values: readonly number[]) => Math.max(...values);
-  const time = (seconds: number) => seconds > 0 ? `about ${duration(seconds)}` : absent;
-  const [training, scoring] = [
-    sum(rows.map(({ trainSeconds }) => trainSeconds)),
-    sum(rows.map(({ scoreSeconds }) => scoreSeconds)) + trivialSeconds,
-  ];
-  const grid = gridText({
+  return gridText({
     header: [
       "Row",
       "Trainable parameters",
@@ -45,6 +42,17 @@ export function estimateText(
       ],
     ],
   });
+}
+
+/** The estimate of a study as text: its data, a table of its rows, and the disk. */
+export function estimateText(
+  { name, size, parts, rows, trivialSeconds, sliceBytes }: StudyEstimate,
+): string {
+  const time = (seconds: number) => seconds > 0 ? `about ${duration(seconds)}` : absent;
+  const [training, scoring] = [
+    sum(rows.map(({ trainSeconds }) => trainSeconds)),
+    sum(rows.map(({ scoreSeconds }) => scoreSeconds)) + trivialSeconds,
+  ];
   const disk = [
     `slices ${mebibytes(sliceBytes)} (kept in the cache)`,
     `activations ${mebibytes(most(rows.map(({ activationBytes }) => activationBytes)))}`,
@@ -63,7 +71,7 @@ export function estimateText(
       return `${part && `${part}: `}${shares.join("; ")}`;
     }),
     "",
-    grid,
+    rowsGrid(rows, { training, scoring }),
     "",
     `Time: ${time(training + scoring)}, by steps and slices that were timed here just now`,
     `Disk (MiB): ${disk.join(", ")}`,

@@ -34,7 +34,7 @@ Deno.test("--dry-run says what a study would train and take, and leaves slices i
     const cells = stdout.split("\n").map((line) => line.trim().split(/ {2,}/));
     const row = (name: string) => cells.find(([own]) => own === name)!;
     // 4 slices in batches of 2, three epochs, two folds; the decoder's parameters are known.
-    assertEquals(row("PEFT (decoder only)").slice(1, 3), ["4,058,340", "12"]);
+    assertEquals(row("PEFT (decoder only)").slice(1, 4), ["4,058,340", "2", "12"]);
     // Of LoRA's two matrices both are as large as the rank.
     const [two, four] = ["LoRA-2", "LoRA-4"].map((name) =>
       Number(row(name)[1].replaceAll(",", ""))
