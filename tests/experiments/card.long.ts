@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { openAdapter, presenceRule, readOrigin } from "../../lib/study/adapter.ts";
 import { readStudyFiles } from "../../lib/study/read_study.ts";
-import { runCommand } from "./command_line.ts";
+import { killCommand, runCommand } from "./command_line.ts";
 import { folder, read, rowOptions } from "./studies.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
@@ -74,4 +74,35 @@ Deno.test("an adapter of every patient ships with a card of the figures of a stu
     stderr,
     "error: --train-on-all leaves no patient to choose on: give one --lr",
   );
+});
+
+Deno.test("a choice among trainings that was killed goes on, and comes to the same bits", async () => {
+  const args = [
+    "experiments",
+    "--data",
+    "data",
+    ...rowOptions.slice(2, 4),
+    "--batch-size",
+    "2",
+    ...rows,
+  ];
+  const chosen = [
+    "--lr",
+    "1e-3,3e-3",
+    "--epochs",
+    "1",
+    "--wise-ft",
+    "1",
+    "--test-prompts",
+    "tight-box",
+  ];
+  await succeed(...args, ...chosen, "--out", "whole");
+  const once = join("killed", "lora_4", "choice_1", "trained.json");
+  await killCommand([...args, ...chosen, "--out", "killed"], { cwd: folder, once });
+  const stdout = await succeed("experiments", "--resume", "killed");
+  // The first training is read, the second trained.
+  assertEquals(stdout.match(/epoch 1\/1: loss/g)!.length, 1);
+  const weights = (out: string) =>
+    Deno.readFile(join(folder, out, "adapters", "lora_4", "adapter_model.safetensors"));
+  assertEquals(await weights("killed"), await weights("whole"));
 });

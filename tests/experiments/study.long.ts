@@ -198,11 +198,11 @@ Deno.test("--wise-ft draws each trained row back by the share that validates bes
     return new Map([...tensors].map(([name, raw]) => [name, toFloat32(raw)]));
   };
   const shareOf = async (run: string) => {
-    const { share, tried } = (await runOf("drawn", run)).summary!.wiseFt!;
-    assertEquals(tried.map(({ share }) => share), [0.25, 0.5]);
+    const { values: { wiseFt: share }, tried } = (await runOf("drawn", run)).summary!.choice!;
+    assertEquals(tried.map(({ wiseFt }) => wiseFt), [0.25, 0.5]);
     assertEquals(
-      Math.max(...tried.map(({ dice }) => dice)),
-      tried.find((one) => one.share === share)!.dice,
+      Math.max(...tried.map(({ score }) => score)),
+      tried.find(({ wiseFt }) => wiseFt === share)!.score,
     );
     return share;
   };
