@@ -48,7 +48,7 @@ def train(folder, limit, patience, iterations):
     from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     base = folder / "preprocessed" / NAME
-    plans = json.loads((base / "nnUNetPlans.json").read_text())
+    plans = json.loads((base / "nnUNetPlans.json").read_text()) | {"continue_training": False}
     dataset = json.loads((base / "dataset.json").read_text())
     trainer = nnUNetTrainer(plans, "2d", 0, dataset, device=torch.device("cpu"))
     trainer.num_iterations_per_epoch = iterations
@@ -97,6 +97,7 @@ def segment(folder, output):
     best = "checkpoint_best.pth" if (output / "checkpoint_best.pth").exists() else "checkpoint_final.pth"
     predictor.initialize_from_trained_model_folder(str(output.parent), (0,), best)
     predicted = folder / "predicted"
+    predicted.mkdir(exist_ok=True)
     predictor.predict_from_files_sequential(
         str(folder / NAME / "imagesTs"), str(predicted), overwrite=True)
     return {path.name.removesuffix(".nii.gz"):
@@ -119,12 +120,13 @@ def main():
     os.environ["nnUNet_raw"] = str(folder)
     os.environ["nnUNet_preprocessed"] = str(folder / "preprocessed")
     os.environ["nnUNet_results"] = str(folder / "results")
-    os.environ.setdefault("nnUNet_n_proc_DA", "0")
-    os.environ.setdefault("nnUNet_compile", "false")
+    os.environ["nnUNet_compile"] = "false"
+    os.environ["nnUNet_n_proc_DA"] = "1"  # the planner refuses 0
+    prepare(folder)
+    os.environ["nnUNet_n_proc_DA"] = "0"  # slices are augmented in this process
     import torch
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    prepare(folder)
     output, hours, curve = train(folder, 3600 * options.hours, options.patience, options.iterations)
     names = json.loads((folder / "slices.json").read_text())
     masks = segment(folder, output)
