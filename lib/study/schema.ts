@@ -482,8 +482,8 @@ export const configFields = {
     ),
   }),
   ...grouped("scoring", {
-    presence: field(
-      "presence NAME=T",
+    presenceRule: field(
+      "presence-rule NAME=T",
       "rule by which a mask without a prompt counts, in place of one chosen on validation patients",
       {
         type: v.nullable(v.strictObject({

@@ -350,7 +350,7 @@ class Task {
 
   /** The rule by which masks without a prompt count, given or chosen; null where it cannot be chosen. */
   async #choosePresence(model: SliceModel): Promise<ChosenPresence | null> {
-    const { presence: given, trainOnAll } = this.#config;
+    const { presenceRule: given, trainOnAll } = this.#config;
     if (given) return { ...given, tumourSlices: 0, healthySlices: 0, candidates: [] };
     if (trainOnAll) return null; // its validation slices were trained on
     const { parts: { validation }, healthy: { validation: healthy } } = this.#data;

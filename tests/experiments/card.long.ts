@@ -32,7 +32,7 @@ async function succeed(...args: string[]): Promise<string> {
 Deno.test("an adapter of every patient ships with a card of the figures of a study that tested such models", async () => {
   await succeed(...study, ...scored, "--out", "tested");
   const all = ["--train-on-all", "--no-early-stopping", "--keep", "last", "--adapter-dtype", "f16"];
-  const stdout = await succeed(...study, ...all, "--presence", "iou=0.25", "--out", "shipped");
+  const stdout = await succeed(...study, ...all, "--presence-rule", "iou=0.25", "--out", "shipped");
   assertStringIncludes(stdout, "Every patient is trained on");
 
   const path = join(folder, "shipped", "adapters", "lora_4");
