@@ -72,7 +72,6 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const slices = await openSlicesWithProgress(dataset, config, {
     kind: values.wholeVolumes ? "all" : "tumour",
   });
-  console.log(`${dataset.name}: ${dataset.grouping}, ${plural(slices.refs.length, "slice")}.`);
   tellData(slices, config, console.log);
   const seed = overrides.seed ?? dataSeed(config); // prompts as the run was scored under
   const refs = limit(

@@ -97,7 +97,7 @@ export async function openStudyData(
     );
   }
   log(
-    `${dataset.name}: ${dataset.grouping}, ${tumour.length} slices` +
+    `${dataset.name}: ${tumour.length} slices` +
       `; using ${parts.train.length} slices to train, ${parts.validation.length} to validate, ${parts.test.length} to test.`,
   );
   if (found.length > 0) {
@@ -203,12 +203,13 @@ function partsOf(refs: readonly SliceRef[], split: Split): Partition<SliceRef> {
   return { train: of(split.train), validation: of(split.validation), test: of(split.test) };
 }
 
-/** Says what was left aside of a data set, what is odd about its files, and how its labels are read. */
+/** Says whose the cases of a data set are, what was left aside of it, what is odd about its files, and how its labels are read. */
 export function tellData(
   { dataset, refs, notes, labels }: SliceSet,
   config: Config,
   log: (line: string) => void,
 ): void {
+  log(`${dataset.name}: ${dataset.grouping}.`);
   const cut = new Set(refs.map(({ caseId }) => caseId));
   const reason = `has no slice of ${config.minTumourVoxels} tumour pixels or more`;
   const empty = dataset.cases.filter(({ id }) => !cut.has(id)).map(({ id }) => ({
@@ -218,7 +219,8 @@ export function tellData(
   const aside = asideLine(dataset.name, [...dataset.aside, ...empty]);
   for (const line of [...aside ? [aside] : [], ...noteLines(notes)]) log(line);
   if (labels === null) return;
-  const why = config.labels === null ? ", by the names of the cases" : "";
+  const source = dataset.layout === "nnU-Net" ? "dataset.json" : "the names of the cases";
+  const why = config.labels === null ? `, by ${source}` : "";
   log(`Labels: ${labels} (${LABEL_SCHEMES[labels].about})${why}.`);
 }
 
