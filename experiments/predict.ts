@@ -220,6 +220,24 @@ async function objectsOf(
   return { objects, truth: null };
 }
 
+/** The true mask that lies beside a scan, to be shown; null if there is none, or none that fits. */
+async function knownTruth(
+  { path, seg: name }: Scan,
+  volume: Volume,
+  { target, labels }: Config,
+): Promise<Uint8Array | null> {
+  if (name === null) return null;
+  try {
+    const seg = await readVolume(name);
+    requireSameGrid({ volume, name: path }, { volume: seg, name });
+    return binarise(seg, { target, scheme: labels, name });
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    console.log(`Not shown: ${error.message}`);
+    return null;
+  }
+}
+
 /** Refuses prompts that do not go together, or with several scans. */
 function checkPrompts(scans: readonly Scan[], values: Options): void {
   const { boxesFrom, pointsFrom, point, background, box } = values;
@@ -298,7 +316,14 @@ async function predictScan(
   });
   return {
     row: { name, presence: found.presence, ...summary },
-    picture: pictureOf(found, { name, volume, grid, config, mask, truth }),
+    picture: pictureOf(found, {
+      name,
+      volume,
+      grid,
+      config,
+      mask,
+      truth: truth ?? await knownTruth(scan, volume, { ...config, labels: values.labels }),
+    }),
   };
 }
 

@@ -13,17 +13,17 @@ export interface SpreadRule {
   readonly logits: boolean;
   /** Share of the mean logit inside the prompted slice's mask below which a mask is none of the object. */
   readonly presence: number;
-  /** Share of the smaller of two neighbouring masks that both must have. */
+  /** Intersection over union that two neighbouring masks must have. */
   readonly overlap: number;
 }
 
-/** Rule that `tests/bench/spread.ts` found best of twelve; results/predict has its figures. */
+/** Rule of `./run predict`; results/predict has its figures and those of others. */
 export const SPREAD: SpreadRule = {
   margin: 0,
   point: true,
   logits: true,
   presence: 0.35,
-  overlap: 0.5,
+  overlap: 0.6,
 };
 
 /**
@@ -107,5 +107,5 @@ function continues(
   if (next.area === 0 || next.scores.meanLogit < presence * first.scores.meanLogit) return false;
   let both = 0;
   for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
-  return both >= overlap * Math.min(from.area, next.area);
+  return both >= overlap * (from.area + next.area - both);
 }

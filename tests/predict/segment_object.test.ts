@@ -4,7 +4,7 @@ import { segmentObject, type SpreadRule } from "../../lib/predict/segment_object
 import type { SliceMask } from "../../lib/predict/slice_segmenter.ts";
 
 const window = { x: 0, y: 0, width: 32, height: 32 };
-const rule: SpreadRule = { presence: 0.2, margin: 0.25, point: true, logits: true, overlap: 0.5 };
+const rule: SpreadRule = { presence: 0.2, margin: 0.25, point: true, logits: true, overlap: 0.2 };
 
 /** A model of a scan whose slices show discs: it finds the disc at its prompt, whatever the prompt. */
 function fakeModel(
