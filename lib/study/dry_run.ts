@@ -51,7 +51,7 @@ export interface RowEstimate {
 export interface StudyEstimate {
   /** Name of the data set. */
   readonly name: string;
-  /** Cases, patients and slices of the data set. */
+  /** Cases of the data set, its patients and slices with tumour. */
   readonly size: { readonly cases: number; readonly patients: number; readonly slices: number };
   /** Sizes of the split's parts, for each seed and fold by its name. */
   readonly parts: readonly (readonly [name: string, ReturnType<typeof describeParts>])[];
@@ -148,12 +148,13 @@ export async function estimateStudy(
         isTrained: passesOf(experiment, { ...data, config }).train > 0,
       };
     }
+    const withTumour = data.slices.refs.filter(({ tumourVoxels }) => tumourVoxels > 0);
     return {
       name: data.name,
       size: {
         cases: data.slices.dataset.cases.length,
-        patients: new Set(data.slices.refs.map(({ patient }) => patient)).size,
-        slices: data.slices.refs.length,
+        patients: new Set(withTumour.map(({ patient }) => patient)).size,
+        slices: withTumour.length,
       },
       parts: parts.map(({ name, data }) => [name, describeParts(data)]),
       rows,
