@@ -18,6 +18,12 @@ const FLAGS = [
   "--no-sandbox",
 ];
 
+/** Family of the kernels, and the expression that the names of tests must match. */
+interface PageOptions {
+  readonly family: "cpu" | "gpu";
+  readonly filter: string;
+}
+
 /** Result of tests in a page. */
 interface PageResult {
   readonly passed: number;
@@ -44,13 +50,13 @@ export async function chromiumVersion(): Promise<string> {
 }
 
 /** Code before a bundle: collects tests, WGSL and errors, and runs the tests when it is told to. */
-function banner(family: "cpu" | "gpu"): string {
+function banner({ family, filter }: PageOptions): string {
   return `
 const tests = [], after = [], shaders = [];
 const page = { passed: 0, failed: 0, shaders, error: 0, what: "" };
 const test = (name, options, fn) => {
   const all = typeof name === "object" ? name : { name, fn: fn ?? options };
-  if (!all.ignore) tests.push(all);
+  if (!all.ignore && new RegExp(${JSON.stringify(filter)}).test(all.name)) tests.push(all);
 };
 test.afterAll = (fn) => after.push(fn);
 globalThis.Deno = { test, build: { os: "linux" } };
@@ -82,7 +88,7 @@ globalThis.runTests = async () => {
 }
 
 /** A module with all that it imports, for a page. */
-async function bundle(file: string, family: "cpu" | "gpu"): Promise<string> {
+async function bundle(file: string, options: PageOptions): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [join(ROOT, file)],
     bundle: true,
@@ -91,7 +97,7 @@ async function bundle(file: string, family: "cpu" | "gpu"): Promise<string> {
     target: "es2024",
     write: false,
     loader: { ".wgsl": "text" },
-    banner: { js: banner(family) },
+    banner: { js: banner(options) },
     alias: {
       "@std/assert": join(ROOT, "lib/std/assert/mod.ts"),
       "node:assert/strict": join(import.meta.dirname!, "node_in_browser.ts"),
@@ -132,12 +138,12 @@ async function runPage(browser: Browser, code: string): Promise<PageResult> {
 /** Runs test files one after the other; `files` of the result are the WGSL files that were part of a shader. */
 export async function runInChromium(
   files: readonly string[],
-  family: "cpu" | "gpu",
+  options: PageOptions,
 ): Promise<Omit<PageResult, "shaders"> & { files: string[] }> {
   const browser = await start();
   try {
     const pages: PageResult[] = [];
-    for (const file of files) pages.push(await runPage(browser, await bundle(file, family)));
+    for (const file of files) pages.push(await runPage(browser, await bundle(file, options)));
     const shaders = pages.flatMap(({ shaders }) => shaders);
     const { error, what } = pages.reduce((a, b) => a.error > b.error ? a : b);
     return {
