@@ -9,7 +9,7 @@ import { tinyDataset } from "../experiments/tiny_dataset.ts";
 import { lastCheckpoint, Terminal } from "./terminal.ts";
 
 const OPTIONS = "--data data --side 64 --epochs 3 --batch-size 1 --ranks 2 --baselines vanilla " +
-  "--checkpoint-minutes 60";
+  "--encoder-ranks none --wise-ft 1 --test-prompts tight-box,point --checkpoint-minutes 60";
 
 /** Phases of a study by what the terminal shows in them, each with seconds within which a stop comes. */
 const PHASES: readonly (readonly [name: string, shown: RegExp, seconds: number])[] = [
@@ -17,7 +17,7 @@ const PHASES: readonly (readonly [name: string, shown: RegExp, seconds: number])
   ["slicing", /Cutting slices/, 0.1],
   ["caching", /Results: |Going on with /, 1],
   ["training", /epoch \d\/3,.*loss/, 2],
-  ["scoring", /LoRA-2, test,/, 0.5],
+  ["scoring", /LoRA-2[^\n]*, test,/, 0.5],
   ["report", /Dice under the/, 0.3],
 ];
 
