@@ -42,12 +42,15 @@ const SHORT = [
 ].map((name) => `tests/${name}.test.ts`);
 
 /**
- * Tests that the GPU family leaves out of those, but for a few: CPU drivers compile its attention for half a
- * minute a test.
+ * Tests of these files that the GPU family runs in the short form: CPU drivers compile each of its kernels for
+ * attention for half a minute.
  */
-const FEW = "^(?!(attention|qkvAttention|decomposedAttention) with)|" +
-  "^attention with 2 x 2 heads of 4|^qkvAttention with 2 x 2 heads of 4 over 5 rows, thirds|" +
-  "^decomposedAttention with (2 x 1 heads of 4|1 x 2 heads of 3)";
+const FEW: Readonly<Record<string, string>> = {
+  "tests/ops/attention.test.ts":
+    "^attention with 2 x 2 heads of 4|^qkvAttention with 2 x 2 heads of 4 over 5 rows, thirds",
+  "tests/ops/decomposed_attention.test.ts":
+    "^decomposedAttention with (2 x 1 heads of 4|1 x 2 heads of 3) ",
+};
 
 /** WGSL files that the other family alone has. */
 const OTHER = { cpu: /tiled/, gpu: /subgroup|walk_/ };
@@ -101,41 +104,47 @@ interface Tested {
   readonly what: string;
 }
 
-/** Runs test files in processes of `deno test`. */
+/** Test files to run, with the expression that the names of their tests must match. */
+function testsOf(family: "cpu" | "gpu"): [filter: string, files: string[]][] {
+  if (webgpu !== "chromium" && !short) return [["", ALL]];
+  const filters = Map.groupBy(SHORT, (file) => family === "gpu" ? FEW[file] ?? "" : "");
+  return [...filters];
+}
+
+/** Runs tests in processes of `deno test`. */
 async function runInDeno(family: "cpu" | "gpu"): Promise<Tested> {
   const record = await Deno.makeTempFile();
   const preload = join(ROOT, "tests/webgpu/preload.ts");
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "test",
-      "-A",
-      "--no-check",
-      `--preload=${preload}`,
-      ...short && family === "gpu" ? [`--filter=/${FEW}/`] : [],
-      ...short ? SHORT : ALL,
-    ],
-    cwd: ROOT,
-    env: { TEST_WEBGPU: webgpu, TEST_FAMILY: family, TEST_RECORD: record },
-    stdout: "piped",
-  }).spawn();
-  let summary = "";
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    Deno.stdout.writeSync(new TextEncoder().encode(text));
-    summary = (summary + text).slice(-2000);
+  const sums = { passed: 0, failed: 0 };
+  for (const [filter, files] of testsOf(family)) {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "test",
+        "-A",
+        "--no-check",
+        `--preload=${preload}`,
+        ...filter ? [`--filter=/${filter}/`] : [],
+        ...files,
+      ],
+      cwd: ROOT,
+      env: { TEST_WEBGPU: webgpu, TEST_FAMILY: family, TEST_RECORD: record },
+      stdout: "piped",
+    }).spawn();
+    let summary = "";
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      Deno.stdout.writeSync(new TextEncoder().encode(text));
+      summary = (summary + text).slice(-2000);
+    }
+    const { success } = await child.status;
+    const [, passed = 0, failed = 0] = /\| (\d+) passed.* \| (\d+) failed/.exec(summary) ?? [];
+    sums.passed += Number(passed);
+    sums.failed += Math.max(Number(failed), success ? 0 : 1); // one that ended badly after its tests counts
   }
-  const { success } = await child.status;
-  const [, passed = 0, failed = 0] = /\| (\d+) passed.* \| (\d+) failed/.exec(summary) ?? [];
   const records: Tested[] = (await Deno.readTextFile(record)).trim().split("\n")
     .map((line) => JSON.parse(line));
   await Deno.remove(record);
   const { error, what } = records.reduce((a, b) => a.error > b.error ? a : b);
-  return {
-    passed: Number(passed),
-    failed: Math.max(Number(failed), success ? 0 : 1), // one that ended badly after its tests counts
-    files: records.flatMap(({ files }) => files),
-    error,
-    what,
-  };
+  return { ...sums, files: records.flatMap(({ files }) => files), error, what };
 }
 
 /** The implementation that {@linkcode runInDeno} uses, and the family of kernels for its device. */
@@ -155,7 +164,7 @@ const { name: implementation, type } = webgpu === "chromium"
 const family = forced ?? (type === "CPU" ? "cpu" : "gpu");
 console.log(`WebGPU: ${implementation}; kernels for ${family === "cpu" ? "CPUs" : "GPUs"}`);
 const { passed, failed, files, error, what } = webgpu === "chromium"
-  ? await runInChromium(SHORT, { family, filter: family === "gpu" ? FEW : "" })
+  ? await runInChromium(testsOf(family), family)
   : await runInDeno(family);
 const run = new Set(files);
 const outcome: Outcome = {

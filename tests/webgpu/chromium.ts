@@ -135,15 +135,19 @@ async function runPage(browser: Browser, code: string): Promise<PageResult> {
   }
 }
 
-/** Runs test files one after the other; `files` of the result are the WGSL files that were part of a shader. */
+/** Runs tests by the filter of their names, one file after the other; `files` of the result are the WGSL files that were part of a shader. */
 export async function runInChromium(
-  files: readonly string[],
-  options: PageOptions,
+  tests: readonly (readonly [filter: string, files: readonly string[]])[],
+  family: "cpu" | "gpu",
 ): Promise<Omit<PageResult, "shaders"> & { files: string[] }> {
   const browser = await start();
   try {
     const pages: PageResult[] = [];
-    for (const file of files) pages.push(await runPage(browser, await bundle(file, options)));
+    for (const [filter, files] of tests) {
+      for (const file of files) {
+        pages.push(await runPage(browser, await bundle(file, { family, filter })));
+      }
+    }
     const shaders = pages.flatMap(({ shaders }) => shaders);
     const { error, what } = pages.reduce((a, b) => a.error > b.error ? a : b);
     return {
