@@ -38,7 +38,8 @@ const SAMPLE = "experiments/sample";
 const texts = v.array(v.string());
 
 /** Adapters that commands take. */
-const ADAPTER = "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA";
+const ADAPTER =
+  "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA or finetune-SAM";
 
 /** Rights to the folder of new results, if none is named. */
 function results({ given: { out } }: { given: { out?: string | null } }): Rights {

@@ -126,6 +126,8 @@ export async function openPretrained(
 export async function loadSam(gpu: Gpu, options: Partial<Pretrained> = {}): Promise<Sam> {
   const { model = "mobile_sam", weights = null, side } = options;
   using source = await openPretrained({ model, weights });
+  const { caution } = MODELS[model];
+  if (caution) console.log(`Note: ${caution}`);
   return await buildSam(gpu, MODELS[model], {
     weights: source,
     side,

