@@ -10,9 +10,14 @@ import { Progress } from "../lib/study/progress.ts";
 import { plural } from "../lib/report/format.ts";
 import { protocolText } from "../lib/report/protocol_table.ts";
 import { gridText, unpromptedGrid } from "../lib/report/table.ts";
-import { type ProtocolResult, runProtocol } from "../lib/evaluate/protocol.ts";
+import {
+  type ProtocolOptions,
+  type ProtocolResult,
+  runProtocol,
+} from "../lib/evaluate/protocol.ts";
 import type { PresenceRule } from "../lib/evaluate/presence.ts";
-import { AUTOMATIC_PROMPTS } from "../lib/evaluate/scored_prompts.ts";
+import { AUTOMATIC_PROMPTS, type ScoredPrompt } from "../lib/evaluate/scored_prompts.ts";
+import type { SliceModel } from "../lib/evaluate/slice_model.ts";
 import { summarizeUnprompted } from "../lib/evaluate/unprompted.ts";
 import { lookAlikeSentence } from "../lib/study/adapter.ts";
 import { pick } from "../lib/study/command_line.ts";
@@ -53,6 +58,40 @@ async function lookAlikes(
   return ids;
 }
 
+/** Scores slices, and says how many there were and the time that they took. */
+async function score(
+  model: SliceModel,
+  { label, data, options }: {
+    label: string;
+    data: { reader: SliceSet; refs: readonly SliceRef[] };
+    options: ProtocolOptions;
+  },
+): Promise<{ result: ProtocolResult; seconds: number }> {
+  const { refs } = data;
+  const progress = new Progress({ label, total: refs.length });
+  const start = performance.now();
+  const onProgress = (done: number) => progress.update({ done });
+  const result = rounded(await runProtocol(model, data, { ...options, onProgress }));
+  const seconds = (performance.now() - start) / 1000;
+  const counts = [
+    plural(result.cases.length, "case"),
+    plural(new Set(refs.map(({ patient }) => patient)).size, "patient"),
+    `${(seconds / refs.length).toFixed(2)} s a slice`,
+  ];
+  progress.finish(`${label}: ${plural(refs.length, "slice")} of ${counts.join(", ")}`);
+  return { result, seconds };
+}
+
+/** Scores without a prompt, of all masks and of those that count; undefined if no prompt was without a hint. */
+function unpromptedOf(
+  { slices }: ProtocolResult,
+  { prompts, rule }: { prompts: readonly ScoredPrompt[]; rule: PresenceRule | null },
+) {
+  if (!prompts.some((prompt) => AUTOMATIC_PROMPTS.includes(prompt))) return undefined;
+  const of = (rule: PresenceRule | null) => summarizeUnprompted([{ slices, rule }]);
+  return { rules: rule ? [rule] : [], all: of(null), ...(rule && { ruled: of(rule) }) };
+}
+
 await runCommand(commands.evaluate, async ({ argument: path, given, values, line: command }) => {
   const { data, maxTest, out: file } = values;
   const overrides = pick(given, configFields);
@@ -85,30 +124,13 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
   const sam = await subject.build(gpu, config);
   // Each slice is encoded once: nothing is worth keeping.
   using model = sliceModel(sam, { ...config, cacheMemory: 0, cacheDisk: 0 });
-  const progress = new Progress({ label: `${name} on ${dataset.name}`, total: refs.length });
-  const start = performance.now();
-  const result = rounded(
-    await runProtocol(model, { reader: slices, refs }, {
-      prompts: config.testPrompts,
-      seed,
-      batchSize: config.batchSize,
-      onProgress: (done) => progress.update({ done }),
-    }),
-  );
-  const seconds = (performance.now() - start) / 1000;
+  const { result, seconds } = await score(model, {
+    label: `${name} on ${dataset.name}`,
+    data: { reader: slices, refs },
+    options: { prompts: config.testPrompts, seed, batchSize: config.batchSize },
+  });
   const scores = summarizeScores(result);
-  const patients = new Set(refs.map(({ patient }) => patient)).size;
-  progress.finish(
-    `${name} on ${dataset.name}: ${plural(refs.length, "slice")} of ` +
-      `${plural(result.cases.length, "case")}, ${plural(patients, "patient")}, ${
-        (seconds / refs.length).toFixed(2)
-      } s a slice`,
-  );
-  const { rule } = subject;
-  const of = (rule: PresenceRule | null) => summarizeUnprompted([{ slices: result.slices, rule }]);
-  const unprompted = config.testPrompts.some((prompt) => AUTOMATIC_PROMPTS.includes(prompt))
-    ? { rules: rule ? [rule] : [], all: of(null), ...(rule && { ruled: of(rule) }) }
-    : undefined;
+  const unprompted = unpromptedOf(result, { prompts: config.testPrompts, rule: subject.rule });
   const grid = unpromptedGrid({ rows: [{ model: name, unprompted }] });
   console.log(`\n${protocolText(scores.protocol)}${grid ? `\n${gridText(grid)}\n` : ""}`);
   const out = file ?? evaluationFile(path, data!);
@@ -125,7 +147,7 @@ await runCommand(commands.evaluate, async ({ argument: path, given, values, line
       maxTest,
     },
     wholeVolumes: values.wholeVolumes,
-    patients,
+    patients: new Set(refs.map(({ patient }) => patient)).size,
     lookLikeTrainingSlices: alike,
     secondsPerSlice: seconds / refs.length,
     ...scores,

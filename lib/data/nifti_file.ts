@@ -19,7 +19,7 @@ const gunzip: Gunzip = async function* (pieces, { size, onTrailer }) {
     if (unzip.bytesWritten < size) onTrailer(); // what was taken of the file, not what came of it
     return;
   } catch (error) {
-    // What follows a member is taken for another one, unless it is zeros.
+    // Bytes after a member are taken for another one, unless they are zeros.
     if (!/incorrect header check/.test(String(error))) throw error;
   } finally {
     stream.destroy();

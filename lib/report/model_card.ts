@@ -230,7 +230,7 @@ const INTENDED =
   "medical device, was tested on few patients of few sites, and must not decide about anybody's treatment. Other " +
   "tumours, other sequences, children and scans after surgery are outside of what was tested.";
 
-/** What the adapter is, trained on and meant for. */
+/** The adapter, its training data and its purpose. */
 function descriptionBlocks({ adapter, study, files }: CardSources): Block[] {
   const { origin: { config, experiment, split, presence }, bytes } = adapter;
   const value = (field: string) => valueText(config[field]);

@@ -60,7 +60,7 @@ export function trainingsOf(
   if (experiment.kind === "vanilla") return [];
   const own = configOf(experiment, config);
   const all = trainingChoices(own).map((choice) => settled(own, choice));
-  // Which one was chosen is not known before: no other takes longer than that of most epochs.
+  // The chosen one is not known before: no other takes longer than that of most epochs.
   return isChosen ? [all.toSorted((a, b) => b.epochs - a.epochs)[0]] : all;
 }
 

@@ -335,7 +335,7 @@ const summarySchema = v.object({
   earlyStoppingEpoch: v.optional(v.nullable(count)),
 });
 
-/** What came of one training of a row among several. */
+/** Result of one training of a row among several. */
 export const trainedSchema = v.object({
   epochs: list(epochSchema),
   summary: v.partial(summarySchema),

@@ -36,7 +36,7 @@ export interface RowTrainingOptions {
   readonly onEpochs: (epochs: readonly EpochMetrics[]) => Promise<void>;
 }
 
-/** What comes of a training. */
+/** Result of a training. */
 export interface TrainedRow {
   readonly epochs: readonly EpochMetrics[];
   /** Time, memory and best epoch. */

@@ -87,7 +87,7 @@ export class TaskFiles {
     await this.#study.writeAdapter(this.adapter, adapter);
   }
 
-  /** What came of a training among several; null if it has not ended. */
+  /** Result of a training among several; null if it has not ended. */
   async readCandidate(candidate: number): Promise<TrainedRow | null> {
     const file = join(candidateFolder(candidate), TRAINED);
     const { manifest } = this.#study;
