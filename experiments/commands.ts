@@ -38,8 +38,7 @@ const SAMPLE = "experiments/sample";
 const texts = v.array(v.string());
 
 /** Adapters that commands take. */
-const ADAPTER =
-  "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA or finetune-SAM";
+const ADAPTER = "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA";
 
 /** Rights to the folder of new results, if none is named. */
 function results({ given: { out } }: { given: { out?: string | null } }): Rights {
