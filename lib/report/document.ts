@@ -248,7 +248,7 @@ export function documentHtml({ title, subtitle, abstract, blocks }: Document): s
 // ------------------------------------------------------------------------------------ Markdown
 
 /** Text that Markdown shows as it is: names from files may hold anything. */
-function escapeMarkdown(text: string): string {
+export function escapeMarkdown(text: string): string {
   return text.replaceAll(/\s+/g, " ").replaceAll(/[\\`*_[\]<>|~#$]/g, "\\$&").replaceAll(
     "&",
     "&amp;",

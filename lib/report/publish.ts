@@ -5,7 +5,12 @@ import { notAStudy, PLAN } from "../study/plan.ts";
 import { parseConfig } from "../study/schema.ts";
 import { Manifest, rowOf, unverifiable } from "../study/manifest.ts";
 import type { StudyResults, StudyWriter } from "../study/publish.ts";
-import { describeStudy, recomputeStudyFiles, type Study } from "../study/read_study.ts";
+import {
+  describeStudy,
+  recomputeStudyFiles,
+  requireReadable,
+  type Study,
+} from "../study/read_study.ts";
 import { type ComparisonTable, FILES, tableJson } from "../study/results.ts";
 import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
 import { chooseCases } from "./choose_cases.ts";
@@ -95,8 +100,9 @@ export async function verifyStudy(
   }
   const manifest = await Manifest.open(folder);
   if (accept) {
-    await manifest.accept();
     const isFinished = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
+    if (isFinished) await requireReadable(folder); // or nothing is taken
+    await manifest.accept();
     if (isFinished) await writeTable((await recomputeStudyFiles(folder)).table, manifest);
   }
   if (!manifest.isThere) {

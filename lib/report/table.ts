@@ -30,7 +30,7 @@ import {
   signed,
 } from "./format.ts";
 import { visible } from "../errors.ts";
-import { cellText, markdownCode } from "./document.ts";
+import { cellText, escapeMarkdown, markdownCode } from "./document.ts";
 import { markdownTable } from "./markdown_table.ts";
 import { verdictTable } from "./verdict_table.ts";
 
@@ -102,7 +102,7 @@ export function partGrids({ parts = [], rows }: ComparisonTable): TextGrid[] {
   const prompts = HEADLINE_PROMPTS.filter((prompt) =>
     rows.some(({ kind, dice }) => kind !== "trivial" && dice[prompt])
   );
-  return prompts.map((prompt) => ({
+  return (parts.length > 0 ? prompts : []).map((prompt) => ({
     header: [
       `${promptName(prompt)} (Dice, %)`,
       ...parts.map(({ part }) => part.replaceAll("_", " ").replaceAll("-", ", ")),
@@ -335,7 +335,7 @@ export function tableMarkdown(table: ComparisonTable): string {
     caption(table),
     ...grids(table).map(markdownGrid),
     [
-      ...settings(table).map((line) => `- ${oneLine(line)}`),
+      ...settings(table).map((line) => `- ${escapeMarkdown(line)}`),
       `- Command: ${markdownCode(table.context.command)}`,
     ].join("\n"),
   ].join("\n\n")) + "\n";

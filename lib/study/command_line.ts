@@ -403,18 +403,19 @@ function joinNegatives(
 function readConfigFile(path: string, fields: Fields): Record<string, unknown> {
   const names = Object.keys(fields).filter((name) => !Object.hasOwn(commonFields, name));
   try {
+    if (!Deno.statSync(path).isFile) throw new InputError("it is no file");
     const values: unknown = parseYaml(Deno.readTextFileSync(path)) ?? {};
-    if (typeof values !== "object" || Array.isArray(values)) {
+    if (typeof values !== "object" || values === null || Array.isArray(values)) {
       throw new InputError("it holds no values by name, such as epochs: 3");
     }
     const given: Record<string, unknown> = {};
-    for (const [name, value] of Object.entries(values as object)) {
-      if (!names.includes(name)) {
-        const byFlag = names.find((known) => fields[known].flag === name);
-        throw new InputError(
-          `there is no ${excerpt(name)}: did you mean ${byFlag ?? nearest(name, names)}?`,
-        );
+    for (const [key, value] of Object.entries(values)) {
+      // A key is spelt as in config.json or as its option is.
+      const name = names.find((known) => known === key || fields[known].flag === key);
+      if (name === undefined) {
+        throw new InputError(`there is no ${excerpt(key)}: did you mean ${nearest(key, names)}?`);
       }
+      if (Object.hasOwn(given, name)) throw new InputError(`it says ${name} twice`);
       given[name] = readValue(fields[name], value, name);
       if (typeof value === "string") Object.assign(given, fields[name].sets?.(value));
     }
@@ -504,6 +505,17 @@ function commandLine(
       ? argument
       : basename(argument);
   });
-  const quoted = shown.map((part) => /^[\w@%+=:,./-]+$/.test(part) ? part : JSON.stringify(part));
-  return ["./run", task, ...quoted].join(" ");
+  return ["./run", task, ...shown.map(quoted)].join(" ");
+}
+
+/** A word as a POSIX shell reads it, with control characters as bash and zsh do: it may be pasted. */
+function quoted(word: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (!/\p{C}/u.test(word)) return `'${word.replaceAll("'", "'\\''")}'`;
+  const bytes = (text: string) =>
+    Array.from(
+      new TextEncoder().encode(text),
+      (byte) => `\\x${byte.toString(16).padStart(2, "0")}`,
+    );
+  return `$'${word.replaceAll(/[\\']/g, "\\$&").replaceAll(/\p{C}/gu, (c) => bytes(c).join(""))}'`;
 }

@@ -202,8 +202,11 @@ function refuseMissing(folder: string, file: string): never {
  *
  * @throws {InputError} if a file is not as the study left it.
  */
-async function readParts(folder: string): Promise<Omit<StudyFiles, "table">> {
-  await (await Manifest.open(folder)).require((path) => !DERIVED.test(path));
+async function readParts(
+  folder: string,
+  { areChecked = true }: { areChecked?: boolean } = {},
+): Promise<Omit<StudyFiles, "table">> {
+  if (areChecked) await (await Manifest.open(folder)).require((path) => !DERIVED.test(path));
   const runs = await readRuns(folder);
   if (!runs) {
     const hasTable = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
@@ -242,6 +245,17 @@ export async function recomputeStudyFiles(folder: string): Promise<StudyFiles> {
   const notes = [...new Set([...context.notes ?? [], ...accepted])];
   const table = computeTable({ ...context, ...(notes.length > 0 && { notes }) }, parts);
   return { table, ...parts };
+}
+
+/**
+ * Reads the files of a finished study as they are, whether or not they were changed.
+ *
+ * @throws {InputError} in one sentence, naming the file that is missing or damaged.
+ */
+export async function requireReadable(folder: string): Promise<void> {
+  const parts = await readParts(folder, { areChecked: false });
+  const context = await readContext(folder) ?? refuseMissing(folder, FILES.table);
+  computeTable(context, parts);
 }
 
 /**

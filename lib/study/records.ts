@@ -56,7 +56,7 @@ const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const scores = v.record(
   v.string(),
   v.objectWithRest(
-    { dice: v.array(v.nullable(v.number())) },
+    { dice: v.array(v.nullable(v.pipe(v.number(), v.minValue(0), v.maxValue(1)))) },
     v.array(v.nullable(v.number())),
   ),
 );

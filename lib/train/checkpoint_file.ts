@@ -21,7 +21,9 @@ async function numbers(folder: string): Promise<number[]> {
       if (number) found.push(Number(number));
     }
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof Deno.errors.NotFound) return [];
+    const reason = (error as Error).message;
+    throw new InputError(`cannot read the checkpoints in ${folder} (${reason}): remove it`);
   }
   return found.sort((a, b) => b - a);
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { commands } from "../../experiments/commands.ts";
-import { type Field, helpText, parseOptions } from "../../lib/study/command_line.ts";
+import { type Field, helpText, parseOptions, readCommand } from "../../lib/study/command_line.ts";
 import { changePlan } from "../../lib/study/resume.ts";
 import { optionDifferences, parseConfig } from "../../lib/study/schema.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
@@ -128,7 +128,7 @@ Deno.test("a --config file gives values by the names of config.json; the command
     for (
       const [text, says] of [
         ["epohcs: 3", "there is no epohcs: did you mean epochs?"],
-        ["lr: 3", "there is no lr: did you mean learningRate?"],
+        ["lr: 0.1\nlearningRate: 0.1", "it says learningRate twice"],
         ["help: true", "there is no help"],
         ["epochs: 0", "epochs cannot be 0: give 1 or more"],
         ["epochs: three", 'epochs takes a number, not "three"'],
@@ -251,4 +251,37 @@ Deno.test("a study with rows of WiSE-FT as earlier versions had them does not go
     InputError,
     "results/x was begun by an earlier version",
   );
+});
+
+Deno.test({
+  name: "the command of a table is pasted into a shell as it was, whatever a folder is called",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    const names = [
+      "a b",
+      "$(id)`id`",
+      "it's",
+      '"',
+      "\\n",
+      "a\u001b]0;x\u0007\n\u202eb\u00e9",
+
+      "!!",
+    ];
+    for (const name of names) {
+      const asked = readCommand(commands.experiments, ["--data", name])!;
+      const words = asked.line.replace(/^.\/run experiments/, "");
+      const { stdout } = await new Deno.Command("bash", {
+        args: ["-c", `printf '%s\\0' ${words}`],
+      }).output();
+      assertEquals(new TextDecoder().decode(stdout).split("\0").slice(0, 2), ["--data", name]);
+    }
+  },
+});
+
+Deno.test("a pipe in the place of a --config file is refused", async () => {
+  const pipe = await Deno.makeTempFile();
+  await Deno.remove(pipe);
+  if (!(await new Deno.Command("mkfifo", { args: [pipe] }).output()).success) return;
+  assertThrows(() => readOptions(["--config", pipe]), InputError, "it is no file");
+  await Deno.remove(pipe);
 });

@@ -100,7 +100,6 @@ Deno.test("every section stands in the report of a whole study", () => {
   const headings = select(whole.html, "h2").map(({ textContent }) => textContent);
   assertEquals(headings, [
     "Comparison",
-    "Seed by seed, split by split",
     "Prompts",
     "Boundaries and volumes",
     "Size of the tumour",

@@ -1,3 +1,4 @@
+import { gunzipSync, gzipSync } from "node:zlib";
 // A file that was changed after a study had written it is believed by no command that reads it.
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
@@ -52,6 +53,25 @@ Deno.test("a Dice changed in table.json is refused by name, or taken and told in
     assertEquals(report.code, 0, report.stderr);
     assertStringIncludes(await read("report.md"), "taken knowingly on");
     assertEquals((await run("verify .")).code, 0);
+  }));
+
+Deno.test("what cannot be read is not taken, and nothing is changed by the attempt", () =>
+  withStudy(async ({ folder, run, read }) => {
+    assertEquals((await run("verify . --accept-changes")).code, 0);
+    const manifest = await read("manifest.json");
+    const path = join(folder, "records.json.gz");
+    const records = await Deno.readFile(path);
+    const text = new TextDecoder().decode(gunzipSync(records));
+    const impossible = text.replace(/("dice":\s*\[)[\d.]+/, "$1375");
+    assert(impossible !== text);
+    for (const content of [new TextEncoder().encode("garbage"), gzipSync(impossible)]) {
+      await Deno.writeFile(path, content);
+      const { code, stderr } = await run("verify . --accept-changes");
+      assertEquals(code, 1);
+      assertMatch(stderr, /^error: .*records\.json\.gz/);
+      assertEquals(await read("manifest.json"), manifest);
+      assertEquals((await run("verify .")).code, 1);
+    }
   }));
 
 Deno.test("of changed bytes in every file of a study none is believed", () =>

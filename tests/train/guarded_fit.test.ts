@@ -200,7 +200,11 @@ Deno.test("scoring that does not come from the model is caught under the protoco
   const reader = discs("scored", { count: 3 });
   const scoring = { reader, refs: reader.refs };
   await runProtocol(model, scoring, { prompts: ["tight-box", "whole-image"] });
-  model.decode = (_, slices) => zeros(gpu, [slices.length, 64, 64]);
+  const decodeStep = model.decodeStep.bind(model);
+  model.decodeStep = (embeddings, slices, step) => ({
+    ...decodeStep(embeddings, slices, step),
+    logits: zeros(gpu, [slices.length, 64, 64]),
+  });
   const error = await assertRejects(
     () => runProtocol(model, scoring, { prompts: ["tight-box"] }),
     GuardError,
