@@ -75,9 +75,11 @@ function reader(
       pages = decode(allBytes(file), file.name);
     } catch (error) {
       if (error instanceof InputError) throw error;
-      const reason = excerpt(error instanceof Error ? error.message : String(error));
+      // A decoder that trips over a file says nothing of the file.
+      const isTrip = error instanceof TypeError || error instanceof RangeError;
+      const reason = isTrip || !(error instanceof Error) ? "" : ` (${excerpt(error.message)})`;
       throw new InputError(
-        `${file.name} is damaged, or no picture of its kind (${reason}): save it again`,
+        `${file.name} is damaged, or no picture of its kind${reason}: save it again`,
       );
     }
     return Promise.resolve(volumeOf(pages, file.name));

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { writeNifti } from "../../lib/data/nifti_file.ts";
 import { basename, dirname, join } from "node:path";
 import { Manifest } from "../../lib/study/manifest.ts";
@@ -132,7 +132,8 @@ async function refusedFiles(stopped: Stopped, t: Deno.TestContext): Promise<void
     await Deno.utime(file, atime!, mtime!);
   });
   await t.step("a damaged record", async () => {
-    for (const text of ["", "{", "null", begun.replace('"epochs": 2', '"epochs": "2"')]) {
+    for (const text of ["", "{", "null", begun.replace('"side": 64', '"side": "64"')]) {
+      assert(text !== begun);
       await stopped.put(text);
       await stopped.refused(/resume.json is damaged at /);
     }
