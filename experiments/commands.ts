@@ -47,6 +47,10 @@ function results({ given: { out } }: { given: { out?: string | null } }): Rights
 
 const { crop: _, folds: __, fold: ___, ...wholeSlices } = configFields;
 
+/** Options that say what a data set holds. */
+const { modality, patients, target, labels, axis, minTumourVoxels } = configFields;
+const datasetFields = { modality, patients, target, labels, axis, minTumourVoxels };
+
 /** Hosts of the published weights; GitHub passes its downloads on. */
 const HOSTS = [
   ...new Set(
@@ -126,12 +130,7 @@ export const commands = {
       weights: configFields.weights,
       side: configFields.side,
       maxTest: configFields.maxTest,
-      modality: configFields.modality,
-      patients: configFields.patients,
-      target: configFields.target,
-      labels: configFields.labels,
-      axis: configFields.axis,
-      minTumourVoxels: configFields.minTumourVoxels,
+      ...datasetFields,
       maxSlicesPerCase: configFields.maxSlicesPerCase,
       crop: configFields.crop,
       rescale: configFields.rescale,
@@ -154,12 +153,7 @@ export const commands = {
     argument: { name: "DIR", help: "the folder of a data set, or of scans" },
     fields: {
       json: jsonField,
-      modality: configFields.modality,
-      patients: configFields.patients,
-      target: configFields.target,
-      labels: configFields.labels,
-      axis: configFields.axis,
-      minTumourVoxels: configFields.minTumourVoxels,
+      ...datasetFields,
       ...commonFields,
     },
     rights: ({ argument }) => reads(argument),

@@ -260,7 +260,7 @@ function hasPrompt({ boxesFrom, pointsFrom, point, box }: Options): boolean {
   return boxesFrom !== null || pointsFrom !== null || point.length + box.length > 0;
 }
 
-/** What a scan's segmentation leaves for the table and the picture. */
+/** Results of a scan's segmentation for the table and the picture. */
 interface ScanResult {
   readonly row: PredictionRow;
   readonly picture: PredictedSlice;

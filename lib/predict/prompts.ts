@@ -36,7 +36,7 @@ export interface ObjectPrompt {
   readonly spread: readonly [first: number, last: number] | null;
 }
 
-/** What a prompt is read with. */
+/** Scan and slices that a prompt is read for. */
 export interface PromptContext {
   /** The scan. */
   readonly volume: Volume;

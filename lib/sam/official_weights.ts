@@ -189,7 +189,7 @@ function tensorsOfSam(
  * - MobileSAM's checkpoint, whose BatchNorms are fused into the convolutions and whose attention
  *   biases are gathered.
  *
- * What wrappers (`module.`, `_orig_mod.`) put into some or all of the names is left out. Where SAM is a part of
+ * Prefixes that wrappers (`module.`, `_orig_mod.`) put into some or all of the names are left out. Where SAM is a part of
  * a larger module, as in the checkpoints of trainers, the tensors of its other parts (losses, metrics) are
  * set aside and listed. Tensors of SAM itself that fit no rule, or not each other, keep their names, so that
  * loading them into a model names them.

@@ -451,7 +451,11 @@ export function helpText(
   const list = (chosen: readonly Field[]) => {
     const width = Math.min(28, Math.max(...chosen.map((field) => head(field).length)));
     return chosen.map((field) => {
-      const lines = wrap(`${field.help}${defaultOf(field)}`, COLUMNS - width - 4);
+      // A value that must be given has no default, though another command's may.
+      const help = required.some((name) => fields[name] === field)
+        ? field.help.replace(/ \(default: [^)]*\)$/, "")
+        : `${field.help}${defaultOf(field)}`;
+      const lines = wrap(help, COLUMNS - width - 4);
       const name = head(field);
       if (name.length > width) lines.unshift("");
       return lines.map((line, i) => `  ${(i ? "" : name).padEnd(width)}  ${line}`.trimEnd() + "\n")

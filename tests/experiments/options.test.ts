@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { commands } from "../../experiments/commands.ts";
-import { type Field, helpText, parseOptions, readCommand } from "../../lib/study/command_line.ts";
+import {
+  type Command,
+  type Field,
+  helpText,
+  parseOptions,
+  readCommand,
+} from "../../lib/study/command_line.ts";
 import { changePlan } from "../../lib/study/resume.ts";
 import { optionDifferences, parseConfig } from "../../lib/study/schema.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
@@ -196,6 +202,11 @@ Deno.test("--help shows ten options of a study, --help all every one once under 
       assertEquals(all.match(new RegExp(`^ {2}--${flag}( |$)`, "gm"))?.length, 1, flag);
     }
     assert(all.split("\n").every((line) => line.length <= 100), command.name);
+    for (const name of (command as Command).required ?? []) {
+      const { flag } = (command as Command).fields[name];
+      const own = all.split(/\n {2}(?=--)/).find((text) => text.startsWith(`--${flag} `))!;
+      assert(!own.includes("(default"), `${command.name} --${flag}: ${own}`);
+    }
     assertMatch(all, new RegExp(`^usage: ./run ${command.name} `));
   }
 });

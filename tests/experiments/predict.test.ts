@@ -81,7 +81,7 @@ Deno.test("boxes from a segmentation give a mask on the scan's own grid, a sheet
   const [name, volume, , , slices] = row.split(",");
   assertEquals([name, slices, rest], ["scan", "2", []]);
   assertAlmostEquals(Number(volume), voxels * image.spacing.reduce((a, b) => a * b) / 1000, 1e-3);
-  // What is there is replaced only where that is asked for.
+  // A file that is there is replaced only if that is asked for.
   const again = await runCommand(["predict", ...args], { cwd: folder });
   assertEquals(again.code, 1);
   assertMatch(again.stderr, /scan-seg\.nii\.gz exists: name another folder .* --overwrite/);

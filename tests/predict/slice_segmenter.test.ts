@@ -52,7 +52,7 @@ Deno.test("masks without a prompt and under boxes are those that a scoring gives
     assert(again.logits.some((value, i) => value !== clicked.logits[i]), "logits are no prompt");
   }
   assertEquals(segmenter.encoded, count);
-  // Where nothing is kept a slice that comes again is encoded again.
+  // With nothing kept, a slice that comes again is encoded again.
   using bare = new SliceSegmenter(predictor, { voxels, grid, method: "percentile", keptBytes: 0 });
   for (const index of [0, 0, 1, 0]) await bare.segment(index, { box: [0, 0, width, height] });
   assertEquals(bare.encoded, 3);
