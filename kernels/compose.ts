@@ -11,8 +11,8 @@ export const TEXTURE_WIDTH = 2048;
 export interface ComposedKernel {
   /** Directives, declarations, prelude and the kernel's files. */
   readonly code: string;
-  /** Places of the kernel's buffers, in binding order. */
-  readonly places: readonly Place[];
+  /** The kernel's buffers in binding order, each with its place; one that is updated may have two. */
+  readonly bindings: readonly { readonly name: string; readonly place: Place }[];
   /** Turns a compiler's message into one that shows the file, line and place that it is about. */
   explain(message: string): string;
 }
@@ -39,10 +39,11 @@ export function compose(
   kernel: Kernel,
   { directives = "", textures = false }: { directives?: string; textures?: boolean } = {},
 ): ComposedKernel {
-  const buffers = Object.entries<BufferType>(kernel.buffers).map(([name, buffer], i) => {
+  const bindings: { name: string; place: Place }[] = [];
+  const buffers = Object.entries<BufferType>(kernel.buffers).flatMap(([name, buffer]) => {
     const [access, type] = buffer.split(" ");
-    const variable = `@group(0) @binding(${i + 1}) var`;
-    return declare({ kernel: kernel.name, name, access, type, variable, textures });
+    const bind = (place: Place) => `@group(0) @binding(${bindings.push({ name, place })}) var`;
+    return declare({ kernel: kernel.name, name, access, type, bind, textures });
   });
   const declarations = [
     ...Object.entries(kernel.consts ?? {}).map(([name, value]) =>
@@ -50,7 +51,7 @@ export function compose(
     ),
     `struct Params {${Object.entries(kernel.params).map((field) => ` ${field.join(": ")}`)} }`,
     "@group(0) @binding(0) var<uniform> params: Params;",
-    ...buffers.flatMap(({ text }) => text),
+    ...buffers,
     ...Object.entries<ElementType>(kernel.optional ?? {}).flatMap(([name, type]) => {
       const access = kernel.buffers[name]?.split(" ")[0];
       return [
@@ -66,41 +67,45 @@ export function compose(
   };
   return {
     code: Object.values(parts).map(withNewline).join(""),
-    places: buffers.map(({ place }) => place),
+    bindings,
     explain: (message) => explain(message, parts),
   };
 }
 
 /** Declares a buffer, with the functions through which its kernel reads or writes it. */
-function declare({ kernel, name, access, type, variable, textures }: {
+function declare({ kernel, name, access, type, bind, textures }: {
   kernel: string;
   name: string;
   access: string;
   type: string;
-  variable: string;
+  bind: (place: Place) => string;
   textures: boolean;
-}): { text: string[]; place: Place } {
-  const read = `${variable}<storage, read> ${name}: array<${type}>;`;
-  const readWrite = `${variable}<storage, read_write> ${name}: array<${type}>;`;
+}): string[] {
+  const array = (place: "read" | "read_write") =>
+    `${bind(place)}<storage, ${place}> ${name}: array<${type}>;`;
   const load = (body: string) => `fn load_${name}(i: u32) -> ${type} { ${body} }`;
-  if (access === "read") return { place: "read", text: [read] };
-  if (access === "read_write") return { place: "read_write", text: [readWrite] };
-  if (access === "write") {
-    const store = `fn store_${name}(i: u32, value: ${type}) { ${name}[i] = value; }`;
-    return { place: "read_write", text: [readWrite, store] };
-  }
-  if (!textures) return { place: "read", text: [read, load(`return ${name}[i];`)] };
-  if (!(type in TEXEL_ELEMENTS)) throw new Error(`kernel ${kernel}: no ${type} lies in texels`);
-  const row = Math.log2(TEXTURE_WIDTH);
-  const texel = (i: string) =>
-    `textureLoad(${name}, vec2<u32>((${i}) & ${TEXTURE_WIDTH - 1}, (${i}) >> ${row}))`;
-  return {
-    place: "texture",
-    text: [
-      `${variable} ${name}: texture_storage_2d<rgba32float, read>;`,
+  const store = `fn store_${name}(i: u32, value: ${type}) { ${name}[i] = value; }`;
+  const texels = () => {
+    if (!(type in TEXEL_ELEMENTS)) throw new Error(`kernel ${kernel}: no ${type} lies in texels`);
+    const row = Math.log2(TEXTURE_WIDTH);
+    const texel = (i: string) =>
+      `textureLoad(${name}_texels, vec2<u32>((${i}) & ${TEXTURE_WIDTH - 1}, (${i}) >> ${row}))`;
+    return [
+      `${bind("texture")} ${name}_texels: texture_storage_2d<rgba32float, read>;`,
       load(TEXEL_ELEMENTS[type](texel)),
-    ],
+    ];
   };
+  const elements = load(`return ${name}[i];`);
+  switch (access) {
+    case "texel":
+      return textures ? texels() : [array("read"), elements];
+    case "write":
+      return [array("read_write"), store];
+    case "update":
+      return [...textures ? texels() : [elements], array("read_write"), store];
+    default:
+      return [array(access as "read" | "read_write")];
+  }
 }
 
 /**

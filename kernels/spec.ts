@@ -9,9 +9,10 @@ export type ElementType = "u32" | "vec2<u32>" | "f32" | "vec2<f32>" | "vec4<f32>
  *
  * - `read` and `read_write` buffers are arrays in WGSL, `NAME[i]`;
  * - `texel` buffers are read by `load_NAME(i)`, from a texture where the driver reads those faster;
- * - `write` buffers are written by `store_NAME(i, value)`.
+ * - `write` buffers are written by `store_NAME(i, value)`;
+ * - `update` buffers are both: an element is read before it is written, and by no other invocation.
  */
-export type Access = "read" | "read_write" | "texel" | "write";
+export type Access = "read" | "read_write" | "texel" | "write" | "update";
 
 /** Access to a buffer and the type of its elements. */
 export type BufferType = `${Access} ${ElementType}`;
@@ -35,6 +36,11 @@ export interface Kernel<
    * gives zeros and `store_NAME` does nothing.
    */
   readonly optional?: Readonly<Record<string, ElementType>>;
+  /**
+   * Bytes of the largest buffer from which textures pay: the copies to them cost as much as a small dispatch.
+   * Default 0.
+   */
+  readonly texturesFrom?: number;
   /** Fields of `params`, in order. */
   readonly params: Readonly<Record<Parameters, ParameterType>>;
   /** WGSL constants, in capitals there: codes shared with TypeScript, and sizes a kernel is made for. */

@@ -42,11 +42,12 @@ export const binaryBroadcastKernel = defineKernel({
   params: u32("count", "d1", "d2", "d3", "a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3"),
 });
 
-/** a += scale b. */
+/** a += scale b, or with LERP a += scale (b - a). */
 export const addInPlaceKernel = defineKernel({
   name: "add_in_place",
   files: { "elementwise/add_in_place.wgsl": addInPlace },
-  buffers: { a: "read_write vec4<f32>", b: "texel vec4<f32>" },
+  buffers: { a: "update vec4<f32>", b: "texel vec4<f32>" },
+  texturesFrom: 2 ** 15,
   params: { ...u32("count4"), ...f32("scale") },
 });
 

@@ -10,9 +10,6 @@ import resizeBilinear from "./resize_bilinear.wgsl" with { type: "text" };
 import resizeBilinearBackward from "./resize_bilinear_backward.wgsl" with { type: "text" };
 import resizeSource from "./resize_source.wgsl" with { type: "text" };
 
-/** Invocations, pixels of the images and of the output, and channels in Elements. */
-const sizes = u32("count", "h", "w", "out_h", "out_w", "channels");
-
 /** out = a strided view of x of up to five axes. */
 export const permuteKernel = defineKernel({
   name: "permute",
@@ -25,7 +22,8 @@ export const permuteKernel = defineKernel({
 export const repeatKernel = defineKernel({
   name: "repeat",
   files: { "movement/repeat.wgsl": repeat },
-  buffers: { x: "read vec4<f32>", out: "read_write vec4<f32>" },
+  buffers: { x: "texel vec4<f32>", out: "read_write vec4<f32>" },
+  texturesFrom: 2 ** 15,
   params: u32("count4", "x_count4"),
 });
 
@@ -58,10 +56,13 @@ export const placeKernels = byElement({
   name: "place",
   files: { "movement/place.wgsl": place },
   buffers: { x: "texel Element", out: "read_write Element" },
-  params: { ...sizes, ...u32("quads") },
+  params: u32("count", "h", "w", "out_h", "out_w", "channels", "quads"),
 });
 
-/** Bilinear resizing. */
+/** Invocations, the middle axis before and after resizing, what lies behind it in Elements, and n / m. */
+const resized = { ...u32("count", "n", "m", "inner"), ...f32("scale") };
+
+/** Linear interpolation along the middle axis of [outer, n, inner]. */
 export const resizeBilinearKernels = byElement({
   name: "resize_bilinear",
   files: {
@@ -69,10 +70,10 @@ export const resizeBilinearKernels = byElement({
     "movement/resize_bilinear.wgsl": resizeBilinear,
   },
   buffers: { x: "texel Element", out: "read_write Element" },
-  params: { ...sizes, ...f32("scale_y", "scale_x") },
+  params: resized,
 });
 
-/** Gradient of bilinear resizing. */
+/** Gradient of linear interpolation along the middle axis. */
 export const resizeBilinearBackwardKernels = byElement({
   name: "resize_bilinear_backward",
   files: {
@@ -80,5 +81,5 @@ export const resizeBilinearBackwardKernels = byElement({
     "movement/resize_bilinear_backward.wgsl": resizeBilinearBackward,
   },
   buffers: { dy: "texel Element", dx: "read_write Element" },
-  params: { ...sizes, ...f32("scale_y", "scale_x") },
+  params: resized,
 });

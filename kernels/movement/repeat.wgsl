@@ -8,6 +8,6 @@ override SCALAR: bool = false;
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = flat_index(id, groups);
   if (i >= params.count4) { return; }
-  let value = x[i % params.x_count4];
+  let value = load_x(i % params.x_count4);
   out[i] = select(value, value.xxxx, SCALAR);
 }

@@ -10,15 +10,15 @@ override CLIP: bool = false; // the gradient is scaled by grad_scale[0]
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = flat_index(id, groups);
   if (i >= params.count4) { return; }
-  let before = parameter[i];
-  var g = grad[i];
+  let before = load_parameter(i);
+  var g = load_grad(i);
   if (CLIP) { g *= grad_scale[0]; }
   g += params.l2 * before;
-  let old_m = m[i];
+  let old_m = load_m(i);
   let new_m = old_m + params.rest1 * (g - old_m);
-  let new_v = params.beta2 * v[i] + params.rest2 * g * g;
-  m[i] = new_m;
-  v[i] = new_v;
-  parameter[i] = params.keep * before
-    - params.step_size * new_m / (sqrt(new_v) / params.root_correction + params.eps);
+  let new_v = params.beta2 * load_v(i) + params.rest2 * g * g;
+  store_m(i, new_m);
+  store_v(i, new_v);
+  let change = params.step_size * new_m / (sqrt(new_v) / params.root_correction + params.eps);
+  store_parameter(i, params.keep * before - change);
 }

@@ -8,12 +8,13 @@ export const adamKernel = defineKernel({
   name: "adam",
   files: { "optimizer/adam.wgsl": adam },
   buffers: {
-    grad: "read vec4<f32>",
+    grad: "texel vec4<f32>",
     grad_scale: "read f32",
-    parameter: "read_write vec4<f32>",
-    m: "read_write vec4<f32>",
-    v: "read_write vec4<f32>",
+    parameter: "update vec4<f32>",
+    m: "update vec4<f32>",
+    v: "update vec4<f32>",
   },
+  texturesFrom: 2 ** 15,
   params: {
     ...u32("count4"),
     ...f32("beta2", "rest1", "rest2", "eps", "step_size", "root_correction", "l2", "keep"),
@@ -24,7 +25,8 @@ export const adamKernel = defineKernel({
 export const squareSumKernel = defineKernel({
   name: "square_sum",
   files: { "optimizer/square_sum.wgsl": squareSum },
-  buffers: { x: "read vec4<f32>", out: "read_write f32" },
+  buffers: { x: "texel vec4<f32>", out: "read_write f32" },
+  texturesFrom: 2 ** 15,
   params: u32("count", "lanes", "offset"),
 });
 

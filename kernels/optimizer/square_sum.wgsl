@@ -10,7 +10,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   for (var i = id.x; 4 * i < params.count; i += params.lanes) {
     // The last vector may be filled up with numbers that are not part of x.
     let inside = 4 * i + vec4<u32>(0, 1, 2, 3) < vec4<u32>(params.count);
-    let v = select(vec4<f32>(), x[i], inside);
+    let v = select(vec4<f32>(), load_x(i), inside);
     sum += v * v;
   }
   out[params.offset + id.x] = dot(sum, vec4<f32>(1.0));

@@ -2,7 +2,7 @@
 // [c chunk, (c + 1) chunk). One invocation an output. Long sums with few outputs go in two rounds: chunks first,
 // then the chunks' sums.
 //
-// x [outer, n, inner] -> out [outer, chunks, inner], `outputs` elements
+// x [outer, n, inner] -> out [outer, chunks, inner], inner in Elements, of which there are `outputs`
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -13,10 +13,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let outer = i / (params.inner * params.chunks);
   let first = c * params.chunk;
   let last = min(first + params.chunk, params.n);
-  var total = 0.0;
+  var total = Element();
   var at = (outer * params.n + first) * params.inner + inner;
   for (var r = first; r < last; r++) {
-    total += x[at];
+    total += load_x(at);
     at += params.inner;
   }
   out[i] = params.scale * total;

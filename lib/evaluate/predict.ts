@@ -97,22 +97,31 @@ async function decodeKinds(
   { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
 ): Promise<HashedMask[][]> {
   if (kinds.length === 0) return [];
+  const lists = kinds.map((kind) =>
+    samples.map(({ slice }) => evaluationPrompt(kind, slice, seed))
+  );
+  const groups = model.groupLists(samples, lists);
   const { logits, ious } = noGrad(model.sam.gpu, () => {
-    const steps = kinds.map((kind) => {
-      const prompts = samples.map(({ slice }) => evaluationPrompt(kind, slice, seed));
-      return model.decodeStep(embeddings, samples, { prompts });
-    });
+    const steps = groups.map((group) =>
+      model.decodeStep(embeddings, group.flatMap(() => samples), {
+        prompts: group.flatMap((list) => lists[list]),
+      })
+    );
     return {
       logits: concat(steps.map(({ logits }) => logits), 0),
       ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0),
     };
   });
-  const automatic = kinds.map(isAutomatic);
+  const order = groups.flat();
+  const automatic = order.map((list) => isAutomatic(kinds[list]));
   const all = await threshold(logits, {
     ious: automatic.includes(true) ? await ious.data() : null,
     isScored: (i) => automatic[Math.floor(i / samples.length)],
   });
-  return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+  return kinds.map((_, list) => {
+    const at = order.indexOf(list) * samples.length;
+    return all.slice(at, at + samples.length);
+  });
 }
 
 /** True for a kind of prompt that gives no hint. */

@@ -2,11 +2,18 @@ import type { AugmentedSlice } from "../data/augment.ts";
 import { CachedEncoder, type SharedActivations } from "./cached_encoder.ts";
 import { inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
+import { tokensOf } from "../sam/prompt_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
 import { type ActivationStorage, withStorage } from "../tensor/half.ts";
 import { augmentImage, modelInput } from "../tensor/ops/augment.ts";
 import { reshape } from "../tensor/ops/movement.ts";
 import { Tensor } from "../tensor/tensor.ts";
+
+/** Bytes of an upscaled image embedding (S/4 x S/4, 32 channels) for each pixel of the input. */
+const UPSCALED_BYTES = 8;
+
+/** Bytes of the largest activation of masks decoded as one batch: half of what every device can bind. */
+const GROUP_BYTES = 2 ** 26;
 
 /** Options of {@linkcode SliceModel}. */
 export interface SliceModelOptions {
@@ -102,6 +109,8 @@ export class SliceModel implements Disposable {
    * One step of an interactive segmentation of slices of one size: as {@linkcode decode}, with the mask
    * of the step before as a further prompt.
    *
+   * @param embeddings Image embeddings of the slices, or of the first of them where the others repeat those in
+   * their order.
    * @param step.prompts One for each slice, in slice pixels, with as many points each.
    * @param step.mask `lowResMasks` of the step before; none in the first step.
    */
@@ -127,6 +136,31 @@ export class SliceModel implements Disposable {
       lowResMasks: reshape(masks, [slices.length, maskSide, maskSide, 1]),
       iouPredictions: reshape(iouPredictions, [slices.length]),
     };
+  }
+
+  /**
+   * Numbers of the lists of prompts, in groups that are decoded as one batch: lists of as many tokens, no more
+   * than a buffer has room for.
+   *
+   * @param lists Lists with a prompt for each of `slices`, which are of one size.
+   */
+  groupLists(
+    slices: readonly AugmentedSlice[],
+    lists: readonly (readonly Prompt[])[],
+  ): number[][] {
+    const { width, height } = slices[0].slice.ref;
+    const bytes = slices.length * Math.max(UPSCALED_BYTES * this.side ** 2, 4 * width * height);
+    const most = Math.max(1, Math.floor(GROUP_BYTES / bytes));
+    const groups: number[][] = [];
+    lists.forEach(([first], i) => {
+      const tokens = tokensOf(first);
+      const open = groups.find((group) =>
+        group.length < most && tokensOf(lists[group[0]][0]) === tokens
+      );
+      if (open) open.push(i);
+      else groups.push([i]);
+    });
+    return groups;
   }
 
   /** True masks [B, H, W] of slices of one size, 0 or 1. */

@@ -16,9 +16,9 @@ interface CompiledKernel {
   readonly pipeline: GPUComputePipeline;
   /** Uniforms at binding 0, then the kernel's buffers in order. */
   readonly layout: GPUBindGroupLayout;
-  /** Names of its buffers in binding order. */
+  /** Names of its buffers in binding order; one that is updated may be bound twice. */
   readonly buffers: readonly string[];
-  /** Kind of binding of each. */
+  /** Kind of each binding. */
   readonly places: readonly Place[];
   /** Its parameters in order. */
   readonly params: readonly Parameter[];
@@ -38,6 +38,8 @@ export interface Parameter {
 export interface PreparedDispatch {
   /** Kernel that it runs. */
   readonly kernel: Kernel;
+  /** That kernel with its constants set. */
+  readonly compiled: CompiledKernel;
   /** Constants as last given; compared by value if the next call passes another object. */
   constants: Constants | undefined;
   /** Names of the buffers in binding order. */
@@ -50,7 +52,7 @@ export interface PreparedDispatch {
   staged: readonly StagedBuffer[];
   /** The kernel's parameters in order. */
   readonly params: readonly Parameter[];
-  /** The kernel with its constants set. */
+  /** Pipeline of the kernel. */
   readonly pipeline: GPUComputePipeline;
   /** Uniforms and buffers. */
   group: GPUBindGroup;
@@ -73,7 +75,7 @@ export class PipelineCache {
   readonly #texels: boolean;
   readonly #errors: DeviceErrors;
   readonly #beforeCompile: (() => void) | undefined;
-  readonly #modules = new Map<Kernel, GPUShaderModule>();
+  readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<Kernel, Trie<number | boolean, CompiledKernel>>();
   readonly #used = new Set<CompiledKernel>();
@@ -123,7 +125,7 @@ export class PipelineCache {
     const last = this.#last;
     const guess = last?.next;
     if (guess && isSame(guess, { kernel, constants, buffers })) return this.#last = guess;
-    const compiled = this.#compiledFor(kernel, constants);
+    const compiled = this.#compiledFor({ kernel, constants, buffers });
     let place = compiled.dispatches;
     for (const name of compiled.buffers) place = place.at(buffers[name].id);
     const found = place.value ??= this.#make(compiled, { kernel, constants, buffers });
@@ -148,6 +150,7 @@ export class PipelineCache {
     for (const buffer of bound) buffer.use ??= `kernel ${kernel.name}`;
     return {
       kernel,
+      compiled,
       constants,
       names,
       buffers: bound,
@@ -161,21 +164,22 @@ export class PipelineCache {
 
   /** Binds the textures that the buffers of a dispatch have by now. */
   restage(dispatch: PreparedDispatch): void {
-    const { kernel, constants, buffers } = dispatch;
-    const { staged, group } = this.#bind(this.#compiledFor(kernel, constants), buffers);
+    const { compiled, buffers } = dispatch;
+    const { staged, group } = this.#bind(compiled, buffers);
     dispatch.staged = staged;
     dispatch.group = group;
   }
 
   #bind(
-    { name, layout, places }: CompiledKernel,
+    { name, layout, places, buffers: names }: CompiledKernel,
     buffers: readonly PooledBuffer[],
   ): Pick<PreparedDispatch, "staged" | "group"> {
     const staged: StagedBuffer[] = [];
     const resource = (buffer: PooledBuffer, i: number): GPUBindingResource => {
       if (places[i] !== "texture") return { buffer: buffer.buffer };
-      // WebGPU itself refuses this for buffers that are bound as such.
-      if (buffers.some((other, j) => other === buffer && places[j] === "read_write")) {
+      // WebGPU itself refuses this for buffers that are bound as such. One that is updated has both places.
+      const isOther = (j: number) => places[j] === "read_write" && names[j] !== names[i];
+      if (buffers.some((other, j) => other === buffer && isOther(j))) {
         throw new Error(`kernel ${name} reads and writes one buffer`);
       }
       const same = staged.find((other) => other.buffer === buffer);
@@ -195,29 +199,34 @@ export class PipelineCache {
     return { staged, group };
   }
 
-  #compiledFor(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
+  #compiledFor({ kernel, constants, buffers }: Wanted): CompiledKernel {
     let variant = this.#compiled.get(kernel);
     if (!variant) this.#compiled.set(kernel, variant = new Trie());
+    const { texturesFrom = 0 } = kernel;
+    const textures = this.#texels &&
+      (texturesFrom === 0 || Object.values(buffers).some(({ size }) => size >= texturesFrom));
+    variant = variant.at(textures);
     for (const name in constants) variant = variant.at(constants[name]);
-    return variant.value ??= this.#compile(kernel, constants);
+    return variant.value ??= this.#compile(kernel, { constants, textures });
   }
 
-  #compile(kernel: Kernel, constants: Constants | undefined): CompiledKernel {
+  #compile(
+    kernel: Kernel,
+    { constants, textures }: { constants: Constants | undefined; textures: boolean },
+  ): CompiledKernel {
     this.#beforeCompile?.();
-    const { code, places, explain } = compose(kernel, {
-      directives: this.#directives,
-      textures: this.#texels,
-    });
+    const { code, bindings, explain } = compose(kernel, { directives: this.#directives, textures });
+    const places = bindings.map(({ place }) => place);
     const layout = this.#layoutFor(places);
     const values = Object.entries(constants ?? {}).map(([name, value]) => [name, Number(value)]);
     const pipeline = this.#errors.scope(
       "validation",
       (reason) => new Error(`kernel ${kernel.name} does not compile: ${explain(reason)}`),
       () => {
-        let module = this.#modules.get(kernel);
+        let module = this.#modules.get(code);
         if (!module) {
           module = this.#device.createShaderModule({ label: kernel.name, code });
-          this.#modules.set(kernel, module);
+          this.#modules.set(code, module);
         }
         return this.#device.createComputePipeline({
           label: kernel.name,
@@ -230,7 +239,7 @@ export class PipelineCache {
       name: kernel.name,
       pipeline,
       layout,
-      buffers: Object.keys(kernel.buffers),
+      buffers: bindings.map(({ name }) => name),
       places,
       params: Object.entries(kernel.params).map(([name, type]) => ({
         name,

@@ -5,7 +5,7 @@ import { LayerNorm } from "../nn/layer_norm.ts";
 import { Module } from "../nn/module.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { matmul } from "../tensor/ops/matmul.ts";
-import { concat, expand, reshape, slice } from "../tensor/ops/movement.ts";
+import { concat, expand, repeatBatch, reshape, slice } from "../tensor/ops/movement.ts";
 import { gelu } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { MLP } from "./common.ts";
@@ -13,7 +13,7 @@ import { TwoWayTransformer } from "./transformer.ts";
 
 /** Inputs of the mask decoder. */
 export interface MaskDecoderInput {
-  /** [B, g, g, dim], or [1, g, g, dim] for several prompts on one image. */
+  /** [images, g, g, dim]: B images, or fewer with B / images rounds of prompts, each for all images. */
   readonly imageEmbeddings: Tensor;
   /** [g², dim] */
   readonly imagePe: Tensor;
@@ -85,10 +85,11 @@ export class MaskDecoder extends Module {
 
     const own = concat([this.iouToken.weight, this.maskTokens.weight], 0); // [1 + count, dim]
     const tokens = concat([expand(own, [batch, count + 1, dim]), sparse], 1);
-    let image = add(imageEmbeddings, dense);
-    if (image.shape[0] !== batch) image = expand(image, [batch, grid, grid, dim]);
+    const images = Math.max(imageEmbeddings.shape[0], dense.shape[0]);
+    const copies = images / imageEmbeddings.shape[0];
+    const image = add(repeatBatch(imageEmbeddings, copies), dense); // [images or B, g, g, dim]
     const [queries, keys] = this.transformer.forward(
-      reshape(image, [batch, grid * grid, dim]),
+      reshape(image, [images, grid * grid, dim]),
       imagePe,
       tokens,
     );

@@ -28,6 +28,11 @@ export interface SamPrompt {
   readonly box?: readonly [number, number, number, number];
 }
 
+/** Tokens that a prompt becomes: one a click and two a box; clicks without a box are padded by one. */
+export function tokensOf({ points = [], box }: SamPrompt): number {
+  return points.length + (box ? 2 : Math.sign(points.length));
+}
+
 /** Rows of the embedding table: `not_a_point_embed`, then `point_embeddings` 0 to 3. */
 const ROW = { padding: 0, background: 1, foreground: 2, topLeft: 3, bottomRight: 4 } as const;
 

@@ -46,7 +46,8 @@ export class Sam extends Module {
   /**
    * Masks from image embeddings.
    *
-   * @param imageEmbeddings [B, g, g, 256], or [1, g, g, 256] for several prompts on one image.
+   * @param imageEmbeddings [images, g, g, 256]: B images, or fewer with B / images rounds of prompts, each
+   * for all images.
    * @param prompts B prompts, in pixels of the padded input of side 16 g (the encoder's stride times g).
    * @param options.mask [B, 4g, 4g, 1]: logits of an earlier mask.
    * @returns low-resolution logits [B, masks, 4g, 4g] and estimated IoU [B, masks].

@@ -4,6 +4,7 @@ import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
 import { add } from "../tensor/ops/arithmetic.ts";
 import { attention } from "../tensor/ops/attention.ts";
+import { repeatBatch } from "../tensor/ops/movement.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { MLPBlock } from "./common.ts";
 
@@ -37,12 +38,18 @@ export class Attention extends Module {
     this.#heads = numHeads;
   }
 
-  /** q [B, Nq, dim], k and v [B, Nk, dim] -> [B, Nq, dim] */
+  /**
+   * q [B, Nq, dim], k and v [B, Nk, dim] -> [B, Nq, dim]. A smaller batch on one side stands for copies of
+   * itself, which are projected once.
+   */
   forward(q: Tensor, k: Tensor, v: Tensor): Tensor {
-    const mixed = attention(this.qProj.forward(q), this.kProj.forward(k), this.vProj.forward(v), {
-      heads: this.#heads,
-    });
-    return this.outProj.forward(mixed);
+    const batch = Math.max(q.shape[0], k.shape[0]);
+    const [queries, keys, values] = [
+      this.qProj.forward(q),
+      this.kProj.forward(k),
+      this.vProj.forward(v),
+    ].map((x) => repeatBatch(x, batch / x.shape[0]));
+    return this.outProj.forward(attention(queries, keys, values, { heads: this.#heads }));
   }
 }
 
@@ -99,10 +106,10 @@ export class TwoWayAttentionBlock extends Module {
    * Lets tokens and image read each other once.
    *
    * @param queries [B, tokens, dim]
-   * @param keys [B, g², dim]
+   * @param keys [B, g², dim], or a smaller batch that stands for copies of itself.
    * @param queryPe [B, tokens, dim]
    * @param keyPe [g², dim]
-   * @returns queries and keys, in the same shapes.
+   * @returns queries and keys, [B, tokens, dim] and [B, g², dim].
    */
   forward(queries: Tensor, keys: Tensor, queryPe: Tensor, keyPe: Tensor): [Tensor, Tensor] {
     if (this.#skipFirstLayerPe) {
@@ -122,7 +129,8 @@ export class TwoWayAttentionBlock extends Module {
 
     q = add(queries, queryPe);
     k = add(keys, keyPe);
-    keys = add(keys, this.crossAttnImageToToken.forward(k, q, queries));
+    const read = this.crossAttnImageToToken.forward(k, q, queries);
+    keys = add(repeatBatch(keys, read.shape[0] / keys.shape[0]), read);
     return [queries, this.norm4.forward(keys)];
   }
 }
@@ -158,10 +166,10 @@ export class TwoWayTransformer extends Module {
   /**
    * Lets tokens and image read each other.
    *
-   * @param image [B, g², dim]
+   * @param image [B, g², dim], or a smaller batch that stands for copies of itself.
    * @param imagePe [g², dim]
    * @param tokens [B, tokens, dim]
-   * @returns the tokens and the image, in the same shapes.
+   * @returns the tokens and the image, [B, tokens, dim] and [B, g², dim].
    */
   forward(image: Tensor, imagePe: Tensor, tokens: Tensor): [tokens: Tensor, image: Tensor] {
     let queries = tokens;

@@ -76,11 +76,11 @@ export class EpochLog implements Disposable {
     const lossSum = scale(loss.detach(), slicesOfStep);
     const scalars = [lossSum, sum(dice), norm ?? lossSum].map((x) => reshape(x, [1]));
     const dices = overlaps.map(({ dice }) => dice);
-    const counts = overlaps.map(({ counts }) => reshape(counts, [4 * slices]));
+    const counts = overlaps.map(({ counts }) => reshape(counts, [counts.size]));
     this.#pending.push({
       step,
       slices,
-      masks: slices * overlaps.length,
+      masks: dices.reduce((masks, { size }) => masks + size, 0),
       pixels: height * width,
       hasNorm: norm !== null,
       figures: concat([...scalars, ...dices, ...counts], 0).keep(),

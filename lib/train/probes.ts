@@ -2,7 +2,7 @@ import type { AugmentedSlice } from "../data/augment.ts";
 import { Random } from "../random.ts";
 import { fill } from "../tensor/ops/fill.ts";
 import { fingerprint } from "../tensor/ops/fingerprint.ts";
-import { concat, reshape } from "../tensor/ops/movement.ts";
+import { concat, reshape, slice } from "../tensor/ops/movement.ts";
 import { Scope, tidy } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Guards } from "./guards.ts";
@@ -39,7 +39,7 @@ export class Probes implements Disposable {
    * Computes the loss of wrong targets and masks, if it has not been yet; nothing is read back. Targets
    * that are all tumour or none are passed over, since shuffling leaves them as they are.
    *
-   * @param batch.logits [B, H, W] of the model.
+   * @param batch.logits [B or more, H, W] of the model; the first B are compared.
    * @param batch.target [B, H, W]: the true masks of `samples`.
    */
   async probeLoss(
@@ -59,8 +59,9 @@ export class Probes implements Disposable {
       slice: { ...slice, mask: Uint8Array.from(random.shuffle([...slice.mask])) },
       variant,
     }));
-    const detached = logits.detach(); // nothing is recorded for backward
-    const { gpu, shape } = detached;
+    const { gpu, shape } = target;
+    const own = { axis: 0, start: 0, end: samples.length };
+    const detached = slice(logits.detach(), own); // nothing is recorded for backward
     const pairs = [
       [detached, target],
       [detached, model.target(shuffled)],

@@ -5,7 +5,7 @@ import type { Random } from "../random.ts";
 import { add, div, mul, sub } from "../tensor/ops/arithmetic.ts";
 import { fill } from "../tensor/ops/fill.ts";
 import { type MaskOverlap, maskOverlap } from "../tensor/ops/losses.ts";
-import { reshape, slice } from "../tensor/ops/movement.ts";
+import { concat, repeatBatch, reshape, slice } from "../tensor/ops/movement.ts";
 import { mean } from "../tensor/ops/sum.ts";
 import { relu, scale } from "../tensor/ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -13,7 +13,7 @@ import { type Procedure, SOUND } from "./procedure.ts";
 
 /** Options of {@linkcode promptedLoss}. */
 export interface PromptedLossOptions {
-  /** Lists with the first prompt of each slice, in slice pixels: the batch is decoded under each list. */
+  /** Lists with the first prompt of each slice, in slice pixels: the slices are decoded under each list. */
   readonly prompts: readonly (readonly Prompt[])[];
   /** Masks asked for from each list, one after the other; 1 stops after the first. */
   readonly iterations: number;
@@ -33,9 +33,9 @@ export interface PromptedLoss {
   readonly loss: Tensor;
   /** [B]: mean Dice over the first masks, those that the given prompts alone made. */
   readonly dice: Tensor;
-  /** First masks of each list of prompts, compared with the truth. */
+  /** First masks of the lists that were decoded together, compared with the truth. */
   readonly overlaps: readonly MaskOverlap[];
-  /** [B, H, W]: logits of the first list's first masks. */
+  /** [B or more, H, W]: logits of first masks; those of the first list are the first B. */
   readonly logits: Tensor;
   /** [B, H, W]: true masks. */
   readonly target: Tensor;
@@ -44,45 +44,55 @@ export interface PromptedLoss {
 /**
  * Loss of a batch as SAM was trained (Kirillov et al. 2023, appendix A): a first prompt, then again and
  * again a click where the last mask is wrong, with all clicks so far and the last mask's logits as
- * prompts. The image is encoded once, whatever the number of first prompts; no gradient flows from one
- * mask to the prompts of the next.
+ * prompts. The image is encoded once, whatever the number of first prompts, and lists of prompts are
+ * decoded together as far as they can be; no gradient flows from one mask to the prompts of the next.
  */
 export async function promptedLoss(
   model: SliceModel,
   samples: readonly AugmentedSlice[],
   options: PromptedLossOptions,
 ): Promise<PromptedLoss> {
-  const { prompts, iterations, random, share = 1, criterion = SOUND.criterion, iouLoss = 0 } =
-    options;
-  const part = share / (iterations * prompts.length);
-  const weights = { diceWeight: part, bceWeight: part };
+  const {
+    prompts: lists,
+    iterations,
+    random,
+    share = 1,
+    criterion = SOUND.criterion,
+    iouLoss = 0,
+  } = options;
   const target = model.target(samples);
   const embeddings = model.encode(samples);
   const losses: Tensor[] = [];
   const overlaps: MaskOverlap[] = [];
   const firstLogits: Tensor[] = [];
-  const addLosses = async ({ logits, iouPredictions }: DecodedMasks) => {
-    losses.push(await criterion(logits, target, weights));
-    if (iouLoss === 0) return;
-    losses.push(scale(iouError(iouPredictions, maskOverlap(logits, target)), iouLoss * part));
-  };
-  for (const first of prompts) {
-    let asked = first;
-    let step = model.decodeStep(embeddings, samples, { prompts: first });
+  for (const together of model.groupLists(samples, lists)) {
+    const copies = together.length;
+    const slices = together.flatMap(() => samples);
+    const truth = repeatBatch(target, copies);
+    const part = share * copies / (iterations * lists.length);
+    const addLosses = async ({ logits, iouPredictions }: DecodedMasks, overlap?: MaskOverlap) => {
+      losses.push(await criterion(logits, truth, { diceWeight: part, bceWeight: part }));
+      if (iouLoss === 0) return;
+      const found = overlap ?? maskOverlap(logits, truth);
+      losses.push(scale(iouError(iouPredictions, found), iouLoss * part));
+    };
+    let prompts = together.flatMap((list) => lists[list]);
+    let step = model.decodeStep(embeddings, slices, { prompts });
+    const overlap = maskOverlap(step.logits, truth);
     firstLogits.push(step.logits);
-    overlaps.push(maskOverlap(step.logits, target));
-    await addLosses(step);
+    overlaps.push(overlap);
+    await addLosses(step, overlap);
     for (let iteration = 2; iteration <= iterations; iteration++) {
-      asked = await withErrorClicks(asked, step.logits, { samples, random });
+      prompts = await withErrorClicks(prompts, step.logits, { samples: slices, random });
       const mask = step.lowResMasks.detach();
-      step = model.decodeStep(embeddings, samples, { prompts: asked, mask });
+      step = model.decodeStep(embeddings, slices, { prompts, mask });
       await addLosses(step);
     }
   }
-  const dice = overlaps.map(({ dice }) => dice).reduce(add);
+  const all = concat(overlaps.map(({ dice }) => dice), 0);
   return {
     loss: losses.reduce(add),
-    dice: prompts.length === 1 ? dice : scale(dice, 1 / prompts.length),
+    dice: mean(reshape(all, [lists.length, samples.length]), { axes: [0] }),
     overlaps,
     logits: firstLogits[0],
     target,

@@ -1,4 +1,4 @@
-import { addInPlace, sub } from "../tensor/ops/arithmetic.ts";
+import { lerpInPlace } from "../tensor/ops/arithmetic.ts";
 import { scale } from "../tensor/ops/unary.ts";
 import { tidy } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -34,12 +34,7 @@ export class WeightAverage implements Disposable {
    */
   update(step: number): void {
     const decay = Math.min(this.#decay, (1 + step) / (WARM_UP + step));
-    this.#weights.forEach((weight, i) =>
-      tidy(weight.gpu, () => {
-        addInPlace(this.tensors[i], sub(weight.detach(), this.tensors[i]), { scale: 1 - decay });
-        return [];
-      })
-    );
+    this.#weights.forEach((weight, i) => lerpInPlace(this.tensors[i], weight, 1 - decay));
   }
 
   /** Puts the averages in the weights' place, or the weights back in theirs. */

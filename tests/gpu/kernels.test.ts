@@ -139,7 +139,24 @@ Deno.test("constants, forms and buffers that a kernel has not are declared for i
       "fn load_kept(i: u32) -> vec4<f32> { return vec4<f32>(); }",
     ]
   ) assert(declared.includes(line + "\n"), line);
-  const { places, code } = compose(both.scalar, { textures: true });
-  assertEquals(places, ["texture", "read_write"]);
-  assert(code.includes("var x: texture_storage_2d<rgba32float, read>;"));
+  const { bindings, code } = compose(both.scalar, { textures: true });
+  assertEquals(bindings.map(({ place }) => place), ["texture", "read_write"]);
+  assert(code.includes("var x_texels: texture_storage_2d<rgba32float, read>;"));
+});
+
+Deno.test("a buffer that is updated is read from a texture and written by itself, or is one buffer", () => {
+  const kernel = { ...sound, buffers: { x: "update vec4<f32>" } } as const;
+  const load = "fn load_x(i: u32) -> vec4<f32> { return x[i]; }";
+  const plain = compose(kernel);
+  assertEquals(plain.bindings, [{ name: "x", place: "read_write" }]);
+  assert(plain.code.includes(load));
+  const staged = compose(kernel, { textures: true });
+  assertEquals(staged.bindings, [
+    { name: "x", place: "texture" },
+    { name: "x", place: "read_write" },
+  ]);
+  assert(!staged.code.includes(load));
+  for (const { code } of [plain, staged]) {
+    assert(code.includes("fn store_x(i: u32, value: vec4<f32>) { x[i] = value; }"));
+  }
 });

@@ -82,8 +82,8 @@ Deno.test("tumour-free slices are prompted by the whole image once, whatever the
     },
   });
   const count = (text: string) => seen.filter((one) => one === text).length;
-  // Of five slices in three batches two prompts, two masks each; of two or three others one mask each.
-  assertEquals(count("tumour points"), 3 * 2 * 2);
+  // Of five slices in three batches both prompts at once, two masks each; of two or three others one mask each.
+  assertEquals(count("tumour points"), 3 * 2);
   assertEquals(count("free box"), healthyBatches(5, options));
   assertEquals(count("tumour box"), 1); // validation, under the tight box
   const [{ trainLoss, steps }] = outcome.result.epochs;

@@ -141,13 +141,32 @@ export function div(a: Tensor, b: Tensor): Tensor {
  * @throws {Error} if the sizes differ.
  */
 export function addInPlace(a: Tensor, b: Tensor, options: { scale?: number } = {}): Tensor {
+  return changeInPlace("addInPlace", a, b, { scale: options.scale ?? 1, lerp: false });
+}
+
+/**
+ * a += weight * (b - a) in place, without history, as torch.Tensor.lerp_. Returns a.
+ *
+ * @throws {Error} if the sizes differ.
+ */
+export function lerpInPlace(a: Tensor, b: Tensor, weight: number): Tensor {
+  return changeInPlace("lerpInPlace", a, b, { scale: weight, lerp: true });
+}
+
+function changeInPlace(
+  op: string,
+  a: Tensor,
+  b: Tensor,
+  { scale, lerp }: { scale: number; lerp: boolean },
+): Tensor {
   if (sizeOf(a.shape) !== sizeOf(b.shape)) {
-    throw new Error(`addInPlace: ${shapeText(a.shape)} and ${shapeText(b.shape)} differ in size`);
+    throw new Error(`${op}: ${shapeText(a.shape)} and ${shapeText(b.shape)} differ in size`);
   }
   const count4 = Math.ceil(a.size / 4);
   a.gpu.run(addInPlaceKernel, {
     buffers: { a: a.buffer, b: b.buffer },
-    params: { count4, scale: options.scale ?? 1 },
+    params: { count4, scale },
+    constants: { LERP: lerp },
     workgroups: Gpu.grid(Math.ceil(count4 / 64)),
   });
   return a;

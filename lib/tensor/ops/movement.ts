@@ -240,3 +240,10 @@ export function expand(x: Tensor, shape: Shape): Tensor {
     backward: (dy) => [sumTo(dy, x.shape)],
   });
 }
+
+/** A batch x [B, ...] over and over, [copies B, ...]. Gradient: the sum over the copies. */
+export function repeatBatch(x: Tensor, copies: number): Tensor {
+  if (copies === 1) return x;
+  const [batch, ...rest] = x.shape;
+  return reshape(expand(x, [copies, ...x.shape]), [copies * batch, ...rest]);
+}

@@ -1,4 +1,5 @@
-import { sumKernel } from "../../../kernels/reduction/mod.ts";
+import { inElements } from "../../../kernels/element.ts";
+import { sumKernels } from "../../../kernels/reduction/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { normaliseAxes, sameShape, type Shape, sizeOf } from "../shape.ts";
@@ -18,10 +19,12 @@ function sumMiddle(x: Tensor, view: readonly [number, number, number], factor: n
   const chunks = Math.max(1, Math.ceil(n / chunk));
   const last = chunks === 1;
   const out = Tensor.empty(gpu, [outer, chunks, inner]);
-  gpu.run(sumKernel, {
+  const { kernel, elements } = inElements(sumKernels, inner);
+  const outputs = outer * chunks * elements;
+  gpu.run(kernel, {
     buffers: { x: x.buffer, out: out.buffer },
-    params: { outputs: out.size, n, inner, chunk, chunks, scale: last ? factor : 1 },
-    workgroups: Gpu.grid(Math.ceil(out.size / 64)),
+    params: { outputs, n, inner: elements, chunk, chunks, scale: last ? factor : 1 },
+    workgroups: Gpu.grid(Math.ceil(outputs / 64)),
   });
   return last ? out : sumMiddle(out, [outer, chunks, inner], factor);
 }
