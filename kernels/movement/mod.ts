@@ -28,10 +28,11 @@ export const repeatKernel = defineKernel({
 });
 
 /** A band of out = x. */
-export const insertKernel = defineKernel({
+export const insertKernels = byElement({
   name: "insert",
   files: { "movement/insert.wgsl": insert },
-  buffers: { x: "read f32", out: "read_write f32" },
+  buffers: { x: "texel Element", out: "read_write Element" },
+  texturesFrom: 2 ** 15,
   params: u32("count", "n", "inner", "total", "offset"),
 });
 

@@ -1,4 +1,5 @@
-import { insertKernel, permuteKernel, repeatKernel } from "../../../kernels/movement/mod.ts";
+import { inElements } from "../../../kernels/element.ts";
+import { insertKernels, permuteKernel, repeatKernel } from "../../../kernels/movement/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { isTail, normaliseAxes, sameShape, type Shape, shapeText, sizeOf } from "../shape.ts";
@@ -172,28 +173,26 @@ function copySlice(x: Tensor, axis: number, start: number, shape: Shape, strides
   return view.view(shape);
 }
 
-/** Writes x into `out` from index `at` of an axis on. */
-function insert(x: Tensor, out: Tensor, axis: number, at: number): void {
-  x.gpu.run(insertKernel, {
+/** Writes x into `out` from index `at` of an axis on, without history. */
+export function insert(x: Tensor, out: Tensor, axis: number, at: number): void {
+  const inner = sizeOf(x.shape.slice(axis + 1));
+  const { kernel, elements } = inElements(insertKernels, inner);
+  const count = x.size / inner * elements;
+  x.gpu.run(kernel, {
     buffers: { x: x.buffer, out: out.buffer },
-    params: {
-      count: x.size,
-      n: x.shape[axis],
-      inner: sizeOf(x.shape.slice(axis + 1)),
-      total: out.shape[axis],
-      offset: at,
-    },
-    workgroups: Gpu.grid(Math.ceil(x.size / 64)),
+    params: { count, n: x.shape[axis], inner: elements, total: out.shape[axis], offset: at },
+    workgroups: Gpu.grid(Math.ceil(count / 64)),
   });
 }
 
 /**
- * Joins tensors along an axis. Gradients: the parts of dy.
+ * Joins tensors along an axis; one tensor is given back itself. Gradients: the parts of dy.
  *
  * @throws {Error} if the shapes differ beyond that axis.
  */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const [first] = tensors;
+  if (tensors.length === 1) return first;
   [axis] = normaliseAxes("concat", [axis], first.shape.length);
   const shape = first.shape.with(axis, tensors.reduce((sum, t) => sum + t.shape[axis], 0));
   const output = Tensor.empty(first.gpu, shape);

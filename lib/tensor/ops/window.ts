@@ -1,11 +1,11 @@
 import { inElements } from "../../../kernels/element.ts";
-import { insertKernel, placeKernels } from "../../../kernels/movement/mod.ts";
+import { placeKernels } from "../../../kernels/movement/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { record } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { zeros } from "./fill.ts";
-import { reshape } from "./movement.ts";
+import { insert, reshape } from "./movement.ts";
 
 /** Images x [B, H, W, C] in frames [B, height, width, C], top left on top left, without history. */
 function place(x: Tensor, height: number, width: number): Tensor {
@@ -69,11 +69,7 @@ export function windowTokens(x: Tensor, size: number): Tensor {
   const output = Tensor.empty(gpu, [rows + 1, channels]);
   gpu.copy(x.buffer, output.buffer, 4 * x.size);
   using padding = zeros(gpu, [1, channels]);
-  gpu.run(insertKernel, {
-    buffers: { x: padding.buffer, out: output.buffer },
-    params: { count: channels, n: 1, inner: channels, total: rows + 1, offset: rows },
-    workgroups: Gpu.grid(Math.ceil(channels / 64)),
-  });
+  insert(padding, output, 0, rows);
   return record({
     op: "windowTokens",
     inputs: [x],
