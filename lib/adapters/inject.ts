@@ -40,10 +40,7 @@ export async function injectAdapter<L extends AdapterLayer, O extends AdapterOpt
     );
   };
   sizes("");
-  const modules = [...model.namedModules()];
-  const linears = modules.flatMap(([path, module, place]): Target[] =>
-    module instanceof Linear ? [{ path, layer: module, place: place! }] : []
-  );
+  const linears = linearsOf(model);
   if (linears.some(({ layer }) => layer instanceof AdapterLayer)) {
     throw new InputError("the model has adapters already: build it anew for others");
   }
@@ -102,6 +99,27 @@ function savedModules(model: Module, targets: AdapterTargets): Module[] {
   if (missing === undefined) return saved.map(([, module]) => module);
   const parts = [...model.namedChildren()].map(([name]) => name);
   throw new InputError(`no module to save is named ${missing}: the model has ${parts.join(", ")}`);
+}
+
+/**
+ * First module that adapters of these options would change, and null if the model has adapters already.
+ *
+ * @throws {InputError} as {@linkcode injectAdapter} does.
+ */
+export function firstTarget(
+  model: Module,
+  options: Pick<AdapterOptions, "target_modules" | "blocks">,
+): Linear | null {
+  const { target_modules = DEFAULT_TARGETS, blocks } = options;
+  const linears = linearsOf(model);
+  if (linears.some(({ layer }) => layer instanceof AdapterLayer)) return null;
+  return chooseBlocks(chooseTargets(linears, { ...options, target_modules }), blocks)[0].layer;
+}
+
+function linearsOf(model: Module): Target[] {
+  return [...model.namedModules()].flatMap(([path, module, place]): Target[] =>
+    module instanceof Linear ? [{ path, layer: module, place: place! }] : []
+  );
 }
 
 function chooseTargets(linears: readonly Target[], targets: AdapterTargets): Target[] {

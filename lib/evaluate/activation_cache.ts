@@ -28,10 +28,13 @@ export class ActivationCache implements Disposable {
   readonly #budget: number;
   #files: ActivationFiles;
   #content: string | null = null;
-  readonly #cache = new Map<string, Tensor>();
+  /** Number of stages after which an encoder cuts. */
+  #cut = 0;
+  /** Activations in memory, in front of a cut's stage. */
+  readonly #cache = new Map<number, Map<string, Tensor>>();
   readonly #waiting = new Map<string, Tensor>();
-  /** Shape of one image's activation, [1, ...]. */
-  #shape: Shape = [];
+  /** Shape of one image's activation at each cut, [1, ...]. */
+  readonly #shapes = new Map<number, Shape>();
   #bytes = 0;
   #waitingBytes = 0;
 
@@ -54,31 +57,35 @@ export class ActivationCache implements Disposable {
 
   /** All that the activations depend on, as {@linkcode keep} was told. */
   get content(): string {
-    return this.#content ?? "";
+    return JSON.stringify([this.#content, this.#cut]);
   }
 
   /** Shape of one image's activation, [1, ...]; empty as long as nothing was remembered. */
   get shape(): Shape {
-    return this.#shape;
+    return this.#shapes.get(this.#cut) ?? [];
   }
 
   /**
    * Names the activations that are kept from now on; those of anything else are dropped.
    *
-   * @param content All that activations of a key depend on: equal contents mean equal activations.
+   * @param content All that activations of a key depend on beside the cut: equal contents mean equal activations.
+   * @param cuts.own Number of stages in front of the activations that are asked for.
+   * @param cuts.earlier That of a later encoder's, for which activations are kept on the way.
    */
-  keep(content: string): void {
+  keep(content: string, { own, earlier }: { own: number; earlier?: number }): void {
     if (content !== this.#content) this.#drop();
+    for (const cut of this.#cache.keys()) if (cut !== own && cut !== earlier) this.#dropCut(cut);
+    if (own !== this.#cut) this.#dropFiles();
     this.#content = content;
+    this.#cut = own;
   }
 
   /** Keeps an activation, stored in whatever way, if there is room for it. */
   remember(key: string, stored: Tensor, shape: Shape): void {
-    this.#shape = shape;
+    this.#shapes.set(this.#cut, shape);
     const bytes = 4 * stored.size;
     if (this.#bytes + bytes <= this.#budget) {
-      this.#cache.set(key, stored.alias());
-      this.#bytes += bytes;
+      this.#add(this.#cut, { key, stored });
       return;
     }
     const waitingBytes = this.#waitingBytes + bytes;
@@ -87,9 +94,22 @@ export class ActivationCache implements Disposable {
     this.#waitingBytes = waitingBytes;
   }
 
+  /** Keeps an activation at an earlier cut for a later encoder, if less than half of the memory is taken. */
+  rememberEarlier(cut: number, key: string, stored: Tensor, shape: Shape): void {
+    if (this.#cache.get(cut)?.has(key) || this.#bytes + 4 * stored.size > this.#budget / 2) return;
+    this.#shapes.set(cut, shape);
+    this.#add(cut, { key, stored });
+  }
+
+  #add(cut: number, { key, stored }: { key: string; stored: Tensor }): void {
+    const own = this.#cache.get(cut) ?? new Map<string, Tensor>();
+    this.#cache.set(cut, own.set(key, stored.alias()));
+    this.#bytes += 4 * stored.size;
+  }
+
   /** The activation of a key in device memory, as it was stored; null if it is not there. */
   find(key: string): Tensor | null {
-    return this.#cache.get(key) ?? this.#waiting.get(key) ?? null;
+    return this.#cache.get(this.#cut)?.get(key) ?? this.#waiting.get(key) ?? null;
   }
 
   /** The activation of a key on disk, as it was stored; null if it is not there. */
@@ -123,12 +143,24 @@ export class ActivationCache implements Disposable {
   }
 
   #drop(): void {
-    for (const kept of [this.#cache, this.#waiting]) {
-      for (const tensor of kept.values()) tensor.dispose();
-      kept.clear();
+    for (const cut of this.#cache.keys()) this.#dropCut(cut);
+    this.#dropFiles();
+  }
+
+  #dropCut(cut: number): void {
+    for (const tensor of this.#cache.get(cut)!.values()) {
+      this.#bytes -= 4 * tensor.size;
+      tensor.dispose();
     }
-    this.#bytes = this.#waitingBytes = 0;
-    this.#shape = [];
+    this.#cache.delete(cut);
+    this.#shapes.delete(cut);
+  }
+
+  /** Drops what memory had no room for. */
+  #dropFiles(): void {
+    for (const tensor of this.#waiting.values()) tensor.dispose();
+    this.#waiting.clear();
+    this.#waitingBytes = 0;
     this.#files[Symbol.dispose]();
     this.#files = this.#openFiles(); // nothing is made on disk before there is something to write
   }

@@ -4,6 +4,7 @@ import { concat, slice } from "../tensor/ops/movement.ts";
 import { tidy } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import type { Module } from "../nn/module.ts";
 import { type EncoderStage, type ImageEncoder, runStages } from "../sam/image_encoder.ts";
 
 /** Use of a tensor from the cache, for error messages. */
@@ -26,6 +27,11 @@ export interface SharedActivations {
   readonly cache: ActivationCache;
   /** Whatever activations depend on beside the model's stages, side and storage: weights and pixels. */
   readonly content: string;
+  /**
+   * Module of an encoder stage in front of which a later encoder of the same weights is cut: activations are
+   * kept there on the way. Null for none.
+   */
+  readonly earlier?: Module | null;
 }
 
 /** Options of {@linkcode CachedEncoder}. */
@@ -54,6 +60,8 @@ export class CachedEncoder implements Disposable {
   readonly #isOwn: boolean;
   readonly #prefix: readonly EncoderStage[];
   readonly #suffix: readonly EncoderStage[];
+  /** Number of stages in front of the earlier cut; 0 if there is none. */
+  readonly #earlier: number;
   /** Shape of one image's activation, [1, ...]; empty before the first. */
   #shape: Shape = [];
 
@@ -73,7 +81,13 @@ export class CachedEncoder implements Disposable {
     const frozen = trainable < 0 ? stages.length : trainable;
     this.#prefix = stages.slice(0, frozen);
     this.#suffix = stages.slice(frozen);
-    this.#cache.keep(JSON.stringify([frozen, side, storage, shared?.content]));
+    const module = shared?.earlier;
+    const earlier = module ? stages.findIndex((stage) => contains(stage, module)) : 0;
+    this.#earlier = earlier < frozen ? Math.max(0, earlier) : 0;
+    this.#cache.keep(JSON.stringify([side, storage, shared?.content]), {
+      own: frozen,
+      earlier: this.#earlier || undefined,
+    });
     this.#shape = this.#cache.shape;
   }
 
@@ -105,7 +119,7 @@ export class CachedEncoder implements Disposable {
       const left = [...missing.values()];
       while (left.length > 0) {
         for (const [input, activation] of this.#runPrefix(left.splice(0, atOnce))) {
-          const packed = this.#storage === "f16" ? packHalf(activation) : activation;
+          const packed = this.#packed(activation);
           stored.set(nameOf(input), packed);
           if (input.key !== null) this.#cache.remember(input.key, packed, this.#shape);
         }
@@ -136,13 +150,26 @@ export class CachedEncoder implements Disposable {
           ? pixels
           : Tensor.from(gpu, pixels, [1, this.#side, this.#side, 3], "image");
       });
-      const x = runStages(this.#prefix, images.length === 1 ? images[0] : concat(images, 0));
-      return inputs.length === 1
-        ? [x]
-        : inputs.map((_, i) => slice(x, { axis: 0, start: i, end: i + 1 }));
+      let x = runStages(this.#prefix.slice(0, this.#earlier), concat(images, 0));
+      if (this.#earlier > 0) this.#keepEarlier(inputs, x);
+      x = runStages(this.#prefix.slice(this.#earlier), x);
+      return inputs.map((_, i) => imageOf(x, i));
     });
     this.#shape = activations[0].shape;
     return inputs.map((input, i) => [input, activations[i]]);
+  }
+
+  /** Keeps the activations x [B, ...] at the earlier cut of B images that are to be remembered. */
+  #keepEarlier(inputs: readonly EncoderInput[], x: Tensor): void {
+    inputs.forEach(({ key }, i) => {
+      if (key === null) return;
+      const own = imageOf(x, i);
+      this.#cache.rememberEarlier(this.#earlier, key, this.#packed(own), own.shape);
+    });
+  }
+
+  #packed(activation: Tensor): Tensor {
+    return this.#storage === "f16" ? packHalf(activation) : activation;
   }
 
   /** The activation of a key, as it was stored; null if the cache has none. */
@@ -161,6 +188,16 @@ export class CachedEncoder implements Disposable {
   [Symbol.dispose](): void {
     if (this.#isOwn) this.#cache[Symbol.dispose]();
   }
+}
+
+/** True if a stage runs a module, by itself or as a part of another. */
+function contains({ modules }: EncoderStage, module: Module): boolean {
+  return modules.some((part) => [...part.namedModules()].some(([, inner]) => inner === module));
+}
+
+/** Image i of x [B, ...]: [1, ...]. */
+function imageOf(x: Tensor, i: number): Tensor {
+  return x.shape[0] === 1 ? x : slice(x, { axis: 0, start: i, end: i + 1 });
 }
 
 /** Images of side S whose widest activation, 256 channels at S/4, stays within 64 MiB. */

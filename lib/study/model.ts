@@ -3,7 +3,7 @@ import { loadSam } from "../files/pretrained.ts";
 import { ActivationCache } from "../evaluate/activation_cache.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { checkHostState } from "../nn/host_state.ts";
-import { injectAdapter } from "../adapters/inject.ts";
+import { firstTarget, injectAdapter } from "../adapters/inject.ts";
 import type { AdapterOptions } from "../adapters/method.ts";
 import { methodOf } from "../adapters/methods.ts";
 import { Random } from "../random.ts";
@@ -62,7 +62,11 @@ export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): S
   const slices = { model, weights, modality, target, axis, crop, rescale };
   const variants = { augment, augmentVariants, seed: augmentVariants > 0 ? seed : null };
   return new SliceModel(sam, {
-    sharedActivations: cache && { cache, content: JSON.stringify({ ...slices, ...variants }) },
+    sharedActivations: cache && {
+      cache,
+      content: JSON.stringify({ ...slices, ...variants }),
+      earlier: firstTarget(sam, targetsOf(config)), // where the rows with adapters cut
+    },
     side: config.side,
     cacheBytes: config.cacheMemory * 2 ** 20,
     cacheDiskBytes: config.cacheDisk * 2 ** 20,
@@ -72,13 +76,21 @@ export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): S
 
 /** An experiment's values by PEFT's names. */
 export function adapterOptions(experiment: Experiment, config: Config): AdapterOptions {
-  const { targets: { attention, mlp }, lateBlocks } = MODELS[config.model];
-  const { blocks, targets } = config;
   return {
     ...methodOf(config.peftType).options({ ...config, rank: experiment.rank! }),
+    ...targetsOf(config),
+    modules_to_save: config.modulesToSave,
+  };
+}
+
+/** Linears that take adapters. */
+function targetsOf(
+  { model, blocks, targets }: Config,
+): Required<Pick<AdapterOptions, "target_modules">> & Pick<AdapterOptions, "blocks"> {
+  const { targets: { attention, mlp }, lateBlocks } = MODELS[model];
+  return {
     target_modules: targets.flatMap((name) => name === ALL_LINEAR ? [...attention, ...mlp] : name),
     blocks: blocks === "late" ? lateBlocks : blocks ?? undefined,
-    modules_to_save: config.modulesToSave,
   };
 }
 

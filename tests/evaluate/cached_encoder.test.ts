@@ -5,6 +5,9 @@ import {
   type CachedEncoderOptions,
   type EncoderInput,
 } from "../../lib/evaluate/cached_encoder.ts";
+import { AdapterLayer } from "../../lib/adapters/adapter_layer.ts";
+import type { Module } from "../../lib/nn/module.ts";
+import type { Sam } from "../../lib/sam/sam.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { noGrad } from "../../lib/tensor/autograd.ts";
@@ -317,4 +320,40 @@ Deno.test("models one after the other share what lies before their adapters, and
   assertEquals(gpu.memory.live, before);
   assertEquals([...Deno.readDirSync(folder)], []);
   await Deno.remove(folder);
+});
+
+Deno.test("an encoder keeps what a later one of another cut asks for, which then encodes no image", async () => {
+  const frozen = tinySam();
+  const adapted = tinySam();
+  await adaptLastBlock(adapted);
+  const { made, inputs } = images();
+  const linears = [...adapted.namedModules()].flatMap(([path, module]) =>
+    module instanceof AdapterLayer ? [path] : []
+  );
+  const earlier = [...frozen.namedModules()].find(([path]) => path === linears[0])![1];
+  for (const storage of ["f32", "f16"] as const) {
+    using cache = new ActivationCache();
+    const encode = (sam: Sam, cut: Module | null, shared = cache) => {
+      const content = "weights and slices";
+      using encoder = new CachedEncoder(sam.imageEncoder, {
+        side: SIDE,
+        storage,
+        shared: { cache: shared, content, earlier: cut },
+      });
+      using _ = new Scope(gpu);
+      return noGrad(gpu, () => encoder.encode(inputs("a", "b"))).data();
+    };
+    using alone = new ActivationCache();
+    const [whole, late] = [await encode(frozen, null, alone), await encode(adapted, null, alone)];
+    made.length = 0;
+    assertSameBits(await encode(frozen, earlier), whole, `whole embeddings, ${storage}`);
+    assertEquals(made, ["a", "b"]);
+    assertSameBits(await encode(adapted, null), late, `with adapters, ${storage}`);
+    assertEquals(made, ["a", "b"]);
+    // What the first one asked for is dropped with the next one's cut.
+    await encode(frozen, earlier);
+    assertEquals(made, ["a", "b", "a", "b"]);
+  }
+  frozen.dispose();
+  adapted.dispose();
 });
