@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import * as v from "valibot";
+import { voxelFiles } from "../lib/data/detached.ts";
 import { MODEL_NAMES, MODELS } from "../lib/sam/models.ts";
 import {
   command,
@@ -65,6 +66,12 @@ const HOSTS = [
 function readsAdapter(path: string): Rights {
   const study = studyAround(path);
   return { read: [path, ...study === null ? [] : [join(study, MANIFEST)]] };
+}
+
+/** A volume's file, and that with its voxels where they lie apart. */
+function volumeFiles(path: string): string[] {
+  const folder = dirname(path);
+  return [path, ...[...voxelFiles(folder, [basename(path)])].map((name) => join(folder, name))];
 }
 
 /** File in an adapter's folder with its scores on a data set. */
@@ -285,7 +292,7 @@ export const commands = {
           type: v.nullable(v.string()),
           default: null,
           common: true,
-          rights: reads,
+          rights: (path) => ({ read: volumeFiles(path) }),
           group: "prompts",
         },
       ),
@@ -359,7 +366,9 @@ export const commands = {
       ...commonFields,
     },
     sources: [SHIPPED_STUDY],
-    rights: ({ positional }) => ({ read: positional.map((path) => placeOf(path).folder) }),
+    rights: ({ positional }) => ({
+      read: positional.map((path) => placeOf(path).folder).flatMap(volumeFiles),
+    }),
   }),
   merge: command({
     name: "merge",

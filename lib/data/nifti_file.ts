@@ -4,7 +4,8 @@ import { joinBytes } from "../byte_source.ts";
 import { type Gunzip, parseNifti } from "../formats/nifti.ts";
 import { encodeNifti, type NiftiDatatype } from "../formats/nifti_writer.ts";
 import type { Volume } from "../formats/volume.ts";
-import { openBytes, writeFileAtomic } from "../fs.ts";
+import { writeFileAtomic } from "../fs.ts";
+import { openWhole } from "./detached.ts";
 
 /** Unpacks files of several members (bgzip) too, in a thread of its own. */
 const gunzip: Gunzip = async function* (pieces, { size, onTrailer }) {
@@ -65,7 +66,7 @@ function headerLength(packed: Uint8Array): number {
 }
 
 /**
- * Reads a `.nii` or `.nii.gz` file, as {@linkcode parseNifti} does.
+ * Reads a `.nii` or `.nii.gz` file, or an `.hdr` with its `.img`, as {@linkcode parseNifti} does.
  *
  * @param options.channel Index of the volume in a 4D file, from 0; default: there must be one alone.
  * @throws {InputError} if it cannot be read or is not one sound 3D volume.
@@ -74,7 +75,7 @@ export async function readNifti(
   path: string,
   { channel = null }: { channel?: number | null } = {},
 ): Promise<Volume> {
-  using file = openBytes(path);
+  using file = openWhole(path);
   return await parseNifti(file, { gunzip, channel });
 }
 

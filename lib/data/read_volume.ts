@@ -10,7 +10,7 @@ import { parseMetaImage } from "../formats/metaimage.ts";
 import { parseNrrd } from "../formats/nrrd.ts";
 import { parseJpeg, parsePng, parseTiff } from "../formats/picture.ts";
 import type { Volume } from "../formats/volume.ts";
-import { openBytes } from "../fs.ts";
+import { openWhole } from "./detached.ts";
 import { readNifti } from "./nifti_file.ts";
 
 /** A format that volumes are read from. */
@@ -30,9 +30,9 @@ interface Reader {
 
 /** The formats; where two files differ only in their endings, the first one's is read. */
 const READERS: readonly Reader[] = [
-  { endings: [".nii.gz", ".nii"], read: readNifti },
-  { endings: [".nrrd"], read: whole(parseNrrd) },
-  { endings: [".mha"], read: whole(parseMetaImage) },
+  { endings: [".nii.gz", ".nii", ".hdr", ".hdr.gz"], read: readNifti },
+  { endings: [".nrrd", ".nhdr"], read: whole(parseNrrd) },
+  { endings: [".mha", ".mhd"], read: whole(parseMetaImage) },
   { endings: [".png"], read: whole(parsePng) },
   { endings: [".tif", ".tiff"], read: whole(parseTiff) },
   { endings: [".jpg", ".jpeg"], read: whole(parseJpeg), isLossy: true },
@@ -45,7 +45,7 @@ export const VOLUME_ENDINGS: readonly string[] = READERS.flatMap(({ endings }) =
 function whole(parse: (file: ByteSource) => Promise<Volume>): Reader["read"] {
   return async (path, { channel }) => {
     if (channel !== null) throw new InputError(`${path} has no channels: convert it to NIfTI`);
-    using file = openBytes(path);
+    using file = openWhole(path);
     return await parse(file);
   };
 }

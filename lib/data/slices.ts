@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { cacheDir } from "../fs.ts";
+import { filesOf } from "./detached.ts";
 import type { Case, Dataset } from "./dataset.ts";
 import type { Note } from "./notes.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
@@ -344,7 +345,7 @@ function refuseEmpty(dataset: Dataset, settings: Settings, crop: CropReport): ne
 /** The path that holds this case's slices under these settings, if they were extracted. */
 async function caseFile(source: Case, settings: Settings, cache: string): Promise<string> {
   const files: string[] = [];
-  for (const path of [source.image, source.seg]) {
+  for (const path of [source.image, source.seg].flatMap(filesOf)) {
     try {
       // Whole: in parts of a stream it takes thrice the time.
       files.push(createHash("sha256").update(await Deno.readFile(path)).digest("hex"));

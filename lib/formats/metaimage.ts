@@ -37,6 +37,11 @@ export async function parseMetaImage(file: ByteSource): Promise<Volume> {
   if (fields.get("ElementDataFile") !== "LOCAL") {
     throw new InputError(`${file.name} has its voxels in another file: save both as one .mha`);
   }
+  if (numbers("HeaderSize").some((size) => size !== 0)) {
+    throw new InputError(
+      `${file.name} has voxels behind a header of their own (HeaderSize): save it as .mha`,
+    );
+  }
   const type = fields.get("ElementType") ?? "";
   const dtype = DTYPES[type];
   const channels = Number(fields.get("ElementNumberOfChannels") ?? 1);

@@ -19,6 +19,7 @@ const git = join(root, ".git");
 const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
 const sample = join(root, "experiments", "sample");
 const shipped = join(root, "results", "cheng-meningioma-all");
+const pair = (ending: string) => join(root, "tests/formats/fixtures/formats", `pair.${ending}`);
 const env = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", "SAMLORA_LAUNCHER", "SAMLORA_DEVICE"];
 const cache = "/cache";
 
@@ -68,6 +69,11 @@ Deno.test("each command is granted the paths that its arguments name, and nothin
       [["predict", "i.nii", "--boxes-from=s.nii", "--out", "run"], {
         read: [shipped, "i.nii", "s.nii"],
         write: ["run"],
+      }],
+      // Voxels that lie apart from their header are read with it.
+      [["predict", pair("mhd"), "--out", "o"], {
+        read: [shipped, pair("mhd"), pair("raw")],
+        write: ["o"],
       }],
       // Of a pattern the folder above it is read.
       [["predict", "i.nii", "d/*/t1c.nii", "--box", "-1,2,3,4", "--out", "o"], {

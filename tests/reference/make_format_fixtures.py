@@ -52,6 +52,13 @@ def write_volumes(facts):
         ("uint8.mha", ramp.astype(np.uint8), True),
         ("float64.mha", ramp * 0.125 - 3, False),
         ("uint16.mha", (ramp * 500).astype(np.uint16), False),
+        # Headers with their voxels in a file beside them.
+        ("pair.mhd", (ramp * 3 - 9).astype(np.int32), False),
+        ("packed_pair.mhd", (ramp * 5 - 70).astype(np.int16), True),
+        ("raw_pair.nhdr", ramp.astype(np.uint8), False),
+        ("gzip_pair.nhdr", (ramp * 0.5 - 7).astype(np.float32), True),
+        ("nifti_pair.hdr", (ramp * 9 - 80).astype(np.int16), False),
+        ("nifti_packed.hdr.gz", (ramp * 0.25 - 2).astype(np.float64), True),
     ]:
         image = sitk.GetImageFromArray(array)
         image.SetSpacing(SPACING)

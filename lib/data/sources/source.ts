@@ -1,4 +1,5 @@
 import { excerpt, InputError } from "../../errors.ts";
+import { voxelFiles } from "../detached.ts";
 import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
 import type { LabelSchemeName } from "../target.ts";
 
@@ -54,7 +55,7 @@ export interface Listing {
   readonly folder: string;
   /** The folder as the user named it, for messages. */
   readonly shown: string;
-  /** Names of the files in it, sorted, without hidden ones. */
+  /** Names of the files in it, sorted, without hidden ones and those that hold the voxels of others. */
   readonly files: readonly string[];
   /** Names of the folders in it, likewise. */
   readonly folders: readonly string[];
@@ -98,7 +99,9 @@ export async function list(folder: string, shown: string): Promise<Listing> {
         : `cannot read ${excerpt(name)} in ${shown} (${reason}): repair or remove it`,
     );
   }
-  return { folder, shown, files: files.sort(), folders: folders.sort() };
+  const apart = voxelFiles(folder, files);
+  const own = files.filter((file) => !apart.has(file));
+  return { folder, shown, files: own.sort(), folders: folders.sort() };
 }
 
 /** The parts of a file name such as `<case>-t1c.nii.gz`. */
