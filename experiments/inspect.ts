@@ -2,6 +2,7 @@
 import { inspectDataset, type Inspection } from "../lib/data/inspect.ts";
 import type { Axis } from "../lib/data/plane.ts";
 import { LABEL_SCHEMES } from "../lib/data/target.ts";
+import { oneLine } from "../lib/errors.ts";
 import { plural } from "../lib/report/format.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { Progress } from "../lib/study/progress.ts";
@@ -23,7 +24,7 @@ await runCommand(commands.inspect, async ({ argument, values }) => {
     },
   });
   if (values.json) console.log(JSON.stringify(inspection, null, 2));
-  else console.log(textOf(inspection, values).join("\n"));
+  else for (const line of textOf(inspection, values)) console.log(oneLine(line));
 });
 
 /** A survey as lines of text. */

@@ -23,11 +23,16 @@ export function visible(text: string): string {
   return text.toWellFormed().replaceAll(CONTROLS, "\ufffd");
 }
 
+/** A text without line breaks and other control characters. */
+export function oneLine(text: string): string {
+  return visible(text).replaceAll(/[\t\n]/g, "\ufffd");
+}
+
 /**
  * A text that comes from a file, such as a name, made fit for a message: without line breaks and other
  * control characters, and cut where it is long.
  */
 export function excerpt(text: string): string {
-  const plain = visible(text.slice(0, MAXIMUM_EXCERPT)).replaceAll(/[\t\n]/g, "\ufffd");
+  const plain = oneLine(text.slice(0, MAXIMUM_EXCERPT));
   return text.length > MAXIMUM_EXCERPT ? `${plain}…` : plain;
 }

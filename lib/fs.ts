@@ -140,17 +140,28 @@ export async function writeAtomic(
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     if (error instanceof InputError || error instanceof RangeError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const { reason, needsRoom } = writeFailure(error);
     const choose = isCached(path)
       ? "another folder for the cache by SAMLORA_CACHE"
       : "a folder that can be written to";
-    throw new InputError(
-      `cannot write ${path} (${reason}): make room on the disk, or choose ${choose}`,
-    );
+    const room = needsRoom ? "make room on the disk, or " : "";
+    throw new InputError(`cannot write ${path} (${reason}): ${room}choose ${choose}`);
   } finally {
     underWay.delete(temporary);
     if (folder !== null) await Deno.remove(folder).catch(() => {}); // unless another process writes there
   }
+}
+
+/** Reason of a write that failed, in words that name no flag of Deno's, and true if room on the disk may help. */
+export function writeFailure(error: unknown): { reason: string; needsRoom: boolean } {
+  // Of the system's own folders (/proc, /sys, /dev) Deno asks for all permissions.
+  if (error instanceof Deno.errors.NotCapable) {
+    return { reason: "the folder is the system's, or not this program's", needsRoom: false };
+  }
+  if (error instanceof Deno.errors.NotADirectory) {
+    return { reason: "a file is in the place of a folder", needsRoom: false };
+  }
+  return { reason: error instanceof Error ? error.message : String(error), needsRoom: true };
 }
 
 /** True if the process may write to a folder as a whole. */

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../lib/errors.ts";
 import { dropWrites, removeTemporaries, writeAtomic, writeFileAtomic } from "../lib/fs.ts";
@@ -77,5 +77,36 @@ Deno.test("what killed writes left is removed, and nothing else", async () => {
   await removeTemporaries(folder);
   assertEquals(names(folder), ["a.json", "b.12.tmp", "c.tmp", "d.1.2.tmp.json"]);
   await removeTemporaries(join(folder, "missing"));
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a cache in the system's folders, or in the place of a file, is told to be moved, and no flag of Deno's is named", async () => {
+  const folder = await Deno.makeTempDir();
+  const file = join(folder, "file");
+  await Deno.writeTextFile(file, "");
+  for (const cache of Deno.build.os === "linux" ? ["/proc/cache", file] : [file]) {
+    const code = `import { cacheDir, writeFileAtomic } from "${
+      import.meta.resolve("../lib/fs.ts")
+    }";
+      await writeFileAtomic(cacheDir("a", "b"), "x").catch(({ message }) => console.log(message));`;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-q",
+        "--no-prompt",
+        "-R",
+        `-W=${cache}`,
+        "-E",
+        `data:application/typescript,${encodeURIComponent(code)}`,
+      ],
+      env: { SAMLORA_CACHE: cache },
+    }).output();
+    const said = new TextDecoder().decode(stdout).trim();
+    assertMatch(
+      said,
+      /^cannot write \S+ \([^()]+\): choose another folder for the cache by SAMLORA_CACHE$/,
+    );
+    assertEquals(said.includes("--"), false, said);
+  }
   await Deno.remove(folder, { recursive: true });
 });

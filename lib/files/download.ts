@@ -1,6 +1,6 @@
 import { basename, dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
-import { cacheDir, makeFolder, sha256, syncFolder } from "../fs.ts";
+import { cacheDir, makeFolder, sha256, syncFolder, writeFailure } from "../fs.ts";
 import type { Checkpoint } from "../sam/models.ts";
 
 /** Options of {@linkcode downloadCheckpoint}. */
@@ -135,10 +135,8 @@ async function refuseLength(transfer: Transfer, length: string): Promise<never> 
 function unwritable({ unfinished }: Transfer): (error: unknown) => never {
   return (error) => {
     throw new InputError(
-      `cannot write ${unfinished} (${
-        reasonOf(error)
-      }): make room or choose another folder, that of ` +
-        `the cache by SAMLORA_CACHE, then run this again to continue`,
+      `cannot write ${unfinished} (${writeFailure(error).reason}): make room or choose another ` +
+        `folder, that of the cache by SAMLORA_CACHE, then run this again to continue`,
     );
   };
 }
