@@ -140,9 +140,8 @@ async function drawMasks(
   const slice = await reader.read(sample);
   const shown = [FIXED, COLLAPSE, FIXED_COLLAPSE, FIXED_DECODER].map(({ name }) => name);
   return await maskPicture({
+    ...sample,
     image: slice.image,
-    width: sample.width,
-    height: sample.height,
     truth: slice.mask,
     predictions: results.filter(({ run }) => shown.includes(run.name)).map(({ run, mask }) => ({
       name: run.title,

@@ -53,7 +53,7 @@ async function drawFailures(
       throw new InputError(`${id} is of another size in ${data}: name the data set of the study`);
     }
     const caption = kind === "invented" ? patient : `${patient}, Dice ${dice.toFixed(2)}`;
-    const shown = { image, width: ref.width, height: ref.height, truth, mask, caption };
+    const shown = { ...ref, image, truth, mask, caption };
     slices.set(kind, [...slices.get(kind) ?? [], shown]);
   }
   return (Object.keys(FAILURES) as FailureKind[]).flatMap((kind) => {

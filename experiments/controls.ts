@@ -64,7 +64,7 @@ async function draw(
   const slices: SheetSlice[] = [];
   for (const ref of shown) {
     const { image, mask } = await read(ref);
-    slices.push({ image, width: ref.width, height: ref.height, truth: mask, caption: ref.patient });
+    slices.push({ ...ref, image, truth: mask, caption: ref.patient });
   }
   return await sliceSheet([{ heading, slices }]);
 }

@@ -2,6 +2,7 @@
 import { join, resolve } from "node:path";
 import { writeNifti } from "../lib/data/nifti_file.ts";
 import { noteLines } from "../lib/data/notes.ts";
+import { orientationOf } from "../lib/data/orientation.ts";
 import { cut, planeOf, whole } from "../lib/data/plane.ts";
 import { centreCrop } from "../lib/data/preprocess.ts";
 import { readVolume } from "../lib/data/read_volume.ts";
@@ -362,13 +363,13 @@ function pictureOf(
   },
 ): PredictedSlice {
   const { plane, axis } = grid;
-  const { shape, spacing, affine, isPlaced } = volume;
   const place = { ...whole(plane), index };
   const own = cut(mask, plane, place);
   const known = truth ? cut(truth, plane, place) : undefined;
   return {
     name: excerpt(name),
-    volume: { shape, spacing, affine, isPlaced },
+    spacing: plane.spacing,
+    orientation: orientationOf(volume),
     axis,
     index,
     image: rescaledWindow(volume.data, { plane, window: place, method: config.rescale }),

@@ -12,6 +12,7 @@ import { cacheDir } from "../fs.ts";
 import { filesOf } from "./detached.ts";
 import type { Case, Dataset } from "./dataset.ts";
 import type { Note } from "./notes.ts";
+import { ORIENTATION, orientationOf } from "./orientation.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
 import {
@@ -85,6 +86,8 @@ export interface SliceRef {
   readonly sliceSpacing: number;
   /** Slices of the volume along that axis, chosen or not. */
   readonly depth: number;
+  /** Sides of the patient that the volume's axes run to, such as `LPS`; null if it does not say. */
+  readonly orientation: string | null;
   /** Tumour pixels, after cropping. */
   readonly tumourVoxels: number;
 }
@@ -139,7 +142,9 @@ type Settings = Required<Omit<SliceOptions, "maxPerCase" | "crop" | "tumourFree"
 interface CaseFacts {
   /** Notes on the files. */
   notes: [file: "image" | "seg", text: string][];
-  slices: Omit<SliceRef, "id" | "caseId" | "patient" | "axis">[];
+  /** {@linkcode SliceRef.orientation} of all its slices. */
+  orientation: string | null;
+  slices: Omit<SliceRef, "id" | "caseId" | "patient" | "axis" | "orientation">[];
   crop: CropReport;
 }
 
@@ -213,7 +218,8 @@ export async function openSlices(
     extra.slices.forEach((facts, n) => {
       const id = `${source.id}:${settings.axis}:${facts.index}`;
       const { patient } = source;
-      refs.push({ id, caseId: source.id, patient, axis: settings.axis, ...facts });
+      const { orientation } = extra;
+      refs.push({ id, caseId: source.id, patient, axis: settings.axis, orientation, ...facts });
       places.set(id, { source, location: locations[n], n, facts });
     });
     notes.push(...extra.notes.map(([file, text]) => ({ path: source[file], text })));
@@ -275,7 +281,7 @@ function refuseCache(error: unknown): never {
  */
 async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
   const index = await readSliceIndex<CaseFacts>(path);
-  const { slices, crop, notes } = index.extra ?? {};
+  const { slices, crop, notes, orientation } = index.extra ?? {};
   const natural = (value: unknown) => Number.isSafeInteger(value) && value as number >= 0;
   const sound = Array.isArray(slices) && slices.length === index.locations.length &&
     slices.every((facts, n) =>
@@ -291,6 +297,7 @@ async function readCase(path: string): Promise<SliceIndex<CaseFacts>> {
       Array.isArray(note) && (note[0] === "image" || note[0] === "seg") &&
       typeof note[1] === "string"
     ) &&
+    (orientation === null || ORIENTATION.test(orientation)) &&
     natural(crop?.tumourVoxels) && natural(crop.lostVoxels) && natural(crop.lostSlices);
   if (!sound) throw new DamagedSliceFile(`${path} cannot be used: its index is damaged`);
   return index;
@@ -361,7 +368,7 @@ async function caseFile(source: Case, settings: Settings, cache: string): Promis
 }
 
 /** Counts up whenever the same volume and settings would give other slices, or be refused. */
-const EXTRACTION_VERSION = 5;
+const EXTRACTION_VERSION = 6;
 
 /**
  * Writes a case's slices.
@@ -397,6 +404,7 @@ async function extract(
   }));
   const extra: CaseFacts = {
     notes: notesOf({ image, seg }, scheme),
+    orientation: orientationOf(image),
     slices: chosen.map(({ index, area }) => ({
       index,
       width: window.width,

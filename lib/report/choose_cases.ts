@@ -5,6 +5,7 @@ import { mean } from "../stats/summary.ts";
 import { dice } from "../metrics/metrics.ts";
 import type { Sheet, SheetCase } from "./contact_sheet.ts";
 import { modelName } from "./format.ts";
+import { showSlice } from "./shown_slice.ts";
 import type { Study, StudyModel } from "../study/read_study.ts";
 
 /** Models beside each other: vanilla and PEFT, then those of the highest Dice. */
@@ -80,6 +81,7 @@ export async function chooseCases(study: Study, slices: SliceSet): Promise<Sheet
       const ref = slices.refs.find((ref) => ref.id === id);
       if (!ref) throw notThese(study, `they have no ${id}`);
       const { image, mask } = await slices.read(ref);
+      const view = showSlice({ ...ref, image });
       const predictions = models.map((model, i) => {
         const { size: [height, width], counts, dice: own } = model.masks.get(id)!;
         if (height !== ref.height || width !== ref.width) {
@@ -90,11 +92,11 @@ export async function chooseCases(study: Study, slices: SliceSet): Promise<Sheet
         if (Math.abs(dice(predicted, mask) - expected) > TOLERANCE) {
           throw notThese(study, `${id} has another truth`);
         }
-        return { name: modelName(model.name), mask: predicted, dice: expected };
+        return { name: modelName(model.name), mask: view.showMask(predicted), dice: expected };
       });
-      const { width, height, caseId, index } = ref;
+      const { caseId, index } = ref;
       const name = `${caseId.replace(/^.*?-(?=\d)/, "")}, slice ${index}`;
-      cases.push({ rank, name, image, width, height, truth: mask, predictions });
+      cases.push({ ...view, rank, name, truth: view.showMask(mask), predictions });
     }
   }
   return { models: models.map(({ name }) => modelName(name)), cases };

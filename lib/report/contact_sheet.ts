@@ -1,10 +1,12 @@
 import type { Palette } from "./palette.ts";
+import { conventionNote, type Sides } from "./shown_slice.ts";
 import {
   closeUp,
   frame,
   type GreySlice,
   type MaskPrediction,
   outlinePath,
+  sideLetters,
   sliceImage,
 } from "./slice_view.ts";
 import { FIGURE_WIDTH, strokePath, svgText } from "./svg.ts";
@@ -19,8 +21,8 @@ export interface SheetCase extends GreySlice {
   readonly truth?: Uint8Array;
   /** In the order of the columns. */
   readonly predictions: readonly MaskPrediction[];
-  /** Letters of the patient's sides at the left and at the top, where they are known. */
-  readonly sides?: { readonly left: string; readonly top: string } | null;
+  /** The patient's sides, where they are known. */
+  readonly sides: Sides | null;
 }
 
 /** The cases of a contact sheet, as `chooseCases` picks them. */
@@ -29,8 +31,6 @@ export interface Sheet {
   readonly models: readonly string[];
   /** Slices, each a row. */
   readonly cases: readonly SheetCase[];
-  /** Line in the corner, such as the convention that the slices are shown in. */
-  readonly note?: string;
 }
 
 /** Size of the close-up: so many times the tumour's box, and no smaller than this. */
@@ -72,7 +72,7 @@ function legend(x: number, withTruth: boolean): string {
  * Slices below each other, models beside each other: the whole slice with the place of the close-up,
  * then the close-up once for each model with the truth and the model's mask outlined, and its Dice.
  */
-export function contactSheet({ models, cases, note }: Sheet, palette: Palette): string {
+export function contactSheet({ models, cases }: Sheet, palette: Palette): string {
   const columns = models.length + 1;
   const tile = Math.min(168, Math.floor((FIGURE_WIDTH - RANKS - (columns - 1) * GAP) / columns));
   const x = (column: number) => RANKS + column * (tile + GAP);
@@ -100,23 +100,17 @@ export function contactSheet({ models, cases, note }: Sheet, palette: Palette): 
         `<use href="#case-${row}"/>` + truth + outline(mask, one.width, unit, PREDICTION),
       ) + text(dice?.toFixed(3) ?? "", x(i + 1) + tile / 2, y + tile + 14, middle)
     );
-    const letter = (value: string, at: { x: number; y: number }) =>
-      svgText(value, { ...at, fill: WHITE }, `font-weight="600"`);
-    const sides = one.sides
-      ? letter(one.sides.left, { x: x(0) + 4, y: y + tile / 2 }) +
-        letter(one.sides.top, { x: x(0) + tile / 2 - 4, y: y + 13 })
-      : "";
     return `<defs>${sliceImage(one, view, `case-${row}`)}</defs>` +
       text(one.rank, 0, y + 16, `font-weight="600" font-size="13"`) +
       frame(whole, place(0), sliceImage(one, whole, `slice-${row}`) + marked) +
-      sides +
+      sideLetters(one.sides, place(0)) +
       text(one.name, x(0) + tile / 2, y + tile + 14, `${middle} font-size="10"`) + tiles.join("");
   });
   const heads = ["Slice", ...models].map((name, i) =>
     text(name, x(i) + tile / 2, HEAD - 8, `${middle} font-weight="600"`)
   );
   const key = legend(x(0), cases.some(({ truth }) => truth !== undefined));
-  const corner = note ? text(note, x(0) + 276, 15) : "";
+  const corner = text(conventionNote(cases), x(0) + 276, 15);
   const width = Math.max(FIGURE_WIDTH, x(columns) - GAP);
   const height = HEAD + cases.length * (tile + LABEL + GAP);
   return `<svg width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ` +

@@ -4,18 +4,19 @@
  * @module
  */
 import { rasterFont, rasterize } from "./rasterize.ts";
+import { conventionNote, type ShownSlice, showSlice, type StoredSlice } from "./shown_slice.ts";
 import {
   closeUp,
   frame,
-  type GreySlice,
   type MaskPrediction,
   outlinePath,
+  sideLetters,
   sliceImage,
 } from "./slice_view.ts";
 import { strokePath, svgText } from "./svg.ts";
 
-/** One slice, its truth and the models' masks. */
-export interface MaskPictureOptions extends GreySlice {
+/** One slice as it is stored, its truth and the models' masks. */
+export interface MaskPictureOptions extends StoredSlice {
   /** height * width bytes; any value but 0 is tumour. Without it, predictions stand alone. */
   readonly truth?: Uint8Array;
   /** In the order of the panels. */
@@ -35,9 +36,12 @@ const boxColour = "#ffffff";
 const gap = 8;
 const captionHeight = 34;
 const panelHeaderHeight = 40;
-const legendHeight = 34;
+const legendHeight = 54;
 /** Size of the close-up: so many times the tumour's box, and no smaller than this. */
 const CLOSE_UP = { factor: 1.7, minimum: 24 };
+
+/** A slice as it is drawn, with its masks and its box. */
+type Drawn = ShownSlice & Pick<MaskPictureOptions, "truth" | "predictions" | "box">;
 
 /** A column of the picture: its header, and what lies over the slice. */
 interface Panel {
@@ -48,7 +52,7 @@ interface Panel {
 }
 
 /** Image, truth, and one panel a prediction. */
-function panels({ width, truth, predictions, box }: MaskPictureOptions): Panel[] {
+function panels({ width, truth, predictions, box }: Drawn): Panel[] {
   const outlined = (mask: Uint8Array | undefined, stroke: string) => {
     const path = mask && outlinePath(mask, width);
     return (unit: number) =>
@@ -118,27 +122,40 @@ function checkGrid({ image, width, height, truth, predictions }: MaskPictureOpti
   }
 }
 
+/** Slice, masks and box as they are shown. */
+function asDrawn({ truth, predictions, box, ...stored }: MaskPictureOptions): Drawn {
+  const shown = showSlice(stored);
+  return {
+    ...shown,
+    truth: truth && shown.showMask(truth),
+    predictions: predictions.map((one) => ({ ...one, mask: shown.showMask(one.mask) })),
+    box: box && shown.showBox(box),
+  };
+}
+
 /**
  * Draws the slice, the truth and each model's mask side by side: the whole slice above, the
  * surroundings of the tumour (of the first prediction without a truth) below, left out where it is
  * empty. A prediction is filled and outlined along its pixels' edges, with the truth's outline over it
- * and its Dice in the header.
+ * and its Dice in the header. Radiological convention where the orientation is known, and the scan's aspect.
  *
  * @returns The bytes of a PNG file.
  * @throws {RangeError} if image and masks are not on one grid.
  */
 export async function maskPicture(options: MaskPictureOptions): Promise<Uint8Array> {
   checkGrid(options);
-  const { width, height, truth, predictions, box, caption, panelWidth = 256 } = options;
+  const { caption, panelWidth = 256 } = options;
+  const slice = asDrawn(options);
+  const { width, height, truth, predictions, box } = slice;
   const panelHeight = Math.round(panelWidth * height / width);
   const focus = truth ?? predictions[0]?.mask;
   const views = [
     { x: 0, y: 0, width, height },
-    ...(focus ? [closeUp(focus, options, CLOSE_UP)] : []),
+    ...(focus ? [closeUp(focus, slice, CLOSE_UP)] : []),
   ].filter((view) => view !== undefined);
   const top = caption ? captionHeight : gap;
   const bodyHeight = panelHeaderHeight + views.length * (panelHeight + gap);
-  const columns = panels(options);
+  const columns = panels(slice);
   const total = {
     width: gap + columns.length * (panelWidth + gap),
     height: top + bodyHeight + legendHeight,
@@ -149,7 +166,8 @@ export async function maskPicture(options: MaskPictureOptions): Promise<Uint8Arr
     const pictures = views.map((view, row) => {
       const y = top + panelHeaderHeight + row * (panelHeight + gap);
       const content = `<use href="#view-${row}"/>${overlay(view.width / panelWidth)}`;
-      return frame(view, { x, y, width: panelWidth, height: panelHeight }, content);
+      const place = { x, y, width: panelWidth, height: panelHeight };
+      return frame(view, place, content) + (row === 0 ? sideLetters(slice.sides, place) : "");
     });
     return svgText(name, { x, y: top + 16, fill: ink }, `font-size="15" font-weight="700"`) +
       svgText(score, { x, y: top + 33, fill: ink }, `font-size="14"`) + pictures.join("");
@@ -157,10 +175,15 @@ export async function maskPicture(options: MaskPictureOptions): Promise<Uint8Arr
   return await rasterize(
     `<svg xmlns="http://www.w3.org/2000/svg" width="${total.width}" height="${total.height}" ` +
       `font-family="${rasterFont}"><defs>` +
-      views.map((view, row) => sliceImage(options, view, `view-${row}`)).join("") + "</defs>" +
+      views.map((view, row) => sliceImage(slice, view, `view-${row}`)).join("") + "</defs>" +
       `<rect width="${total.width}" height="${total.height}" fill="#ffffff"/>` +
       svgText(caption ?? "", { x: gap, y: 22, fill: ink }, `font-size="16"`) + drawn.join("") +
       legend(gap, top + bodyHeight + 18, { truth: truth !== undefined, box: box !== undefined }) +
+      svgText(
+        conventionNote([slice]),
+        { x: gap, y: top + bodyHeight + 40, fill: ink },
+        `font-size="12"`,
+      ) +
       "</svg>",
   );
 }

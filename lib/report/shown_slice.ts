@@ -4,99 +4,124 @@
  *
  * @module
  */
-import { type Axis, planeOf } from "../data/plane.ts";
-import type { Volume } from "../formats/volume.ts";
+import type { Axis } from "../data/plane.ts";
+import type { Box } from "../data/prompts.ts";
+import type { SliceRef } from "../data/slices.ts";
+import type { GreySlice } from "./slice_view.ts";
+
+/** A slice as it is stored, and all that says how to show it. */
+export interface StoredSlice
+  extends GreySlice, Pick<SliceRef, "axis" | "spacing" | "orientation"> {}
+
+/** Letters of the patient's sides at a picture's left and top. */
+export interface Sides {
+  /** R or A. */
+  readonly left: string;
+  /** A or S. */
+  readonly top: string;
+}
 
 /** The way in which slices along an axis are shown. */
-export interface SliceDisplay {
-  /** Plane of the body, or that the orientation is not known. */
-  readonly plane: "axial" | "coronal" | "sagittal" | "orientation unknown";
-  /** Letters of the sides where they are known: R, L, A, P, S, I. */
-  readonly sides: { readonly left: string; readonly top: string } | null;
+interface SliceDisplay {
+  readonly plane: "axial" | "coronal" | "sagittal" | "as stored";
+  readonly sides: Sides | null;
   /** True if rows become columns. */
   readonly transposed: boolean;
   /** True if columns, after that, run the other way. */
   readonly flippedX: boolean;
   /** True if rows, after that, run the other way. */
   readonly flippedY: boolean;
-  /** Size of a pixel in mm between columns and between rows, as shown. */
-  readonly spacing: readonly [number, number];
 }
 
-/** World axis that runs from left to right and from top to bottom, by the axis across the plane; all backwards in RAS. */
+/** Letters of the axes that run to the right and down, both backwards, by that of the axis across. */
 const SCREEN = [
-  { plane: "sagittal", across: 1, down: 2, sides: { left: "A", top: "S" } },
-  { plane: "coronal", across: 0, down: 2, sides: { left: "R", top: "S" } },
-  { plane: "axial", across: 0, down: 1, sides: { left: "R", top: "A" } },
+  { plane: "sagittal", normal: "RL", across: "AP", down: "SI" },
+  { plane: "coronal", normal: "AP", across: "RL", down: "SI" },
+  { plane: "axial", normal: "SI", across: "RL", down: "AP" },
 ] as const;
 
 /**
- * The way to show the slices of a volume. An oblique one is shown as the plane that is nearest; one that does
- * not say how it lies as its voxels do.
+ * The way to show the slices of a volume along an axis; as they are stored where its orientation is not known.
+ *
+ * @param orientation Sides that the voxel axes run to, such as `LPS`.
  */
-export function displayOf(
-  { shape, spacing, affine, isPlaced }: Pick<Volume, "shape" | "spacing" | "affine" | "isPlaced">,
-  axis: Axis,
-): SliceDisplay {
-  const own = planeOf({ shape, spacing }, axis).spacing;
-  const world = worldAxes(affine);
-  if (!isPlaced || !world) {
+function displayOf(orientation: string | null, axis: Axis): SliceDisplay {
+  if (orientation === null) {
     return {
-      plane: "orientation unknown",
+      plane: "as stored",
       sides: null,
       transposed: false,
       flippedX: false,
       flippedY: false,
-      spacing: own,
     };
   }
-  const { plane, across, down, sides } = SCREEN[world[axis].axis];
+  const { plane, across, down } = SCREEN.find(({ normal }) => normal.includes(orientation[axis]))!;
   const [column] = [0, 1, 2].filter((other) => other !== axis);
-  const transposed = world[column].axis !== across;
-  const along = (axis: number) => world.find((one) => one.axis === axis)!;
   return {
     plane,
-    sides,
-    transposed,
-    flippedX: along(across).forwards,
-    flippedY: along(down).forwards,
-    spacing: transposed ? [own[1], own[0]] : own,
+    sides: { left: across[0], top: down[0] },
+    transposed: !across.includes(orientation[column]),
+    flippedX: orientation.includes(across[0]),
+    flippedY: orientation.includes(down[0]),
   };
 }
 
-/** For each voxel axis the world axis nearest to it, each once, and whether it runs that way. */
-function worldAxes(affine: Float64Array): { axis: 0 | 1 | 2; forwards: boolean }[] | null {
-  const orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] as const;
-  const unit = (row: number, column: number) => {
-    const length = Math.hypot(affine[column], affine[4 + column], affine[8 + column]);
-    return affine[4 * row + column] / length;
-  };
-  const agreement = (order: readonly number[]) =>
-    order.reduce((sum, row, column) => sum + Math.abs(unit(row, column)), 0);
-  if (!Number.isFinite(agreement(orders[0]))) return null;
-  const best = orders.toSorted((a, b) => agreement(b) - agreement(a))[0];
-  return best.map((axis, column) => ({ axis, forwards: unit(axis, column) > 0 }));
+/** A slice as it is shown, and the way to its masks. */
+export interface ShownSlice extends GreySlice {
+  readonly image: Float32Array | Uint8Array;
+  /** Plane of the body, or that the slice is shown as it is stored. */
+  readonly plane: SliceDisplay["plane"];
+  /** The patient's sides, where they are known. */
+  readonly sides: Sides | null;
+  /** A mask of the stored slice as it is shown. */
+  readonly showMask: (stored: Uint8Array) => Uint8Array;
+  /** A box in the stored slice as it is shown. */
+  readonly showBox: (stored: Readonly<Box>) => Box;
 }
 
-/** Pixels of a slice as they are shown, of one size in both directions. */
-export function asShown<T extends Float32Array | Uint8Array>(
-  pixels: T,
-  { width, height }: { width: number; height: number },
-  { transposed, flippedX, flippedY, spacing }: SliceDisplay,
-): { pixels: T; width: number; height: number } {
-  const [columns, rows] = transposed ? [height, width] : [width, height];
+/** Shows a slice in radiological convention where its orientation is known, with pixels of one size in both directions. */
+export function showSlice(slice: StoredSlice): ShownSlice {
+  const display = displayOf(slice.orientation, slice.axis);
+  const { transposed, flippedX, flippedY } = display;
+  const spacing = transposed ? slice.spacing.toReversed() : slice.spacing;
+  const [columns, rows] = transposed ? [slice.height, slice.width] : [slice.width, slice.height];
   const pixel = Math.min(...spacing);
-  const [shownWidth, shownHeight] = [columns * spacing[0], rows * spacing[1]]
+  const [width, height] = [columns * spacing[0], rows * spacing[1]]
     .map((length) => Math.max(1, Math.round(length / pixel)));
-  const size = shownWidth * shownHeight;
-  const shown =
-    (pixels instanceof Float32Array ? new Float32Array(size) : new Uint8Array(size)) as T;
-  for (let y = 0; y < shownHeight; y++) {
-    const row = Math.floor((flippedY ? shownHeight - 1 - y : y) * rows / shownHeight);
-    for (let x = 0; x < shownWidth; x++) {
-      const column = Math.floor((flippedX ? shownWidth - 1 - x : x) * columns / shownWidth);
-      shown[y * shownWidth + x] = pixels[transposed ? column * width + row : row * width + column];
+  const shown = <T extends Float32Array | Uint8Array>(pixels: T, result: T): T => {
+    for (let y = 0; y < height; y++) {
+      const row = Math.floor((flippedY ? height - 1 - y : y) * rows / height);
+      for (let x = 0; x < width; x++) {
+        const column = Math.floor((flippedX ? width - 1 - x : x) * columns / width);
+        const from = transposed ? column * slice.width + row : row * slice.width + column;
+        result[y * width + x] = pixels[from];
+      }
     }
-  }
-  return { pixels: shown, width: shownWidth, height: shownHeight };
+    return result;
+  };
+  const side = ([from, to]: number[], isFlipped: boolean, count: number, length: number) =>
+    (isFlipped ? [count - to, count - from] : [from, to]).map((at) => at * length / count);
+  return {
+    image: shown(slice.image, new Float32Array(width * height)),
+    width,
+    height,
+    plane: display.plane,
+    sides: display.sides,
+    showMask: (stored) => shown(stored, new Uint8Array(width * height)),
+    showBox: ([x0, y0, x1, y1]) => {
+      const [across, down] = transposed ? [[y0, y1], [x0, x1]] : [[x0, x1], [y0, y1]];
+      const [left, right] = side(across, flippedX, columns, width);
+      const [top, bottom] = side(down, flippedY, rows, height);
+      return [left, top, right, bottom];
+    },
+  };
+}
+
+/** The line of a picture's corner that says how its slices lie. */
+export function conventionNote(slices: readonly { readonly sides: Sides | null }[]): string {
+  const known = slices.filter(({ sides }) => sides !== null).length;
+  if (known === 0) return "Slices as stored: their headers do not say where left and right are.";
+  return known === slices.length
+    ? "Radiological convention: the patient's right is on the left, front or top above."
+    : "Radiological convention (right on the left) where letters stand; others as stored.";
 }

@@ -4,11 +4,12 @@
  * @module
  */
 import { rasterize } from "./rasterize.ts";
-import { frame, type GreySlice, outlinePath, sliceImage } from "./slice_view.ts";
+import { conventionNote, showSlice, type StoredSlice } from "./shown_slice.ts";
+import { frame, outlinePath, sideLetters, sliceImage } from "./slice_view.ts";
 import { standalone, strokePath, svgText } from "./svg.ts";
 
-/** A slice of a sheet. */
-export interface SheetSlice extends GreySlice {
+/** A slice of a sheet, as it is stored. */
+export interface SheetSlice extends StoredSlice {
   /** Stands below it: a few words. */
   readonly caption: string;
   /** height * width bytes; any value but 0 is tumour. */
@@ -28,23 +29,26 @@ const COLUMNS = 5;
 const TILE = 180;
 const GAP = 8;
 const HEADING = 34;
+const NOTE = 24;
 const CAPTION = 20;
 const TRUTH = "#ffe94a";
 const MASK = "#ff6a1a";
 
 function tile(
-  { caption, truth, mask, ...slice }: SheetSlice,
+  { caption, truth, mask, ...stored }: SheetSlice,
   { x, y, id }: { x: number; y: number; id: string },
 ): string {
-  const { width, height } = slice;
+  const shown = showSlice(stored);
+  const { width, height } = shown;
   const view = { x: 0, y: 0, width, height };
+  const place = { x, y, width: TILE, height: TILE };
   const unit = Math.max(width, height) / TILE;
   const outline = (own: Uint8Array, stroke: string, dash?: string) =>
-    strokePath(outlinePath(own, width), { stroke, width: 1.4 * unit, dash });
-  const content = sliceImage(slice, view, id) + outline(truth, TRUTH) +
+    strokePath(outlinePath(shown.showMask(own), width), { stroke, width: 1.4 * unit, dash });
+  const content = sliceImage(shown, view, id) + outline(truth, TRUTH) +
     (mask ? outline(mask, MASK, `${4 * unit} ${2 * unit}`) : "");
   return `<rect x="${x}" y="${y}" width="${TILE}" height="${TILE}" fill="#000000"/>` +
-    frame(view, { x, y, width: TILE, height: TILE }, content) +
+    frame(view, place, content) + sideLetters(shown.sides, place) +
     svgText(
       caption,
       { x: x + TILE / 2, y: y + TILE + 14, fill: "#1a1a1a" },
@@ -68,7 +72,9 @@ export function sheetSvg(groups: readonly SheetGroup[]): string {
         })
       ).join("");
   });
-  return `<svg width="${width}" height="${y + GAP}" font-size="11">${drawn.join("")}</svg>`;
+  const note = conventionNote(groups.flatMap(({ slices }) => slices.map(showSlice)));
+  return `<svg width="${width}" height="${y + NOTE}" font-size="11">${drawn.join("")}` +
+    `${svgText(note, { x: GAP, y: y + 14, fill: "#1a1a1a" })}</svg>`;
 }
 
 /** The same as the bytes of a PNG file. */

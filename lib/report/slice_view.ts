@@ -5,6 +5,8 @@
  */
 import { encode } from "fast-png";
 import { tightBox } from "../data/prompts.ts";
+import type { Sides } from "./shown_slice.ts";
+import { svgText } from "./svg.ts";
 
 /** A slice as pictures show it. */
 export interface GreySlice {
@@ -87,6 +89,19 @@ export function sliceImage({ image, width }: GreySlice, view: View, id: string):
   const png = encode({ width: columns, height: rows, data, channels: 1, depth: 8 });
   return `<image id="${id}" x="${x0}" y="${y0}" width="${columns}" height="${rows}" ` +
     `href="data:image/png;base64,${png.toBase64()}"/>`;
+}
+
+/** Letters of the patient's sides on a slice at a place of a picture; nothing where they are not known. */
+export function sideLetters(
+  sides: Sides | null,
+  { x, y, width, height }: { x: number; y: number; width: number; height: number },
+): string {
+  const letter = (value: string, at: { x: number; y: number }) =>
+    svgText(value, { ...at, fill: "#ffffff" }, `font-weight="600"`);
+  return sides
+    ? letter(sides.left, { x: x + 4, y: y + height / 2 }) +
+      letter(sides.top, { x: x + width / 2 - 4, y: y + 13 })
+    : "";
 }
 
 /** A view drawn into a place of a picture: SVG in slice pixels, which keeps the view's shape. */

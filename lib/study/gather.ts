@@ -161,9 +161,8 @@ async function sampleMasks(
     data.parts[name].some(({ id }) => id === sample.id)
   );
   return {
+    ...sample,
     image: slice.image,
-    width: sample.width,
-    height: sample.height,
     truth: slice.mask,
     predictions: experimentsOf(runs).flatMap((experiment) => {
       const found = records.find(({ row, trivial }) => !trivial && row === experiment.name)?.sample;

@@ -1,11 +1,11 @@
+import type { SliceRef } from "../data/slices.ts";
 import type { Study } from "./read_study.ts";
 
 /** The slice whose masks a study draws, with its truth and the models' predictions under its box. */
-export interface SampleMasks {
+export interface SampleMasks
+  extends Pick<SliceRef, "width" | "height" | "axis" | "spacing" | "orientation"> {
   /** height * width grey values from 0 to 255. */
   readonly image: Float32Array;
-  readonly width: number;
-  readonly height: number;
   /** height * width bytes. */
   readonly truth: Uint8Array;
   /** Each model's mask and Dice, by the model's name in tables. */

@@ -28,6 +28,7 @@ const slice: Slice = {
     height: 2,
     spacing: [1, 1],
     sliceSpacing: 1,
+    orientation: null,
     depth: 1,
     tumourVoxels: 2,
   },

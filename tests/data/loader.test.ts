@@ -14,6 +14,7 @@ const ref = (index: number, width = 4): SliceRef => ({
   height: 4,
   spacing: [1, 1],
   sliceSpacing: 1,
+  orientation: null,
   depth: 8,
   tumourVoxels: 1,
 });

@@ -49,6 +49,7 @@ Deno.test("axial slices: rows run along y, columns along x, only tumour slices a
       height: 10,
       spacing: [1, 2],
       sliceSpacing: 3,
+      orientation: null,
       depth: 6,
       tumourVoxels: 12,
     });

@@ -39,6 +39,7 @@ const slices = await Promise.all(made.refs.map(async (ref, i): Promise<Slice> =>
       index,
       spacing: [0.5, 0.75],
       sliceSpacing: 3,
+      orientation: null,
       depth: caseId === "a" ? 8 : 2,
       tumourVoxels: empty ? 0 : ref.tumourVoxels,
     },

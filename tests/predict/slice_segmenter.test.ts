@@ -38,6 +38,7 @@ Deno.test("masks without a prompt and under boxes are those that a scoring gives
         height,
         spacing: [1, 1] as const,
         sliceSpacing: 1,
+        orientation: null,
         depth: count,
         tumourVoxels: 1,
       },

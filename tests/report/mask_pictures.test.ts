@@ -16,6 +16,9 @@ const options: MaskPictureOptions = {
   image: new Float32Array(width * height),
   width,
   height,
+  axis: 2,
+  spacing: [1, 1],
+  orientation: null,
   truth: rectangle(10, 8, 20, 16),
   predictions: [{ name: "Vanilla", mask: rectangle(14, 8, 24, 16), dice: 0.6 }],
   panelWidth: 320,
@@ -46,13 +49,13 @@ async function draw(drawn: MaskPictureOptions) {
 Deno.test("the picture has a column for image, truth and each prediction, and two rows", async () => {
   const two = [...options.predictions, { ...options.predictions[0], name: "LoRA-16" }];
   const { picture } = await draw({ ...options, predictions: two });
-  assertEquals([picture.width, picture.height], [8 + 4 * 328, 8 + 40 + 2 * 248 + 34]);
+  assertEquals([picture.width, picture.height], [8 + 4 * 328, 8 + 40 + 2 * 248 + 54]);
 });
 
 Deno.test("without a truth the predictions stand alone, closed up on the first of them", async () => {
   const predictions = [{ name: "Prediction", mask: rectangle(14, 8, 24, 16) }];
   const { picture, slice } = await draw({ ...options, truth: undefined, predictions });
-  assertEquals([picture.width, picture.height], [8 + 2 * 328, 8 + 40 + 2 * 248 + 34]);
+  assertEquals([picture.width, picture.height], [8 + 2 * 328, 8 + 40 + 2 * 248 + 54]);
   assertEquals(slice(1, 14, 12), "orange line");
   assertEquals(slice(1, 19, 12.5), "orange fill");
   assertEquals(slice(1, 10, 12), "black");
@@ -60,7 +63,7 @@ Deno.test("without a truth the predictions stand alone, closed up on the first o
 
 Deno.test("an empty truth has no close-up row", async () => {
   const { picture } = await draw({ ...options, truth: new Uint8Array(width * height) });
-  assertEquals(picture.height, 8 + 40 + 248 + 34);
+  assertEquals(picture.height, 8 + 40 + 248 + 54);
 });
 
 Deno.test("the truth is outlined along its pixels' edges and filled inside", async () => {
@@ -108,6 +111,26 @@ Deno.test("a caption stands in a strip above the panels", async () => {
     (_, i) => captioned.colourAt(8 + i % 120, i / 120),
   );
   assert(strip.filter((colour) => colour !== "white").length > 200, "text");
+});
+
+Deno.test("a slice of a known orientation is turned with its masks and its box, in the scan's aspect", async () => {
+  const known = await draw({
+    ...options,
+    orientation: "RAS",
+    spacing: [1, 2],
+    box: [10, 8, 20, 16],
+  });
+  assertEquals(known.picture.height, 8 + 40 + 2 * (480 + 8) + 54);
+  assertEquals(known.slice(1, 32 - 12, 2 * (24 - 8)), "yellow line"); // the lower edge, now below
+  assertEquals(known.slice(1, 32 - 15, 2 * (24 - 12)), "yellow fill");
+  assertEquals(known.slice(2, 32 - 24, 2 * (24 - 12)), "orange line"); // the right edge, now on the left
+  const dashes = Array.from({ length: 160 }, (_, i) => known.slice(0, 32 - 20, 16 + i / 10));
+  assert(dashes.some((colour) => colour !== "black"), "the box");
+  const letters = (of: typeof known) =>
+    Array.from({ length: 120 }, (_, i) => of.slice(0, 0.4 + i % 12 / 10, 23.2 + i / 120));
+  assert(letters(known).includes("white"), "R");
+  const stored = await draw({ ...options, spacing: [1, 2] });
+  assert(letters(stored).every((colour) => colour === "black"), "no letter");
 });
 
 Deno.test("the same slice gives the same bytes", async () => {

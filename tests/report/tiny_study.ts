@@ -48,6 +48,7 @@ export function tinySlices(): SliceSet {
     height: SIDE,
     spacing: [1, 1],
     sliceSpacing: 1,
+    orientation: null,
     depth: truths.length,
     tumourVoxels: mask.reduce((sum, pixel) => sum + pixel, 0),
   }));

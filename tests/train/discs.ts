@@ -40,6 +40,7 @@ export function discs(
       height,
       spacing: [1, 1],
       sliceSpacing: 1,
+      orientation: null,
       depth: 1,
       tumourVoxels: mask.reduce((sum, pixel) => sum + pixel, 0),
     };
