@@ -9,7 +9,7 @@ import { Trie } from "./trie.ts";
 export type Constants = Readonly<Record<string, number | boolean>>;
 
 /** A kernel with its constants set. */
-interface CompiledKernel {
+export interface CompiledKernel {
   /** Name of the kernel. */
   readonly name: string;
   /** Pipeline of its entry point `main`. */
