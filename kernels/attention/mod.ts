@@ -7,6 +7,7 @@ import delta from "./delta.wgsl" with { type: "text" };
 import keys from "./keys.wgsl" with { type: "text" };
 import queries from "./queries.wgsl" with { type: "text" };
 import queryGradient from "./query_gradient.wgsl" with { type: "text" };
+import type { AttentionTile, KernelTarget } from "../target.ts";
 import { registers, type RegisterUse } from "./registers.ts";
 import subgroupForward from "./subgroup_forward.wgsl" with { type: "text" };
 import subgroupKeyValue from "./subgroup_key_value.wgsl" with { type: "text" };
@@ -58,26 +59,22 @@ const buffers = {
   table: { ...differentiated, rows: "texel f32", dbias: "read_write f32" },
 } as const satisfies Record<string, Record<string, BufferType>>;
 
-/** Kernels by their use, each with its own buffers. */
-type Kernels = {
+/** The kernels of one variant by their use, each with its own buffers. */
+export type AttentionKernels = {
   readonly [Use in keyof typeof buffers]: Kernel<
     keyof typeof buffers[Use] & string,
     AttentionParameters
   >;
 };
 
-/** The kernels of one variant. */
-export interface AttentionKernels extends Kernels {
-  /** Blocks of four tokens that a workgroup of the forward pass or of a gradient owns. */
-  readonly blocks: number;
-}
-
 /** Sizes and layout that kernels are made for. */
-interface Variant {
+export interface AttentionVariant {
   /** Channels of a head. */
   readonly depth: number;
   /** Lanes of a subgroup, 0 if shaders cannot rely on it. */
   readonly lanes: number;
+  /** Blocks of four tokens that a workgroup of the forward pass or of a gradient owns. */
+  readonly blocks: number;
   /** True if blocks of four tokens run on from line to line: if no relative positions are added. */
   readonly linear: boolean;
 }
@@ -91,10 +88,12 @@ interface Family {
   readonly name: string;
   /** Lanes of a subgroup that it is made for; none if it needs no subgroups. */
   readonly lanes: readonly number[];
-  /** Blocks of four tokens that a workgroup owns. */
-  readonly blocks: (lanes: number) => number;
+  /** Tiles for a device. */
+  readonly tiles: (target: KernelTarget) => readonly AttentionTile[];
   /** Files of its kernels, beside those that all share. */
-  readonly files: (variant: Variant) => Readonly<Record<"forward" | "query" | "keyValue", Files>>;
+  readonly files: (
+    variant: AttentionVariant,
+  ) => Readonly<Record<"forward" | "query" | "keyValue", Files>>;
 }
 
 /** Families by preference: the first one that is made for the device's subgroups. */
@@ -102,7 +101,7 @@ const FAMILIES: readonly Family[] = [
   {
     name: "subgroup",
     lanes: [4, 8, 16],
-    blocks: (lanes) => lanes,
+    tiles: ({ lanes }) => [{ blocks: lanes, speed: 1 }],
     files: (variant) => {
       const held = (use: RegisterUse) => ({
         "text of attention/registers.ts": registers(variant, use),
@@ -131,7 +130,7 @@ const FAMILIES: readonly Family[] = [
   {
     name: "tiled",
     lanes: [],
-    blocks: () => 16,
+    tiles: ({ attention }) => attention,
     files: () => ({
       forward: { "attention/tiled.wgsl": tiled, "attention/tiled_forward.wgsl": tiledForward },
       query: { "attention/tiled.wgsl": tiled, "attention/tiled_query.wgsl": tiledQuery },
@@ -147,24 +146,33 @@ const made = new Map<string, AttentionKernels>();
  *
  * @throws {RangeError} if heads have more channels than the kernels have registers for.
  */
-export function attentionKernels(variant: Variant): AttentionKernels {
-  const { depth, lanes, linear } = variant;
+export function attentionKernels(variant: AttentionVariant): AttentionKernels {
+  const { depth, lanes, blocks, linear } = variant;
   if (depth > MAXIMUM_DEPTH) {
     throw new RangeError(`attention: heads of ${depth} channels, at most ${MAXIMUM_DEPTH}`);
   }
-  const key = `${depth}, ${lanes}, ${linear}`;
+  const key = `${depth}, ${lanes}, ${blocks}, ${linear}`;
   let kernels = made.get(key);
   if (!kernels) made.set(key, kernels = make(variant));
   return kernels;
 }
 
-function make(variant: Variant): AttentionKernels {
-  const { depth, lanes, linear } = variant;
+/** Tiles to choose from on a device. */
+export function attentionTiles(target: KernelTarget): readonly AttentionTile[] {
+  return familyOf(target).tiles(target);
+}
+
+function familyOf({ lanes }: { readonly lanes: number }): Family {
+  return FAMILIES.find(({ lanes: made }) => !made.length || made.includes(lanes))!;
+}
+
+function make(variant: AttentionVariant): AttentionKernels {
+  const { depth, lanes, blocks, linear } = variant;
   const form = depth % 4 === 0 ? "vec4" : "scalar";
-  const family = FAMILIES.find(({ lanes: made }) => !made.length || made.includes(lanes))!;
+  const family = familyOf(variant);
   const suffix = `${family.name}_${depth}${form === "vec4" ? "" : "_scalar"}${
     linear ? "" : "_grid"
-  }`;
+  }${family.lanes.length > 0 ? "" : `_${4 * blocks}`}`;
   const define = <Buffers extends string>(
     name: string,
     buffers: Readonly<Record<Buffers, BufferType>>,
@@ -177,7 +185,7 @@ function make(variant: Variant): AttentionKernels {
         [`attention/channels_${form}.wgsl`]: form === "vec4" ? vec4Channels : scalarChannels,
         ...files,
       },
-      consts: { ...attentionBiases, depth, lanes, linear },
+      consts: { ...attentionBiases, depth, lanes, own_blocks: blocks, linear },
       buffers,
       optional: {
         q: "Element",
@@ -195,7 +203,6 @@ function make(variant: Variant): AttentionKernels {
   const own = family.files(variant);
   const byQueries = { "attention/queries.wgsl": queries };
   return {
-    blocks: family.blocks(lanes),
     forward: define("attention", buffers.forward, { ...byQueries, ...own.forward }),
     delta: define("attention_delta", buffers.delta, { "attention/delta.wgsl": delta }),
     query: define("attention_query", buffers.query, {

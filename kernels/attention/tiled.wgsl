@@ -1,12 +1,13 @@
 // Attention for GPUs, common to the forward pass and both gradients: the loop order of FlashAttention-2 (Dao
 // 2023) on workgroup-memory tiles.
 //
-// A workgroup of 16 x 8 invocations owns 64 tokens and takes the others 32 at a time. An invocation computes the
-// scores of 4 own tokens with 4 others, by channels staged 16 at a time, and shares them in `shown`; then it
-// sums, for its 4 own tokens, every eighth four channels over all 32 others. Neither scores nor sums
-// leave the workgroup, and 14.4 KiB of its memory, less than WebGPU guarantees, do for any depth. Not
-// measured on a GPU.
+// A workgroup of OWN_BLOCKS x 8 invocations owns 4 OWN_BLOCKS tokens and takes the others 32 at a time. An invocation
+// computes the scores of 4 own tokens with 4 others, by channels staged 16 at a time, and shares them in `shown`; then
+// it sums, for its 4 own tokens, every eighth four channels over all 32 others. Neither scores nor sums leave the
+// workgroup; its memory, 14.4 KiB with 16 blocks, does for any depth. OWN_BLOCKS is that of a tile in
+// kernels/target.ts. Not measured on a GPU.
 
+const OWN = 4 * OWN_BLOCKS;
 const OTHERS = 32u;
 
 // Operands of the functions below; those that store mean the gradients of the first three, and the output.
@@ -37,13 +38,14 @@ fn set_channels(operand: u32, at: u32, quad: u32, x: vec4<f32>) {
   if (operand == OUT) { set_out(at, quad, x); }
 }
 
-// Staged channels: of 64 own tokens at 0 and of 32 others at 256, 4 vec4s each, where the first tokens of all
+// Staged channels: of the own tokens at 0 and of 32 others after them, 4 vec4s each, where the first tokens of all
 // blocks of four come first, then the second, so that neighbours read neighbours; or of 32 others, 8 vec4s each.
-var<workgroup> staged: array<vec4<f32>, 384>;
+const STAGED_OTHERS = 4 * OWN;
+var<workgroup> staged: array<vec4<f32>, STAGED_OTHERS + 128>;
 // [own token, block of others]: numbers that each own token has with the others.
-var<workgroup> shown: array<vec4<f32>, 512>;
-var<workgroup> own_rows: array<u32, 64>;
-var<workgroup> other_rows: array<u32, 32>;
+var<workgroup> shown: array<vec4<f32>, 8 * OWN>;
+var<workgroup> own_rows: array<u32, OWN>;
+var<workgroup> other_rows: array<u32, OTHERS>;
 
 // Sums of four own tokens: [t][token], of the four channels 8 t + local % 8.
 alias Sums = array<mat4x4<f32>, 4>;
@@ -74,15 +76,16 @@ fn products(own: u32, other: u32, local: u32, head: u32) -> mat4x4<f32> {
     workgroupBarrier();
     let quad = local % 4;
     let inside = first + quad < QUADS;
-    for (var token = local / 4; token < 64; token += 32) {
+    for (var token = local / 4; token < OWN; token += OWN / 2) {
       var x = vec4<f32>();
       if (inside) { x = channels(own, start(own, head, own_rows[token]), first + quad); }
-      staged[64 * quad + token % 4 * 16 + token / 4] = x;
+      staged[OWN * quad + token % 4 * OWN_BLOCKS + token / 4] = x;
     }
-    let token = local / 4;
-    var x = vec4<f32>();
-    if (inside) { x = channels(other, start(other, head, other_rows[token]), first + quad); }
-    staged[256 + 32 * quad + token % 4 * 8 + token / 4] = x;
+    for (var token = local / 4; token < OTHERS; token += OWN / 2) {
+      var x = vec4<f32>();
+      if (inside) { x = channels(other, start(other, head, other_rows[token]), first + quad); }
+      staged[STAGED_OTHERS + OTHERS * quad + token % 4 * 8 + token / 4] = x;
+    }
     workgroupBarrier();
     s += staged_products(local);
   }
@@ -93,10 +96,11 @@ fn products(own: u32, other: u32, local: u32, head: u32) -> mat4x4<f32> {
 fn staged_products(local: u32) -> mat4x4<f32> {
   var s = mat4x4<f32>();
   for (var quad = 0u; quad < 4; quad++) {
-    let own = 64 * quad + local / 8;
-    let other = 256 + 32 * quad + local % 8;
-    s += transpose(mat4x4<f32>(staged[own], staged[own + 16], staged[own + 32], staged[own + 48]))
-      * mat4x4<f32>(staged[other], staged[other + 8], staged[other + 16], staged[other + 24]);
+    let own = OWN * quad + local / 8;
+    let other = STAGED_OTHERS + OTHERS * quad + local % 8;
+    s += transpose(mat4x4<f32>(
+      staged[own], staged[own + OWN_BLOCKS], staged[own + 2 * OWN_BLOCKS], staged[own + 3 * OWN_BLOCKS],
+    )) * mat4x4<f32>(staged[other], staged[other + 8], staged[other + 16], staged[other + 24]);
   }
   return s;
 }
@@ -123,7 +127,7 @@ fn add_weighted(sums: ptr<function, Sums>, fade: vec4<f32>, other: u32, local: u
 fn stage(other: u32, local: u32, head: u32, first: u32) {
   workgroupBarrier();
   let quad = first + local % 8;
-  for (var token = local / 8; token < OTHERS; token += 16) {
+  for (var token = local / 8; token < OTHERS; token += OWN_BLOCKS) {
     var x = vec4<f32>();
     if (quad < QUADS) { x = channels(other, start(other, head, other_rows[token]), quad); }
     staged[8 * token + local % 8] = x;

@@ -3,16 +3,16 @@
 //
 // q, k, v, dout, bias, log-sum-exp and delta in `rows` -> dk, dv
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(2 * OWN)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32,
 ) {
   let head = group.z;
-  let region = region_of(group.y * groups.x + group.x, 16u);
+  let region = region_of(group.y * groups.x + group.x, OWN_BLOCKS);
   let queries = other_of(region);
-  let own = block_tokens(region, region.tile * 16 + local / 8);
+  let own = block_tokens(region, region.tile * OWN_BLOCKS + local / 8);
   var dk: Sums;
   var dv: Sums;
 

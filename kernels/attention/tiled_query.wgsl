@@ -4,16 +4,16 @@
 // q, k, v, dout, bias, log-sum-exp and delta in `rows` -> dq; with relative positions drelative; with padding the
 // sums of p and ds over it in `rows`
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(2 * OWN)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32,
 ) {
   let head = group.z;
-  let region = region_of(group.y * groups.x + group.x, 16u);
+  let region = region_of(group.y * groups.x + group.x, OWN_BLOCKS);
   let keys = other_of(region);
-  let own = block_tokens(region, region.tile * 16 + local / 8);
+  let own = block_tokens(region, region.tile * OWN_BLOCKS + local / 8);
   let row_at = head * params.rows + own.row;
   let log_sum = vec4<f32>(rows[row_at.x], rows[row_at.y], rows[row_at.z], rows[row_at.w]);
   let delta_at = row_at + params.heads * params.rows;

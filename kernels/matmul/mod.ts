@@ -1,5 +1,6 @@
 import { type Form, inForm } from "../element.ts";
 import { type BufferType, f32, type Kernel, u32 } from "../spec.ts";
+import { type KernelTarget, productSize, type ProductTile, tileCost } from "../target.ts";
 import common from "./common.wgsl" with { type: "text" };
 import scalarOperands from "./operands_scalar.wgsl" with { type: "text" };
 import vec4Operands from "./operands_vec4.wgsl" with { type: "text" };
@@ -123,15 +124,12 @@ interface Family {
   readonly source: string;
   /** Lanes of a subgroup that it is made for; none if it needs no subgroups. */
   readonly lanes: readonly number[];
-  /** Tiles for so many lanes. */
-  readonly tiles: (lanes: number) => readonly Tile[];
+  /** Tiles for a device. */
+  readonly tiles: (target: KernelTarget) => readonly Tile[];
 }
 
 /** Workgroups along one dimension that WebGPU guarantees. */
 const MAXIMUM_WORKGROUPS = 65_535;
-
-/** Workgroups from which the large GPU tile keeps a large GPU busy. */
-const BUSY_WORKGROUPS = 128;
 
 /** Lines of subgroup.wgsl that all lanes share, and lines that each lane owns. */
 const lines = { shared_lines: 16, owned_lines: 8 } as const;
@@ -142,7 +140,7 @@ const FAMILIES: readonly Family[] = [
     name: "subgroup",
     source: subgroup,
     lanes: [4, 8, 16], // each lane loads 4 of the shared lines
-    tiles: (lanes) => {
+    tiles: ({ lanes }) => {
       const owned = lines.owned_lines * lanes;
       return [
         subgroupTile({ rows: lines.shared_lines, columns: owned, lanes, own: "columns" }),
@@ -150,7 +148,12 @@ const FAMILIES: readonly Family[] = [
       ];
     },
   },
-  { name: "tiled", source: tiled, lanes: [], tiles: () => [tiledTile(64), tiledTile(128)] },
+  {
+    name: "tiled",
+    source: tiled,
+    lanes: [],
+    tiles: (target) => target.products.map((tile) => tiledTile(tile, target)),
+  },
 ];
 
 /** A tile whose lanes own rows or columns; the one with less padding for [m, n] costs less. */
@@ -175,17 +178,24 @@ function subgroupTile(
   };
 }
 
-/** A square tile; the larger one costs less if it is neither mostly padding nor too rare. */
-function tiledTile(size: 64 | 128): Tile {
+/** A tile for a GPU; that of the least time costs least. */
+function tiledTile(tile: ProductTile, target: KernelTarget): Tile {
+  const { name, threads: [x, y], blocks: [down, across], depth, speed } = tile;
+  const [rows, columns] = productSize(tile);
   return {
-    name: `${size} x ${size}`,
-    rows: size,
-    columns: size,
-    constants: { TILE: size },
+    name,
+    rows,
+    columns,
+    constants: {
+      THREADS_X: x,
+      THREADS_Y: y,
+      BLOCKS_M: down,
+      BLOCKS_N: across,
+      TILE_K: depth,
+    },
     cost: ({ m, n, batch: [outer, inner] = [1, 1] }) => {
-      if (size === 64) return 1;
-      const workgroups = Math.ceil(m / size) * Math.ceil(n / size) * outer * inner;
-      return Math.min(m, n) > 64 && workgroups >= BUSY_WORKGROUPS ? 0.5 : 2;
+      const workgroups = Math.ceil(m / rows) * Math.ceil(n / columns) * outer * inner;
+      return tileCost(target, { workgroups, area: rows * columns, speed });
     },
   };
 }
@@ -219,11 +229,11 @@ export const matmulKernels: readonly Kernel<string, MatmulParameters>[] = [...KE
  * is contiguous along it. A product with few rows and columns and a long `k` can be spread over more workgroups by
  * making slices of `k` a batch with a C each, to be summed afterwards.
  *
- * @param lanes Lanes of a subgroup on a CPU driver; 0 for the kernels for GPUs.
+ * @param target The device.
  * @throws {RangeError} if the problem is empty or has more tiles along a dimension than WebGPU dispatches, or if an
  * extra meets a problem that is not read by fours.
  */
-export function planMatmul(problem: MatmulProblem, lanes: number): MatmulPlan {
+export function planMatmul(problem: MatmulProblem, target: KernelTarget): MatmulPlan {
   const { m, n, k, a, b, batch: [outer, inner] = [1, 1] } = problem;
   const { bias = false, accumulate = false, activation = "none", extra = "none" } = problem;
   const batch = outer * inner;
@@ -233,8 +243,8 @@ export function planMatmul(problem: MatmulProblem, lanes: number): MatmulPlan {
   if (extra !== "none" && form === "scalar") {
     throw new RangeError(`a matrix product with ${extra} must be read by fours`);
   }
-  const family = familyOf(lanes);
-  const tiles = tilesOf(problem, lanes);
+  const family = familyOf(target);
+  const tiles = tilesOf(problem, target);
   const tile = tiles.find(({ name }) => name === problem.tile) ?? tiles[0];
   const workgroups = [Math.ceil(n / tile.columns), Math.ceil(m / tile.rows), batch] as const;
   if (Math.max(...workgroups) > MAXIMUM_WORKGROUPS) {
@@ -300,16 +310,16 @@ function paramsOf(problem: MatmulProblem): Record<MatmulParameters, number> {
 }
 
 /** Names of the tiles that a problem can be computed in, the cheapest first. */
-export function matmulTiles(problem: MatmulProblem, lanes: number): string[] {
-  return tilesOf(problem, lanes).map(({ name }) => name);
+export function matmulTiles(problem: MatmulProblem, target: KernelTarget): string[] {
+  return tilesOf(problem, target).map(({ name }) => name);
 }
 
-function tilesOf(problem: MatmulProblem, lanes: number): Tile[] {
-  return familyOf(lanes).tiles(lanes)
+function tilesOf(problem: MatmulProblem, target: KernelTarget): Tile[] {
+  return familyOf(target).tiles(target)
     .toSorted((a, b) => a.cost(problem) - b.cost(problem));
 }
 
-function familyOf(lanes: number): Family {
+function familyOf({ lanes }: KernelTarget): Family {
   return FAMILIES.find((family) => family.lanes.length === 0 || family.lanes.includes(lanes))!;
 }
 

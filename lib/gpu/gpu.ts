@@ -1,4 +1,5 @@
 import type { Kernel } from "../../kernels/spec.ts";
+import { type KernelTarget, kernelTarget } from "../../kernels/target.ts";
 import { InputError } from "../errors.ts";
 import { BufferPool, contentText, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { DeviceErrors } from "./device_errors.ts";
@@ -72,8 +73,8 @@ export class Gpu implements Disposable, AsyncDisposable {
   readonly info: GpuAdapter;
   /** Kernels that run: those for CPU drivers, which work by subgroups, or those for GPUs. */
   readonly family: KernelFamily;
-  /** Lanes of a subgroup that the kernels of the CPU family may rely on; 0 in the GPU family. */
-  readonly lanes: number;
+  /** Lanes of a subgroup that kernels may rely on, and the tiles of the GPU's class: what they are chosen by. */
+  readonly target: KernelTarget;
   /** The implementation that the device is of: Dawn ends with this object, which has to outlive its devices. */
   readonly implementation: GPU;
   /** The underlying WebGPU device. */
@@ -106,8 +107,17 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.device = open.device;
     this.info = open.info;
     this.family = family ?? (open.info.type === "CPU" ? "cpu" : "gpu");
-    this.lanes = this.family === "cpu" && LANES.includes(open.subgroupSize) ? open.subgroupSize : 0;
-    const { maxBufferSize, maxStorageBufferBindingSize } = open.device.limits;
+    const { limits } = open.device;
+    const known = this.family === "cpu" && LANES.includes(open.subgroupSize);
+    this.target = kernelTarget({
+      lanes: known ? open.subgroupSize : 0,
+      vendor: open.info.vendor,
+      limits: {
+        invocations: limits.maxComputeInvocationsPerWorkgroup,
+        bytes: limits.maxComputeWorkgroupStorageSize,
+      },
+    });
+    const { maxBufferSize, maxStorageBufferBindingSize } = limits;
     this.#largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     this.#limit = new SubmitLimit(open.info.type === "GPU");
     this.#errors = new DeviceErrors(open.device);

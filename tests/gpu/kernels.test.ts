@@ -15,8 +15,19 @@ function* kernelsOf(value: unknown): Generator<Kernel> {
   else for (const part of Object.values(value)) yield* kernelsOf(part);
 }
 
-const kernels: Kernel[] = [[32, 0], [32, 8], [80, 16], [7, 0], [7, 8]].flatMap(([depth, lanes]) =>
-  [false, true].flatMap((linear) => [...kernelsOf(attentionKernels({ depth, lanes, linear }))])
+/** Variants of attention: its channels, and lanes for CPUs or a tile's blocks for GPUs. */
+const attention = [
+  [32, { lanes: 0, blocks: 8 }],
+  [32, { lanes: 0, blocks: 16 }],
+  [32, { lanes: 0, blocks: 32 }],
+  [32, { lanes: 8, blocks: 8 }],
+  [80, { lanes: 16, blocks: 16 }],
+  [7, { lanes: 0, blocks: 16 }],
+  [7, { lanes: 8, blocks: 8 }],
+] as const;
+
+const kernels: Kernel[] = attention.flatMap(([depth, tile]) =>
+  [false, true].flatMap((linear) => [...kernelsOf(attentionKernels({ depth, ...tile, linear }))])
 );
 for (const { name: family, isDirectory } of Deno.readDirSync(folder)) {
   if (!isDirectory || family === "library") continue;

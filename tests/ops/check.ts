@@ -5,7 +5,8 @@ import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { sizeOf } from "../../lib/tensor/shape.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
-import { gpu } from "../gpu.ts";
+import type { Gpu } from "../../lib/gpu/gpu.ts";
+import { gpu as own } from "../gpu.ts";
 
 /** A float64 array with a shape: what the references compute with. */
 export interface Reference {
@@ -24,6 +25,8 @@ export const f32Tolerance: Tolerance = { atol: 2e-5, rtol: 2e-4 };
 
 /** One op at one set of shapes, beside its float64 reference. */
 export interface OpCase {
+  /** The device, by default that of all tests. */
+  readonly gpu?: Gpu;
   /** Shapes of the inputs. */
   readonly inputs: readonly (readonly number[])[];
   /** Makes elements of the inputs; by default standard normal. */
@@ -73,6 +76,7 @@ export function assertClose(
  * functional of the output, against central differences of that reference.
  */
 export async function checkOp(name: string, test: OpCase): Promise<void> {
+  const { gpu = own } = test;
   const random = new Random(test.seed ?? name);
   const sample = test.sample ?? ((random) => random.normal());
   const references: Reference[] = test.inputs.map((shape, input) => ({

@@ -1,16 +1,13 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import {
-  type MatmulExtra,
-  type MatmulProblem,
-  matmulTiles,
-  planMatmul,
-} from "../../kernels/matmul/mod.ts";
+import { type MatmulProblem, matmulTiles, planMatmul } from "../../kernels/matmul/mod.ts";
+import { type KernelTarget, kernelTarget, PRODUCT_TILES } from "../../kernels/target.ts";
 import { Random } from "../../lib/random.ts";
 import { linear, matmul } from "../../lib/tensor/ops/matmul.ts";
 import { perceptron } from "../../lib/tensor/ops/perceptron.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
+import { checkExtra, EXTRAS } from "./product_extras.ts";
 import { assertClose, checkOp, f32Tolerance, type Reference } from "./check.ts";
 import { unary64 } from "./references/elementwise.ts";
 import { linear64, matmul64, perceptron64 } from "./references/matmul.ts";
@@ -55,9 +52,14 @@ Deno.test("linear with and without bias matches float64, with gradients", async 
   }
 });
 
+/** All tiles for GPUs, of which a class has some. */
+const tiled: KernelTarget = { ...kernelTarget(), id: -1, products: PRODUCT_TILES };
+
 /** The kernels for CPU drivers run on this device only if it has subgroups of a width they know. */
-const { lanes } = gpu;
-const families = lanes > 0 ? [lanes, 0] : [0];
+const families: Record<string, KernelTarget> = {
+  ...gpu.target.lanes > 0 && { subgroup: gpu.target },
+  tiled,
+};
 
 /** Rows of `width` numbers `stride` apart, each followed by NaN. */
 function padded(rows: Float32Array, width: number, stride: number): Float32Array {
@@ -72,8 +74,7 @@ function padded(rows: Float32Array, width: number, stride: number): Float32Array
 for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 66, n: 68, k: 3 }]) {
   const batch = 3;
   const [lda, ldb, ldc] = [Math.ceil(m / 4) * 4, n + 4, n + 8];
-  for (const lanes of families) {
-    const family = lanes > 0 ? "subgroup" : "tiled";
+  for (const [family, target] of Object.entries(families)) {
     Deno.test(`${family} vec4 product of padded Aᵀ [${k}, ${m}] matches float64 and keeps to C`, async () => {
       const random = new Random(m);
       const values = (length: number) => Float32Array.from({ length }, () => random.normal());
@@ -88,7 +89,7 @@ for (const { m, n, k } of [{ m: 7, n: 8, k: 5 }, { m: 49, n: 32, k: 49 }, { m: 6
         b: { ld: ldb, inner: k * ldb },
         c: { ld: ldc, inner: m * ldc },
       };
-      const plan = planMatmul(problem, lanes);
+      const plan = planMatmul(problem, target);
       assertMatch(plan.kernel.name, new RegExp(`^matmul_${family}_vec4`));
       using _ = new Scope(gpu);
       const untouched = new Float32Array(batch * m * ldc).fill(-9);
@@ -116,7 +117,7 @@ Deno.test("a product is read by fours only where its layout allows it", () => {
   const plain = { ld: 8 };
   const transposed = { ld: 8, transpose: true };
   const access = (problem: Partial<MatmulProblem>) =>
-    planMatmul({ m: 8, n: 8, k: 8, a: plain, b: plain, c: plain, ...problem }, 0)
+    planMatmul({ m: 8, n: 8, k: 8, a: plain, b: plain, c: plain, ...problem }, tiled)
       .kernel.name.split("_").at(-1);
   assertEquals(access({}), "vec4");
   assertEquals(access({ m: 7 }), "vec4");
@@ -201,10 +202,9 @@ Deno.test("a perceptron matches float64, with the gradients of whatever is train
   }
 });
 
-for (const lanes of families) {
-  const family = lanes > 0 ? "subgroup" : "tiled";
+for (const [family, target] of Object.entries(families)) {
   Deno.test(`${family} product matches float64 in every tile, with the same bits`, async () => {
-    const [m, n, k] = [45, 76, 12];
+    const [m, n, k] = [133, 140, 44];
     const problem = { m, n, k, a: { ld: k }, b: { ld: k, transpose: true }, c: { ld: n } };
     const random = new Random(family);
     const make = (shape: readonly number[]) =>
@@ -215,9 +215,9 @@ for (const lanes of families) {
       { shape: [n, k], data: Float64Array.from(b) },
     ], { transposeB: true });
     const results: Float32Array[] = [];
-    for (const tile of matmulTiles(problem, lanes)) {
+    for (const tile of matmulTiles(problem, target)) {
       using _ = new Scope(gpu);
-      const plan = planMatmul({ ...problem, tile }, lanes);
+      const plan = planMatmul({ ...problem, tile }, target);
       const c = Tensor.empty(gpu, [m, n]);
       const bound = Tensor.from(gpu, b, [n, k]).buffer;
       const buffers = { a: Tensor.from(gpu, a, [m, k]).buffer, b: bound, bias: bound, c: c.buffer };
@@ -229,72 +229,12 @@ for (const lanes of families) {
   });
 }
 
-const geluSlope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5)) / 2e-5;
-
-/** One product with an extra on a kernel of either family, beside what it should be. */
-async function checkExtra(
-  extra: MatmulExtra,
-  { lanes, size, transB }: {
-    lanes: number;
-    size: readonly [number, number, number];
-    transB: boolean;
-  },
-): Promise<void> {
-  using _ = new Scope(gpu);
-  const [m, n, k] = size;
-  const updateK = 12;
-  const random = new Random(`${extra} ${size}`);
-  const make = (shape: readonly number[]) => {
-    const data = Float32Array.from({ length: shape[0] * shape[1] }, () => random.normal());
-    return { shape, data: Float64Array.from(data), tensor: Tensor.from(gpu, data, shape) };
-  };
-  const a = make([m, k]);
-  const b = make(transB ? [n, k] : [k, n]);
-  const [h, u] = [make([m, updateK]), make(transB ? [n, updateK] : [updateK, n])];
-  const [like, bias] = [make([m, n]), make([1, n])];
-  const [c, kept] = [Tensor.empty(gpu, [m, n]), Tensor.empty(gpu, [m, n])];
-  const activation = extra === "gelu_backward" ? "none" : "gelu";
-  const operands = { a: { ld: k }, b: { ld: transB ? k : n, transpose: transB }, c: { ld: n } };
-  const plan = planMatmul(
-    { m, n, k, ...operands, bias: true, activation, extra, updateK, updateAlpha: 0.5 },
-    lanes,
-  );
-  const buffers: Record<string, Tensor> = {
-    a: a.tensor,
-    b: b.tensor,
-    bias: bias.tensor,
-    c,
-    update_a: h.tensor,
-    update_b: u.tensor,
-    residual: like.tensor,
-    kept: extra === "keep" ? kept : like.tensor,
-  };
-  const names = Object.keys(plan.kernel.buffers);
-  gpu.run(plan.kernel, {
-    ...plan,
-    buffers: Object.fromEntries(names.map((name) => [name, buffers[name].buffer])),
-  });
-  const product = matmul64([a, b], { transposeB: transB }).data;
-  const update = matmul64([h, u], { transposeB: transB }).data;
-  const sums = product.map((v, i) =>
-    v + bias.data[i % n] +
-    (extra === "update" ? 0.5 * update[i] : extra === "residual" ? like.data[i] : 0)
-  );
-  const expected = extra === "gelu_backward"
-    ? sums.map((v, i) => v * geluSlope(like.data[i]))
-    : sums.map(unary64.gelu);
-  const what = `${plan.kernel.name} ${size}`;
-  assertClose(await c.data(), expected, f32Tolerance, what);
-  if (extra === "keep") assertClose(await kept.data(), sums, f32Tolerance, `${what}, kept`);
-}
-
-for (const lanes of families) {
-  for (const extra of ["none", "update", "residual", "keep", "gelu_backward"] as const) {
-    const family = lanes > 0 ? "subgroup" : "tiled";
+for (const [family, target] of Object.entries(families)) {
+  for (const extra of EXTRAS) {
     Deno.test(`${family} product with ${extra} matches float64`, async () => {
       for (const transB of [false, true]) {
         for (const size of [[9, 12, 20], [197, 200, 36], [260, 16, 8]] as const) {
-          await checkExtra(extra, { lanes, size, transB });
+          await checkExtra(extra, { target, size, transB });
         }
       }
     });

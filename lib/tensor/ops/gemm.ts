@@ -8,6 +8,7 @@ import {
   type MatrixLayout,
   planMatmul,
 } from "../../../kernels/matmul/mod.ts";
+import type { KernelTarget } from "../../../kernels/target.ts";
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import { Memo } from "../memo.ts";
 import type { Tensor } from "../tensor.ts";
@@ -57,7 +58,7 @@ const planned = new Memo<MatmulPlan>();
 export function gemm(spec: Gemm): void {
   const { a, b, c, bias } = spec;
   const { gpu } = a.tensor;
-  const { kernel, constants, params, workgroups } = planOf(spec, gpu.lanes);
+  const { kernel, constants, params, workgroups } = planOf(spec, gpu.target);
   const bound: Record<string, PooledBuffer> = {
     a: a.tensor.buffer,
     b: b.tensor.buffer,
@@ -70,14 +71,14 @@ export function gemm(spec: Gemm): void {
 }
 
 /** Plan of a product, the same object for products that differ in their tensors alone. */
-function planOf(spec: Gemm, lanes: number): MatmulPlan {
+function planOf(spec: Gemm, target: KernelTarget): MatmulPlan {
   const { m, n, k, a, b, c, batch, alpha = 1, activation = "none" } = spec;
   const extra = spec.extra ? extraName(spec.extra) : "none";
   const update = spec.extra && "update" in spec.extra ? spec.extra.update : null;
   const updateK = update ? update.h.shape[update.h.shape.length - 1] : 0;
   const updateAlpha = update ? update.alpha : 1;
   const key = [
-    lanes,
+    target.id,
     m,
     n,
     k,
@@ -104,7 +105,7 @@ function planOf(spec: Gemm, lanes: number): MatmulPlan {
   ];
   return planned.get(key, () => {
     const problem = { ...spec, bias: spec.bias != null, extra, updateK, updateAlpha };
-    return planMatmul(problem, lanes);
+    return planMatmul(problem, target);
   });
 }
 

@@ -3,7 +3,9 @@ import {
   type AttentionKernels,
   attentionKernels,
   type AttentionParameters,
+  attentionTiles,
 } from "../../../kernels/attention/mod.ts";
+import { tileCost } from "../../../kernels/target.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Memo } from "../memo.ts";
 import { sameShape } from "../shape.ts";
@@ -107,7 +109,7 @@ function planOf(attention: Attention, own: KeyConstants | null): Plan {
   const { batch, heads, depth, scale, bands, head, image, window, keys, bias } = attention;
   const { gpu } = bands.query.tensor;
   const key = [
-    gpu.lanes,
+    gpu.target.id,
     own ? 1 + Number(own.TO_KEY) + 2 * Number(own.TO_VALUE) + 4 * Number(own.FUSED) : 0,
     batch,
     heads,
@@ -137,20 +139,22 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   const { gpu } = attention.bands.query.tensor;
   const vec4 = depth % 4 === 0;
   const linear = bias?.kind !== "relative";
-  const lanes = gpu.lanes;
-  const kernels = attentionKernels({ depth, lanes, linear });
+  const { target } = gpu;
   const cross = keys !== null;
   // A kernel that owns keys of another sequence tiles those instead of the queries.
   const tiled: Grid = cross && own ? { image: [1, keys], window: [1, keys] } : attention;
   const columns = linear ? 4 : blockColumns(attention.window);
-  const blocks = (height: number, width: number) =>
+  const blocksOf = (height: number, width: number) =>
     linear
       ? Math.ceil(height * width / 4)
       : Math.ceil(height / (4 / columns)) * Math.ceil(width / columns);
-  const tiles = tileCount(
-    tiled,
-    (height, width) => Math.ceil(blocks(height, width) / kernels.blocks),
-  );
+  const choices = attentionTiles(target).map(({ blocks, speed }) => {
+    const tiles = tileCount(tiled, (height, width) => Math.ceil(blocksOf(height, width) / blocks));
+    const workgroups = batch * tiles * heads;
+    return { blocks, tiles, cost: tileCost(target, { workgroups, area: blocks, speed }) };
+  });
+  const { blocks, tiles } = choices.reduce((best, one) => one.cost < best.cost ? one : best);
+  const kernels = attentionKernels({ depth, lanes: target.lanes, blocks, linear });
   return {
     kernels,
     params: paramsOf(attention, { tiled, vec4, owns: own ? "keys" : "queries" }),
