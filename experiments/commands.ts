@@ -468,6 +468,41 @@ export const commands = {
     },
     rights: () => ({ read: DEVICE_PATHS, run: [Deno.execPath()] }),
   }),
+  "gpu-report": command({
+    name: "gpu-report",
+    script: "gpu_report.ts",
+    about: "Measure what this machine's GPU does, on one page",
+    required: ["out"],
+    fields: {
+      out: field("out DIR", "folder for report.html and report.json, or for the archives", {
+        type: v.string(),
+        default: "",
+        common: true,
+        rights: writes,
+        group: "running",
+      }),
+      minutes: field("minutes N", "end after so many minutes, with what there is", {
+        type: v.pipe(v.number(), v.minValue(1), v.maxValue(1440)),
+        default: 6,
+        common: true,
+        group: "running",
+      }),
+      python: field(
+        "python PATH",
+        "a Python with torch, numpy and safetensors, whose steps and products stand beside ours",
+        { type: v.nullable(v.string()), default: null, common: true, group: "running" },
+      ),
+      pack: field(
+        "pack",
+        "measure nothing: write archives of at most 60 MiB, with which a machine without network can",
+        { type: v.boolean(), default: false, common: true, group: "running" },
+      ),
+      device: deviceFields.device,
+      ...commonFields,
+    },
+    sources: ["tests"],
+    rights: () => ({ run: [Deno.execPath()] }),
+  }),
   autopsy: command({
     name: "autopsy",
     script: "autopsy.ts",

@@ -6,7 +6,6 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
 import { wgslFiles } from "./gpu/wgsl_files.ts";
-import { chromiumVersion, runInChromium } from "./webgpu/chromium.ts";
 import { listDevices } from "../lib/study/devices.ts";
 
 const ROOT = join(import.meta.dirname!, "..");
@@ -158,13 +157,15 @@ async function implementationInDeno(): Promise<{ name: string; type: "CPU" | "GP
 }
 
 const start = performance.now();
-const { name: implementation, type } = webgpu === "chromium"
-  ? { name: `${await chromiumVersion()}, SwiftShader`, type: "CPU" as const }
+// Its packages are not everywhere where the other implementations are.
+const chromium = webgpu === "chromium" ? await import("./webgpu/chromium.ts") : null;
+const { name: implementation, type } = chromium
+  ? { name: `${await chromium.chromiumVersion()}, SwiftShader`, type: "CPU" as const }
   : await implementationInDeno();
 const family = forced ?? (type === "CPU" ? "cpu" : "gpu");
 console.log(`WebGPU: ${implementation}; kernels for ${family === "cpu" ? "CPUs" : "GPUs"}`);
-const { passed, failed, files, error, what } = webgpu === "chromium"
-  ? await runInChromium(testsOf(family), family)
+const { passed, failed, files, error, what } = chromium
+  ? await chromium.runInChromium(testsOf(family), family)
   : await runInDeno(family);
 const run = new Set(files);
 const outcome: Outcome = {

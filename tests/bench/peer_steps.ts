@@ -135,8 +135,12 @@ async function benchStep(
   };
 }
 
-/** Weights, adapters and batch for the script. */
-async function writeInputs(path: string, weights: HostState, training: Training): Promise<void> {
+/** Writes weights, adapters and batch for the script. */
+export async function writeInputs(
+  path: string,
+  weights: HostState,
+  training: Training,
+): Promise<void> {
   const { side, boxes } = training;
   const state = new Map(weights);
   for (const [layer, { lora_A, lora_B }] of training.adapters) {

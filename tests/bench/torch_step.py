@@ -1,11 +1,12 @@
-"""A training step with LoRA in eager PyTorch float32, as a peer of peers.ts.
+"""A training step with LoRA in eager PyTorch, as a peer of peers.ts and of ./run gpu-report.
 
 Usage: python torch_step.py mobile_sam|vit_b INPUTS DEVICE THREADS
 INPUTS is a safetensors file with the model's weights, the initial adapters (PATH.lora_A, PATH.lora_B),
 `bench.pixels` [B, S, S, 3], `bench.masks` [B, S, S] and `bench.boxes` [B, 4]. The first line that it
-prints names the version. Then every line of standard input that names a number of steps is answered by
-a line of JSON: their milliseconds and losses, and the most memory that was resident and, on a GPU,
-allocated.
+prints names the version. Then every line of standard input that names a number of steps, and a precision if
+it is not fp32 (tf32, or amp: autocast, with scaled losses on a GPU), is answered by a line of JSON: their
+milliseconds and losses, and the most memory that was resident and, on a GPU, allocated; or the error that
+kept them from being done.
 """
 import json
 import resource
@@ -81,21 +82,39 @@ def main(name, inputs, device, threads):
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(int(threads))
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
+
+    def run(steps, precision):
+        tf32, amp = precision == "tf32", precision == "amp"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        scaler = torch.cuda.amp.GradScaler(enabled=amp and device == "cuda")
+        losses = []
+        for _ in range(steps):
+            with torch.autocast(device, enabled=amp):
+                loss = loss_of(pixels, boxes, masks)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            losses.append(loss.item())
+        return losses
+
     print(json.dumps({"torch": torch.__version__}), flush=True)
     for line in sys.stdin:
-        losses = []
+        steps, precision = (line.split() + ["fp32"])[:2]
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
-        for _ in range(int(line)):
-            loss = loss_of(pixels, boxes, masks)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            losses.append(loss.item())
+        try:
+            losses, error = run(int(steps), precision), None
+        except RuntimeError as reason:  # a product of two types under autocast, or no memory
+            losses, error = [], str(reason).split("\n")[0]
         milliseconds = 1000 * (time.perf_counter() - start)
         print(json.dumps({
             "milliseconds": milliseconds,
             "losses": losses,
+            **({"error": error} if error else {}),
             "peakHostBytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             "peakGpuBytes": torch.cuda.max_memory_allocated() if device == "cuda" else 0,
         }), flush=True)

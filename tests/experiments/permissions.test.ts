@@ -195,9 +195,14 @@ Deno.test("weights alone may use the network, and only the hosts that it fetches
   assertEquals(mirror.net, ["127.0.0.1:81"]);
 });
 
-Deno.test("devices alone may run a program: Deno, which tries each driver", () => {
-  const { run, env: variables, write } = grants(["devices"], "/");
-  assertEquals([run, variables, write], [[Deno.execPath()], true, [cache]]);
+Deno.test("devices and gpu-report alone may run a program: Deno", () => {
+  for (const name of Object.keys(commands)) {
+    const { argument, required = [] } = commands[name as keyof typeof commands];
+    const given = [...argument ? ["x"] : [], ...required.map((field) => `--${field}=x`)];
+    const { run, env: variables } = grants([name, ...given], "/");
+    const runs = ["devices", "gpu-report"].includes(name);
+    assertEquals([run, variables === true], [runs ? [Deno.execPath()] : [], runs], name);
+  }
 });
 
 Deno.test("foreign functions are for --webgpu dawn alone", () => {
