@@ -18,6 +18,7 @@ export interface Memory {
 export class DeviceErrors {
   readonly #device: GPUDevice;
   #first: Error | undefined;
+  #reported: Promise<void> = Promise.resolve();
 
   /** Listens for the loss of the device and for errors outside of any scope. */
   constructor(device: GPUDevice) {
@@ -51,11 +52,18 @@ export class DeviceErrors {
     this.#device.pushErrorScope(kind);
     const result = command();
     // A lost device may refuse to pop; it says so by itself.
-    this.#device.popErrorScope().then(
-      (error) => error && this.fail(describe(error.message)),
+    this.#reported = this.#device.popErrorScope().then(
+      (error) => {
+        if (error) this.fail(describe(error.message));
+      },
       () => {},
     );
     return result;
+  }
+
+  /** Waits until all that failed so far is reported: on Dawn that may be after the work is done. */
+  async settle(): Promise<void> {
+    await this.#reported;
   }
 
   /** Runs `allocate` and keeps, as an InputError, that the device has no memory for it. */

@@ -354,6 +354,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     try {
       await copy.mapAsync(GPUMapMode.READ);
       this.#limit.done();
+      await this.#errors.settle();
       this.#errors.check();
       return copy.getMappedRange().slice(0, bytes);
     } catch (error) {
@@ -369,6 +370,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.flush();
     await this.device.queue.onSubmittedWorkDone();
     this.#limit.done();
+    await this.#errors.settle();
     this.#errors.check();
   }
 
