@@ -18,10 +18,10 @@ export interface TileAnswer {
 
 /** m, n and k of products with a weight that is stored transposed. */
 const SHAPES = [
-  [1024, 1024, 1024],
   [3136, 480, 160],
-  [1024, 1280, 320],
   [4096, 512, 128],
+  [1024, 1280, 320],
+  [1024, 1024, 1024],
   [4096, 3072, 768],
   [4096, 768, 3072],
 ] as const;

@@ -16,7 +16,7 @@ export const parts: readonly Part[] = [
   study({
     name: "study_vanilla",
     model: "Vanilla",
-    options: ["--baselines", "vanilla", "--ranks", "none"],
+    command: ["experiment", "vanilla"],
     needs: { GPU: 20, CPU: 60 },
   }),
   tiles,
@@ -25,7 +25,7 @@ export const parts: readonly Part[] = [
   study({
     name: "study_lora",
     model: "LoRA-16 + decoder",
-    options: ["--baselines", "none", "--ranks", "16"],
+    command: ["experiments", "--baselines", "vanilla", "--ranks", "16", "--encoder-ranks", "none"],
     needs: { GPU: 60, CPU: 300 },
   }),
   dawn,

@@ -24,10 +24,10 @@ async function tableIn(folder: string): Promise<ComparisonTable> {
 
 /** A row of the default study, of the seed 0 alone, beside results/default. */
 export const study = (
-  { name, model, options, needs }: {
+  { name, model, command, needs }: {
     name: string;
     model: string;
-    options: readonly string[];
+    command: readonly string[];
     needs: { GPU: number; CPU: number };
   },
 ) =>
@@ -42,7 +42,7 @@ export const study = (
         const launcher = ["run", "-q", "-P=launcher", join(ROOT, "experiments/launch.ts")];
         const out = join(folder, "study");
         const { success, reason } = await runDeno(
-          [...launcher, "experiments", "--encoder-ranks", "none", ...options, "--out", out],
+          [...launcher, ...command, "--out", out],
           { signal },
         );
         if (!success) throw new Error(signal.aborted ? "its time was over" : reason);
