@@ -11,10 +11,11 @@ import resizeBilinearBackward from "./resize_bilinear_backward.wgsl" with { type
 import resizeSource from "./resize_source.wgsl" with { type: "text" };
 
 /** out = a strided view of x of up to five axes. */
-export const permuteKernel = defineKernel({
+export const permuteKernels = byElement({
   name: "permute",
   files: { "movement/permute.wgsl": permute },
-  buffers: { x: "read f32", out: "read_write f32" },
+  buffers: { x: "texel Element", out: "read_write Element" },
+  texturesFrom: 2 ** 15,
   params: u32("count", "offset", "d1", "d2", "d3", "d4", "s0", "s1", "s2", "s3", "s4"),
 });
 

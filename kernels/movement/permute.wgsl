@@ -1,7 +1,7 @@
 // Copies a strided view of up to five axes into a contiguous tensor: permutations, repetitions (stride 0) and
 // slices (offset).
 //
-// x with strides s0..s4 from `offset` on -> out [d0, d1, d2, d3, d4], count elements
+// x with strides s0..s4 from `offset` on -> out [d0, d1, d2, d3, d4], strides, offset, d4 and `count` in Elements
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -13,6 +13,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let i2 = rest % params.d2; rest /= params.d2;
   let i1 = rest % params.d1;
   let i0 = rest / params.d1;
-  out[i] = x[params.offset + i0 * params.s0 + i1 * params.s1 + i2 * params.s2 + i3 * params.s3
-    + i4 * params.s4];
+  out[i] = load_x(params.offset + i0 * params.s0 + i1 * params.s1 + i2 * params.s2 + i3 * params.s3
+    + i4 * params.s4);
 }

@@ -100,28 +100,19 @@ async function decodeKinds(
   const lists = kinds.map((kind) =>
     samples.map(({ slice }) => evaluationPrompt(kind, slice, seed))
   );
-  const groups = model.groupLists(samples, lists);
   const { logits, ious } = noGrad(model.sam.gpu, () => {
-    const steps = groups.map((group) =>
-      model.decodeStep(embeddings, group.flatMap(() => samples), {
-        prompts: group.flatMap((list) => lists[list]),
-      })
-    );
+    const steps = model.decodeLists(embeddings, samples, lists);
     return {
       logits: concat(steps.map(({ logits }) => logits), 0),
       ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0),
     };
   });
-  const order = groups.flat();
-  const automatic = order.map((list) => isAutomatic(kinds[list]));
+  const automatic = kinds.map(isAutomatic);
   const all = await threshold(logits, {
     ious: automatic.includes(true) ? await ious.data() : null,
     isScored: (i) => automatic[Math.floor(i / samples.length)],
   });
-  return kinds.map((_, list) => {
-    const at = order.indexOf(list) * samples.length;
-    return all.slice(at, at + samples.length);
-  });
+  return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
 }
 
 /** True for a kind of prompt that gives no hint. */

@@ -105,10 +105,15 @@ export async function runProtocol(
   const cases = new Map<string, ProtocolCase>();
   const outputs = new Map<PromptKind, number[]>();
   const open = new Map<string, CaseMasks>();
-  for await (const batch of loadBatches(data.reader, planCases(byCase, batchSize))) {
-    if (slices.size === 0) requireNoTruth(automatic, batch[0], seed);
+  let isFirst = true;
+  const predict = (batch: readonly Slice[]) => {
+    if (isFirst) requireNoTruth(automatic, batch[0], seed);
+    isFirst = false;
     const own = batch[0].ref.tumourVoxels > 0 ? prompts : automatic;
-    const predictions = await predictSlices(model, batch, { prompts: own, seed });
+    return predictSlices(model, batch, { prompts: own, seed });
+  };
+  const batches = loadBatches(data.reader, planCases(byCase, batchSize));
+  for await (const [batch, predictions] of oneAhead(batches, predict)) {
     for (const [i, slice] of batch.entries()) {
       const prediction = predictions[i];
       slices.set(slice.ref.id, scoreSlice(slice, prediction, prompts));
@@ -133,6 +138,28 @@ export async function runProtocol(
     slices: data.refs.map(({ id }) => slices.get(id)!),
     cases: [...byCase.keys()].map((id) => cases.get(id)!),
   };
+}
+
+/**
+ * Batches with their results: the next batch's is begun before one is handed out, so that the device works
+ * while masks are scored on the host.
+ */
+async function* oneAhead<Batch, Result>(
+  batches: AsyncIterable<Batch>,
+  begin: (batch: Batch) => Promise<Result>,
+): AsyncGenerator<[Batch, Result], void, void> {
+  let begun: { batch: Batch; result: Promise<Result> } | null = null;
+  try {
+    for await (const batch of batches) {
+      const done: [Batch, Result] | null = begun && [begun.batch, await begun.result];
+      begun = { batch, result: begin(batch) };
+      begun.result.catch(() => {}); // it is thrown below, when its turn comes
+      if (done) yield done;
+    }
+    if (begun) yield [begun.batch, await begun.result];
+  } finally {
+    await begun?.result.catch(() => {}); // its scope must be closed before another opens
+  }
 }
 
 /**

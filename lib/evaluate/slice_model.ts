@@ -6,7 +6,7 @@ import { tokensOf } from "../sam/prompt_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
 import { type ActivationStorage, withStorage } from "../tensor/half.ts";
 import { augmentImage, modelInput } from "../tensor/ops/augment.ts";
-import { reshape } from "../tensor/ops/movement.ts";
+import { reshape, slice } from "../tensor/ops/movement.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
 /** Bytes of an upscaled image embedding (S/4 x S/4, 32 channels) for each pixel of the input. */
@@ -136,6 +136,37 @@ export class SliceModel implements Disposable {
       lowResMasks: reshape(masks, [slices.length, maskSide, maskSide, 1]),
       iouPredictions: reshape(iouPredictions, [slices.length]),
     };
+  }
+
+  /**
+   * Masks of slices of one size under each of several lists of prompts, which are decoded together as far as
+   * they can be.
+   *
+   * @param lists Lists with a prompt for each slice, in slice pixels.
+   */
+  decodeLists(
+    embeddings: Tensor,
+    slices: readonly AugmentedSlice[],
+    lists: readonly (readonly Prompt[])[],
+  ): DecodedMasks[] {
+    const found: DecodedMasks[] = [];
+    for (const group of this.groupLists(slices, lists)) {
+      const step = this.decodeStep(embeddings, group.flatMap(() => slices), {
+        prompts: group.flatMap((list) => lists[list]),
+      });
+      group.forEach((list, i) => {
+        const own = (x: Tensor) =>
+          group.length === 1
+            ? x
+            : slice(x, { axis: 0, start: i * slices.length, end: (i + 1) * slices.length });
+        found[list] = {
+          logits: own(step.logits),
+          lowResMasks: own(step.lowResMasks),
+          iouPredictions: own(step.iouPredictions),
+        };
+      });
+    }
+    return found;
   }
 
   /**
