@@ -105,9 +105,11 @@ async function scoreBatch(
   const results = noGrad(gpu, () => {
     const target = model.target(samples);
     const embeddings = model.encode(samples);
-    const figures = kinds.flatMap((kind) => {
-      const prompts = slices.map((slice) => evaluationPrompt(kind, slice, seed));
-      const logits = model.decode(embeddings, samples, prompts);
+    const lists = kinds.map((kind) => slices.map((slice) => evaluationPrompt(kind, slice, seed)));
+    const decoded = model.decodeLists(samples, lists, (repeated, prompts) => ({
+      logits: model.decode(embeddings, repeated, prompts),
+    }));
+    const figures = decoded.flatMap(({ logits }) => {
       const { loss } = diceBceLoss(logits, target);
       const { dice, counts } = maskOverlap(logits, target);
       const flat = reshape(counts, [4 * slices.length]);

@@ -101,7 +101,10 @@ async function decodeKinds(
     samples.map(({ slice }) => evaluationPrompt(kind, slice, seed))
   );
   const { logits, ious } = noGrad(model.sam.gpu, () => {
-    const steps = model.decodeLists(embeddings, samples, lists);
+    const steps = model.decodeLists(samples, lists, (slices, prompts) => {
+      const { logits, iouPredictions } = model.decodeStep(embeddings, slices, { prompts });
+      return { logits, iouPredictions };
+    });
     return {
       logits: concat(steps.map(({ logits }) => logits), 0),
       ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0),

@@ -143,27 +143,22 @@ export class SliceModel implements Disposable {
    * they can be.
    *
    * @param lists Lists with a prompt for each slice, in slice pixels.
+   * @param decode Decodes prompts, one for each of `repeated`, to tensors [n B, ...].
+   * @returns What `decode` gives, for each list.
    */
-  decodeLists(
-    embeddings: Tensor,
+  decodeLists<Masks extends { readonly [name: string]: Tensor }>(
     slices: readonly AugmentedSlice[],
     lists: readonly (readonly Prompt[])[],
-  ): DecodedMasks[] {
-    const found: DecodedMasks[] = [];
+    decode: (repeated: readonly AugmentedSlice[], prompts: readonly Prompt[]) => Masks,
+  ): Masks[] {
+    const found: Masks[] = [];
     for (const group of this.groupLists(slices, lists)) {
-      const step = this.decodeStep(embeddings, group.flatMap(() => slices), {
-        prompts: group.flatMap((list) => lists[list]),
-      });
+      const masks = decode(group.flatMap(() => slices), group.flatMap((list) => lists[list]));
       group.forEach((list, i) => {
-        const own = (x: Tensor) =>
-          group.length === 1
-            ? x
-            : slice(x, { axis: 0, start: i * slices.length, end: (i + 1) * slices.length });
-        found[list] = {
-          logits: own(step.logits),
-          lowResMasks: own(step.lowResMasks),
-          iouPredictions: own(step.iouPredictions),
-        };
+        const part = { axis: 0, start: i * slices.length, end: (i + 1) * slices.length };
+        found[list] = group.length === 1 ? masks : Object.fromEntries(
+          Object.entries(masks).map(([name, tensor]) => [name, slice(tensor, part)]),
+        ) as Masks;
       });
     }
     return found;
