@@ -59,6 +59,11 @@ export async function openGpu(
     );
   }
   const gpu = await Gpu.open({ ...options, gpu: implementation, family: family ?? undefined });
+  if (webgpu === "dawn" && /llvmpipe/i.test(gpu.info.name)) {
+    console.log(
+      "note: Dawn over Mesa's CPU driver compiles each kernel for about ten seconds, ten times what Deno's WebGPU takes",
+    );
+  }
   const unused = deviceNote()?.gpu ?? null;
   if (gpu.info.type === "GPU" || unused === null) return gpu;
   await gpu[Symbol.asyncDispose]();

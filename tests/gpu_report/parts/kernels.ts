@@ -3,6 +3,7 @@ import { picture } from "../../bench/report.ts";
 import { perSecond } from "../../bench/tables.ts";
 import { join } from "node:path";
 import { ROOT, runDeno } from "../child.ts";
+import { figure } from "../figure.ts";
 import { part } from "../part.ts";
 
 /** Speeds of kernels, and the device's name for the picture. */
@@ -54,9 +55,9 @@ export const kernels = part<Measured>({
   },
   headline: (result) => {
     const { best, library, bytes } = roofs(result);
-    return `The fastest matrix product reaches ${best.toFixed(0)} GFLOP/s${
+    return `The fastest matrix product reaches ${figure(best)} GFLOP/s${
       library ? `, ${(100 * best / library).toFixed(0)} % of ${result.library}'s best` : ""
-    }; a copy moves ${bytes.toFixed(0)} GB/s.`;
+    }; a copy moves ${figure(bytes)} GB/s.`;
   },
   blocks: (result) => {
     const { adapter, library, kernels } = result;
@@ -89,12 +90,10 @@ export const kernels = part<Measured>({
           ],
           rows: kernels.map(({ name, milliseconds, flops, bytes, ceilingMilliseconds: other }) => [
             name,
-            milliseconds.toPrecision(3),
-            flops ? perSecond(flops, milliseconds).toFixed(0) : "–",
-            perSecond(bytes, milliseconds).toFixed(0),
-            ...library
-              ? other ? [other.toPrecision(3), (milliseconds / other).toPrecision(3)] : ["–", "–"]
-              : [],
+            figure(milliseconds),
+            flops ? figure(perSecond(flops, milliseconds)) : "–",
+            figure(perSecond(bytes, milliseconds)),
+            ...library ? other ? [figure(other), figure(milliseconds / other)] : ["–", "–"] : [],
           ]),
         }],
       },

@@ -1,5 +1,6 @@
 import { type Model, MODEL_NAMES } from "../../bench/training.ts";
 import { answersOf } from "../child.ts";
+import { figure } from "../figure.ts";
 import { part } from "../part.ts";
 import type { StepAnswer, StepTask } from "../step_process.ts";
 
@@ -20,9 +21,9 @@ export function stepRows(answers: readonly StepAnswer[]): string[][] {
   ) => [
     CONTESTANTS[contestant],
     ...error ? [error, "–", "–", "–", "–", "–"] : [
-      milliseconds.toPrecision(3),
+      figure(milliseconds),
       (milliseconds / first).toFixed(2),
-      gflops ? gflops.toFixed(0) : "–",
+      gflops ? figure(gflops) : "–",
       firstSeconds?.toFixed(1) ?? "–",
       peakGpuBytes ? (peakGpuBytes / 2 ** 20).toFixed(0) : "–",
       losses.slice(0, 2).map((loss) => loss.toPrecision(6)).join(", "),
@@ -62,7 +63,7 @@ export const steps = (model: Model, side: number, needs: { GPU: number; CPU: num
       const beside = others.filter(({ error }) => !error).map((
         { contestant, milliseconds: other },
       ) => `${(milliseconds / other).toFixed(2)} × ${CONTESTANTS[contestant]}`);
-      return `LoRA-16 step of ${MODEL_NAMES[model]} at ${side}: ${milliseconds.toPrecision(3)} ms${
+      return `LoRA-16 step of ${MODEL_NAMES[model]} at ${side}: ${figure(milliseconds)} ms${
         beside.length > 0 ? ` (${beside.join(", ")})` : ""
       }.`;
     },

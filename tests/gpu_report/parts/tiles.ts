@@ -1,4 +1,5 @@
 import { answersOf } from "../child.ts";
+import { figure } from "../figure.ts";
 import { part } from "../part.ts";
 import type { TileAnswer } from "../tile_process.ts";
 
@@ -34,7 +35,7 @@ export const tiles = part<TileAnswer[]>({
       return [
         shape,
         ...Object.values(speeds).map((speed) => ({
-          text: speed.toFixed(0),
+          text: figure(speed),
           strong: speed === best,
         })),
         chosen,
