@@ -492,6 +492,11 @@ export const commands = {
         "a Python with torch, numpy and safetensors, whose steps and products stand beside ours",
         { type: v.nullable(v.string()), default: null, common: true, group: "running" },
       ),
+      parts: field("parts A,B", "these parts alone, by their names in report.json (default: all)", {
+        type: v.nullable(v.array(v.string())),
+        default: null,
+        group: "running",
+      }),
       pack: field(
         "pack",
         "measure nothing: write archives of at most 60 MiB, with which a machine without network can",

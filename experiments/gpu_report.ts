@@ -14,14 +14,14 @@ await runCommand(commands["gpu-report"], async ({ values, line }) => {
       "gpu-report measures with the tests, which the package leaves out: take the repository",
     );
   }
-  const { out, minutes, python, pack } = values;
+  const { out, minutes, python, parts, pack } = values;
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       "--quiet",
       "-A",
       PROGRAM,
-      JSON.stringify({ out, minutes, python, pack, line }),
+      JSON.stringify({ out, minutes, python, parts, pack, line }),
     ],
   }).spawn();
   // It ends by itself with what there is.

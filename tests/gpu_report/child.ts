@@ -94,7 +94,8 @@ export async function runDeno(
   clearTimeout(timer);
   signal.removeEventListener("abort", stop);
   const said = lines.map((line) => line.trim()).filter(Boolean);
-  const reason = said.findLast((line) => /error|cannot|failed/i.test(line)) ?? said.at(-1) ??
+  const reason = said.findLast((line) => /^error:/i.test(line)) ??
+    said.findLast((line) => /error|cannot|failed/i.test(line)) ?? said.at(-1) ??
     "it gave no reason";
   return { success, reason, output: lines.join("\n") };
 }

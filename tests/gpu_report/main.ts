@@ -1,5 +1,5 @@
 // Measures what a GPU does, for ./run gpu-report, which starts this with its values as JSON.
-import { InputError } from "../../lib/errors.ts";
+import { excerpt, InputError } from "../../lib/errors.ts";
 import { makeFolder } from "../../lib/fs.ts";
 import { openGpu, withVersion } from "../../lib/study/device.ts";
 import { listDevices } from "../../lib/study/devices.ts";
@@ -8,8 +8,8 @@ import { signalNames } from "../../lib/study/interruption.ts";
 import { runMain } from "../../lib/study/main.ts";
 import { pack } from "./pack.ts";
 import { writePage } from "./page.ts";
-import type { Outcome } from "./part.ts";
-import { parts } from "./parts/mod.ts";
+import type { Outcome, Part } from "./part.ts";
+import { parts as all } from "./parts/mod.ts";
 import { runParts } from "./plan.ts";
 
 /** Values of the command. */
@@ -17,6 +17,8 @@ interface Options {
   readonly out: string;
   readonly minutes: number;
   readonly python: string | null;
+  /** Names of the parts that are wanted; null for all. */
+  readonly parts: readonly string[] | null;
   readonly pack: boolean;
   /** The command as it was typed. */
   readonly line: string;
@@ -39,8 +41,19 @@ function stopSignal(): AbortSignal {
   return stop.signal;
 }
 
-async function report({ out, minutes, python, line }: Options): Promise<void> {
+/** The parts of these names. */
+function chosenParts(names: readonly string[] | null): readonly Part[] {
+  const unknown = names?.find((name) => !all.some((part) => part.name === name));
+  if (unknown !== undefined) {
+    const known = all.map(({ name }) => name).join(", ");
+    throw new InputError(`--parts: there is no part ${excerpt(unknown)}: choose ${known}`);
+  }
+  return names === null ? all : all.filter(({ name }) => names.includes(name));
+}
+
+async function report({ out, minutes, python, parts: names, line }: Options): Promise<void> {
   const start = performance.now();
+  const parts = chosenParts(names);
   const stop = stopSignal();
   if (python !== null) await checkPython(python);
   const gpu = await openGpu({ webgpu: "deno", family: null });

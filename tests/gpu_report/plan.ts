@@ -54,7 +54,10 @@ async function runPart(
     const result = await part.run({ ...given, signal, keep: (result) => kept = result });
     return signal.aborted ? outcome("partial", cut(), result) : outcome("done", null, result);
   } catch (error) {
-    const reason = (error as Error).message.split("\n")[0].replace(/^error: |\.$/g, "");
+    const reason = (error as Error).message.split("\n")[0].replace(
+      /^error: (Uncaught \(in promise\) )?(\w*Error: )?|\.$/g,
+      "",
+    );
     if (kept !== null) return outcome("partial", signal.aborted ? cut() : reason, kept);
     return signal.aborted
       ? outcome("not run", `${cut()} before there was a figure`, null)

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Gpu } from "../../lib/gpu/gpu.ts";
 import type { Tensor } from "../../lib/tensor/tensor.ts";
 import { openGpu, type WebgpuName } from "../../lib/study/device.ts";
+import { runMain } from "../../lib/study/main.ts";
 import { recordDispatches, type RecordedDispatch, Tally } from "../bench/count.ts";
 import { median } from "../bench/measure.ts";
 import { Peer } from "../bench/peers/process.ts";
@@ -120,19 +121,21 @@ async function torch(python: string, inputs: string, own: StepAnswer, device: st
   }
 }
 
-const gpu = await openGpu({ webgpu: task.webgpu, family: null });
-const weights = model === "vit_b" ? seededVitB(gpu) : await mobileSamState();
-const training = await Training.open(gpu, { model, kind: "lora", side, batch, weights });
-const inputs = await Deno.makeTempFile({ suffix: ".safetensors" });
-try {
-  if (python) await writeInputs(inputs, weights, training);
-  const own = await ours(gpu, training);
-  say(own);
-  training[Symbol.dispose]();
-  gpu.trim();
-  if (python) await torch(python, inputs, own, gpu.info.type === "GPU" ? "cuda" : "cpu");
-} finally {
-  await Deno.remove(inputs);
-}
-await gpu[Symbol.asyncDispose]();
+await runMain(async () => {
+  const gpu = await openGpu({ webgpu: task.webgpu, family: null });
+  const weights = model === "vit_b" ? seededVitB(gpu) : await mobileSamState();
+  const training = await Training.open(gpu, { model, kind: "lora", side, batch, weights });
+  const inputs = await Deno.makeTempFile({ suffix: ".safetensors" });
+  try {
+    if (python) await writeInputs(inputs, weights, training);
+    const own = await ours(gpu, training);
+    say(own);
+    training[Symbol.dispose]();
+    gpu.trim();
+    if (python) await torch(python, inputs, own, gpu.info.type === "GPU" ? "cuda" : "cpu");
+  } finally {
+    await Deno.remove(inputs);
+  }
+  await gpu[Symbol.asyncDispose]();
+});
 Deno.exit(0);

@@ -14,6 +14,8 @@ export interface TileAnswer {
   readonly speeds: Readonly<Record<string, number>>;
   /** Tile that is chosen for this device. */
   readonly chosen: string;
+  /** True on a GPU: CPU drivers run other kernels, and these for the sake of trying the report alone. */
+  readonly used: boolean;
 }
 
 /** m, n and k of products with a weight that is stored transposed. */
@@ -61,6 +63,7 @@ for (const [m, n, k] of SHAPES) {
       Object.entries(times).map(([name, time]) => [name, 2 * m * n * k / time / 1e6]),
     ),
     chosen: matmulTiles(problem, own)[0],
+    used: gpu.info.type === "GPU",
   };
   console.log(JSON.stringify(answer));
 }

@@ -18,6 +18,7 @@ export const tiles = part<TileAnswer[]>({
     return answers;
   },
   headline: (answers) => {
+    if (!answers[0].used) return null;
     const missed = answers.filter(({ speeds, chosen }) =>
       speeds[chosen] < 0.9 * Math.max(...Object.values(speeds))
     );
