@@ -36,7 +36,7 @@ const LEFT_OUT = [
   new RegExp(
     `/webgpu/dist/(?!${SYSTEM.replace("x86_64", "x64").replace("aarch64", "arm64")}$)[^/]+$`,
   ),
-  /^tests\/fuzz\/corpus/,
+  /^tests\/fuzz\/corpus|^tests\/.*node_modules$/,
 ];
 
 /** Places of the Vulkan loader. */
