@@ -101,7 +101,7 @@ export interface WorkgroupLimits {
   readonly bytes: number;
 }
 
-/** What kernels are chosen by; the same object for the same device. */
+/** Properties of the device that kernels are chosen by; the same object for the same device. */
 export interface KernelTarget {
   /** Number of its own, for keys of caches. */
   readonly id: number;

@@ -350,7 +350,7 @@ Deno.test("an encoder keeps what a later one of another cut asks for, which then
     assertEquals(made, ["a", "b"]);
     assertSameBits(await encode(adapted, null), late, `with adapters, ${storage}`);
     assertEquals(made, ["a", "b"]);
-    // What the first one asked for is dropped with the next one's cut.
+    // Activations that the first one asked for are dropped with the next one's cut.
     await encode(frozen, earlier);
     assertEquals(made, ["a", "b", "a", "b"]);
   }

@@ -2,7 +2,7 @@ import type { Block } from "../../lib/report/document.ts";
 import type { DeviceList } from "../../lib/study/devices.ts";
 import type { GpuAdapter } from "../../lib/gpu/gpu_adapter.ts";
 
-/** What a part is given. */
+/** Input of a part. */
 export interface PartContext {
   /** Hardware that is measured. */
   readonly adapter: GpuAdapter;
