@@ -1,5 +1,6 @@
 import { type Box, centrePoint, type Prompt, type PromptPoint, tightBox } from "../data/prompts.ts";
 import type { CropWindow } from "../data/preprocess.ts";
+import { components } from "../metrics/components.ts";
 import type { ObjectPrompt } from "./prompts.ts";
 import type { SliceMask, SliceSegmenter } from "./slice_segmenter.ts";
 
@@ -15,6 +16,8 @@ export interface SpreadRule {
   readonly presence: number;
   /** Intersection over union that two neighbouring masks must have. */
   readonly overlap: number;
+  /** Share of its box beyond which a mask is the echo of a box prompt, and none of the object. */
+  readonly fill: number;
 }
 
 /** Rule of `./run predict`; results/predict has its figures and those of others. */
@@ -24,6 +27,7 @@ export const SPREAD: SpreadRule = {
   logits: true,
   presence: 0.35,
   overlap: 0.6,
+  fill: 0.92, // a disc has 0.79
 };
 
 /**
@@ -61,13 +65,14 @@ export async function segmentObject(
         index <= last && index >= first && from.area > 0;
         index += step
       ) {
-        const next = await segmenter.segment(
+        const whole = await segmenter.segment(
           index,
           promptOf(from, { window, rule, beside: beside?.get(index) ?? [] }),
           rule.logits ? from.logits : undefined,
         );
         onSlice();
-        if (!continues(from, next, { rule, first: found.get(seed)! })) break;
+        const next = partOf(whole, from, window);
+        if (!continues(from, next, { rule, window, first: found.get(seed)! })) break;
         found.set(index, next);
         from = next;
       }
@@ -98,13 +103,31 @@ function promptOf(
   return points.length > 0 ? { box, points } : { box };
 }
 
+/** The part of a mask that has most in common with its neighbour's: another would make the next box grow. */
+function partOf(next: SliceMask, from: SliceMask, { width, height }: CropWindow): SliceMask {
+  const { labels, count } = components(next.mask, [width, height, 1]);
+  if (count < 2) return next;
+  const shared = new Uint32Array(count + 1);
+  for (let i = 0; i < labels.length; i++) shared[labels[i]] += from.mask[i];
+  shared[0] = 0; // the background
+  const most = shared.indexOf(Math.max(...shared));
+  const mask = Uint8Array.from(labels, (label) => Number(label === most && label > 0));
+  return { ...next, mask, area: mask.reduce((sum, pixel) => sum + pixel, 0) };
+}
+
 /** True if a mask is that of the same object as its neighbour's. */
 function continues(
   from: SliceMask,
   next: SliceMask,
-  { rule: { presence, overlap }, first }: { rule: SpreadRule; first: SliceMask },
+  { rule: { presence, overlap, fill }, window: { width, height }, first }: {
+    rule: SpreadRule;
+    window: CropWindow;
+    first: SliceMask;
+  },
 ): boolean {
   if (next.area === 0 || next.scores.meanLogit < presence * first.scores.meanLogit) return false;
+  const [x0, y0, x1, y1] = tightBox({ mask: next.mask, width, height });
+  if (next.area > fill * (x1 - x0) * (y1 - y0)) return false;
   let both = 0;
   for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
   return both >= overlap * (from.area + next.area - both);

@@ -4,7 +4,14 @@ import { segmentObject, type SpreadRule } from "../../lib/predict/segment_object
 import type { SliceMask } from "../../lib/predict/slice_segmenter.ts";
 
 const window = { x: 0, y: 0, width: 32, height: 32 };
-const rule: SpreadRule = { presence: 0.2, margin: 0.25, point: true, logits: true, overlap: 0.2 };
+const rule: SpreadRule = {
+  presence: 0.2,
+  margin: 0.25,
+  point: true,
+  logits: true,
+  overlap: 0.2,
+  fill: 0.92,
+};
 
 /** A model of a scan whose slices show discs: it finds the disc at its prompt, whatever the prompt. */
 function fakeModel(
@@ -83,4 +90,27 @@ Deno.test("clicks beside the object hold in their slices; an object that does no
   const still = fakeModel([[16, 16, 4], [16, 16, 4], [16, 16, 4]]);
   const found = await segmentObject(still, { name: "", slices, spread: null }, { rule, window });
   assertEquals(indices(found), [1]);
+});
+
+Deno.test("a mask loses the parts that are not its neighbour's, and a mask that fills its box is none", async () => {
+  const disc = fakeModel([[16, 16, 4], [16, 16, 4], [16, 16, 4]]);
+  const square = (x0: number, y0: number, side: number) => (_: number, i: number) => {
+    const [x, y] = [i % 32 - x0, Math.floor(i / 32) - y0];
+    return Number(x >= 0 && x < side && y >= 0 && y < side);
+  };
+  const model = (change: (mask: Uint8Array, index: number) => Uint8Array) => ({
+    segment: async (index: number, prompt: Prompt) => {
+      const found = await disc.segment(index, prompt);
+      const mask = change(found.mask, index);
+      return { ...found, mask, area: mask.reduce((sum, pixel) => sum + pixel, 0) };
+    },
+  });
+  const object = { name: "", slices: new Map([click(0)]), spread: [0, 2] as const };
+  const far = Uint8Array.from({ length: 1024 }, square(26, 26, 4));
+  const twice = model((mask, index) => index === 1 ? mask.map((on, i) => on | far[i]) : mask);
+  const found = await segmentObject(twice, object, { rule, window });
+  assertEquals(found.get(1)!.mask, found.get(0)!.mask);
+  assertEquals(found.get(1)!.area, found.get(0)!.area);
+  const echo = model((mask, i) => i === 1 ? Uint8Array.from(mask, square(12, 12, 9)) : mask);
+  assertEquals(indices(await segmentObject(echo, object, { rule, window })), [0]);
 });
