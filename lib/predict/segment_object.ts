@@ -16,7 +16,10 @@ export interface SpreadRule {
   readonly presence: number;
   /** Intersection over union that two neighbouring masks must have. */
   readonly overlap: number;
-  /** Share of its box beyond which a mask is the echo of a box prompt, and none of the object. */
+  /**
+   * Share of its box beyond which a mask is the echo of a box prompt, and none of the object, unless the first
+   * mask fills as much of its own.
+   */
   readonly fill: number;
 }
 
@@ -126,8 +129,11 @@ function continues(
   },
 ): boolean {
   if (next.area === 0 || next.scores.meanLogit < presence * first.scores.meanLogit) return false;
-  const [x0, y0, x1, y1] = tightBox({ mask: next.mask, width, height });
-  if (next.area > fill * (x1 - x0) * (y1 - y0)) return false;
+  const fillOf = ({ mask, area }: SliceMask) => {
+    const [x0, y0, x1, y1] = tightBox({ mask, width, height });
+    return area / ((x1 - x0) * (y1 - y0));
+  };
+  if (fillOf(next) > Math.max(fill, fillOf(first))) return false;
   let both = 0;
   for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
   return both >= overlap * (from.area + next.area - both);
