@@ -52,10 +52,23 @@ interface HashedMask {
 export async function predictSlices(
   model: SliceModel,
   slices: readonly Slice[],
-  { prompts, seed }: { prompts: readonly ScoredPrompt[]; seed: number },
+  options: { prompts: readonly ScoredPrompt[]; seed: number },
 ): Promise<SlicePrediction[]> {
+  return (await logitsOfSlices(model, slices, options))();
+}
+
+/**
+ * As {@linkcode predictSlices}, up to the logits on the host: the device is free.
+ *
+ * @returns Makes the masks.
+ */
+export async function logitsOfSlices(
+  model: SliceModel,
+  slices: readonly Slice[],
+  { prompts, seed }: { prompts: readonly ScoredPrompt[]; seed: number },
+): Promise<() => SlicePrediction[]> {
   if (prompts.length === 0) {
-    return slices.map(() => ({ masks: new Map(), clicks: [], outputs: new Map() }));
+    return () => slices.map(() => ({ masks: new Map(), clicks: [], outputs: new Map() }));
   }
   using _ = new Scope(model.sam.gpu);
   const samples = slices.map((slice) => ({ slice, variant: "" }));
@@ -65,23 +78,26 @@ export async function predictSlices(
   const kinds = PROMPT_KINDS.filter((kind) =>
     prompts.includes(kind) && !(interactive && kind === "point")
   );
-  const found = await decodeKinds(model, { samples, embeddings }, { kinds, seed });
+  const masksOfKinds = await decodeKinds(model, { samples, embeddings }, { kinds, seed });
   const clicks = interactive ? await decodeClicks(model, { samples, embeddings }) : [];
   const automatic = kinds.findIndex(isAutomatic);
-  return slices.map((_, i) => {
-    const masks = new Map<ScoredPrompt, Uint8Array>(
-      kinds.map((kind, k) => [kind, found[k][i].mask]),
-    );
-    for (const [prompt, click] of [["point", 1], ["clicks-3", 3], ["clicks-5", 5]] as const) {
-      if (interactive && prompts.includes(prompt)) masks.set(prompt, clicks[click - 1][i]);
-    }
-    return {
-      masks,
-      clicks: clicks.map((ofClick) => ofClick[i]),
-      outputs: new Map(kinds.map((kind, k) => [kind, found[k][i].hash])),
-      ...(automatic >= 0 && { presence: found[automatic][i].presence }),
-    };
-  });
+  return () => {
+    const found = masksOfKinds();
+    return slices.map((_, i) => {
+      const masks = new Map<ScoredPrompt, Uint8Array>(
+        kinds.map((kind, k) => [kind, found[k][i].mask]),
+      );
+      for (const [prompt, click] of [["point", 1], ["clicks-3", 3], ["clicks-5", 5]] as const) {
+        if (interactive && prompts.includes(prompt)) masks.set(prompt, clicks[click - 1][i]);
+      }
+      return {
+        masks,
+        clicks: clicks.map((ofClick) => ofClick[i]),
+        outputs: new Map(kinds.map((kind, k) => [kind, found[k][i].hash])),
+        ...(automatic >= 0 && { presence: found[automatic][i].presence }),
+      };
+    });
+  };
 }
 
 /** A batch and its image embeddings [B, S/16, S/16, 256]. */
@@ -90,13 +106,13 @@ interface Encoded {
   readonly embeddings: Tensor;
 }
 
-/** For each kind of prompt the masks of the batch; the logits of all are read back at once. */
+/** Makes, for each kind of prompt, the masks of the batch; the logits of all are read back at once. */
 async function decodeKinds(
   model: SliceModel,
   { samples, embeddings }: Encoded,
   { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
-): Promise<HashedMask[][]> {
-  if (kinds.length === 0) return [];
+): Promise<() => HashedMask[][]> {
+  if (kinds.length === 0) return () => [];
   const lists = kinds.map((kind) =>
     samples.map(({ slice }) => evaluationPrompt(kind, slice, seed))
   );
@@ -111,11 +127,15 @@ async function decodeKinds(
     };
   });
   const automatic = kinds.map(isAutomatic);
-  const all = await threshold(logits, {
+  const presence = {
     ious: automatic.includes(true) ? await ious.data() : null,
-    isScored: (i) => automatic[Math.floor(i / samples.length)],
-  });
-  return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+    isScored: (i: number) => automatic[Math.floor(i / samples.length)],
+  };
+  const values = await logits.data();
+  return () => {
+    const all = threshold(values, kinds.length * samples.length, presence);
+    return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+  };
 }
 
 /** True for a kind of prompt that gives no hint. */
@@ -140,7 +160,7 @@ async function decodeClicks(
       () => model.decodeStep(embeddings, samples, { prompts, mask }),
     );
     mask = lowResMasks;
-    const found = await threshold(logits);
+    const found = threshold(await logits.data(), samples.length);
     // A slice in which nothing was wrong keeps its mask; its last click is repeated, since all
     // prompts of a batch have as many points.
     const masks = found.map(({ mask: own }, i) => next[i] === null ? steps[click - 2][i] : own);
@@ -152,17 +172,16 @@ async function decodeClicks(
 }
 
 /**
- * Masks of logits [B, H, W]: pixels above 0.
+ * Masks of logits [count, H, W]: pixels above 0.
  *
  * @param presence Estimated IoU of each mask, and those whose presence is scored.
  */
-async function threshold(
-  logits: Tensor,
+function threshold(
+  values: Float32Array,
+  count: number,
   presence?: { ious: Float32Array | null; isScored: (index: number) => boolean },
-): Promise<HashedMask[]> {
-  const values = await logits.data();
+): HashedMask[] {
   checkValues(values, { name: "logits", source: "the model", limit: Infinity });
-  const [count] = logits.shape;
   const pixels = values.length / count;
   return Array.from({ length: count }, (_, i) => {
     const own = values.subarray(i * pixels, (i + 1) * pixels);

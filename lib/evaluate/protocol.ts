@@ -13,7 +13,7 @@ import { dice } from "../metrics/metrics.ts";
 import { CaseMasks } from "./case_masks.ts";
 import { checkAutomaticPrompts, checkOutputs } from "./guards.ts";
 import type { PresenceScores } from "./presence.ts";
-import { predictSlices, type SlicePrediction, truthOf } from "./predict.ts";
+import { logitsOfSlices, type SlicePrediction, truthOf } from "./predict.ts";
 import {
   AUTOMATIC_PROMPTS,
   evaluationPrompt,
@@ -110,10 +110,11 @@ export async function runProtocol(
     if (isFirst) requireNoTruth(automatic, batch[0], seed);
     isFirst = false;
     const own = batch[0].ref.tumourVoxels > 0 ? prompts : automatic;
-    return predictSlices(model, batch, { prompts: own, seed });
+    return logitsOfSlices(model, batch, { prompts: own, seed });
   };
   const batches = loadBatches(data.reader, planCases(byCase, batchSize));
-  for await (const [batch, predictions] of oneAhead(batches, predict)) {
+  for await (const [batch, masksOf] of oneAhead(batches, predict)) {
+    const predictions = masksOf();
     for (const [i, slice] of batch.entries()) {
       const prediction = predictions[i];
       slices.set(slice.ref.id, scoreSlice(slice, prediction, prompts));
