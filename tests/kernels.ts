@@ -54,8 +54,8 @@ const FEW: Readonly<Record<string, string>> = {
 /** WGSL files that the other family alone has. */
 const OTHER = { cpu: /tiled/, gpu: /subgroup|walk_/ };
 
-/** Result of a run. */
-interface Outcome {
+/** Result of a run, as --json writes it. */
+export interface Outcome {
   readonly implementation: string;
   readonly family: "cpu" | "gpu";
   readonly passed: number;

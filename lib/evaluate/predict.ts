@@ -58,9 +58,9 @@ export async function predictSlices(
 }
 
 /**
- * As {@linkcode predictSlices}, up to the logits on the host: the device is free.
+ * As {@linkcode predictSlices}, up to the logits on the host: once it resolves the device is free for other work.
  *
- * @returns Makes the masks.
+ * @returns A function that makes the masks, on the host alone.
  */
 export async function logitsOfSlices(
   model: SliceModel,

@@ -1,22 +1,11 @@
 import { basename } from "node:path";
 import { answersOf } from "../child.ts";
+import type { Outcome } from "../../kernels.ts";
 import { part } from "../part.ts";
-
-/** Outcome of tests/kernels.ts. */
-interface Tested {
-  readonly implementation: string;
-  readonly family: "cpu" | "gpu";
-  readonly passed: number;
-  readonly failed: number;
-  readonly largestError: number;
-  readonly at: string;
-  readonly notRun: readonly string[];
-  readonly seconds: number;
-}
 
 /** The engine's tests, in every kernel of a family. */
 export const kernelTests = (family: "cpu" | "gpu") =>
-  part<Tested>({
+  part<Outcome>({
     name: `kernel_tests_${family}`,
     title: `Tests of the kernels for ${family === "gpu" ? "GPUs" : "CPUs"}`,
     needs: { GPU: 40, CPU: 120 },
