@@ -1,4 +1,5 @@
 import prelude from "./prelude.wgsl" with { type: "text" };
+import { type Constants, specialize } from "./specialize.ts";
 import type { BufferType, ElementType, Kernel } from "./spec.ts";
 
 /** Resource that a kernel's buffer is bound as. */
@@ -28,7 +29,7 @@ const TEXEL_ELEMENTS: Readonly<Record<string, (texel: (i: string) => string) => 
 
 /**
  * Puts a kernel together: what the device's shaders begin with, the declarations that follow from the
- * kernel's row, the prelude and its files.
+ * kernel's row, the prelude and its files, specialized by `constants` if they are given.
  *
  * With `textures`, `texel` buffers lie in rgba32float textures of 2048 texels a row
  * (lib/gpu/staging.ts). llvmpipe loads from a storage buffer lane by lane, in a loop that stores each scalar
@@ -37,7 +38,11 @@ const TEXEL_ELEMENTS: Readonly<Record<string, (texel: (i: string) => string) => 
  */
 export function compose(
   kernel: Kernel,
-  { directives = "", textures = false }: { directives?: string; textures?: boolean } = {},
+  { directives = "", textures = false, constants }: {
+    directives?: string;
+    textures?: boolean;
+    constants?: Constants;
+  } = {},
 ): ComposedKernel {
   const bindings: { name: string; place: Place }[] = [];
   const buffers = Object.entries<BufferType>(kernel.buffers).flatMap(([name, buffer]) => {
@@ -46,6 +51,7 @@ export function compose(
     return declare({ kernel: kernel.name, name, access, type, bind, textures });
   });
   const declarations = [
+    ...Object.entries(kernel.types ?? {}).map(([name, type]) => `alias ${name} = ${type};`),
     ...Object.entries(kernel.consts ?? {}).map(([name, value]) =>
       `const ${name.toUpperCase()} = ${value}${typeof value === "number" ? "u" : ""};`
     ),
@@ -61,15 +67,23 @@ export function compose(
     }),
   ];
   const parts = {
-    [`declarations of ${kernel.name}`]: `${directives}${declarations.join("\n")}\n`,
+    [`declarations of ${kernel.name}`]: `${directives}${needsF16(kernel) ? "enable f16;\n" : ""}${
+      declarations.join("\n")
+    }\n`,
     "prelude.wgsl": prelude,
     ...kernel.files,
   };
+  const text = Object.values(parts).map(withNewline).join("");
   return {
-    code: Object.values(parts).map(withNewline).join(""),
+    code: constants ? specialize(text, constants) : text,
     bindings,
     explain: (message) => explain(message, parts),
   };
+}
+
+/** True if a kernel needs a device with shader-f16. */
+export function needsF16({ types = {} }: Kernel): boolean {
+  return Object.values(types).some((type) => type.includes("f16"));
 }
 
 /** Declares a buffer, with the functions through which its kernel reads or writes it. */

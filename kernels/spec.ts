@@ -45,6 +45,8 @@ export interface Kernel<
   readonly params: Readonly<Record<Parameters, ParameterType>>;
   /** WGSL constants, in capitals there: codes shared with TypeScript, and sizes a kernel is made for. */
   readonly consts?: Readonly<Record<string, number | boolean>>;
+  /** WGSL types by the names that its files know them by. One with f16 needs a device with shader-f16. */
+  readonly types?: Readonly<Record<string, string>>;
 }
 
 /** Declares a kernel; the buffer and parameter names are inferred. */

@@ -107,6 +107,8 @@ export interface KernelTarget {
   readonly id: number;
   /** Lanes of a subgroup of a CPU driver's that kernels may rely on; 0 for the kernels for GPUs. */
   readonly lanes: number;
+  /** True if shaders have f16. */
+  readonly f16: boolean;
   /** Name of the class of GPUs. */
   readonly gpu: string;
   /** Workgroups from which the device is busy. */
@@ -121,14 +123,15 @@ const targets = new Map<string, KernelTarget>();
 
 /** The target that stands for a device. */
 export function kernelTarget(
-  { lanes = 0, vendor = "", limits = { invocations: 256, bytes: 16384 } }: {
+  { lanes = 0, f16 = false, vendor = "", limits = { invocations: 256, bytes: 16384 } }: {
     lanes?: number;
+    f16?: boolean;
     vendor?: string;
     limits?: WorkgroupLimits;
   } = {},
 ): KernelTarget {
   const found: GpuClass = GPU_CLASSES.find((one) => one.vendor.test(vendor))!;
-  const key = [lanes, found.name, limits.invocations, limits.bytes].join();
+  const key = [lanes, f16, found.name, limits.invocations, limits.bytes].join();
   const known = targets.get(key);
   if (known) return known;
   const fits = (threads: number, bytes: number) =>
@@ -136,6 +139,7 @@ export function kernelTarget(
   const target: KernelTarget = {
     id: targets.size,
     lanes,
+    f16,
     gpu: found.name,
     processors: found.processors,
     products: PRODUCT_TILES.filter((tile) =>

@@ -109,3 +109,7 @@ Deno.test("MobileSAM with LoRA trains in a bundle to the losses that it has here
   assert(here.losses[1] < here.losses[0] && here.bytes > 0, `losses ${here.losses}`);
   assertEquals(await inBrowser(code), here);
 });
+
+Deno.test("the worker of the page, with the readers of scans and adapters, needs nothing of Deno", async () => {
+  assertNoDeno(await bundle(`import "./lib/view/worker.ts";`));
+});

@@ -39,7 +39,7 @@ const JOBS: Readonly<Record<string, string>> = {
       name,
     ) => [`sweep_${name}`, `experiments ${TINY} --sweep ${name} --epochs 1`]),
   ),
-  evaluate: `evaluate results/cheng-meningioma-all/adapters/lora_16_wise_0_75 --data data ` +
+  evaluate: `evaluate meningioma --data data ` +
     `--out evaluate/evaluated.json`,
 };
 

@@ -30,6 +30,7 @@ const SHORT = [
   "ops/elementwise",
   "ops/fingerprint",
   "ops/gather",
+  "ops/half_precision",
   "ops/layer_norm",
   "ops/losses",
   "ops/movement",

@@ -23,6 +23,7 @@ const LAYERS: string[][] = [
   ["lib/train"],
   ["lib/study"],
   ["lib/report"],
+  ["lib/view"],
   ["experiments"],
 ];
 

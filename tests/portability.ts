@@ -41,7 +41,7 @@ async function run(args: string[], options: { cwd: string; env?: Record<string, 
 
 /** Every number of a JSON value by its path, but for times and device memory. */
 function* numbersOf(value: unknown, path = ""): Generator<[string, number]> {
-  if (/seconds|[bB]ytes|date|environment|command/.test(path)) return;
+  if (/seconds|bytes|date|environment|command/i.test(path)) return;
   if (typeof value === "number") yield [path, value];
   else if (typeof value === "object" && value !== null) {
     for (const [key, part] of Object.entries(value)) yield* numbersOf(part, `${path}/${key}`);

@@ -1,19 +1,19 @@
-// Channels 4 quad .. 4 quad + 3 of a head that starts at `at`, zero beyond the last one. channels_vec4.wgsl has the
-// same functions for heads whose channels divide into fours.
+// Channels 4 quad .. 4 quad + 3 of a head that starts at `at`, zero beyond the last one: operands of products, rounded
+// as such, and the output. channels_vec4.wgsl has the same functions for heads whose channels divide into fours.
 
 fn q_channels(at: u32, quad: u32) -> vec4<f32> {
   let i = at + 4 * quad;
-  return inside(quad, vec4<f32>(load_q(i), load_q(i + 1), load_q(i + 2), load_q(i + 3)));
+  return inside(quad, rounded(vec4<f32>(load_q(i), load_q(i + 1), load_q(i + 2), load_q(i + 3))));
 }
 
 fn k_channels(at: u32, quad: u32) -> vec4<f32> {
   let i = at + 4 * quad;
-  return inside(quad, vec4<f32>(load_k(i), load_k(i + 1), load_k(i + 2), load_k(i + 3)));
+  return inside(quad, rounded(vec4<f32>(load_k(i), load_k(i + 1), load_k(i + 2), load_k(i + 3))));
 }
 
 fn v_channels(at: u32, quad: u32) -> vec4<f32> {
   let i = at + 4 * quad;
-  return inside(quad, vec4<f32>(load_v(i), load_v(i + 1), load_v(i + 2), load_v(i + 3)));
+  return inside(quad, rounded(vec4<f32>(load_v(i), load_v(i + 1), load_v(i + 2), load_v(i + 3))));
 }
 
 fn out_channels(at: u32, quad: u32) -> vec4<f32> {
@@ -23,7 +23,7 @@ fn out_channels(at: u32, quad: u32) -> vec4<f32> {
 
 fn dout_channels(at: u32, quad: u32) -> vec4<f32> {
   let i = at + 4 * quad;
-  return inside(quad, vec4<f32>(load_dout(i), load_dout(i + 1), load_dout(i + 2), load_dout(i + 3)));
+  return inside(quad, rounded(vec4<f32>(load_dout(i), load_dout(i + 1), load_dout(i + 2), load_dout(i + 3))));
 }
 
 fn inside(quad: u32, x: vec4<f32>) -> vec4<f32> {

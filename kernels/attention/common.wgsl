@@ -18,15 +18,14 @@
 //   RELATIVE: bias[query's row, head, qy - ky + size_h - 1] + bias[query's row, head, rel_w + qx - kx + size_w - 1],
 //     the products of the query with the relative positions along both axes; rel_row of them a row and head
 //
-// Constants of the kernel: DEPTH; LANES of a subgroup; LINEAR, if blocks of four tokens run on from line to line of an
-// image, which they do if no relative positions are added.
+// Constants of the kernel: DEPTH; QUADS, fours of channels of a head; LANES of a subgroup; LINEAR, if blocks of four
+// tokens run on from line to line of an image, which they do if no relative positions are added.
 
 override BIAS: u32 = NO_BIAS;
 override CROSS: bool = false;
 override PADDED: bool = false; // windows reach beyond the image
 override COLUMNS: u32 = 4; // width of a block of four tokens unless LINEAR: 4 in a line, or 2 x 2
 
-const QUADS = (DEPTH + 3) / 4; // fours of channels of a head
 const LOWEST: f32 = -3.0e38;
 
 // Starts of a head's channels in four rows of q, k, v, and of out or dout.

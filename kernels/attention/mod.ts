@@ -1,4 +1,5 @@
 import { inForm } from "../element.ts";
+import { type OperandForm, operandSuffix, withOperands } from "../operands.ts";
 import { type BufferType, f32, type Kernel, u32 } from "../spec.ts";
 import scalarChannels from "./channels_scalar.wgsl" with { type: "text" };
 import vec4Channels from "./channels_vec4.wgsl" with { type: "text" };
@@ -75,6 +76,8 @@ export interface AttentionVariant {
   readonly lanes: number;
   /** Blocks of four tokens that a workgroup of the forward pass or of a gradient owns. */
   readonly blocks: number;
+  /** Form of the products' operands; `f32` by default. */
+  readonly operands?: OperandForm;
   /** True if blocks of four tokens run on from line to line: if no relative positions are added. */
   readonly linear: boolean;
 }
@@ -147,11 +150,11 @@ const made = new Map<string, AttentionKernels>();
  * @throws {RangeError} if heads have more channels than the kernels have registers for.
  */
 export function attentionKernels(variant: AttentionVariant): AttentionKernels {
-  const { depth, lanes, blocks, linear } = variant;
+  const { depth, lanes, blocks, linear, operands = "f32" } = variant;
   if (depth > MAXIMUM_DEPTH) {
     throw new RangeError(`attention: heads of ${depth} channels, at most ${MAXIMUM_DEPTH}`);
   }
-  const key = `${depth}, ${lanes}, ${blocks}, ${linear}`;
+  const key = [depth, lanes, blocks, linear, operands].join();
   let kernels = made.get(key);
   if (!kernels) made.set(key, kernels = make(variant));
   return kernels;
@@ -167,25 +170,32 @@ function familyOf({ lanes }: { readonly lanes: number }): Family {
 }
 
 function make(variant: AttentionVariant): AttentionKernels {
-  const { depth, lanes, blocks, linear } = variant;
+  const { depth, lanes, blocks, linear, operands = "f32" } = variant;
   const form = depth % 4 === 0 ? "vec4" : "scalar";
   const family = familyOf(variant);
   const suffix = `${family.name}_${depth}${form === "vec4" ? "" : "_scalar"}${
     linear ? "" : "_grid"
-  }${family.lanes.length > 0 ? "" : `_${4 * blocks}`}`;
+  }${family.lanes.length > 0 ? "" : `_${4 * blocks}`}${operandSuffix(operands)}`;
   const define = <Buffers extends string>(
     name: string,
     buffers: Readonly<Record<Buffers, BufferType>>,
     files: Files,
-  ): Kernel<Buffers, AttentionParameters> =>
-    inForm({
+  ): Kernel<Buffers, AttentionParameters> => {
+    const kernel: Kernel<Buffers, AttentionParameters> = {
       name: `${name}_${suffix}`,
       files: {
         "attention/common.wgsl": common,
         [`attention/channels_${form}.wgsl`]: form === "vec4" ? vec4Channels : scalarChannels,
         ...files,
       },
-      consts: { ...attentionBiases, depth, lanes, own_blocks: blocks, linear },
+      consts: {
+        ...attentionBiases,
+        depth,
+        quads: Math.ceil(depth / 4),
+        lanes,
+        own_blocks: blocks,
+        linear,
+      },
       buffers,
       optional: {
         q: "Element",
@@ -199,7 +209,9 @@ function make(variant: AttentionVariant): AttentionKernels {
         bias: "f32",
       },
       params,
-    }, form);
+    };
+    return inForm(withOperands(kernel, operands), form);
+  };
   const own = family.files(variant);
   const byQueries = { "attention/queries.wgsl": queries };
   return {

@@ -33,7 +33,7 @@ fn main(
     let padding = padding_of(head, own, region);
     let higher = max(softmax.highest, score + padding.highest);
     let fade = exp(softmax.highest - higher);
-    let p = padding.sum * exp(score + padding.highest - higher);
+    let p = rounded(padding.sum * exp(score + padding.highest - higher));
     softmax = Softmax(higher, softmax.sum * fade + p);
     add_weighted_v(&sums, fade, p, v_start(head, params.pad_row));
   }
@@ -58,7 +58,9 @@ fn take_block(head: u32, own: Tokens, keys: Region, across: mat4x4<f32>, y: u32,
   others_v(&shared_v, v_start(head, key), lane);
   let higher = max(max(softmax.highest, max(s[0], s[1])), max(s[2], s[3]));
   let fade = exp(softmax.highest - higher);
-  let p = mat4x4<f32>(exp(s[0] - higher), exp(s[1] - higher), exp(s[2] - higher), exp(s[3] - higher));
+  let p = rounded_block(
+    mat4x4<f32>(exp(s[0] - higher), exp(s[1] - higher), exp(s[2] - higher), exp(s[3] - higher)),
+  );
   softmax = Softmax(higher, softmax.sum * fade + p[0] + p[1] + p[2] + p[3]);
   fade_and_add_weighted(&sums, fade, p, &shared_v);
 }

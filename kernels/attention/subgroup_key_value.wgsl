@@ -43,7 +43,7 @@ fn main(
       exp(s[2] - subgroupBroadcast(log_sum, 2u)),
       exp(s[3] - subgroupBroadcast(log_sum, 3u)),
     );
-    if (TO_VALUE) { add_weighted(&value_sums, p, &shared_dout); }
+    if (TO_VALUE) { add_weighted(&value_sums, rounded_block(p), &shared_dout); }
     if (TO_KEY) {
       let dp = products(&value, &shared_dout);
       let delta = load_rows(row_at + params.heads * params.rows);
@@ -53,7 +53,7 @@ fn main(
         p[2] * (dp[2] - subgroupBroadcast(delta, 2u)),
         p[3] * (dp[3] - subgroupBroadcast(delta, 3u)),
       );
-      add_weighted(&key_sums, ds, &shared_q);
+      add_weighted(&key_sums, rounded_block(ds), &shared_q);
     }
   }
 

@@ -34,7 +34,7 @@ fn main(
     let score = products_with_k(&query, k_start(head, params.pad_row));
     let dp = products_with_v(&gradient, v_start(head, params.pad_row));
     let padding = padding_gradient(head, own, region, score, log_sum, dp, delta, true);
-    add_weighted_k(&sums, vec4<f32>(1.0), padding.ds, k_start(head, params.pad_row));
+    add_weighted_k(&sums, vec4<f32>(1.0), rounded(padding.ds), k_start(head, params.pad_row));
     // Nobody asks for the padding's own query.
     if (group.x == 0 && group.y == 0 && lane == 0) {
       let at = q_start(head, params.pad_row);
@@ -57,12 +57,12 @@ fn take_block(head: u32, own: Tokens, keys: Region, across: mat4x4<f32>, y: u32,
   others_v(&shared_v, v_start(head, key), lane);
   let s = with_bias(products(&query, &shared_k), head, own, keys, across, y, x);
   let dp = products(&gradient, &shared_v);
-  let ds = mat4x4<f32>(
+  let ds = rounded_block(mat4x4<f32>(
     exp(s[0] - log_sum) * (dp[0] - delta),
     exp(s[1] - log_sum) * (dp[1] - delta),
     exp(s[2] - log_sum) * (dp[2] - delta),
     exp(s[3] - log_sum) * (dp[3] - delta),
-  );
+  ));
   if (BIAS == RELATIVE) {
     if (COLUMNS == 4) {
       dacross += ds;

@@ -41,7 +41,7 @@ fn set_channels(operand: u32, at: u32, quad: u32, x: vec4<f32>) {
 // Staged channels: of the own tokens at 0 and of 32 others after them, 4 vec4s each, where the first tokens of all
 // blocks of four come first, then the second, so that neighbours read neighbours; or of 32 others, 8 vec4s each.
 const STAGED_OTHERS = 4 * OWN;
-var<workgroup> staged: array<vec4<f32>, STAGED_OTHERS + 128>;
+var<workgroup> staged: array<Operand, STAGED_OTHERS + 128>;
 // [own token, block of others]: numbers that each own token has with the others.
 var<workgroup> shown: array<vec4<f32>, 8 * OWN>;
 var<workgroup> own_rows: array<u32, OWN>;
@@ -79,12 +79,12 @@ fn products(own: u32, other: u32, local: u32, head: u32) -> mat4x4<f32> {
     for (var token = local / 4; token < OWN; token += OWN / 2) {
       var x = vec4<f32>();
       if (inside) { x = channels(own, start(own, head, own_rows[token]), first + quad); }
-      staged[OWN * quad + token % 4 * OWN_BLOCKS + token / 4] = x;
+      staged[OWN * quad + token % 4 * OWN_BLOCKS + token / 4] = Operand(x);
     }
     for (var token = local / 4; token < OTHERS; token += OWN / 2) {
       var x = vec4<f32>();
       if (inside) { x = channels(other, start(other, head, other_rows[token]), first + quad); }
-      staged[STAGED_OTHERS + OTHERS * quad + token % 4 * 8 + token / 4] = x;
+      staged[STAGED_OTHERS + OTHERS * quad + token % 4 * 8 + token / 4] = Operand(x);
     }
     workgroupBarrier();
     s += staged_products(local);
@@ -98,11 +98,16 @@ fn staged_products(local: u32) -> mat4x4<f32> {
   for (var quad = 0u; quad < 4; quad++) {
     let own = OWN * quad + local / 8;
     let other = STAGED_OTHERS + OTHERS * quad + local % 8;
-    s += transpose(mat4x4<f32>(
-      staged[own], staged[own + OWN_BLOCKS], staged[own + 2 * OWN_BLOCKS], staged[own + 3 * OWN_BLOCKS],
-    )) * mat4x4<f32>(staged[other], staged[other + 8], staged[other + 16], staged[other + 24]);
+    s += transpose(four_staged(own, OWN_BLOCKS)) * four_staged(other, 8u);
   }
   return s;
+}
+
+fn four_staged(at: u32, step: u32) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    vec4<f32>(staged[at]), vec4<f32>(staged[at + step]),
+    vec4<f32>(staged[at + 2 * step]), vec4<f32>(staged[at + 3 * step]),
+  );
 }
 
 // sums = fade sums + others' channels, weighted by the numbers that are shown.
@@ -130,7 +135,7 @@ fn stage(other: u32, local: u32, head: u32, first: u32) {
   for (var token = local / 8; token < OTHERS; token += OWN_BLOCKS) {
     var x = vec4<f32>();
     if (quad < QUADS) { x = channels(other, start(other, head, other_rows[token]), quad); }
-    staged[8 * token + local % 8] = x;
+    staged[8 * token + local % 8] = Operand(x);
   }
   workgroupBarrier();
 }
@@ -141,7 +146,7 @@ fn weighted(sums: mat4x4<f32>, fade: vec4<f32>, local: u32) -> mat4x4<f32> {
   var s = mat4x4<f32>(sums[0] * fade.x, sums[1] * fade.y, sums[2] * fade.z, sums[3] * fade.w);
   for (var block = 0u; block < 8; block++) {
     let at = 32 * block + local % 8;
-    s += mat4x4<f32>(staged[at], staged[at + 8], staged[at + 16], staged[at + 24]) * mat4x4<f32>(
+    s += four_staged(at, 8u) * mat4x4<f32>(
       shown[first + block], shown[first + 8 + block], shown[first + 16 + block], shown[first + 24 + block],
     );
   }

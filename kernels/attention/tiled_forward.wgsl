@@ -32,7 +32,8 @@ fn main(
     }
     let fade = exp(highest - higher);
     highest = higher;
-    show(local, mat4x4<f32>(exp(s[0] - higher), exp(s[1] - higher), exp(s[2] - higher), exp(s[3] - higher)));
+    let p = mat4x4<f32>(exp(s[0] - higher), exp(s[1] - higher), exp(s[2] - higher), exp(s[3] - higher));
+    show(local, rounded_block(p));
     sum *= fade;
     for (var i = 0u; i < 8; i++) {
       let at = local / 8 * 32 + i;
@@ -49,7 +50,7 @@ fn main(
     let padding = padding_of(head, own, region);
     let higher = max(highest, score + padding.highest);
     let fade = exp(highest - higher);
-    let p = padding.sum * exp(score + padding.highest - higher);
+    let p = rounded(padding.sum * exp(score + padding.highest - higher));
     highest = higher;
     sum = sum * fade + p;
     add_weighted_one(&o, fade, p, V, start(V, head, params.pad_row), local);

@@ -30,18 +30,18 @@ fn main(
     );
     let p = mat4x4<f32>(exp(s[0] - log_sum.x), exp(s[1] - log_sum.y), exp(s[2] - log_sum.z), exp(s[3] - log_sum.w));
     if (TO_VALUE) {
-      show(local, p);
+      show(local, rounded_block(p));
       add_weighted(&dv, vec4<f32>(1.0), DOUT, local, head);
     }
     if (TO_KEY) {
       let dp = products(V, DOUT, local, head);
       let delta_at = row_at + params.heads * params.rows;
-      show(local, mat4x4<f32>(
+      show(local, rounded_block(mat4x4<f32>(
         p[0] * (dp[0] - load_rows(delta_at.x)),
         p[1] * (dp[1] - load_rows(delta_at.y)),
         p[2] * (dp[2] - load_rows(delta_at.z)),
         p[3] * (dp[3] - load_rows(delta_at.w)),
-      ));
+      )));
       add_weighted(&dk, vec4<f32>(1.0), Q, local, head);
     }
   }

@@ -26,12 +26,12 @@ fn main(
     show_rows(local, own, block.tokens);
     let s = scores_of(params.scale * products(Q, K, local, head), head, own, keys, block, first + local % 8 < blocks);
     let dp = products(DOUT, V, local, head);
-    show(local, mat4x4<f32>(
+    show(local, rounded_block(mat4x4<f32>(
       exp(s[0] - log_sum) * (dp[0] - delta),
       exp(s[1] - log_sum) * (dp[1] - delta),
       exp(s[2] - log_sum) * (dp[2] - delta),
       exp(s[3] - log_sum) * (dp[3] - delta),
-    ));
+    )));
     if (BIAS == RELATIVE) { add_shown(local, head, own, keys, first, blocks); }
     add_weighted(&d, vec4<f32>(1.0), K, local, head);
   }
@@ -40,7 +40,7 @@ fn main(
     let score = params.scale * products_with(Q, K, head, own, params.pad_row);
     let dp = products_with(DOUT, V, head, own, params.pad_row);
     let padding = padding_gradient(head, own, region, score, log_sum, dp, delta, local % 8 == 0);
-    add_weighted_one(&d, vec4<f32>(1.0), padding.ds, K, start(K, head, params.pad_row), local);
+    add_weighted_one(&d, vec4<f32>(1.0), rounded(padding.ds), K, start(K, head, params.pad_row), local);
     // Nobody asks for the padding's own query.
     if (group.x == 0 && group.y == 0 && local < QUADS) {
       set_channels(Q, start(Q, head, params.pad_row), local, vec4<f32>());

@@ -1,4 +1,11 @@
 import { type Form, inForm } from "../element.ts";
+import {
+  type OperandForm,
+  operandForm,
+  operandSuffix,
+  type Precision,
+  withOperands,
+} from "../operands.ts";
 import { type BufferType, f32, type Kernel, u32 } from "../spec.ts";
 import { type KernelTarget, productSize, type ProductTile, tileCost } from "../target.ts";
 import common from "./common.wgsl" with { type: "text" };
@@ -81,6 +88,8 @@ export interface MatmulProblem {
   readonly accumulate?: boolean;
   /** Applied last; `none` by default. */
   readonly activation?: MatmulActivation;
+  /** Precision of the operands, `f32` by default. */
+  readonly precision?: Precision;
   /** Further operation, for problems that are read by fours; `none` by default. */
   readonly extra?: MatmulExtra;
   /** Name of the tile, one of {@linkcode matmulTiles}; the first of those by default. */
@@ -117,13 +126,21 @@ interface Tile {
   readonly cost: (problem: MatmulProblem) => number;
 }
 
-/** A way to compute products. */
+/**
+ * A way to compute products.
+ *
+ * One on subgroup matrices, once WGSL has them, would be the first of the list, with a condition on the target in place
+ * of `lanes`, and take problems of precision f16 alone: a matrix of A's and one of B's operands as f16 and a matrix of
+ * sums as f32 are what the other families compute, to the order of the sums.
+ */
 interface Family {
   /** Name of its kernels and of its WGSL file. */
   readonly name: string;
   readonly source: string;
   /** Lanes of a subgroup that it is made for; none if it needs no subgroups. */
   readonly lanes: readonly number[];
+  /** Forms of operands that it has. */
+  readonly operands: readonly OperandForm[];
   /** Tiles for a device. */
   readonly tiles: (target: KernelTarget) => readonly Tile[];
 }
@@ -140,6 +157,7 @@ const FAMILIES: readonly Family[] = [
     name: "subgroup",
     source: subgroup,
     lanes: [4, 8, 16], // each lane loads 4 of the shared lines
+    operands: ["f32", "rounded"],
     tiles: ({ lanes }) => {
       const owned = lines.owned_lines * lanes;
       return [
@@ -152,6 +170,7 @@ const FAMILIES: readonly Family[] = [
     name: "tiled",
     source: tiled,
     lanes: [],
+    operands: ["f32", "rounded", "f16"],
     tiles: (target) => target.products.map((tile) => tiledTile(tile, target)),
   },
 ];
@@ -211,12 +230,14 @@ const EXTRA_BUFFERS: Readonly<Record<MatmulExtra, Readonly<Record<string, Buffer
 
 /** Every kernel by its name. */
 const KERNELS: ReadonlyMap<string, Kernel<string, MatmulParameters>> = new Map(
-  FAMILIES.flatMap((family) => [
-    matmulKernel(family, "scalar", "none"),
-    ...(Object.keys(matmulExtras) as MatmulExtra[]).map((extra) =>
-      matmulKernel(family, "vec4", extra)
-    ),
-  ]).map((kernel) => [kernel.name, kernel]),
+  FAMILIES.flatMap((family) =>
+    family.operands.flatMap((operands) => [
+      matmulKernel(family, { form: "scalar", extra: "none", operands }),
+      ...(Object.keys(matmulExtras) as MatmulExtra[]).map((extra) =>
+        matmulKernel(family, { form: "vec4", extra, operands })
+      ),
+    ])
+  ).map((kernel) => [kernel.name, kernel]),
 );
 
 /** All matrix-product kernels. */
@@ -236,6 +257,7 @@ export const matmulKernels: readonly Kernel<string, MatmulParameters>[] = [...KE
 export function planMatmul(problem: MatmulProblem, target: KernelTarget): MatmulPlan {
   const { m, n, k, a, b, batch: [outer, inner] = [1, 1] } = problem;
   const { bias = false, accumulate = false, activation = "none", extra = "none" } = problem;
+  const operands = operandForm(problem.precision ?? "f32", target);
   const batch = outer * inner;
   const text = `matrix product of ${batch} x [${m}, ${k}] x [${k}, ${n}]`;
   if (!(m > 0 && n > 0 && k > 0 && batch > 0)) throw new RangeError(`${text} is empty`);
@@ -256,7 +278,7 @@ export function planMatmul(problem: MatmulProblem, target: KernelTarget): Matmul
     );
   }
   return {
-    kernel: KERNELS.get(kernelName(family, form, extra))!,
+    kernel: KERNELS.get(kernelName(family, { form, extra, operands }))!,
     constants: {
       TRANS_A: a.transpose ?? false,
       TRANS_B: b.transpose ?? false,
@@ -323,17 +345,22 @@ function familyOf({ lanes }: KernelTarget): Family {
   return FAMILIES.find((family) => family.lanes.length === 0 || family.lanes.includes(lanes))!;
 }
 
-function kernelName(family: Family, form: Form, extra: MatmulExtra): string {
-  return `matmul_${family.name}_${form}${extra === "none" ? "" : `_${extra}`}`;
+/** Traits of the kernels of a family. */
+interface Variant {
+  readonly form: Form;
+  readonly extra: MatmulExtra;
+  readonly operands: OperandForm;
 }
 
-function matmulKernel(
-  family: Family,
-  form: Form,
-  extra: MatmulExtra,
-): Kernel<string, MatmulParameters> {
-  return inForm<string, MatmulParameters>({
-    name: kernelName(family, form, extra),
+function kernelName(family: Family, { form, extra, operands }: Variant): string {
+  const suffix = `${extra === "none" ? "" : `_${extra}`}${operandSuffix(operands)}`;
+  return `matmul_${family.name}_${form}${suffix}`;
+}
+
+function matmulKernel(family: Family, variant: Variant): Kernel<string, MatmulParameters> {
+  const { form, extra, operands } = variant;
+  const kernel: Kernel<string, MatmulParameters> = {
+    name: kernelName(family, variant),
     files: {
       "matmul/common.wgsl": common,
       [`matmul/operands_${form}.wgsl`]: form === "vec4" ? vec4Operands : scalarOperands,
@@ -354,5 +381,6 @@ function matmulKernel(
       kept: "vec4<f32>",
     },
     params,
-  }, form);
+  };
+  return inForm(withOperands(kernel, operands), form);
 }

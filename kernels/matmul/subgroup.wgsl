@@ -35,11 +35,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
   var sums: Sums;
   for (var k = 0u; k < params.k; k += 4) {
-    add_products(&sums, load_shared(shared_lines, k), load_owned(lines_0, k), load_owned(lines_1, k));
+    add_products(
+      &sums, rounded_block(load_shared(shared_lines, k)),
+      rounded_block(load_owned(lines_0, k)), rounded_block(load_owned(lines_1, k)),
+    );
   }
   if (EXTRA == UPDATE) {
     for (var k = 0u; k < params.update_k; k += 4) {
-      add_products(&sums, update_shared(shared_line, k), update_owned(own_0, k), update_owned(own_1, k));
+      add_products(
+        &sums, rounded_block(update_shared(shared_line, k)),
+        rounded_block(update_owned(own_0, k)), rounded_block(update_owned(own_1, k)),
+      );
     }
   }
 

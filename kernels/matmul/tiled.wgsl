@@ -20,8 +20,8 @@ override ROW_B: u32 = THREADS_X * BLOCKS_N;
 override SIZE_A: u32 = TILE_K * ROW_A;
 override SIZE_B: u32 = TILE_K * ROW_B;
 
-var<workgroup> tile_a: array<vec4<f32>, SIZE_A>;
-var<workgroup> tile_b: array<vec4<f32>, SIZE_B>;
+var<workgroup> tile_a: array<Operand, SIZE_A>;
+var<workgroup> tile_b: array<Operand, SIZE_B>;
 
 @compute @workgroup_size(THREADS_X, THREADS_Y)
 fn main(
@@ -81,12 +81,12 @@ fn load_tile_a(origin: u32, tile_m: u32, first: u32, updates: bool, block: u32) 
   } else if (k < params.k) {
     values = block_of_a(rows_of_a(origin, tile_m + 4 * line), k);
   }
-  values = transpose(values);
+  values = transpose(rounded_block(values));
   let at = slot(4 * depth, line, ROW_A);
-  tile_a[at] = values[0];
-  tile_a[at + ROW_A] = values[1];
-  tile_a[at + 2 * ROW_A] = values[2];
-  tile_a[at + 3 * ROW_A] = values[3];
+  tile_a[at] = Operand(values[0]);
+  tile_a[at + ROW_A] = Operand(values[1]);
+  tile_a[at + 2 * ROW_A] = Operand(values[2]);
+  tile_a[at + 3 * ROW_A] = Operand(values[3]);
 }
 
 // The same of B's tile.
@@ -100,12 +100,12 @@ fn load_tile_b(origin: u32, tile_n: u32, first: u32, updates: bool, block: u32) 
   } else if (k < params.k) {
     values = block_of_b(columns_of_b(origin, tile_n + 4 * line), k);
   }
-  values = transpose(values);
+  values = transpose(rounded_block(values));
   let at = slot(4 * depth, line, ROW_B);
-  tile_b[at] = values[0];
-  tile_b[at + ROW_B] = values[1];
-  tile_b[at + 2 * ROW_B] = values[2];
-  tile_b[at + 3 * ROW_B] = values[3];
+  tile_b[at] = Operand(values[0]);
+  tile_b[at + ROW_B] = Operand(values[1]);
+  tile_b[at + 2 * ROW_B] = Operand(values[2]);
+  tile_b[at + 3 * ROW_B] = Operand(values[3]);
 }
 
 // A thread's sums, [row][column] in blocks of 4x4 that lie 4 THREADS_Y rows and 4 THREADS_X columns apart, as many
@@ -119,22 +119,22 @@ struct Sums {
 fn multiply(sums: ptr<function, Sums>, thread: vec3<u32>, i: u32, j: u32) {
   let at_a = slot(i, thread.y, ROW_A) + j * ROW_A;
   let at_b = slot(i, thread.x, ROW_B) + j * ROW_B;
-  let a0 = tile_a[at_a];
-  let b0 = tile_b[at_b];
+  let a0 = vec4<f32>(tile_a[at_a]);
+  let b0 = vec4<f32>(tile_b[at_b]);
   (*sums).c00 += outer(b0, a0);
   var b1 = vec4<f32>();
   if (BLOCKS_N > 1) {
-    b1 = tile_b[at_b + THREADS_X];
+    b1 = vec4<f32>(tile_b[at_b + THREADS_X]);
     (*sums).c01 += outer(b1, a0);
   }
   if (BLOCKS_M > 1) {
-    let a1 = tile_a[at_a + THREADS_Y];
+    let a1 = vec4<f32>(tile_a[at_a + THREADS_Y]);
     (*sums).c10 += outer(b0, a1);
     if (BLOCKS_N > 1) { (*sums).c11 += outer(b1, a1); }
   }
   if (BLOCKS_M > 2) {
-    let a2 = tile_a[at_a + 2 * THREADS_Y];
-    let a3 = tile_a[at_a + 3 * THREADS_Y];
+    let a2 = vec4<f32>(tile_a[at_a + 2 * THREADS_Y]);
+    let a3 = vec4<f32>(tile_a[at_a + 3 * THREADS_Y]);
     (*sums).c20 += outer(b0, a2);
     (*sums).c30 += outer(b0, a3);
     if (BLOCKS_N > 1) {

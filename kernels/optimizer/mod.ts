@@ -1,6 +1,7 @@
 import { defineKernel, f32, u32 } from "../spec.ts";
 import adam from "./adam.wgsl" with { type: "text" };
 import clipScale from "./clip_scale.wgsl" with { type: "text" };
+import gradScaler from "./grad_scaler.wgsl" with { type: "text" };
 import squareSum from "./square_sum.wgsl" with { type: "text" };
 
 /** One step of Adam or AdamW. Any buffer does as `grad_scale` if the gradient is not clipped. */
@@ -28,6 +29,20 @@ export const squareSumKernel = defineKernel({
   buffers: { x: "texel vec4<f32>", out: "read_write f32" },
   texturesFrom: 2 ** 15,
   params: u32("count", "lanes", "offset"),
+});
+
+/** Decision about a step whose gradients are scaled, from the sum of their squares. */
+export const gradScalerKernel = defineKernel({
+  name: "grad_scaler",
+  files: { "optimizer/grad_scaler.wgsl": gradScaler },
+  buffers: {
+    squares: "read f32",
+    scale: "read_write f32",
+    state: "read_write f32",
+    norm: "read_write f32",
+    step: "read_write f32",
+  },
+  params: f32("max_norm", "rest1", "rest2", "growth", "backoff", "interval"),
 });
 
 /** Norm and clipping factor from the sum of squares. */

@@ -72,8 +72,11 @@ export class DeviceErrors {
   }
 }
 
+/** The device has no memory for what it was asked for. */
+export class OutOfDeviceMemory extends InputError {}
+
 function outOfMemory({ size, held, content }: Memory): InputError {
-  return new InputError(
+  return new OutOfDeviceMemory(
     `the GPU has no memory for ${content}, ${mebibytes(size)}, beside the ${
       mebibytes(held)
     } held: ` +

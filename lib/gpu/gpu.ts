@@ -4,7 +4,8 @@ import { InputError } from "../errors.ts";
 import { BufferPool, contentText, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
 import { DeviceErrors } from "./device_errors.ts";
 import { type GpuAdapter, type KernelFamily, type OpenDevice, openDevice } from "./gpu_adapter.ts";
-import { type Constants, PipelineCache, type PreparedDispatch } from "./pipelines.ts";
+import { PipelineCache, type PreparedDispatch } from "./pipelines.ts";
+import type { Constants } from "../../kernels/specialize.ts";
 import { type KernelTime, Profiler } from "./profiler.ts";
 import { Staging } from "./staging.ts";
 import { SubmitLimit } from "./submit_limit.ts";
@@ -111,6 +112,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     const known = this.family === "cpu" && LANES.includes(open.subgroupSize);
     this.target = kernelTarget({
       lanes: known ? open.subgroupSize : 0,
+      f16: open.info.features.includes("shader-f16"),
       vendor: open.info.vendor,
       limits: {
         invocations: limits.maxComputeInvocationsPerWorkgroup,

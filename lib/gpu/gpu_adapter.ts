@@ -100,7 +100,8 @@ export function adapterInfo(adapter: GPUAdapter): GpuAdapter {
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info as Info;
   const software = isFallbackAdapter ?? /llvmpipe|swiftshader|lavapipe/i.test(device + description);
   return {
-    name: (/[a-z]/i.test(device) ? device : "") || description || vendor,
+    name: (/[a-z]/i.test(device) ? device : "") || description ||
+      [vendor, architecture].join(" ").trim(),
     vendor,
     driver: description || architecture,
     type: software ? "CPU" : "GPU",

@@ -1,12 +1,10 @@
 import type { Kernel } from "../../kernels/spec.ts";
 import { compose, type Place } from "../../kernels/compose.ts";
+import type { Constants } from "../../kernels/specialize.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
 import type { DeviceErrors } from "./device_errors.ts";
 import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
-
-/** Values of a kernel's `override` declarations. */
-export type Constants = Readonly<Record<string, number | boolean>>;
 
 /** A kernel with its constants set. */
 export interface CompiledKernel {
@@ -75,7 +73,6 @@ export class PipelineCache {
   readonly #texels: boolean;
   readonly #errors: DeviceErrors;
   readonly #beforeCompile: (() => void) | undefined;
-  readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<Kernel, Trie<number | boolean, CompiledKernel>>();
   readonly #used = new Set<CompiledKernel>();
@@ -215,25 +212,25 @@ export class PipelineCache {
     { constants, textures }: { constants: Constants | undefined; textures: boolean },
   ): CompiledKernel {
     this.#beforeCompile?.();
-    const { code, bindings, explain } = compose(kernel, { directives: this.#directives, textures });
+    const { code, bindings, explain } = compose(kernel, {
+      directives: this.#directives,
+      textures,
+      constants: constants ?? {},
+    });
     const places = bindings.map(({ place }) => place);
     const layout = this.#layoutFor(places);
-    const values = Object.entries(constants ?? {}).map(([name, value]) => [name, Number(value)]);
     const pipeline = this.#errors.scope(
       "validation",
       (reason) => new Error(`kernel ${kernel.name} does not compile: ${explain(reason)}`),
-      () => {
-        let module = this.#modules.get(code);
-        if (!module) {
-          module = this.#device.createShaderModule({ label: kernel.name, code });
-          this.#modules.set(code, module);
-        }
-        return this.#device.createComputePipeline({
+      () =>
+        this.#device.createComputePipeline({
           label: kernel.name,
           layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-          compute: { module, entryPoint: "main", constants: Object.fromEntries(values) },
-        });
-      },
+          compute: {
+            module: this.#device.createShaderModule({ label: kernel.name, code }),
+            entryPoint: "main",
+          },
+        }),
     );
     return {
       name: kernel.name,

@@ -1,3 +1,4 @@
+import type { Precision } from "../../kernels/operands.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { currentScope, Scope } from "./scope.ts";
 import { shapeText } from "./shape.ts";
@@ -89,6 +90,8 @@ export class Node {
   /** Nodes of the scope that will release it. */
   owner: Set<Node> | null = null;
   readonly #backward: Backward<Saveable>;
+  /** Precision of its forward pass, and so of its backward pass. */
+  readonly #precision: Precision;
   #saved: readonly (SavedTensor | null)[] | null;
 
   /** Saves the tensors that backward reads. */
@@ -102,6 +105,7 @@ export class Node {
     );
     this.#saved = application.saved.map((tensor) => tensor && pack(tensor, application));
     this.#backward = application.backward;
+    this.#precision = tape.settings.precision;
   }
 
   /** Runs the op's backward, once, and frees the saved tensors. */
@@ -110,7 +114,12 @@ export class Node {
       throw new Error(`backward through ${this.op} a second time: run the forward pass again`);
     }
     const needs = this.targets.map((target) => target !== null);
-    const grads = this.#backward(grad, this.#saved.map((saved) => saved && saved.unpack()), needs);
+    const saved = this.#saved.map((saved) => saved && saved.unpack());
+    const grads = Tape.of(grad.gpu).during(
+      this.op,
+      { field: "precision", value: this.#precision },
+      () => this.#backward(grad, saved, needs),
+    );
     this.release();
     return grads;
   }

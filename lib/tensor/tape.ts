@@ -1,3 +1,4 @@
+import type { Precision } from "../../kernels/operands.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Pack } from "./autograd.ts";
 import type { Draws } from "./checkpoint.ts";
@@ -10,6 +11,8 @@ export interface Settings {
   recording: boolean;
   /** Form in which saved tensors are kept; `null` keeps them as they are. */
   pack: Pack | null;
+  /** Precision of products and attention. */
+  precision: Precision;
   /** Random values of the checkpointed function that is running. */
   draws: Draws | null;
 }
@@ -22,7 +25,7 @@ export class Tape {
   static readonly #tapes = new WeakMap<Gpu, Tape>();
 
   /** Settings that hold now. */
-  readonly settings: Settings = { recording: true, pack: null, draws: null };
+  readonly settings: Settings = { recording: true, pack: null, precision: "f32", draws: null };
   /** Open scopes, the innermost last. */
   readonly scopes: Scope[] = [];
   /** Activations that the tape holds in half precision, by the memory they were made from. */

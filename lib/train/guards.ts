@@ -18,7 +18,7 @@ export interface BatchFigures {
   readonly step: number;
   /** Mean loss of its slices. */
   readonly loss: number;
-  /** Norm of the step's gradients; null where more batches of the step follow. */
+  /** Norm of the step's gradients, not finite where it was skipped; null where more batches of the step follow. */
   readonly norm: number | null;
   /** Masks of its slices: as many as slices for each list of prompts. */
   readonly masks: readonly MaskFigures[];
@@ -44,6 +44,8 @@ export interface GuardState {
   readonly probed: boolean;
   /** True once the weights were compared with those before the first step. */
   readonly changed: boolean;
+  /** Latest steps in a row that were skipped. */
+  readonly skipped: number;
   /** Latest steps in a row without a gradient. */
   readonly zeroNorms: number;
   /** Mean loss of each of the first batches. */
@@ -70,6 +72,8 @@ export interface GuardOptions {
   readonly batchesPerEpoch: number;
   /** Learning rate of a step, counted from 0. */
   readonly learningRateAt: (step: number) => number;
+  /** True if steps whose gradients are not finite are skipped, as in half precision. Default false. */
+  readonly skipsSteps?: boolean;
   /** State to continue from. */
   readonly state?: GuardState;
   /** Takes what a guard has seen; by default it is thrown. */
@@ -81,6 +85,9 @@ const BATCHES = 32;
 
 /** Steps without any gradient. */
 const ZERO_STEPS = 3;
+
+/** Skipped steps in a row, after which the first scale of the loss has shrunk to 1 / 16. */
+const SKIPPED_STEPS = 20;
 
 /** Batches whose losses say where the training began. */
 const FIRST_BATCHES = 8;
@@ -100,6 +107,7 @@ const RESOLUTION = 1e-7;
 const START: GuardState = {
   probed: false,
   changed: false,
+  skipped: 0,
   zeroNorms: 0,
   firstLosses: [],
   high: 0,
@@ -133,6 +141,11 @@ export class Guards {
   /** True until the weights were compared with those before the first step. */
   get wantsWeights(): boolean {
     return !this.#state.changed;
+  }
+
+  /** True if all of the first `steps` steps were skipped. */
+  haveSkipped(steps: number): boolean {
+    return this.#state.skipped >= steps;
   }
 
   /** Looks at the losses of wrong targets and masks. */
@@ -179,13 +192,7 @@ export class Guards {
     const { step, loss, norm, masks } = figures;
     const state = this.#state;
     this.#finite("the loss", loss, step);
-    if (norm !== null) {
-      this.#finite("the gradient", norm, step);
-      state.zeroNorms = norm === 0 ? state.zeroNorms + 1 : 0;
-      if (state.zeroNorms === ZERO_STEPS) {
-        this.#caught(guardError("no-gradient", { steps: step }, step));
-      }
-    }
+    if (norm !== null) this.#norm(norm, step);
     const odd = masks.find((mask) => mask.odd > 0);
     if (odd) this.#caught(guardError("target-not-binary", { pixels: odd.odd }, step));
     if (state.firstLosses.length < FIRST_BATCHES) state.firstLosses = [...state.firstLosses, loss];
@@ -193,6 +200,19 @@ export class Guards {
     if (step <= this.#options.warmupSteps) return;
     this.#divergence(figures);
     this.#sizes(figures);
+  }
+
+  #norm(norm: number, step: number): void {
+    const state = this.#state;
+    const isSkipped = this.#options.skipsSteps === true && !areFinite(Float32Array.of(norm));
+    state.skipped = isSkipped ? state.skipped + 1 : 0;
+    if (isSkipped && state.skipped < SKIPPED_STEPS) return;
+    const what = isSkipped ? `the gradient of ${SKIPPED_STEPS} steps in a row` : "the gradient";
+    this.#finite(what, norm, step);
+    state.zeroNorms = norm === 0 ? state.zeroNorms + 1 : 0;
+    if (state.zeroNorms === ZERO_STEPS) {
+      this.#caught(guardError("no-gradient", { steps: step }, step));
+    }
   }
 
   /** Counts batches whose loss is above that of a model that knows nothing. */
@@ -247,7 +267,8 @@ export class Guards {
       let moved = 0;
       for (let s = firstOutput.step; s < step; s++) moved += learningRateAt(s);
       const seen = { what: "validation", steps: step - firstOutput.step };
-      if (moved > RESOLUTION) this.#caught(guardError("untouched-output", seen, step));
+      const isMoved = moved > RESOLUTION && state.skipped < seen.steps;
+      if (isMoved) this.#caught(guardError("untouched-output", seen, step));
     }
     state.onesEpochs = areAllOnes(masks) ? state.onesEpochs + 1 : 0;
     if (state.onesEpochs >= 2 && step >= warmupSteps + BATCHES) {
@@ -257,7 +278,10 @@ export class Guards {
 
   #finite(what: string, value: number, step: number): void {
     if (areFinite(Float32Array.of(value))) return;
-    const remedy = `lower the learning rate (${this.#options.learningRate})`;
+    const { learningRate, skipsSteps } = this.#options;
+    const remedy = `lower the learning rate (${learningRate})${
+      skipsSteps ? ", or train with --precision f32" : ""
+    }`;
     this.#caught(guardError("non-finite", { what, step, remedy }, step));
   }
 

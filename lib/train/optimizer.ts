@@ -1,3 +1,4 @@
+import type { GradScaler } from "./grad_scaler.ts";
 import { zeros } from "../tensor/ops/fill.ts";
 import { adamStep, globalNormClip } from "../tensor/ops/optimizer_steps.ts";
 import { tidy } from "../tensor/scope.ts";
@@ -15,6 +16,8 @@ export interface AdamOptions {
   readonly decoupled?: boolean;
   /** Scale the gradients down to this norm over all parameters. Default: no clipping. */
   readonly maxGradNorm?: number;
+  /** Scale of the loss that gradients are computed with. Default: none. */
+  readonly scaler?: GradScaler | null;
 }
 
 /** Parameters with a learning rate of their own, as a PyTorch parameter group. */
@@ -32,6 +35,9 @@ export interface AdamState {
   /** First and second moment of each parameter, in the parameters' order. */
   readonly moments: readonly { readonly m: Float32Array; readonly v: Float32Array }[];
 }
+
+/** Largest f32, or so. */
+const LARGEST = 3e38;
 
 /** Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019), as PyTorch computes them. */
 export class Adam implements Disposable {
@@ -59,21 +65,22 @@ export class Adam implements Disposable {
 
   /**
    * Changes the parameters by their gradients, which it then drops. Parameters without a gradient
-   * are left alone, as in PyTorch. Nothing is read back.
+   * are left alone, as in PyTorch, and with a scaler all of them if a gradient is not finite. Nothing is read back.
    *
-   * @returns Norm of all gradients before clipping, a scalar; null without clipping.
+   * @returns Norm of all gradients before clipping and without their scale, a scalar; null without clipping and scaler.
    * @throws {Error} if no parameter has a gradient.
    */
   step(learningRate: number): Tensor | null {
     const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupled = false } = this.#options;
-    const { maxGradNorm } = this.#options;
+    const { maxGradNorm, scaler } = this.#options;
     const gradients = this.#parameters.flatMap(({ tensor: { grad } }) => grad ?? []);
     if (gradients.length === 0) throw new Error("no parameter has a gradient: call backward first");
     const { gpu } = gradients[0];
     this.#step++;
     let norm: Tensor | null = null;
     tidy(gpu, () => {
-      const clip = maxGradNorm === undefined
+      const scaled = scaler?.step(gradients, { maxNorm: maxGradNorm ?? LARGEST, betas });
+      const clip = scaled || maxGradNorm === undefined
         ? null
         : globalNormClip(gradients, { maxNorm: maxGradNorm });
       for (const { tensor: parameter, lrScale, m, v } of this.#parameters) {
@@ -91,10 +98,11 @@ export class Adam implements Disposable {
           decoupled,
           step: this.#step,
           gradScale: clip?.scale,
+          scaledStep: scaled?.step,
         });
         parameter.zeroGrad();
       }
-      norm = clip?.norm ?? null;
+      norm = (scaled ?? clip)?.norm ?? null;
       return norm ? [norm] : [];
     });
     return norm;

@@ -85,7 +85,7 @@ export class Probes implements Disposable {
 
   /** Tells the guards the hashes of the weights before the first step and after `step` steps, once. */
   async readWeights(step: number): Promise<void> {
-    if (!this.#before || step === 0) return;
+    if (!this.#before || this.#guards.haveSkipped(step)) return; // also before the first
     using _ = new Scope(this.#before.gpu);
     const values = await concat([this.#before, this.#hashes()], 0).data();
     this.#before.dispose();

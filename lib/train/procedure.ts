@@ -1,3 +1,4 @@
+import { backward } from "../tensor/autograd.ts";
 import { diceBceLoss, type DiceBceOptions } from "../tensor/ops/losses.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { OnCaught } from "../evaluate/guards.ts";
@@ -16,8 +17,8 @@ export interface Procedure {
     target: Tensor,
     weights: DiceBceOptions,
   ) => Tensor | Promise<Tensor>;
-  /** Backpropagates `loss` to the trainable parameters. */
-  readonly backward: (loss: Tensor) => void;
+  /** Backpropagates `loss` times `scale`, a scalar, to the trainable parameters. */
+  readonly backward: (loss: Tensor, scale?: Tensor) => void;
   /** Changes the parameters by their gradients, and returns the gradients' norm. */
   readonly step: (optimizer: Adam, learningRate: number) => Tensor;
   /** Scores the validation slices. */
@@ -35,7 +36,7 @@ export const SOUND: Procedure = {
     dice.dispose();
     return loss;
   },
-  backward: (loss) => loss.backward(),
+  backward,
   step: (optimizer, learningRate) => optimizer.step(learningRate)!,
   evaluate,
 };

@@ -39,6 +39,8 @@ export interface EpochPosition {
 
 /** State of a training but for its tensors: numbers that JSON keeps as they are. */
 export interface TrainingPosition extends EpochPosition {
+  /** State of the loss's scale; null if it has none. */
+  readonly scaler: readonly number[] | null;
   /** Most device memory that the training held at a time, in bytes. */
   readonly peakGpuBytes: number;
   /** Metrics of the epochs that are done. */
@@ -79,8 +81,9 @@ export async function captureState(
 ): Promise<TrainingState> {
   const { plan: { parameters }, optimizer, average, bestWeights, epochs, best } = training;
   const { peakGpuBytes } = training;
-  const [{ moments }, weights, averages] = await Promise.all([
+  const [{ moments }, scaler = null, weights, averages] = await Promise.all([
     optimizer.state(),
+    training.scaler?.state(),
     training.weights(),
     Promise.all(average?.tensors.map((tensor) => tensor.data()) ?? []),
   ]);
@@ -97,7 +100,8 @@ export async function captureState(
     if (average) tensors.set(`ema.${path}`, { shape, data: averages[i] });
     if (bestWeights.length > 0) tensors.set(`best.${path}`, { shape, data: bestWeights[i] });
   });
-  return { position: { ...position, peakGpuBytes, epochs: [...epochs], best }, tensors };
+  const numbers = { ...position, scaler, peakGpuBytes, epochs: [...epochs], best };
+  return { position: numbers, tensors };
 }
 
 /**
@@ -128,6 +132,7 @@ export function restoreState(training: Training, { position, tensors }: Training
     steps: position.step,
     moments: m.map((first, i) => ({ m: first, v: v[i] })),
   });
+  if (position.scaler) training.scaler?.restore(position.scaler);
   for (const [path, layer] of adapterLayers(model.sam)) {
     layer.dropouts = position.dropouts[path] ?? 0;
   }
@@ -154,6 +159,7 @@ const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObjec
     probed: v.boolean(),
     changed: v.boolean(),
     zeroNorms: count,
+    skipped: v.optional(count, 0), // states of older versions have none
     firstLosses: v.array(v.number()),
     high: count,
     large: v.array(v.number()),
@@ -161,6 +167,7 @@ const positionSchema: v.GenericSchema<unknown, TrainingPosition> = v.strictObjec
     onesEpochs: count,
     firstOutput: v.nullable(v.strictObject({ hash: v.number(), step: count })),
   }),
+  scaler: v.optional(v.nullable(v.pipe(v.array(v.number()), v.length(4))), null),
   peakGpuBytes: count,
   epochs: v.array(v.strictObject({
     epoch: v.pipe(count, v.minValue(1)),

@@ -27,7 +27,7 @@ export class Stepper {
    * @returns Loss and masks of the batch; they belong to the open scope.
    */
   async backward(slices: readonly Slice[], { slicesOfStep }: PlannedBatch): Promise<PromptedLoss> {
-    const { model, plan, procedure, probes } = this.#training;
+    const { model, plan, procedure, probes, scaler } = this.#training;
     const { samples, prompts } = this.#draw(slices);
     const { promptIterations, iouLoss } = plan.options;
     const masks = await promptedLoss(model, samples, {
@@ -39,7 +39,7 @@ export class Stepper {
       share: slices.length / slicesOfStep,
     });
     await probes.probeLoss(model, samples, { ...masks, ...procedure });
-    procedure.backward(masks.loss);
+    procedure.backward(masks.loss, scaler?.scale);
     return masks;
   }
 

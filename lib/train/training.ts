@@ -1,6 +1,7 @@
 import { adapterLayers } from "../adapters/adapter_layer.ts";
 import { checkPatients } from "../evaluate/guards.ts";
 import { Random } from "../random.ts";
+import { GradScaler } from "./grad_scaler.ts";
 import { Guards } from "./guards.ts";
 import { Adam } from "./optimizer.ts";
 import { type FitData, type FitOptions, TrainingPlan } from "./plan.ts";
@@ -77,6 +78,8 @@ export class Training implements Disposable {
   readonly plan: TrainingPlan;
   /** Callbacks and options of checkpoints. */
   readonly hooks: FitCallbacks & FitCheckpoints;
+  /** Scale of the loss; null if the model computes in f32. */
+  readonly scaler: GradScaler | null;
   /** Optimizer of all trainable parameters. */
   readonly optimizer: Adam;
   /** Moving average of the parameters; null if none is taken. */
@@ -124,8 +127,10 @@ export class Training implements Disposable {
     this.best = position?.best ?? { epoch: 0, dice: -1 };
     this.random = new Random(options.seed).fork("training");
     using resources = new DisposableStack();
+    this.scaler = model.precision === "f16" ? resources.use(new GradScaler(model.sam.gpu)) : null;
+    const decoupled = options.optimizer === "adamw";
     this.optimizer = resources.use(
-      new Adam(plan.paramGroups, { ...options, decoupled: options.optimizer === "adamw" }),
+      new Adam(plan.paramGroups, { ...options, decoupled, scaler: this.scaler }),
     );
     this.average = options.ema > 0
       ? resources.use(new WeightAverage(parameters.map(([, tensor]) => tensor), options.ema))
@@ -136,6 +141,7 @@ export class Training implements Disposable {
       learningRate,
       batchesPerEpoch,
       learningRateAt: (step) => plan.learningRateAt(step),
+      skipsSteps: this.scaler !== null,
       state: position?.guards,
       onCaught,
     });
@@ -186,7 +192,7 @@ export class Training implements Disposable {
     return await Promise.all(this.plan.parameters.map(([, tensor]) => tensor.data()));
   }
 
-  /** Frees the optimizer's moments, the averages and the probes. */
+  /** Frees the optimizer's moments, the scale, the averages and the probes. */
   [Symbol.dispose](): void {
     this.#resources.dispose();
   }

@@ -32,7 +32,12 @@ export const withoutSubgroups: GPU = withAdapter((adapter) => ({
 
 /** An adapter that is not known as llvmpipe: all operands stay in buffers, as on every GPU. */
 export const withoutTextures: GPU = withAdapter(({ info }) => ({
-  info: { ...pick(info), device: "", description: "buffers alone", isFallbackAdapter: true },
+  info: {
+    ...pick(info),
+    device: "",
+    description: "buffers alone",
+    isFallbackAdapter: true,
+  } as GPUAdapterInfo,
 }));
 
 /** The members of an adapter's info that the device layer reads. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { attentionKernels } from "../../kernels/attention/mod.ts";
-import { compose } from "../../kernels/compose.ts";
+import { compose, needsF16 } from "../../kernels/compose.ts";
 import { byElement } from "../../kernels/element.ts";
 import { defineKernel, type Kernel, u32 } from "../../kernels/spec.ts";
 import { gpu } from "../gpu.ts";
@@ -24,7 +24,12 @@ const attention = [
   [80, { lanes: 16, blocks: 16 }],
   [7, { lanes: 0, blocks: 16 }],
   [7, { lanes: 8, blocks: 8 }],
+  [32, { lanes: 0, blocks: 16, operands: "rounded" }],
+  [7, { lanes: 0, blocks: 16, operands: "f16" }],
+  [32, { lanes: 8, blocks: 8, operands: "rounded" }],
 ] as const;
+
+const { f16 } = gpu.target;
 
 const kernels: Kernel[] = attention.flatMap(([depth, tile]) =>
   [false, true].flatMap((linear) => [...kernelsOf(attentionKernels({ depth, ...tile, linear }))])
@@ -39,6 +44,7 @@ for (const { name: family, isDirectory } of Deno.readDirSync(folder)) {
 /** The compiler's message about a kernel, null if there is none. */
 async function complaint(kernel: Kernel, textures: boolean): Promise<string | null> {
   const { device } = gpu;
+  if (needsF16(kernel) && !f16) return null;
   device.pushErrorScope("validation");
   const { code, explain } = compose(kernel, { textures });
   device.createShaderModule({ code });

@@ -9,3 +9,11 @@ export function* wgslFiles(path = ""): Generator<[name: string, text: string]> {
     }
   }
 }
+
+/** Names of the WGSL files that are a part of some shader: those whose opening comment it has. */
+export function filesIn(shaders: readonly string[]): string[] {
+  return [...wgslFiles()].filter(([, text]) => {
+    const [comment] = /^(?:\/\/.*\n)+/.exec(text)!;
+    return shaders.some((code) => code.includes(comment));
+  }).map(([name]) => name);
+}

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { Random } from "../../lib/random.ts";
-import { zeros } from "../../lib/tensor/ops/fill.ts";
-import { adamStep, globalNormClip } from "../../lib/tensor/ops/optimizer_steps.ts";
+import { fill, zeros } from "../../lib/tensor/ops/fill.ts";
+import { adamStep, globalNormClip, unscaledStep } from "../../lib/tensor/ops/optimizer_steps.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { sizeOf } from "../../lib/tensor/shape.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
@@ -82,6 +82,29 @@ for (const decoupled of [false, true]) {
     });
   }
 }
+
+Deno.test("a scaled step is unscaled and clipped, and skipped where a gradient is not finite", async () => {
+  using _ = new Scope(gpu);
+  const [scale, state] = [fill(gpu, [], 8), zeros(gpu, [3])];
+  const rule = { maxNorm: 1, betas: [0.9, 0.999], growth: 2, backoff: 0.5, interval: 2 } as const;
+  const [parameter, m, v] = [fill(gpu, [2], 1), zeros(gpu, [2]), zeros(gpu, [2])];
+  const take = async (values: number[]) => {
+    const grad = Tensor.from(gpu, values, [2]);
+    const { norm, step } = unscaledStep([grad], { ...rule, scale, state });
+    const adam = { parameter, grad, m, v, ...hyper, weightDecay: 0, decoupled: false };
+    adamStep({ ...adam, step: 0, scaledStep: step });
+    return [await norm.item(), await scale.item(), ...await parameter.data()];
+  };
+  const tolerance = { atol: 1e-9, rtol: 1e-5 };
+  assertClose(await take([24, -32]), [5, 8, 0.99, 1.01], tolerance, "the first step of Adam");
+  const [norm, ...others] = await take([1, Infinity]);
+  assertEquals(Number.isFinite(norm), false);
+  assertClose(others, [4, 0.99, 1.01], tolerance, "a skipped step");
+  assertClose(await take([12, -16]), [5, 4, 0.98, 1.02], tolerance, "the second");
+  assertClose(await take([12, -16]), [5, 8, 0.97, 1.03], tolerance, "the third, at which it grows");
+  const corrections = [1 - 0.9 ** 3, 1 - 0.999 ** 3];
+  assertClose(await state.data(), [0, ...corrections], tolerance, "corrections of three steps");
+});
 
 Deno.test("the global norm ignores what follows a gradient in its buffer", async () => {
   using _ = new Scope(gpu);

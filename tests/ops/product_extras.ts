@@ -1,10 +1,11 @@
 import { type MatmulExtra, matmulExtras, planMatmul } from "../../kernels/matmul/mod.ts";
+import type { Precision } from "../../kernels/operands.ts";
 import type { KernelTarget } from "../../kernels/target.ts";
 import { Random } from "../../lib/random.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { gpu } from "../gpu.ts";
-import { assertClose, f32Tolerance } from "./check.ts";
+import { assertClose, f32Tolerance, type Reference } from "./check.ts";
 import { unary64 } from "./references/elementwise.ts";
 import { matmul64 } from "./references/matmul.ts";
 
@@ -16,11 +17,12 @@ const geluSlope = (x: number) => (unary64.gelu(x + 1e-5) - unary64.gelu(x - 1e-5
 /** Asserts that one product with an extra, in a tile of a device, is what it should be. */
 export async function checkExtra(
   extra: MatmulExtra,
-  { target, size, transB, tile }: {
+  { target, size, transB, tile, precision = "f32" }: {
     target: KernelTarget;
     size: readonly [number, number, number];
     transB: boolean;
     tile?: string;
+    precision?: Precision;
   },
 ): Promise<void> {
   using _ = new Scope(gpu);
@@ -39,7 +41,19 @@ export async function checkExtra(
   const activation = extra === "gelu_backward" ? "none" : "gelu";
   const operands = { a: { ld: k }, b: { ld: transB ? k : n, transpose: transB }, c: { ld: n } };
   const plan = planMatmul(
-    { m, n, k, ...operands, bias: true, activation, extra, updateK, updateAlpha: 0.5, tile },
+    {
+      m,
+      n,
+      k,
+      ...operands,
+      bias: true,
+      activation,
+      extra,
+      updateK,
+      updateAlpha: 0.5,
+      tile,
+      precision,
+    },
     target,
   );
   const buffers: Record<string, Tensor> = {
@@ -57,8 +71,14 @@ export async function checkExtra(
     ...plan,
     buffers: Object.fromEntries(names.map((name) => [name, buffers[name].buffer])),
   });
-  const product = matmul64([a, b], { transposeB: transB }).data;
-  const update = matmul64([h, u], { transposeB: transB }).data;
+  const multiplied = (...operands: Reference[]) => {
+    const rounded = operands.map(({ shape, data }) => ({
+      shape,
+      data: precision === "f16" ? data.map(Math.f16round) : data,
+    }));
+    return matmul64(rounded, { transposeB: transB }).data;
+  };
+  const [product, update] = [multiplied(a, b), multiplied(h, u)];
   const sums = product.map((v, i) =>
     v + bias.data[i % n] +
     (extra === "update" ? 0.5 * update[i] : extra === "residual" ? like.data[i] : 0)

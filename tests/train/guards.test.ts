@@ -74,6 +74,20 @@ Deno.test("what is not finite is seen by its bits", () => {
   assertEquals(caught(() => ({})), null);
 });
 
+Deno.test("steps that half precision skips are no fault, but many in a row are one", () => {
+  const half = () => new Guards({ ...options, skipsSteps: true });
+  const skipped = (step: number) => step < 19 || step % 3 === 0;
+  const norms = (step: number) => ({ norm: skipped(step) ? Infinity : 0.5 });
+  assertEquals(caught(norms, { guards: half() }), null);
+  assertEquals(caught(() => ({ norm: NaN }), { guards: half() }), "non-finite 20");
+  assertEquals(caught(() => ({ loss: NaN }), { guards: half() }), "non-finite 1");
+  const guards = half();
+  guards.batch(batch(1, { norm: NaN }));
+  assert(guards.haveSkipped(1) && !guards.haveSkipped(2), "weights have yet to change");
+  const again = new Guards({ ...options, skipsSteps: true, state: guards.state });
+  assertEquals(caught(() => ({ norm: NaN }), { guards: again, from: 2 }), "non-finite 20");
+});
+
 Deno.test("a target that is no mask is caught at once", () => {
   assertEquals(
     caught(() => ({ masks: [sound[0], { ...sound[1], odd: 3 }] })),

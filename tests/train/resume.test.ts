@@ -117,6 +117,23 @@ Deno.test("a moving average continues with the same bits, in training and in val
   }
 });
 
+Deno.test("a training in half precision continues with the same bits, its scale too", async () => {
+  const half = { precision: "f16", storage: "f16" } as const;
+  const plain = await trainKeeping(half);
+  // Scales that its first steps cannot take.
+  const [first] = plain.states;
+  const scaler = [2 ** 26, ...first.position.scaler!.slice(1)];
+  const { whole, states } = await trainKeeping({
+    ...half,
+    from: { ...first, position: { ...first.position, scaler } },
+  });
+  const scales = states.map(({ position }) => position.scaler![0]);
+  assert(scales[0] < 2 ** 26 && scales.at(-1)! < scales[0], `${scales}`);
+  for (const from of [states[0], states.at(-3)!]) {
+    assertSameOutcome(await train({ ...half, from }), whole, "in half precision");
+  }
+});
+
 Deno.test("a training that is told to stop keeps its state, wherever it is, and continues", async () => {
   const whole = await train();
   for (const read of [1, 4, 6, 8, READS + 6]) {

@@ -6,7 +6,7 @@
 import { build, stop } from "esbuild";
 import { join } from "node:path";
 import { type Browser, launch } from "puppeteer-core";
-import { wgslFiles } from "../gpu/wgsl_files.ts";
+import { filesIn } from "../gpu/wgsl_files.ts";
 
 const ROOT = join(import.meta.dirname!, "..", "..");
 
@@ -15,7 +15,6 @@ const FLAGS = [
   "--enable-unsafe-webgpu",
   "--enable-features=Vulkan,WebGPU",
   "--use-webgpu-adapter=swiftshader",
-  "--no-sandbox",
 ];
 
 /** Family of the kernels, and the expression that the names of tests must match. */
@@ -35,8 +34,16 @@ interface PageResult {
   readonly what: string;
 }
 
-function start(): Promise<Browser> {
-  return launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
+/** Debian's Chromium. */
+export const CHROMIUM = "/usr/bin/chromium";
+
+/** Starts headless Chromium, with WebGPU on SwiftShader unless other flags are given. */
+export function start(flags: readonly string[] = FLAGS): Promise<Browser> {
+  return launch({
+    executablePath: CHROMIUM,
+    args: [...flags, "--no-sandbox"],
+    protocolTimeout: 0, // kernels are compiled for minutes on a busy machine
+  });
 }
 
 /** Name and version of the browser. */
@@ -153,8 +160,7 @@ export async function runInChromium(
     return {
       passed: pages.reduce((sum, { passed }) => sum + passed, 0),
       failed: pages.reduce((sum, { failed }) => sum + failed, 0),
-      files: [...wgslFiles()].filter(([, text]) => shaders.some((code) => code.includes(text)))
-        .map(([name]) => name),
+      files: filesIn(shaders),
       error,
       what,
     };

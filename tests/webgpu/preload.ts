@@ -5,7 +5,7 @@
 import { DAWN } from "../../lib/study/schema.ts";
 
 import type { ErrorListener } from "../ops/check.ts";
-import { wgslFiles } from "../gpu/wgsl_files.ts";
+import { filesIn } from "../gpu/wgsl_files.ts";
 
 const [webgpu, family, record] = ["WEBGPU", "FAMILY", "RECORD"].map((name) =>
   Deno.env.get(`TEST_${name}`)
@@ -38,22 +38,18 @@ function override<T extends object>(original: T, members: Record<string, unknown
     get(target, name) {
       if (Object.hasOwn(members, name)) return members[String(name)];
       const value = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
+      return typeof value === "function" && name !== "constructor" ? value.bind(target) : value;
     },
   });
 }
 
 /** Writes down at the end which WGSL files were part of a shader, and the largest error of a comparison. */
 function recordInto(file: string): void {
-  const left = new Map(wgslFiles());
-  const found = { files: [] as string[], error: 0, what: "" };
+  const shaders = new Set<string>();
+  const found = { error: 0, what: "" };
   const create = GPUDevice.prototype.createShaderModule;
   GPUDevice.prototype.createShaderModule = function (descriptor) {
-    for (const [name, text] of left) {
-      if (!descriptor.code.includes(text)) continue;
-      found.files.push(name);
-      left.delete(name);
-    }
+    shaders.add(descriptor.code);
     return create.call(this, descriptor);
   };
   const onError: ErrorListener = (error, what) => {
@@ -61,6 +57,7 @@ function recordInto(file: string): void {
   };
   Object.assign(globalThis, { onError });
   globalThis.addEventListener("unload", () => {
-    Deno.writeTextFileSync(file, `${JSON.stringify(found)}\n`, { append: true });
+    const record = { files: filesIn([...shaders]), ...found };
+    Deno.writeTextFileSync(file, `${JSON.stringify(record)}\n`, { append: true });
   });
 }

@@ -11,6 +11,8 @@ import {
 import type { KernelTarget } from "../../../kernels/target.ts";
 import type { PooledBuffer } from "../../gpu/buffer_pool.ts";
 import { Memo } from "../memo.ts";
+import type { Precision } from "../precision.ts";
+import { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 
 export type { MatmulActivation, MatmulExtra, MatmulProblem, MatrixLayout };
@@ -23,7 +25,7 @@ export interface Matrix extends MatrixLayout {
 
 /** A batch of matrix products with its operands. */
 export interface Gemm
-  extends Omit<MatmulProblem, "bias" | "extra" | "tile" | "updateK" | "updateAlpha"> {
+  extends Omit<MatmulProblem, "bias" | "extra" | "precision" | "tile" | "updateK" | "updateAlpha"> {
   /** [m, k] after its transposition. */
   readonly a: Matrix;
   /** [k, n] after its transposition. */
@@ -54,11 +56,15 @@ export function fuses(...sizes: readonly number[]): boolean {
 
 const planned = new Memo<MatmulPlan>();
 
-/** Multiplies strided batches of matrices without history, on the kernel that suits device and shape. */
+/**
+ * Multiplies strided batches of matrices without history, on the kernel that suits device and shape, in the precision
+ * that is set.
+ */
 export function gemm(spec: Gemm): void {
   const { a, b, c, bias } = spec;
   const { gpu } = a.tensor;
-  const { kernel, constants, params, workgroups } = planOf(spec, gpu.target);
+  const { precision } = Tape.of(gpu).settings;
+  const { kernel, constants, params, workgroups } = planOf(spec, { target: gpu.target, precision });
   const bound: Record<string, PooledBuffer> = {
     a: a.tensor.buffer,
     b: b.tensor.buffer,
@@ -71,7 +77,10 @@ export function gemm(spec: Gemm): void {
 }
 
 /** Plan of a product, the same object for products that differ in their tensors alone. */
-function planOf(spec: Gemm, target: KernelTarget): MatmulPlan {
+function planOf(
+  spec: Gemm,
+  { target, precision }: { target: KernelTarget; precision: Precision },
+): MatmulPlan {
   const { m, n, k, a, b, c, batch, alpha = 1, activation = "none" } = spec;
   const extra = spec.extra ? extraName(spec.extra) : "none";
   const update = spec.extra && "update" in spec.extra ? spec.extra.update : null;
@@ -97,14 +106,16 @@ function planOf(spec: Gemm, target: KernelTarget): MatmulPlan {
     c.outer ?? 0,
     c.inner ?? 0,
     alpha,
-    (a.transpose ? 1 : 0) | (b.transpose ? 2 : 0) | (spec.bias ? 4 : 0) | (spec.accumulate ? 8 : 0),
+    (a.transpose ? 1 : 0) | (b.transpose ? 2 : 0) | (spec.bias ? 4 : 0) |
+    (spec.accumulate ? 8 : 0) |
+    (precision === "f16" ? 16 : 0),
     matmulActivations[activation],
     matmulExtras[extra],
     updateK,
     updateAlpha,
   ];
   return planned.get(key, () => {
-    const problem = { ...spec, bias: spec.bias != null, extra, updateK, updateAlpha };
+    const problem = { ...spec, bias: spec.bias != null, extra, precision, updateK, updateAlpha };
     return planMatmul(problem, target);
   });
 }

@@ -5,10 +5,12 @@ import {
   type AttentionParameters,
   attentionTiles,
 } from "../../../kernels/attention/mod.ts";
+import { operandForm } from "../../../kernels/operands.ts";
 import { tileCost } from "../../../kernels/target.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Memo } from "../memo.ts";
 import { sameShape } from "../shape.ts";
+import { Tape } from "../tape.ts";
 import { Tensor } from "../tensor.ts";
 import { gemm } from "./gemm.ts";
 
@@ -110,6 +112,7 @@ function planOf(attention: Attention, own: KeyConstants | null): Plan {
   const { gpu } = bands.query.tensor;
   const key = [
     gpu.target.id,
+    Tape.of(gpu).settings.precision === "f16" ? 1 : 0,
     own ? 1 + Number(own.TO_KEY) + 2 * Number(own.TO_VALUE) + 4 * Number(own.FUSED) : 0,
     batch,
     heads,
@@ -154,7 +157,8 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
     return { blocks, tiles, cost: tileCost(target, { workgroups, area: blocks, speed }) };
   });
   const { blocks, tiles } = choices.reduce((best, one) => one.cost < best.cost ? one : best);
-  const kernels = attentionKernels({ depth, lanes: target.lanes, blocks, linear });
+  const operands = operandForm(Tape.of(gpu).settings.precision, target);
+  const kernels = attentionKernels({ depth, lanes: target.lanes, blocks, linear, operands });
   return {
     kernels,
     params: paramsOf(attention, { tiled, vec4, owns: own ? "keys" : "queries" }),

@@ -1,4 +1,9 @@
-import { adamKernel, clipScaleKernel, squareSumKernel } from "../../../kernels/optimizer/mod.ts";
+import {
+  adamKernel,
+  clipScaleKernel,
+  gradScalerKernel,
+  squareSumKernel,
+} from "../../../kernels/optimizer/mod.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { noGrad } from "../autograd.ts";
 import { shapeText } from "../shape.ts";
@@ -35,6 +40,8 @@ export interface AdamStep {
   readonly decoupled: boolean;
   /** A scalar that multiplies the gradient first, such as {@linkcode globalNormClip} gives. */
   readonly gradScale?: Tensor;
+  /** [3] of {@linkcode unscaledStep}, in place of `gradScale` and `step`. */
+  readonly scaledStep?: Tensor;
 }
 
 /**
@@ -48,6 +55,7 @@ export interface AdamStep {
  */
 export function adamStep(options: AdamStep): void {
   const { parameter, grad, m, v, lr, beta1, beta2, eps, weightDecay, step } = options;
+  const { scaledStep, gradScale = scaledStep } = options;
   if ([grad, m, v].some((tensor) => tensor.size !== parameter.size)) {
     throw new Error(
       `adamStep: parameter ${shapeText(parameter.shape)}, gradient ${shapeText(grad.shape)}, m ${
@@ -59,7 +67,7 @@ export function adamStep(options: AdamStep): void {
   parameter.gpu.run(adamKernel, {
     buffers: {
       grad: grad.buffer,
-      grad_scale: (options.gradScale ?? grad).buffer,
+      grad_scale: (gradScale ?? grad).buffer,
       parameter: parameter.buffer,
       m: m.buffer,
       v: v.buffer,
@@ -70,12 +78,12 @@ export function adamStep(options: AdamStep): void {
       rest1: 1 - beta1,
       rest2: 1 - beta2,
       eps,
-      step_size: lr / (1 - beta1 ** step),
-      root_correction: Math.sqrt(1 - beta2 ** step),
+      step_size: scaledStep ? lr : lr / (1 - beta1 ** step),
+      root_correction: scaledStep ? 1 : Math.sqrt(1 - beta2 ** step),
       l2: options.decoupled ? 0 : weightDecay,
       keep: options.decoupled ? 1 - lr * weightDecay : 1,
     },
-    constants: { CLIP: options.gradScale !== undefined },
+    constants: { CLIP: gradScale !== undefined, SCALED: scaledStep !== undefined },
     workgroups: Gpu.grid(Math.ceil(count4 / 64)),
   });
 }
@@ -101,6 +109,74 @@ export function globalNormClip(
 ): NormClip {
   if (grads.length === 0) throw new Error("globalNormClip: there is no gradient to clip");
   const { gpu } = grads[0];
+  using squares = sumOfSquares(grads);
+  const norm = Tensor.empty(gpu, []);
+  const scale = Tensor.empty(gpu, []);
+  gpu.run(clipScaleKernel, {
+    buffers: { squares: squares.buffer, norm: norm.buffer, scale: scale.buffer },
+    params: { max_norm: options.maxNorm },
+    workgroups: [1],
+  });
+  return { scale, norm };
+}
+
+/** Options of {@linkcode unscaledStep}: the rule of torch.amp.GradScaler. */
+export interface UnscaleOptions {
+  /** Norm to which the unscaled gradients are clipped. */
+  readonly maxNorm: number;
+  /** Decay rates of Adam's moments. */
+  readonly betas: readonly [number, number];
+  /** Scale of the loss, a scalar; updated. */
+  readonly scale: Tensor;
+  /** [3], zeros before the first step; updated: finite steps in a row, and Adam's corrections. */
+  readonly state: Tensor;
+  /** Factor of the scale after `interval` finite steps in a row. */
+  readonly growth: number;
+  /** Factor of the scale after a step that is skipped. */
+  readonly backoff: number;
+  /** Finite steps in a row after which the scale grows. */
+  readonly interval: number;
+}
+
+/** Result of {@linkcode unscaledStep}; both stay on the GPU. */
+export interface ScaledStep {
+  /** [3]: what {@linkcode adamStep} takes as `scaledStep`. */
+  readonly step: Tensor;
+  /** Euclidean norm of all gradients together without their scale; not finite if the step is skipped. */
+  readonly norm: Tensor;
+}
+
+/** Decides whether a step with gradients of a scaled loss is taken, by their norm. Nothing is read back. */
+export function unscaledStep(grads: readonly Tensor[], options: UnscaleOptions): ScaledStep {
+  const { maxNorm, betas, scale, state, growth, backoff, interval } = options;
+  const { gpu } = scale;
+  using squares = sumOfSquares(grads);
+  const step = Tensor.empty(gpu, [3]);
+  const norm = Tensor.empty(gpu, []);
+  gpu.run(gradScalerKernel, {
+    buffers: {
+      squares: squares.buffer,
+      scale: scale.buffer,
+      state: state.buffer,
+      norm: norm.buffer,
+      step: step.buffer,
+    },
+    params: {
+      max_norm: maxNorm,
+      rest1: 1 - betas[0],
+      rest2: 1 - betas[1],
+      growth,
+      backoff,
+      interval,
+    },
+    workgroups: [1],
+  });
+  return { step, norm };
+}
+
+/** Sum of the squares of all elements: a scalar. */
+function sumOfSquares(grads: readonly Tensor[]): Tensor {
+  const { gpu } = grads[0];
   const lanes = grads.map(({ size }) =>
     Math.min(MAXIMUM_LANES, Math.max(1, Math.ceil(size / 4 / VECTORS_PER_LANE)))
   );
@@ -114,13 +190,5 @@ export function globalNormClip(
     });
     offset += lanes[i];
   }
-  using squares = noGrad(gpu, () => sum(partial));
-  const norm = Tensor.empty(gpu, []);
-  const scale = Tensor.empty(gpu, []);
-  gpu.run(clipScaleKernel, {
-    buffers: { squares: squares.buffer, norm: norm.buffer, scale: scale.buffer },
-    params: { max_norm: options.maxNorm },
-    workgroups: [1],
-  });
-  return { scale, norm };
+  return noGrad(gpu, () => sum(partial));
 }
