@@ -17,6 +17,7 @@ import { describeStudy, readStudyFiles, type StudyFiles } from "../lib/study/rea
 import { readJson } from "../lib/study/results.ts";
 import { parseConfig } from "../lib/study/schema.ts";
 import { openSlicesWithProgress } from "../lib/study/study_data.ts";
+import { adapterPath } from "../lib/study/shipped.ts";
 import { commands } from "./commands.ts";
 
 /** Slices that are shown. */
@@ -75,7 +76,8 @@ function readPlanes(texts: readonly string[]): Map<string, string> {
   }));
 }
 
-await runCommand(commands.card, async ({ argument: path, values }) => {
+await runCommand(commands.card, async ({ argument, values }) => {
+  const path = adapterPath(argument);
   const { study: folder, data, healthy, controls: controlFiles } = values;
   const out = values.out ?? path;
   const adapter = await openAdapter(path);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { voxelFiles } from "../lib/data/detached.ts";
@@ -10,6 +11,7 @@ import { MODEL_NAMES, MODELS } from "../lib/sam/models.ts";
 import {
   command,
   commonFields,
+  type Field,
   field,
   reads,
   type Rights,
@@ -21,13 +23,18 @@ import {
   deviceFields,
   experimentOptions,
   outFolderField,
+  plannedOptions,
+  planOptions,
+  resumes,
   studyOptions,
+  type SubmitOptions,
+  submitOptions,
+  taskOptions,
 } from "../lib/study/schema.ts";
-import { DEVICE_PATHS } from "../lib/study/devices.ts";
+import { CARD_PATHS, DEVICE_PATHS } from "../lib/study/devices.ts";
 import { placeOf } from "../lib/predict/paths.ts";
-import { PRESENCE } from "../lib/predict/slice_segmenter.ts";
-import { MANIFEST, studyAround } from "../lib/study/manifest.ts";
-import { SHIPPED_NAMES, SHIPPED_STUDY } from "../lib/study/shipped.ts";
+import { manifestsOf, studyAround } from "../lib/study/manifest.ts";
+import { adapterPath, SHIPPED_NAMES, SHIPPED_STUDY } from "../lib/study/shipped.ts";
 import { sweeps } from "./sweeps/mod.ts";
 
 /** Files whose hash and commit a study's record holds. */
@@ -39,11 +46,24 @@ const SAMPLE = "experiments/sample";
 const texts = v.array(v.string());
 
 /** Adapters that commands take. */
-const ADAPTER = "a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA";
+const ADAPTER = `${
+  SHIPPED_NAMES.join(", ")
+}, a PEFT folder, such as results/…/adapters/lora_16, or a file of Sam_LoRA`;
 
 /** Rights to the folder of new results, if none is named. */
 function results({ given: { out } }: { given: { out?: string | null } }): Rights {
   return out ? {} : writes("results");
+}
+
+/** Rights to run the programs that an engine calls. */
+function engineRights({ engine }: Partial<SubmitOptions>): Rights {
+  if (engine === "slurm") return { run: ["sbatch", "squeue", "scancel"] };
+  return engine === "local" ? { run: ["/bin/sh"], read: CARD_PATHS } : {};
+}
+
+/** Rights of both kinds. */
+function merged(a: Rights, b: Rights): Rights {
+  return { ...a, ...b, read: [...a.read ?? [], ...b.read ?? []] };
 }
 
 const { crop: _, folds: __, fold: ___, ...wholeSlices } = configFields;
@@ -51,6 +71,12 @@ const { crop: _, folds: __, fold: ___, ...wholeSlices } = configFields;
 /** Options that say what a data set holds. */
 const { modality, patients, target, labels, axis, minTumourVoxels } = configFields;
 const datasetFields = { modality, patients, target, labels, axis, minTumourVoxels };
+
+/** Options that an adapter's own values stand in for: all but those that are of the data set at hand. */
+const ofData: readonly unknown[] = [patients, labels, configFields.maxTest];
+const trainedFields = Object.values(configFields as Record<string, Field>).filter((field) =>
+  !ofData.includes(field)
+);
 
 /** Hosts of the published weights; GitHub passes its downloads on. */
 const HOSTS = [
@@ -62,10 +88,20 @@ const HOSTS = [
   "raw.githubusercontent.com",
 ];
 
-/** Rights to read an adapter, and the manifest of the study that it lies in. */
-function readsAdapter(path: string): Rights {
+/** Leave to write over what is there; inputs are never replaced. */
+const overwrite = field("overwrite", "replace files that are there", {
+  type: v.boolean(),
+  default: false,
+  common: true,
+  group: "running",
+});
+
+/** Rights to read an adapter, and the manifests of the study that it lies in. */
+function readsAdapter(nameOrPath: string): Rights {
+  const path = adapterPath(nameOrPath);
   const study = studyAround(path);
-  return { read: [path, ...study === null ? [] : [join(study, MANIFEST)]] };
+  const manifests = study === null ? [] : manifestsOf(study, path);
+  return { read: [path, ...manifests.map((name) => join(study!, name))] };
 }
 
 /** A volume's file, and that with its voxels where they lie apart. */
@@ -76,7 +112,36 @@ function volumeFiles(path: string): string[] {
 
 /** File in an adapter's folder with its scores on a data set. */
 export function evaluationFile(adapter: string, data: string): string {
-  return join(adapter, `evaluation-${basename(resolve(data))}.json`);
+  return join(adapterPath(adapter), `evaluation-${basename(resolve(data))}.json`);
+}
+
+/** Program of esbuild for this system. */
+export function bundler(): string {
+  const { os, arch } = Deno.build;
+  const system = os === "windows" ? "win32" : os;
+  const cpu = arch === "x86_64" ? "x64" : "arm64";
+  const program = os === "windows" ? "esbuild.exe" : "bin/esbuild";
+  const resolve = createRequire(import.meta.resolve("esbuild")).resolve;
+  return resolve(`@esbuild/${system}-${cpu}/${program}`);
+}
+
+/** Program that opens an address in the user's browser; none where there is no screen. */
+export function opener(): string[] {
+  const { os } = Deno.build;
+  if (os === "linux" && !Deno.env.get("DISPLAY") && !Deno.env.get("WAYLAND_DISPLAY")) return [];
+  const name = { darwin: "open", windows: "explorer" }[os as string] ?? "xdg-open";
+  const [separator, end] = os === "windows" ? [";", ".exe"] : [":", ""];
+  const places = (Deno.env.get("PATH") ?? "").split(separator).map((folder) =>
+    join(folder, name + end)
+  );
+  const found = places.find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  });
+  return found === undefined ? [] : [found];
 }
 
 /** Files of a merged model in ONNX: encoder and decoder. */
@@ -92,6 +157,21 @@ const jsonField = field("json", "print JSON, for other programs", {
   group: "running",
 });
 
+const PLANNED = { name: "STUDY", help: "the folder of a study that was planned" };
+
+/** Adapter that masks are made with. */
+const adapterField = field(
+  "adapter NAME",
+  `${ADAPTER}, or vanilla for none (default: ${SHIPPED_NAMES[0]})`,
+  {
+    type: v.nullable(v.string()),
+    default: null,
+    common: true,
+    rights: readsAdapter,
+    group: "adapters",
+  },
+);
+
 /** The commands by name. */
 export const commands = {
   experiments: command({
@@ -101,7 +181,69 @@ export const commands = {
     fields: studyOptions(Object.keys(sweeps)),
     sources: CODE,
     saves: true,
-    rights: ({ given }) => given.resume ? {} : results({ given }),
+    rights: ({ given }) => ({
+      ...engineRights(given),
+      ...(given.resume ? {} : results({ given })),
+    }),
+  }),
+  "experiments plan": command({
+    name: "experiments plan",
+    script: "plan.ts",
+    about: "Write the list of a study's tasks, which processes and machines then share",
+    required: ["out"],
+    fields: planOptions(Object.keys(sweeps)),
+    sources: CODE,
+    saves: true,
+    rights: results,
+  }),
+  "experiments task": command({
+    name: "experiments task",
+    script: "task.ts",
+    about: "Run one task of a study that was planned, unless it is done",
+    argument: {
+      name: "STUDY N",
+      help: "the study's folder, and a task's number from 1 (default: that of a Slurm array)",
+      several: true,
+    },
+    fields: taskOptions,
+    sources: CODE,
+    saves: true,
+    rights: ({ argument }) => resumes(argument),
+  }),
+  "experiments gather": command({
+    name: "experiments gather",
+    script: "gather.ts",
+    about: "Pool what a study's tasks have come to, and say which are missing",
+    argument: PLANNED,
+    fields: plannedOptions,
+    sources: CODE,
+    rights: ({ argument }) => resumes(argument),
+  }),
+  "experiments submit": command({
+    name: "experiments submit",
+    script: "submit.ts",
+    about: "Hand the tasks of a study that are left to an engine, and gather them afterwards",
+    argument: PLANNED,
+    required: ["engine"],
+    fields: submitOptions,
+    sources: CODE,
+    rights: ({ argument, given }) => merged(resumes(argument), engineRights(given)),
+  }),
+  "experiments status": command({
+    name: "experiments status",
+    script: "status.ts",
+    about: "Show the tasks of a study: state, epoch, Dice, time left, and where each is computed",
+    argument: PLANNED,
+    fields: { json: jsonField, ...commonFields },
+    rights: ({ argument }) => ({ ...reads(argument), run: ["squeue"] }),
+  }),
+  "experiments cancel": command({
+    name: "experiments cancel",
+    script: "cancel.ts",
+    about: "End the jobs and processes that an engine runs for a study; what is done is kept",
+    argument: PLANNED,
+    fields: commonFields,
+    rights: ({ argument }) => ({ ...writes(argument), run: ["squeue", "scancel", "/bin/sh"] }),
   }),
   experiment: command({
     name: "experiment",
@@ -118,6 +260,7 @@ export const commands = {
     script: "evaluate.ts",
     about: "Score an adapter on a data set, with the values that it was trained with",
     argument: { name: "ADAPTER", help: `${ADAPTER}, or vanilla` },
+    trained: trainedFields,
     required: ["data"],
     fields: {
       data: configFields.data,
@@ -204,7 +347,7 @@ export const commands = {
     sources: [SAMPLE],
     rights: ({ argument, given: { out } }) => ({
       ...readsAdapter(argument),
-      ...(out ? {} : { write: [argument] }),
+      ...(out ? {} : { write: [adapterPath(argument)] }),
     }),
   }),
   controls: command({
@@ -212,6 +355,7 @@ export const commands = {
     script: "controls.ts",
     about: "Find out whether an adapter tells tumour from none, or scanners apart",
     argument: { name: "ADAPTER", help: `${ADAPTER}, or vanilla` },
+    trained: trainedFields,
     required: ["data", "healthy", "out"],
     fields: {
       data: configFields.data,
@@ -257,6 +401,7 @@ export const commands = {
       help: "volumes, folders and data sets of them, or patterns such as 'scans/*.nii.gz'",
       several: true,
     },
+    trained: trainedFields,
     required: ["out"],
     fields: {
       out: field("out DIR", "folder for the masks, the contact sheet and predictions.csv", {
@@ -313,7 +458,7 @@ export const commands = {
         "clicks and boxes are in millimetres of the scan's affine (right, front, top), not in voxels",
         { type: v.boolean(), default: false, common: true, group: "prompts" },
       ),
-      slices: field("slices A-B", "segment these slices alone (not of clicks)", {
+      slices: field("slices A-B", "segment these slices alone, from 0", {
         type: v.nullable(v.string()),
         default: null,
         common: true,
@@ -328,7 +473,7 @@ export const commands = {
       presence: field(
         "presence N",
         "without a prompt: presence score below which a slice has no tumour (default: the adapter's own rule, " +
-          `else a mean logit inside the mask of ${PRESENCE.threshold}, a first look on few slices)`,
+          "else every mask counts, and N is a mean logit inside it)",
         {
           type: v.nullable(v.pipe(v.number(), v.finite())),
           default: null,
@@ -336,23 +481,8 @@ export const commands = {
           group: "prompts",
         },
       ),
-      overwrite: field("overwrite", "replace masks, pictures and tables that are there", {
-        type: v.boolean(),
-        default: false,
-        common: true,
-        group: "running",
-      }),
-      adapter: field(
-        "adapter NAME",
-        `${SHIPPED_NAMES.join(", ")} (the default), ${ADAPTER}, or vanilla for none`,
-        {
-          type: v.nullable(v.string()),
-          default: null,
-          common: true,
-          rights: readsAdapter,
-          group: "adapters",
-        },
-      ),
+      overwrite,
+      adapter: adapterField,
       modality: configFields.modality,
       target: configFields.target,
       labels: configFields.labels,
@@ -370,6 +500,53 @@ export const commands = {
       read: positional.map((path) => placeOf(path).folder).flatMap(volumeFiles),
     }),
   }),
+  view: command({
+    name: "view",
+    script: "view.ts",
+    about: "Segment a scan by clicks in a browser, on this machine",
+    argument: {
+      name: "SCAN",
+      help: "a volume, a picture or the folder of a DICOM series (default: a slice of the sample)",
+      optional: true,
+    },
+    trained: trainedFields,
+    fields: {
+      port: field("port N", "port of the page on 127.0.0.1", {
+        type: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535)),
+        default: 8017, // the browser keeps the weights by address
+        common: true,
+        group: "running",
+      }),
+      open: field("no-open", "print the page's address alone, and start no browser", {
+        type: v.boolean(),
+        default: true,
+        common: true,
+        group: "running",
+      }),
+      build: field(
+        "build DIR",
+        "write the page as static files to a new folder, for any web server, and serve nothing",
+        {
+          type: v.nullable(v.string()),
+          default: null,
+          common: true,
+          rights: writes,
+          group: "running",
+        },
+      ),
+      adapter: adapterField,
+      model: configFields.model,
+      weights: configFields.weights,
+      side: configFields.side,
+      ...commonFields,
+    },
+    sources: [SHIPPED_STUDY, SAMPLE, ...CODE.filter((path) => path !== ".git")],
+    rights: ({ argument, given: { build } }) => ({
+      read: argument === "" ? [] : volumeFiles(argument),
+      run: [bundler(), ...build ? [] : opener()],
+      hosts: ["127.0.0.1"],
+    }),
+  }),
   merge: command({
     name: "merge",
     script: "merge.ts",
@@ -378,6 +555,7 @@ export const commands = {
       name: "ADAPTER",
       help: ADAPTER,
     },
+    trained: trainedFields,
     required: ["out"],
     fields: {
       out: field("out FILE", "the merged weights, .safetensors, or .pth for PyTorch", {
@@ -391,6 +569,7 @@ export const commands = {
           "layout of samexporter",
         { type: v.boolean(), default: false, group: "running" },
       ),
+      overwrite,
       model: configFields.model,
       weights: configFields.weights,
       side: configFields.side,

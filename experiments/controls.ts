@@ -21,23 +21,34 @@ import { Progress } from "../lib/study/progress.ts";
 import { type Config, configFields, dataSeed } from "../lib/study/schema.ts";
 import { openScoredModel, type ScoredModel, unseenSlices } from "../lib/study/scored_model.ts";
 import { limit, openSlicesWithProgress } from "../lib/study/study_data.ts";
+import { adapterPath } from "../lib/study/shipped.ts";
 import { commands } from "./commands.ts";
 
 /** Slices of each control that are drawn. */
 const SHOWN = 10;
 
-/** Slices of patients that the model has not seen, and those that it was trained on. */
+/**
+ * Slices of patients that the model has not seen, and those that it was trained on. Of volumes all tumour-free
+ * slices count, however few of a scan the model was trained on.
+ */
 async function openData(
-  { data, healthy, volumes }: { data: string; healthy: string; volumes: string | null },
+  { data, healthy, volumes, maxSlicesPerCase = null }: {
+    data: string;
+    healthy: string;
+    volumes: string | null;
+    maxSlicesPerCase?: number | null;
+  },
   { model, path, config }: { model: ScoredModel; path: string; config: Config },
 ): Promise<ControlData> {
-  const open = async (root: string, kind: "tumour" | "tumour-free") =>
-    await openSlicesWithProgress(await openDataset(root, { ...config, patients: null }), config, {
+  const open = async (root: string, kind: "tumour" | "tumour-free", own = config) =>
+    await openSlicesWithProgress(await openDataset(root, { ...own, patients: null }), own, {
       kind,
     });
   const tumour = await open(data, "tumour");
   const free = await open(healthy, "tumour-free");
-  const within = volumes === null ? null : await open(volumes, "tumour-free");
+  const within = volumes === null
+    ? null
+    : await open(volumes, "tumour-free", { ...config, maxSlicesPerCase });
   if (free.refs.length === 0) {
     throw new InputError(`${healthy} has no tumour-free slice: name a data set of such`);
   }
@@ -69,7 +80,8 @@ async function draw(
   return await sliceSheet([{ heading, slices }]);
 }
 
-await runCommand(commands.controls, async ({ argument: path, given, values, line: command }) => {
+await runCommand(commands.controls, async ({ argument, given, values, line: command }) => {
+  const path = adapterPath(argument);
   const { data, healthy, volumes, out } = values;
   const overrides = pick(given, configFields);
   const model = await openScoredModel(path, overrides);
@@ -77,7 +89,8 @@ await runCommand(commands.controls, async ({ argument: path, given, values, line
   await requireEmpty(out);
   await using gpu = await openGpu(values);
   console.log(describeAdapter(withVersion(gpu.info)));
-  const slices = await openData({ data: data!, healthy: healthy!, volumes }, {
+  const { maxSlicesPerCase } = given;
+  const slices = await openData({ data: data!, healthy: healthy!, volumes, maxSlicesPerCase }, {
     model,
     path,
     config,
@@ -89,6 +102,7 @@ await runCommand(commands.controls, async ({ argument: path, given, values, line
   let progress: Progress | null = null;
   const controls = await scoreControls(scored, slices, {
     rule: model.rule,
+    counterfactuals: config.counterfactuals,
     batchSize: config.batchSize,
     onSlices: async (name, own) => {
       pictures.push({ name: `control_${pictures.length + 1}.png`, png: await draw(name, own) });

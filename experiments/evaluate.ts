@@ -19,7 +19,7 @@ import type { PresenceRule } from "../lib/evaluate/presence.ts";
 import { AUTOMATIC_PROMPTS, type ScoredPrompt } from "../lib/evaluate/scored_prompts.ts";
 import type { SliceModel } from "../lib/evaluate/slice_model.ts";
 import { summarizeUnprompted } from "../lib/evaluate/unprompted.ts";
-import { lookAlikeSentence } from "../lib/study/adapter.ts";
+import { lookAlikeSentence } from "../lib/predict/recipe.ts";
 import { pick } from "../lib/study/command_line.ts";
 import { configFields, dataSeed } from "../lib/study/schema.ts";
 import { describeAdapter, describeEnvironment } from "../lib/study/environment.ts";
@@ -31,6 +31,7 @@ import { openScoredModel, unseenSlices } from "../lib/study/scored_model.ts";
 import { summarizeScores } from "../lib/study/statistics.ts";
 import { limit, openSlicesWithProgress, tellData } from "../lib/study/study_data.ts";
 import { openGpu, withVersion } from "../lib/study/device.ts";
+import { adapterPath } from "../lib/study/shipped.ts";
 import { commands, evaluationFile } from "./commands.ts";
 
 /** An object that two lists, one item a line, close. */
@@ -92,7 +93,8 @@ function unpromptedOf(
   return { rules: rule ? [rule] : [], all: of(null), ...(rule && { ruled: of(rule) }) };
 }
 
-await runCommand(commands.evaluate, async ({ argument: path, given, values, line: command }) => {
+await runCommand(commands.evaluate, async ({ argument, given, values, line: command }) => {
+  const path = adapterPath(argument);
   const { data, maxTest, out: file } = values;
   const overrides = pick(given, configFields);
   const subject = await openScoredModel(path, overrides);

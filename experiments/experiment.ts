@@ -1,7 +1,7 @@
 // ./run experiment NAME: one row of the comparison by itself.
 import { PEFT_TYPES } from "../lib/adapters/methods.ts";
 import { InputError } from "../lib/errors.ts";
-import { estimateText } from "../lib/report/estimate_table.ts";
+import { dryRunText } from "../lib/report/estimate_table.ts";
 import { publishStudy } from "../lib/report/publish.ts";
 import { estimateStudy } from "../lib/study/dry_run.ts";
 import { adapterExperiment, type LoneExperiment } from "../lib/study/experiment.ts";
@@ -49,6 +49,6 @@ await runCommand(commands.experiment, async ({ argument, given, line: command })
   const options = resolveOptions(given, values);
   const rows = [experiment];
   if (options.dryRun) {
-    console.log(estimateText(await estimateStudy(rows, options, console.log)));
+    console.log(dryRunText(await estimateStudy(rows, options, console.log)));
   } else await runStudy(rows, { options, command, publish: publishStudy });
 });

@@ -18,6 +18,7 @@ import type { Values } from "../lib/study/command_line.ts";
 import { runCommand } from "../lib/study/main.ts";
 import { adapterPath } from "../lib/study/shipped.ts";
 import { commands, onnxFiles } from "./commands.ts";
+import { requireFree } from "../lib/files/outputs.ts";
 import { writeAtomic, writeFileAtomic } from "../lib/fs.ts";
 
 /** Weights whose shapes go by the side of the model's input. */
@@ -71,7 +72,13 @@ await runCommand(commands.merge, async ({ argument, given, values }) => {
   const model = given.model ?? run?.model ?? values.model;
   const weights = values.weights ?? ownWeights(path, run);
   const adapter = await openAdapter(path);
-  await requireBase(adapter, await weightsFile({ model, weights }));
+  const base = await weightsFile({ model, weights });
+  requireFree(values.onnx ? onnxFiles(out) : [out], {
+    inputs: [path, base],
+    overwrite: values.overwrite,
+    remedy: "give another --out",
+  });
+  await requireBase(adapter, base);
   const { saved } = adapterParts(adapter);
   // Adapters do not depend on the side: at SAM's own, segment_anything loads the result. A run that
   // trained weights that do is merged at its side.

@@ -1,22 +1,23 @@
 // ./run predict SCAN… --out DIR: masks of new scans, a picture and a table of them.
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { writeNifti } from "../lib/data/nifti_file.ts";
 import { noteLines } from "../lib/data/notes.ts";
 import { orientationOf } from "../lib/data/orientation.ts";
-import { cut, planeOf, whole } from "../lib/data/plane.ts";
-import { centreCrop } from "../lib/data/preprocess.ts";
+import { cut, whole } from "../lib/data/plane.ts";
+import { rescaledWindow } from "../lib/data/preprocess.ts";
 import { readVolume } from "../lib/data/read_volume.ts";
-import { openScans, type Scan } from "../lib/data/scans.ts";
-import { rescaledWindow } from "../lib/data/slices.ts";
+import { openScans, PREDICTIONS_TABLE as TABLE, type Scan } from "../lib/data/scans.ts";
 import { binarise } from "../lib/data/target.ts";
 import type { Thumbnails } from "../lib/data/thumbnails.ts";
 import { PRESENCE_SCORES, type PresenceRule } from "../lib/evaluate/presence.ts";
 import { excerpt, InputError } from "../lib/errors.ts";
+import { realPath, requireFree, statOf } from "../lib/files/outputs.ts";
 import { loadSam, weightsFile } from "../lib/files/pretrained.ts";
 import { requireSameGrid, type Volume } from "../lib/formats/volume.ts";
 import { readBytes, writeFileAtomic } from "../lib/fs.ts";
 import { dice } from "../lib/metrics/metrics.ts";
-import { expandPatterns, maskName } from "../lib/predict/paths.ts";
+import { maskName } from "../lib/predict/mask_name.ts";
+import { expandPatterns } from "../lib/predict/paths.ts";
 import { readPoints } from "../lib/predict/points_file.ts";
 import { type PredictionRow, predictionsTable } from "../lib/predict/predictions_table.ts";
 import {
@@ -29,9 +30,9 @@ import {
   type SliceGrid,
   withoutPrompt,
 } from "../lib/predict/prompts.ts";
+import { gridOf, lookAlikeSentence, trainingSlices } from "../lib/predict/recipe.ts";
 import { type ScanMask, segmentScan } from "../lib/predict/segment_scan.ts";
 import { SPREAD } from "../lib/predict/segment_object.ts";
-import { PRESENCE } from "../lib/predict/slice_segmenter.ts";
 import { summarise } from "../lib/predict/summary.ts";
 import { plural } from "../lib/report/format.ts";
 import {
@@ -43,13 +44,11 @@ import { type ModelName, MODELS } from "../lib/sam/models.ts";
 import { SamPredictor } from "../lib/sam/predictor.ts";
 import { applyAdapter } from "../lib/adapters/apply_adapter.ts";
 import {
-  lookAlikeSentence,
   openAdapter,
   ownWeights,
   presenceRule,
   readOrigin,
   requireBase,
-  trainingSlices,
 } from "../lib/study/adapter.ts";
 import { pick, type Values } from "../lib/study/command_line.ts";
 import { openGpu, withVersion } from "../lib/study/device.ts";
@@ -62,8 +61,7 @@ import { commands } from "./commands.ts";
 
 type Options = Values<typeof commands.predict.fields>;
 
-/** The files of a prediction beside its masks. */
-const TABLE = "predictions.csv";
+/** Contact sheets of a prediction, by their number from 0. */
 const sheetName = (page: number) => `contact_sheet${page > 0 ? `_${page + 1}` : ""}.png`;
 
 /** The model, and the values that its run was trained with or the command line names. */
@@ -71,8 +69,8 @@ interface Setup {
   readonly adapter: Awaited<ReturnType<typeof openAdapter>> | null;
   readonly config: Config;
   readonly seen: Thumbnails | null;
-  /** Rule by which masks without a prompt count. */
-  readonly presence: PresenceRule;
+  /** Rule by which masks without a prompt count; null if all do. */
+  readonly presence: PresenceRule | null;
 }
 
 /** Reads the adapter and its run's values, and says which of them are overridden. */
@@ -116,14 +114,22 @@ async function openSetup(given: Partial<Options>): Promise<Setup> {
   return { adapter, config, seen: trainingSlices(adapter), presence };
 }
 
-/** The presence rule of an adapter, or that of those without one, with the threshold that is given. */
-function ruleOf(own: PresenceRule | null, { presence }: Partial<Options>): PresenceRule {
-  const rule = own ?? PRESENCE;
-  return { ...rule, threshold: presence ?? rule.threshold };
+/** The presence rule of an adapter with the threshold that is given; without a rule, one of the mean logit. */
+function ruleOf(own: PresenceRule | null, { presence }: Partial<Options>): PresenceRule | null {
+  if (presence === null || presence === undefined) return own;
+  return { score: own?.score ?? "meanLogit", threshold: presence };
 }
 
 /** Says by which rule slices without a prompt stay empty. */
-function tellPresence({ score, threshold }: PresenceRule): void {
+function tellPresence(rule: PresenceRule | null): void {
+  if (rule === null) {
+    console.log(
+      "This model has no rule that tells slices without tumour: every slice keeps its mask. " +
+        "--presence N leaves empty those with a mean logit inside the mask below N.",
+    );
+    return;
+  }
+  const { score, threshold } = rule;
   console.log(
     `Without a prompt a slice has tumour if its ${
       PRESENCE_SCORES[score].label
@@ -135,11 +141,8 @@ function tellPresence({ score, threshold }: PresenceRule): void {
 /** Refuses files that would be written over inputs, or over others unasked. */
 function checkOutputs(scans: readonly Scan[], values: Options): void {
   const { out, boxesFrom, pointsFrom, overwrite } = values;
-  const inputs = new Set(
-    [...scans.map(({ path }) => path), boxesFrom, pointsFrom].filter((path) => path !== null)
-      .map((path) => realPath(path)),
-  );
-  if (inputs.has(realPath(out))) {
+  const inputs = [...scans.flatMap(({ path, seg }) => [path, seg]), boxesFrom, pointsFrom];
+  if (inputs.some((path) => path !== null && realPath(path) === realPath(out))) {
     throw new InputError(`--out ${excerpt(out)} is an input: name a folder for the masks`);
   }
   const isFile = statOf(out)?.isFile;
@@ -152,43 +155,11 @@ function checkOutputs(scans: readonly Scan[], values: Options): void {
   if (twin !== undefined) {
     throw new InputError(`two scans would have the mask ${twin}: segment them one at a time`);
   }
-  const outputs = [...masks, TABLE, ...pages.map(sheetName)];
-  for (const path of outputs.map((name) => join(out, name))) {
-    if (inputs.has(realPath(path))) {
-      throw new InputError(
-        `${excerpt(path)} is an input, which a mask would replace: name another folder with --out`,
-      );
-    }
-    if (!overwrite && statOf(path)) {
-      throw new InputError(
-        `${excerpt(path)} exists: name another folder with --out, or give --overwrite`,
-      );
-    }
-  }
-}
-
-function statOf(path: string): Deno.FileInfo | null {
-  try {
-    return Deno.statSync(path);
-  } catch {
-    return null;
-  }
-}
-
-/** The path behind links, where it exists. */
-function realPath(path: string): string {
-  try {
-    return Deno.realPathSync(path);
-  } catch {
-    return resolve(path);
-  }
-}
-
-/** The slices of a volume as the model was trained on them. */
-function gridOf(volume: Volume, { axis, crop }: Config): SliceGrid {
-  const plane = planeOf(volume, axis);
-  const window = crop === null ? whole(plane) : centreCrop(plane, crop);
-  return { axis, plane, window, count: volume.shape[axis] };
+  requireFree([...masks, TABLE, ...pages.map(sheetName)].map((name) => join(out, name)), {
+    inputs,
+    overwrite,
+    remedy: "name another folder with --out",
+  });
 }
 
 /** The objects that the command line asks for, and the true mask where a segmentation gives boxes. */
@@ -214,7 +185,7 @@ async function objectsOf(
     ? readPoints(new TextDecoder().decode(readBytes(pointsFrom)), pointsFrom)
     : [];
   const objects = [
-    ...fromClicks({ points: point, background, file }, context),
+    ...fromClicks({ points: point, background, file, range }, context),
     ...box.map((text) => fromBox(text, range, context)),
   ];
   if (!hasPrompt(values)) objects.push(withoutPrompt(grid, range));

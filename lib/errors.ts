@@ -8,6 +8,11 @@ export class InputError extends Error {
   override readonly name = "InputError";
 }
 
+/** True if an error says that the host has no memory for an array. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof RangeError && /alloc|array (buffer )?length/i.test(error.message);
+}
+
 /** Longest text of a file that a message quotes. */
 const MAXIMUM_EXCERPT = 200;
 
@@ -35,4 +40,16 @@ export function oneLine(text: string): string {
 export function excerpt(text: string): string {
   const plain = oneLine(text.slice(0, MAXIMUM_EXCERPT));
   return text.length > MAXIMUM_EXCERPT ? `${plain}…` : plain;
+}
+
+/** A word as a POSIX shell reads it, with control characters as bash and zsh do: it may be pasted. */
+export function shellWord(word: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (!/\p{C}/u.test(word)) return `'${word.replaceAll("'", "'\\''")}'`;
+  const bytes = (text: string) =>
+    Array.from(
+      new TextEncoder().encode(text),
+      (byte) => `\\x${byte.toString(16).padStart(2, "0")}`,
+    );
+  return `$'${word.replaceAll(/[\\']/g, "\\$&").replaceAll(/\p{C}/gu, (c) => bytes(c).join(""))}'`;
 }

@@ -80,12 +80,13 @@ export async function readIfThere(path: string): Promise<Uint8Array<ArrayBuffer>
 export async function sha256(path: string): Promise<string> {
   const hash = createHash("sha256");
   using file = openBytes(path);
-  const piece = new Uint8Array(2 ** 23);
+  const piece = new Uint8Array(Math.min(file.size, 2 ** 23));
   for (let at = 0; at < file.size; at += piece.length) {
     const part = piece.subarray(0, file.size - at);
     file.read(at, part);
     hash.update(part);
-    await new Promise((done) => setTimeout(done)); // signals are heard between turns of the event loop
+    // Signals are heard between turns of the event loop.
+    if (at + piece.length < file.size) await new Promise((done) => setTimeout(done));
   }
   return hash.digest("hex");
 }
@@ -101,22 +102,29 @@ const underWay = new Set<string>();
  * the program or of the machine, `path` has its old content or its new one. A process that may not write
  * to the folder, but to this file, writes to a folder of its own beside it first, named after it.
  *
+ * @param before Called just before the file gets its name; if it throws, nothing has changed.
  * @throws {InputError} if the folder cannot be written to.
  */
-export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: Uint8Array | string,
+  before?: () => void,
+): Promise<void> {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  await writeAtomic(path, (output) => output.getWriter().write(bytes));
+  await writeAtomic(path, (output) => output.getWriter().write(bytes), before);
 }
 
 /**
  * Writes a file in parts, whole or not at all, as {@linkcode writeFileAtomic} does.
  *
  * @param write Writes the content; the stream need not be closed.
+ * @param before Called just before the file gets its name.
  * @throws {InputError} if the folder cannot be written to.
  */
 export async function writeAtomic(
   path: string,
   write: (output: WritableStream<Uint8Array>) => Promise<void>,
+  before?: () => void,
 ): Promise<void> {
   const folder = mayWrite(dirname(path)) ? null : `${path}.tmp`;
   const name = `${basename(path)}.${process.pid}.${serial++}.tmp`;
@@ -135,21 +143,27 @@ export async function writeAtomic(
       );
       await file.sync();
     }
+    before?.();
     await Deno.rename(temporary, path);
     if (folder === null) await syncFolder(dirname(path));
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     if (error instanceof InputError || error instanceof RangeError) throw error;
-    const { reason, needsRoom } = writeFailure(error);
-    const choose = isCached(path)
-      ? "another folder for the cache by SAMLORA_CACHE"
-      : "a folder that can be written to";
-    const room = needsRoom ? "make room on the disk, or " : "";
-    throw new InputError(`cannot write ${path} (${reason}): ${room}choose ${choose}`);
+    throw cannotWrite(path, error);
   } finally {
     underWay.delete(temporary);
     if (folder !== null) await Deno.remove(folder).catch(() => {}); // unless another process writes there
   }
+}
+
+/** The complaint about a file or folder that could not be written. */
+export function cannotWrite(path: string, error: unknown): InputError {
+  const { reason, needsRoom } = writeFailure(error);
+  const choose = isCached(path)
+    ? "another folder for the cache by SAMLORA_CACHE"
+    : "a folder that can be written to";
+  const room = needsRoom ? "make room on the disk, or " : "";
+  return new InputError(`cannot write ${path} (${reason}): ${room}choose ${choose}`);
 }
 
 /** Reason of a write that failed, in words that name no flag of Deno's, and true if room on the disk may help. */
@@ -194,6 +208,19 @@ export async function makeFolder(path: string): Promise<void> {
       // Beyond the folders that the program may read: the system does it in its own time.
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
     });
+  }
+}
+
+/**
+ * Makes a folder as {@linkcode makeFolder} does.
+ *
+ * @throws {InputError} if it cannot be made.
+ */
+export async function requireFolder(path: string): Promise<void> {
+  try {
+    await makeFolder(path);
+  } catch (error) {
+    throw cannotWrite(path, error);
   }
 }
 

@@ -10,28 +10,18 @@ import { openWeights } from "../formats/weights.ts";
 import * as v from "valibot";
 import { type Adapter, ADAPTER_FILES } from "../adapters/adapter.ts";
 import { readLegacyAdapter } from "../adapters/legacy.ts";
-import { THUMBNAIL_BYTES, Thumbnails } from "../data/thumbnails.ts";
+import type { Thumbnails } from "../data/thumbnails.ts";
 import { excerpt, InputError } from "../errors.ts";
 import { LARGEST } from "../nn/host_state.ts";
 import { GuardError } from "../evaluate/guards.ts";
 import type { PresenceRule } from "../evaluate/presence.ts";
+import { identityOf, METADATA, requireTrainedOn, runJson } from "../predict/recipe.ts";
 import { loadAdapter } from "./adapter_folder.ts";
 import { type Config, parseConfig } from "./schema.ts";
 import { describeWeights } from "./environment.ts";
 import { requireUnchanged } from "./manifest.ts";
 import { checkFile, type Origin, originSchema, readJson } from "./results.ts";
 import { openBytes } from "../fs.ts";
-
-/** Keys of a safetensors file's metadata: the run as JSON, and the pretrained weights. */
-const RUN = "samlora_run";
-const BASE = "samlora_base";
-/** Thumbnails of the slices that it was trained on, in base64. */
-const SLICES = "samlora_slices";
-
-/** Identity of weights: a file's SHA-256, whatever its name, or a package with its version. */
-function identity(weights: string): string {
-  return /sha256 [0-9a-f]+/.exec(weights)?.[0] ?? weights;
-}
 
 /**
  * An adapter whose file says what run made it, on which pretrained weights and slices.
@@ -45,41 +35,11 @@ export function signAdapter(
 ): Adapter {
   const slices = Buffer.from(thumbnails.bytes).toString("base64");
   const own = {
-    [RUN]: JSON.stringify({ experiment, config, split, presence } satisfies Origin),
-    [BASE]: identity(weights),
-    ...(slices !== "" && { [SLICES]: slices }), // pictures without contrast have no thumbnail
+    [METADATA.run]: JSON.stringify({ experiment, config, split, presence } satisfies Origin),
+    [METADATA.base]: identityOf(weights),
+    ...(slices !== "" && { [METADATA.slices]: slices }), // pictures without contrast have no thumbnail
   };
   return { ...adapter, metadata: { ...adapter.metadata, ...own } };
-}
-
-/**
- * Thumbnails of the slices that an adapter was trained on; null if its file does not hold them.
- *
- * @throws {InputError} if they are damaged.
- */
-export function trainingSlices({ metadata, source }: Adapter): Thumbnails | null {
-  const text = metadata[SLICES];
-  if (text === undefined) return null;
-  const bytes = new Uint8Array(Buffer.from(text, "base64"));
-  if (bytes.length > 0 && bytes.length % THUMBNAIL_BYTES === 0) return new Thumbnails(bytes);
-  throw new InputError(`${source} says unsoundly what slices it was trained on: get it again`);
-}
-
-/** Most slices that a sentence names. */
-const NAMED = 3;
-
-/**
- * Says that slices look like some that an adapter was trained on. Neighbours of these within about 3 mm
- * of a volume look alike as well: whatever their names, they are of a patient that it has seen.
- *
- * @param ids Those slices.
- * @param total All that are looked at.
- */
-export function lookAlikeSentence(ids: readonly string[], total: number): string {
-  const more = ids.length > NAMED ? ", …" : "";
-  return `${ids.length} of ${total} slices look like slices that the adapter was trained on, as they ` +
-    `are, mirrored or turned (${ids.slice(0, NAMED).map(excerpt).join(", ")}${more}): figures of ` +
-    `these say nothing about new patients.`;
 }
 
 /**
@@ -90,30 +50,14 @@ export function lookAlikeSentence(ids: readonly string[], total: number): string
  * @throws {GuardError} if it was trained on others.
  */
 export async function requireBase(adapter: Adapter, weights: string | null): Promise<void> {
-  const trainedOn = adapter.metadata[BASE];
-  if (trainedOn === undefined) return;
-  const used = identity(await describeWeights(weights));
-  if (used === trainedOn) return;
-  throw new GuardError(
-    "foreign-adapter",
-    `${adapter.source} was trained on other weights (${
-      excerpt(trainedOn)
-    }) than those it is used ` +
-      `with (${used}), so that its masks would mean nothing: name its own weights with --weights`,
-  );
+  if (adapter.metadata[METADATA.base] === undefined) return;
+  requireTrainedOn(adapter, await describeWeights(weights));
 }
 
 /** The run that an adapter's file says it was trained by; null if it says nothing. */
-function originOf({ metadata, source }: Adapter): Origin | null {
-  const own = metadata[RUN];
-  if (!own?.startsWith("{")) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(own);
-  } catch {
-    throw new InputError(`${source} says unsoundly what it was trained by: get it again`);
-  }
-  return checkFile(originSchema, value, source);
+function originOf(adapter: Adapter): Origin | null {
+  const value = runJson(adapter);
+  return value === null ? null : checkFile(originSchema, value, adapter.source);
 }
 
 /**

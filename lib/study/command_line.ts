@@ -8,7 +8,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { basename } from "node:path";
 import * as v from "valibot";
 import { parse as parseYaml } from "yaml";
-import { excerpt, InputError } from "../errors.ts";
+import { excerpt, InputError, shellWord } from "../errors.ts";
 
 /** Headings of `--help all`, in the order in which they are printed. */
 export const GROUPS = [
@@ -19,6 +19,7 @@ export const GROUPS = [
   "prompts",
   "scoring",
   "running",
+  "cluster",
 ] as const;
 
 /** Rights that the value of an option gives to the process. */
@@ -159,11 +160,18 @@ export interface Command<F extends Fields = any> {
   /** Its purpose in a line. */
   readonly about: string;
   /** The argument that is no option, for a command that takes one, or several of its kind. */
-  readonly argument?: { readonly name: string; readonly help: string; readonly several?: boolean };
+  readonly argument?: {
+    readonly name: string;
+    readonly help: string;
+    readonly several?: boolean;
+    readonly optional?: boolean;
+  };
   /** Its options. */
   readonly fields: F;
   /** Names of the fields that have to be given. */
   readonly required?: readonly (keyof F & string)[];
+  /** Fields that are as an adapter was trained where they are not given. */
+  readonly trained?: readonly Field[];
   /** Files and folders of the package that it reads beside modules and npm packages. */
   readonly sources?: readonly string[];
   /** True if it saves its state when it is asked to stop, and when its launcher has ended. */
@@ -364,7 +372,9 @@ export function readCommand<F extends Fields>(
   }
   const [surplus] = positional.slice(argument?.several ? Infinity : argument ? 1 : 0);
   const missing = [
-    ...argument && positional.length === 0 ? [`${argument.name} (${argument.help})`] : [],
+    ...argument && !argument.optional && positional.length === 0
+      ? [`${argument.name} (${argument.help})`]
+      : [],
     ...required.filter((field) => given[field] === undefined)
       .map((field) => `--${fields[field].flag}`),
   ];
@@ -434,19 +444,19 @@ const COLUMNS = 100;
 
 /** Help text of a command: its usage and its options, the most needed ones or, grouped, all. */
 export function helpText(
-  { name, about, argument, fields, required = [] }: Command,
+  { name, about, argument, fields, required = [], trained = [] }: Command,
   { all }: { all: boolean },
 ): string {
   const listed: readonly Field[] = Object.values(fields as Fields);
   const head = ({ flag, argument }: Field) => `--${flag}${argument ? ` ${argument}` : ""}`;
   const usage = [
     `usage: ./run ${name}`,
-    ...argument ? [argument.name] : [],
+    ...argument ? [argument.optional ? `[${argument.name}]` : argument.name] : [],
     ...required.map((field) => head(fields[field])),
     "[options]",
   ].join(" ");
   const intro = `${usage}\n\n${about}.\n${
-    argument ? `\n  ${argument.name}  ${argument.help}\n` : ""
+    argument ? `\n${entry(argument.name, argument.help, argument.name.length)}` : ""
   }`;
   const list = (chosen: readonly Field[]) => {
     const width = Math.min(28, Math.max(...chosen.map((field) => head(field).length)));
@@ -454,12 +464,10 @@ export function helpText(
       // A value that must be given has no default, though another command's may.
       const help = required.some((name) => fields[name] === field)
         ? field.help.replace(/ \(default: [^)]*\)$/, "")
+        : trained.includes(field)
+        ? `${field.help.replace(/ \(default:? [^)]*\)$/, "")} (default: as the adapter was trained)`
         : `${field.help}${defaultOf(field)}`;
-      const lines = wrap(help, COLUMNS - width - 4);
-      const name = head(field);
-      if (name.length > width) lines.unshift("");
-      return lines.map((line, i) => `  ${(i ? "" : name).padEnd(width)}  ${line}`.trimEnd() + "\n")
-        .join("");
+      return entry(head(field), help, width);
     }).join("");
   };
   if (listed.length <= SHORT) return `${intro}\n${list(listed)}`;
@@ -472,6 +480,14 @@ export function helpText(
     return own.length > 0 ? `\n${group[0].toUpperCase()}${group.slice(1)}\n${list(own)}` : "";
   });
   return intro + sections.join("");
+}
+
+/** A name and its help beside it, in lines; below it where the name is too long. */
+function entry(name: string, help: string, width: number): string {
+  const lines = wrap(help, COLUMNS - width - 4);
+  if (name.length > width) lines.unshift("");
+  return lines.map((line, i) => `  ${(i ? "" : name).padEnd(width)}  ${line}`.trimEnd() + "\n")
+    .join("");
 }
 
 /** Breaks a text into lines of at most so many characters. */
@@ -494,7 +510,8 @@ function defaultOf({ default: value }: Field): string {
 
 /**
  * The command as a user would type it, without folders of this machine: of paths the last part stays, in
- * quotes and with escapes where it holds a space or a control character.
+ * quotes and with escapes where it holds a space or a control character. Options that say where and by how
+ * many processes it is computed are left out: they change no figure.
  * The arguments have been parsed before, so that an option's value follows it or its equals sign.
  */
 function commandLine(
@@ -502,24 +519,20 @@ function commandLine(
   { args, fields }: { args: readonly string[]; fields: Fields },
 ): string {
   const paths = Object.values(fields).filter(({ rights }) => rights).map(({ flag }) => `--${flag}`);
-  const shown = args.map((argument, i) => {
+  const passing = Object.values(fields).filter(({ group }) => group === "cluster");
+  const kept = args.filter((argument, i) =>
+    !passing.some((field) => {
+      const option = `--${field.flag}`;
+      const isValue = args[i - 1] === option && !isSwitch(field);
+      return isValue || argument === option || argument.startsWith(`${option}=`);
+    })
+  );
+  const shown = kept.map((argument, i) => {
     const [name, ...value] = argument.split("=");
     if (value.length > 0 && paths.includes(name)) return `${name}=${basename(value.join("="))}`;
-    return argument.startsWith("--") && !paths.includes(args[i - 1])
+    return argument.startsWith("--") && !paths.includes(kept[i - 1])
       ? argument
       : basename(argument);
   });
-  return ["./run", task, ...shown.map(quoted)].join(" ");
-}
-
-/** A word as a POSIX shell reads it, with control characters as bash and zsh do: it may be pasted. */
-function quoted(word: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
-  if (!/\p{C}/u.test(word)) return `'${word.replaceAll("'", "'\\''")}'`;
-  const bytes = (text: string) =>
-    Array.from(
-      new TextEncoder().encode(text),
-      (byte) => `\\x${byte.toString(16).padStart(2, "0")}`,
-    );
-  return `$'${word.replaceAll(/[\\']/g, "\\$&").replaceAll(/\p{C}/gu, (c) => bytes(c).join(""))}'`;
+  return ["./run", task, ...shown.map(shellWord)].join(" ");
 }

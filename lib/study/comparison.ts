@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { RunLengths } from "../formats/run_length.ts";
 import { observe } from "../evaluate/protocol_summary.ts";
 import { PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { summarizeUnprompted } from "../evaluate/unprompted.ts";
@@ -23,7 +24,45 @@ import {
   type Run,
 } from "./results.ts";
 import { CHOSEN_FIELDS } from "./schema.ts";
-import { compareScores, judgeStudy, referencesOf, summarizeScores, testsOf } from "./statistics.ts";
+import {
+  compareScores,
+  judgeStudy,
+  PRIMARY_PROMPT,
+  referencesOf,
+  summarizeScores,
+  testsOf,
+} from "./statistics.ts";
+
+/** Sums of a row over all parts of the study's first split. */
+export interface PooledRow {
+  /** True for a predictor that sees no image. */
+  readonly trivial: boolean;
+  /** The slices of all folds taken together, each averaged over training seeds. */
+  readonly scores: ScoreRecords;
+  /** Mean Dice by prompt in each part, those of further splits among them. */
+  readonly parts: ReadonlyMap<
+    string,
+    { readonly patients: number; readonly dice: Readonly<Record<string, number>> }
+  >;
+  /** Masks of the first training seed by slice, with their Dice; none where none were kept. */
+  readonly masks: ReadonlyMap<string, RunLengths & { readonly dice?: number }>;
+  /** The sample's mask, in a study of one part. */
+  readonly sample: Records["sample"];
+  readonly seeds?: ComparisonRow["seeds"];
+  readonly unprompted?: ComparisonRow["unprompted"];
+}
+
+/** A row of which no records are there. */
+export const UNSCORED: PooledRow = {
+  trivial: false,
+  scores: { slices: [], cases: [] },
+  parts: new Map(),
+  masks: new Map(),
+  sample: null,
+};
+
+/** Rows by the names of their experiments, trivial predictors by theirs. */
+export type PooledRows = ReadonlyMap<string, PooledRow>;
 
 /** Mean of one slice's or case's scores under one prompt over training seeds, metric by metric. */
 function averageScores(scores: readonly RecordedScore[]): RecordedScore {
@@ -67,45 +106,68 @@ export function poolRecords(records: readonly Records[], row: string): ScoreReco
   };
 }
 
+/** Mean Dice by prompt over the patients of each part. */
+function scoresByPart(records: readonly Records[]): PooledRow["parts"] {
+  return new Map(records.map(({ part, slices }) => [part, {
+    patients: new Set(slices.map(({ patient }) => patient)).size,
+    dice: Object.fromEntries(PROTOCOL.flatMap((prompt) => {
+      const patients = groupMeans(observe(slices, { prompt, metric: "dice" }));
+      return patients.length > 0 ? [[prompt, mean(patients)]] : [];
+    })),
+  }]));
+}
+
 /**
- * Runs and records of a study's first split, over which its table is: further splits test patients again
- * that it was trained on.
+ * Parts of a study's first split, over which its table is: further splits test patients again that it was
+ * trained on.
  */
-export function ofFirstSplit<T extends { runs: readonly Run[]; records: readonly Records[] }>(
-  study: T,
-): T {
-  const first = study.runs[0].split.seed;
-  const parts = new Set(
-    study.runs.filter(({ split }) => split.seed === first).map(({ part }) => part),
-  );
+export function firstParts(runs: readonly Run[]): ReadonlySet<string> {
+  const first = runs[0].split.seed;
+  return new Set(runs.filter(({ split }) => split.seed === first).map(({ part }) => part));
+}
+
+/**
+ * Pools what one row comes to, so that nobody need hold the records of another meanwhile.
+ *
+ * @param records The row's, of every part.
+ * @param runs Runs of the whole study.
+ */
+export function poolRow(records: readonly Records[], runs: readonly Run[]): PooledRow {
+  const [{ row, trivial }] = records;
+  const parts = firstParts(runs);
+  const own = runs.filter(({ part, experiment }) => experiment.name === row && parts.has(part));
+  const first = records.filter(({ part }) => parts.has(part));
   return {
-    ...study,
-    runs: study.runs.filter(({ part }) => parts.has(part)),
-    records: study.records.filter(({ part }) => parts.has(part)),
+    trivial,
+    scores: poolRecords(first, row),
+    parts: scoresByPart(records),
+    masks: masksOf(first),
+    sample: first[0]?.sample ?? null,
+    ...(!trivial && own.every(({ summary }) => summary) && {
+      seeds: seedMeans(own, first),
+      unprompted: unpromptedOf(own, first),
+    }),
   };
 }
 
-/** Mean Dice of every row in each part, over the part's patients. */
-function scoresByPart(
+/** Pools each row of a study. */
+export function poolRows(
   { runs, records }: { runs: readonly Run[]; records: readonly Records[] },
-): PartScores[] {
-  const names = new Map(runs.map(({ experiment }) => [experiment.name, displayName(experiment)]));
-  return [...Map.groupBy(records, ({ part }) => part)].map(([part, own]) => {
-    const { config, split } = runs.find((run) => run.part === part)!;
-    return {
-      part,
-      seed: config.seed as number,
-      split: split.seed,
-      patients: new Set(own[0].slices.map(({ patient }) => patient)).size,
-      rows: own.map(({ row, slices }) => ({
-        model: names.get(row) ?? row,
-        dice: Object.fromEntries(PROTOCOL.flatMap((prompt) => {
-          const patients = groupMeans(observe(slices, { prompt, metric: "dice" }));
-          return patients.length > 0 ? [[prompt, mean(patients)]] : [];
-        })),
-      })),
-    };
-  });
+): PooledRows {
+  const rows = Map.groupBy(records, ({ row }) => row);
+  return new Map([...rows].map(([row, own]) => [row, poolRow(own, runs)]));
+}
+
+/** Masks of the first training seed, with their Dice. */
+function masksOf(records: readonly Records[]): PooledRow["masks"] {
+  const masks = new Map<string, RunLengths & { dice?: number }>();
+  for (const { masks: found, slices } of records) {
+    const scores = new Map(slices.map(({ id, scores }) => [id, scores[PRIMARY_PROMPT]?.dice]));
+    for (const { id, ...mask } of found) {
+      if (!masks.has(id)) masks.set(id, { ...mask, dice: scores.get(id) });
+    }
+  }
+  return masks;
 }
 
 /** Experiments of a study, in the order of its rows. */
@@ -163,10 +225,9 @@ function seedMeans(runs: readonly Run[], records: readonly Records[]): Compariso
 /** Row of a model that was trained, or scored as it comes, in every part. */
 function modelRow(
   experiment: Experiment,
-  { runs, records, result, context }: {
+  { runs, pooled, context }: {
     runs: readonly Run[];
-    records: readonly Records[];
-    result: ScoreRecords;
+    pooled: PooledRow;
     context: ComparisonContext;
   },
 ): ComparisonRow {
@@ -183,15 +244,15 @@ function modelRow(
     model: displayName(experiment),
     kind: experiment.kind,
     wiseFt: experiment.wiseFt?.alpha,
-    ...rowScores(result, context),
+    ...rowScores(pooled.scores, context),
     trainableParameters: summaries[0].trainableParameters,
     secondsPerStep: average(of("secondsPerStep")),
     trainSeconds: average(of("trainSeconds")),
     peakGpuBytes: peaks.length > 0 ? Math.max(...peaks) : undefined,
     bestEpoch: runs[0].part === "" ? summaries[0].bestEpoch : undefined,
     ...(chosen.length > 0 && { chosen }),
-    seeds: seedMeans(runs, records),
-    unprompted: unpromptedOf(runs, records),
+    seeds: pooled.seeds,
+    unprompted: pooled.unprompted,
   };
 }
 
@@ -249,35 +310,61 @@ export function computeTable(
   context: ComparisonContext,
   study: { runs: readonly Run[]; records: readonly Records[] },
 ): ComparisonTable {
-  const { runs, records } = ofFirstSplit(study);
+  return tableOf(context, { runs: study.runs, rows: poolRows(study) });
+}
+
+/** Computes the table of rows that are pooled. */
+export function tableOf(
+  context: ComparisonContext,
+  { runs: all, rows }: { runs: readonly Run[]; rows: PooledRows },
+): ComparisonTable {
+  const first = firstParts(all);
+  const runs = all.filter(({ part }) => first.has(part));
   const experiments = experimentsOf(runs);
   const slices = new Map<string, readonly SliceRecord[]>();
   const models: ComparisonRow[] = [];
   for (const experiment of experiments) {
     const own = runs.filter((run) => run.experiment.name === experiment.name);
     if (own.some(({ summary }) => !summary)) continue;
-    const result = poolRecords(records, experiment.name);
-    slices.set(displayName(experiment), result.slices);
-    models.push(modelRow(experiment, { runs: own, records, result, context }));
+    const pooled = rows.get(experiment.name) ?? UNSCORED;
+    slices.set(displayName(experiment), pooled.scores.slices);
+    models.push(modelRow(experiment, { runs: own, pooled, context }));
   }
   const statistics = compareScores(
     models.map((row) => ({ ...row, slices: slices.get(row.model)! })),
   );
-  const trivial = new Set(records.filter((one) => one.trivial).map(({ row }) => row));
   const compared = compareRows([
     ...models.map((row) => ({ ...row, tests: rowTests(row, { models, statistics, context }) })),
-    ...[...trivial].map((model) => ({
+    ...[...rows].filter(([, { trivial }]) => trivial).map(([model, { scores }]) => ({
       model,
       kind: "trivial" as const,
-      ...rowScores(poolRecords(records, model), context),
+      ...rowScores(scores, context),
     })),
   ], context);
-  const parts = scoresByPart(study);
+  const parts = partScores(all, rows);
   return significant({
     ...compared,
     statistics,
     verdicts: judgeStudy(experiments, slices),
     ...(parts.length > 1 && { parts }),
+  });
+}
+
+/** Scores of every row in each part. */
+function partScores(runs: readonly Run[], rows: PooledRows): PartScores[] {
+  const names = new Map(runs.map(({ experiment }) => [experiment.name, displayName(experiment)]));
+  return [...Map.groupBy(runs, ({ part }) => part)].map(([part, [{ config, split }]]) => {
+    const found = [...rows].flatMap(([row, { parts }]) => {
+      const scores = parts.get(part);
+      return scores ? [{ model: names.get(row) ?? row, ...scores }] : [];
+    });
+    return {
+      part,
+      seed: config.seed as number,
+      split: split.seed,
+      patients: found[0]?.patients ?? 0,
+      rows: found.map(({ model, dice }) => ({ model, dice })),
+    };
   });
 }
 

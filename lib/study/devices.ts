@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
 import { DEVICE_NOTE, type DeviceNote } from "./device.ts";
+import { SCHEDULER } from "./lease.ts";
 
 const adapterSchema = v.object({
   name: v.string(),
@@ -77,6 +78,53 @@ export function gpuFile(root = "/"): string | null {
   return null;
 }
 
+/**
+ * PCI addresses of the GPUs of this machine, such as `0000:01:00.0`, in the order in which drivers number
+ * them.
+ *
+ * @param root Folder that stands for `/`.
+ */
+export function gpuCards(root = "/"): string[] {
+  const found = new Set(namesIn(join(root, "proc/driver/nvidia/gpus")));
+  for (const node of namesIn(join(root, "dev/dri")).filter((name) => /^renderD\d+$/.test(name))) {
+    const device = join(root, "sys/class/drm", node, "device");
+    try {
+      if (!GPU_DRIVERS.test(basename(Deno.readLinkSync(join(device, "driver"))))) continue;
+      found.add(basename(Deno.readLinkSync(device)));
+    } catch {
+      // It is no device with a driver of its own.
+    }
+  }
+  return [...found].sort();
+}
+
+/**
+ * Variables with which a process opens one of several GPUs: Mesa's layer, which the Vulkan loader puts in
+ * front of every driver, shows that alone.
+ *
+ * @param card PCI address.
+ */
+export function cardEnvironment(card: string): Record<string, string> {
+  return {
+    DRI_PRIME: `pci-${card.replaceAll(/[:.]/g, "_")}`,
+    MESA_VK_DEVICE_SELECT_FORCE_DEFAULT_DEVICE: "1",
+  };
+}
+
+/**
+ * Variables for the GPU that Slurm has given to this process, where the machine has several: programs see all
+ * of them unless the cluster hides the others.
+ *
+ * @param numbers Slurm's list, such as `1` or `2,3`; the first is taken.
+ */
+export function scheduledCard(
+  numbers: string | undefined,
+  cards: readonly string[],
+): Record<string, string> {
+  const card = cards[Number(numbers?.split(/[,-]/)[0] || NaN)];
+  return card !== undefined && cards.length > 1 ? cardEnvironment(card) : {};
+}
+
 function namesIn(folder: string): string[] {
   try {
     return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
@@ -87,6 +135,9 @@ function namesIn(folder: string): string[] {
 
 /** Folders and files that the search for devices reads. */
 export const DEVICE_PATHS = ["/usr", "/etc/vulkan", "/dev", "/sys", "/proc/driver"];
+
+/** Folders that the list of GPUs is read from. */
+export const CARD_PATHS = ["/dev/dri", "/sys", "/proc/driver"];
 
 /** Vulkan drivers that the loader knows. */
 function drivers(): Driver[] {
@@ -215,7 +266,9 @@ export function deviceNamed(text: string, devices: readonly Device[]): Device {
  * @throws {InputError} if the name is not that of one device.
  */
 export async function deviceEnvironment(named: string | null): Promise<Record<string, string>> {
-  const env = named === null ? {} : deviceNamed(named, (await listDevices()).devices).env;
+  const env = named === null
+    ? scheduledCard(Deno.env.get(SCHEDULER.gpus), gpuCards())
+    : deviceNamed(named, (await listDevices()).devices).env;
   const note: DeviceNote = { versions: driverVersions(), gpu: named === null ? gpuFile() : null };
   return { ...env, [DEVICE_NOTE]: JSON.stringify(note) };
 }

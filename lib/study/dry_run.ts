@@ -17,10 +17,11 @@ import { withGpu } from "./device.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import { passesOf, trainingsOf } from "./forecast.ts";
 import { Interruption } from "./interruption.ts";
-import { activationCache, buildModel, sliceModel } from "./model.ts";
-import { partsOf } from "./plan.ts";
+import { activationCache, buildModel, sliceModel, storageOf } from "./model.ts";
+import { partsOf, type TaskEstimate } from "./plan.ts";
 import { encodeRecords, rounded } from "./records.ts";
 import { type Config, dataSeed, type Options, settled } from "./schema.ts";
+import { machineOf } from "./resume.ts";
 import { describeParts, openRowData, openStudyData, type StudyData } from "./study_data.ts";
 
 /** Row of a study that is only planned, over all its parts. */
@@ -45,6 +46,8 @@ export interface RowEstimate {
   readonly activationBytes: number;
   /** Bytes of its trained weights and scores. */
   readonly resultBytes: number;
+  /** Seconds in each part of a process that runs that alone. */
+  readonly partSeconds: readonly number[];
 }
 
 /** All that a study is estimated to take. */
@@ -61,6 +64,10 @@ export interface StudyEstimate {
   readonly trivialSeconds: number;
   /** Bytes of the slices in the cache, which stay from one study to the next. */
   readonly sliceBytes: number;
+  /** Device and software that was timed. */
+  readonly machine: string;
+  /** Time and memory of each task, in their order. */
+  readonly tasks: readonly TaskEstimate[];
 }
 
 /** One seed and fold of the study with its data. */
@@ -118,10 +125,11 @@ export async function estimateStudy(
   return await withGpu(options, interruption, async (gpu) => {
     const parts: PartData[] = [];
     for (const { name, config, chosenBy } of partsOf(options)) {
-      const data = await openStudyData(config, parts.length === 0 ? log : quiet);
+      const data = await openStudyData(config, parts.length === 0 ? log : quiet, parts[0]?.data);
       parts.push({ name, config, isChosen: chosenBy !== null, data });
     }
     const [{ config, data }] = parts;
+    const hostBytes: number[] = [];
     const kinds = new Map<string, Measured>();
     const sets = new Set([data.slices]);
     const rows: RowEstimate[] = [];
@@ -132,6 +140,7 @@ export async function estimateStudy(
       sets.add(own.slices);
       const kind = kindOf(experiment);
       let measured = kinds.get(kind);
+      const started = measured?.start;
       if (measured) {
         const sam = await buildModel(gpu, { experiment, config: row });
         const trainableParameters = sum(sam.trainableParameters().map(([, { size }]) => size));
@@ -142,7 +151,14 @@ export async function estimateStudy(
       } else kinds.set(kind, measured = await measure(gpu, { experiment, config: row, data: own }));
       const isSame: boolean = before?.measured.content === measured.content;
       const warm = { test: isSame, train: isSame && before!.isTrained };
-      rows.push(estimateRow(experiment, measured, { parts, warm }));
+      rows.push(
+        estimateRow(experiment, measured, { parts, warm, start: started ?? measured.start }),
+      );
+      const { rss } = Deno.memoryUsage();
+      const held = gpu.info.type === "CPU"
+        ? Math.max(0, rows.at(-1)!.gpuBytes - measured.gpuBytes)
+        : 0;
+      hostBytes.push(rss + held);
       before = {
         measured,
         isTrained: passesOf(experiment, { ...data, config }).train > 0,
@@ -160,6 +176,14 @@ export async function estimateStudy(
       rows,
       trivialSeconds: await timeTrivial(parts),
       sliceBytes: sum([...sets].flatMap(({ refs }) => refs.map(bytesOf))),
+      machine: machineOf(gpu),
+      tasks: parts.flatMap((_, part) =>
+        rows.map(({ partSeconds, gpuBytes }, row) => ({
+          seconds: Math.ceil(partSeconds[part]),
+          deviceBytes: gpuBytes,
+          hostBytes: hostBytes[row],
+        }))
+      ),
     };
   });
 }
@@ -190,7 +214,7 @@ async function measure(
     const scored = await timeScoring(model, { config, data });
     const trainableParameters = sum(sam.trainableParameters().map(([, { size }]) => size));
     const trained = trainableParameters > 0 ? await timeTraining(model, { config, data }) : null;
-    const bytes = config.storage === "f16" ? 2 : 4;
+    const bytes = storageOf(config) === "f16" ? 2 : 4;
     const activationBytes = cache.shape.reduce((a, b) => a * b, bytes);
     return {
       ...scored,
@@ -308,8 +332,10 @@ function variantsOf(config: Config): number {
 function estimateRow(
   experiment: Experiment,
   measured: Measured,
-  { parts, warm }: {
+  { parts, warm, start }: {
     parts: readonly PartData[];
+    /** Seconds of reading the model and compiling kernels in a process of its own. */
+    start: number;
     /** True for slices whose activations the row before has left in the cache. */
     warm: Readonly<Record<"train" | "test", boolean>>;
   },
@@ -341,6 +367,9 @@ function estimateRow(
       scoreSeconds: passes.test * (measured.score + measured.encode * (warm.test ? 1 - kept : 1)),
       gpuBytes: measured.gpuBytes + Math.min(memory, bytes),
       disk: Math.max(0, Math.min(room, bytes) - memory),
+      alone: start + passes.train * measured.train + passes.validation * measured.validation +
+        passes.test * measured.score +
+        ((epochs > 0 ? kept * seen : 0) + passes.test) * measured.encode,
       records: passes.test * measured.recordBytes,
       weights: measured.trainableParameters * (config.adapterDtype === "f16" ? 2 : 4),
     };
@@ -357,6 +386,7 @@ function estimateRow(
     checkpointBytes: isTrained ? 4 * COPIES * CHECKPOINTS * measured.trainableParameters : 0,
     activationBytes: Math.max(...own.map(({ disk }) => disk)),
     resultBytes: sum(own.map(({ records, weights }) => records + weights)),
+    partSeconds: own.map(({ alone }) => alone),
   };
 }
 

@@ -1,34 +1,32 @@
 /**
- * Folder of a study while it is worked on. One process holds its lock, `resume.json` says what the study
- * is made of, and each task has a folder of its own. All three go when the study is finished; the
- * manifest of what is left stays.
+ * Folder of a study while it is worked on. `resume.json` says what the study is made of, and each task has a
+ * folder of its own. One process at a time holds the study as a whole, to plan or to gather it, and one each
+ * of its tasks, by leases. All of that goes when the study is finished; the manifest of what is left stays.
  *
  * @module
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Adapter, ADAPTER_FILES, encodeAdapter } from "../adapters/adapter.ts";
-import { InputError } from "../errors.ts";
+import { InputError, shellWord } from "../errors.ts";
 import { isTemporary, makeFolder, removeTemporaries, syncFolder } from "../fs.ts";
-import { MANIFEST, Manifest } from "./manifest.ts";
-import { notAStudy, PLAN } from "./plan.ts";
+import { Lease, LEASES, mayBeHeld, type Outcome } from "./lease.ts";
+import { type Content, MANIFEST, Manifest, requireStudy, rowOf } from "./manifest.ts";
+import { PLAN, TASKS } from "./plan.ts";
+import { FILES } from "./results.ts";
 
-const LOCK = "lock";
-
-/**
- * A study's folder, locked; every file of a study is written through it. A process that ends in whatever
- * way gives the lock back.
- */
+/** A study's folder, or what one of its tasks writes of it: every file of a study is written through it. */
 export class StudyFolder implements Disposable {
   /** Its path. */
   readonly path: string;
-  readonly #lock: Deno.FsFile;
-  readonly #inode: number | null;
+  /** Folder of the task that it is held for, within the study's; empty for the study as a whole. */
+  readonly task: string;
+  readonly #lease: Lease;
   #manifest!: Manifest;
 
-  private constructor(path: string, lock: { file: Deno.FsFile; inode: number | null }) {
+  private constructor(path: string, task: string, lease: Lease) {
     this.path = path;
-    this.#lock = lock.file;
-    this.#inode = lock.inode;
+    this.task = task;
+    this.#lease = lease;
   }
 
   /** Hashes of its files. */
@@ -42,21 +40,21 @@ export class StudyFolder implements Disposable {
    * @throws {InputError} if another process has it, it cannot be made or it holds something.
    */
   static async create(path: string): Promise<StudyFolder> {
-    try {
-      await makeFolder(path);
-    } catch {
-      throw unusable(path);
-    }
-    const folder = new StudyFolder(path, await lock(path));
-    try {
-      await requireEmpty(path); // by now: another study may have come and gone
-      await removeTemporaries(path);
-      folder.#manifest = await Manifest.create(path);
-    } catch (error) {
-      folder[Symbol.dispose]();
-      throw error;
-    }
-    return folder;
+    return await StudyFolder.#held(path, "", {
+      take: async () => {
+        try {
+          await makeFolder(path);
+          return await Lease.take(path);
+        } catch (error) {
+          throw error instanceof InputError ? error : unusable(path);
+        }
+      },
+      open: async () => {
+        await requireEmpty(path); // by now: another study may have come and gone
+        await removeTemporaries(path);
+        return await Manifest.create(path);
+      },
+    });
   }
 
   /**
@@ -66,14 +64,52 @@ export class StudyFolder implements Disposable {
    * as the study left it.
    */
   static async open(path: string): Promise<StudyFolder> {
-    const isFolder = await Deno.stat(path).then((entry) => entry.isDirectory, () => false);
-    if (!isFolder) throw notAStudy(path);
-    const folder = new StudyFolder(path, await lock(path));
+    await requireStudy(path);
+    return await StudyFolder.#held(path, "", {
+      take: () => Lease.take(path),
+      open: async () => {
+        await removeTemporariesBelow(path, "");
+        const manifest = await Manifest.open(path);
+        await manifest.require();
+        return manifest;
+      },
+    });
+  }
+
+  /**
+   * Takes what a task writes of a study, and removes what killed writes left of it.
+   *
+   * @param task Folder of the task within the study's.
+   * @param options.seconds Seconds without a sign of life after which others may take it.
+   * @throws {InputError} if another process has it, or one of its files is not as the task left it.
+   */
+  static async openTask(
+    path: string,
+    task: string,
+    options: { seconds?: number } = {},
+  ): Promise<StudyFolder> {
+    return await StudyFolder.#held(path, task, {
+      take: () => Lease.take(join(path, task), options),
+      open: async () => {
+        for (const own of [task, join(FILES.adapters, task), join(FILES.events, task)]) {
+          await removeTemporariesBelow(path, task, own).catch(ignoreMissing);
+        }
+        const name = join(task, MANIFEST);
+        const found = await Manifest.open(path, name);
+        await found.require();
+        return found.isThere ? found : await Manifest.create(path, name);
+      },
+    });
+  }
+
+  static async #held(
+    path: string,
+    task: string,
+    { take, open }: { take: () => Promise<Lease>; open: () => Promise<Manifest> },
+  ): Promise<StudyFolder> {
+    const folder = new StudyFolder(path, task, await take());
     try {
-      await removeTemporariesBelow(path);
-      folder.#manifest = await Manifest.open(path);
-      await folder.#manifest.forgetRemovedRows();
-      await folder.#manifest.require();
+      folder.#manifest = await open();
     } catch (error) {
       folder[Symbol.dispose]();
       throw error;
@@ -85,11 +121,11 @@ export class StudyFolder implements Disposable {
    * Writes a file of the study.
    *
    * @param path Relative to the study's folder.
-   * @throws {InputError} if the folder cannot be written to, or is no longer the one that was locked.
+   * @throws {InputError} if the folder cannot be written to, or is no longer this process's.
    */
-  async write(path: string, content: Uint8Array | string): Promise<void> {
-    await this.check();
-    await this.#manifest.write(path, content);
+  async write(path: string, content: Content): Promise<void> {
+    this.check();
+    await this.#manifest.write(path, content, () => this.check());
   }
 
   /**
@@ -99,8 +135,9 @@ export class StudyFolder implements Disposable {
    */
   async writeAdapter(path: string, adapter: Adapter): Promise<void> {
     const { weights, config } = encodeAdapter(adapter);
-    await this.write(join(path, ADAPTER_FILES.weights), weights);
+    // First: beside weights that are listed, a config that is not would count as slipped in (Manifest.changes).
     if (config !== null) await this.write(join(path, ADAPTER_FILES.config), config);
+    await this.write(join(path, ADAPTER_FILES.weights), weights);
   }
 
   /** Removes a file or folder of the study, if it is there. */
@@ -109,16 +146,29 @@ export class StudyFolder implements Disposable {
   }
 
   /**
-   * Checks that the folder is still there: a new one in its place would lack what was written before.
+   * Checks that the folder is still there and this process's: a new one in its place would lack what was
+   * written before.
    *
    * @throws {InputError} if it is not.
    */
-  async check(): Promise<void> {
-    const there = await Deno.stat(join(this.path, LOCK)).catch(() => null);
-    if (!there || there.ino !== this.#inode) {
-      throw new InputError(
-        `${this.path} was removed or replaced while the study was writing to it: start the study again`,
-      );
+  check(): void {
+    this.#lease.check();
+  }
+
+  /** Tells whoever asks for the state of the task on what it is computed. */
+  computesOn(device: string): void {
+    this.#lease.computesOn(device);
+  }
+
+  /** Notes what the work came to, for whoever asks. */
+  end(outcome: Outcome, message: string | null = null): void {
+    this.#lease.end(outcome, message);
+  }
+
+  /** Removes what a task has written, so that nothing looks like a result; its lease tells what became of it. */
+  async clear(): Promise<void> {
+    for (const { name } of [...Deno.readDirSync(join(this.path, this.task))]) {
+      if (name !== LEASES && name !== MANIFEST) await this.remove(join(this.task, name));
     }
   }
 
@@ -128,20 +178,25 @@ export class StudyFolder implements Disposable {
    * @param tasks Folders of its tasks, relative to the study's.
    */
   async finish(tasks: Iterable<string>): Promise<void> {
-    await this.check();
+    this.check();
     await Deno.remove(join(this.path, PLAN)).catch(ignoreMissing); // first: the study counts as finished
     await syncFolder(this.path);
-    await this.#manifest.forget(PLAN, ...tasks); // at once: a list cut short would name what is gone
-    for (const task of tasks) await this.remove(task);
-    await this.remove(LOCK);
+    const left = [...tasks, ...PASSING];
+    await this.#manifest.forget(PLAN, ...left); // at once: a list cut short would name what is gone
+    await Promise.all(
+      [...left, LEASES].map((path) =>
+        Deno.remove(join(this.path, path), { recursive: true }).catch(ignoreMissing)
+      ),
+    );
   }
 
   /** Gives the folder back; an empty one is removed. */
   [Symbol.dispose](): void {
-    this.#lock.close();
+    this.#lease[Symbol.dispose]();
+    if (this.task !== "") return;
     const entries = () => [...Deno.readDirSync(this.path)].map(({ name }) => name);
     try {
-      if (entries().every((name) => name === LOCK || name === MANIFEST)) {
+      if (entries().every((name) => name === LEASES || name === MANIFEST)) {
         Deno.removeSync(this.path, { recursive: true });
       }
     } catch {
@@ -150,43 +205,34 @@ export class StudyFolder implements Disposable {
   }
 }
 
+/** Files of a study beside its plan and tasks that go when it is finished. */
+const PASSING = [TASKS, "jobs.json", "partial.md", "logs", "prefix"];
+
 function ignoreMissing(error: unknown): void {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
-/** Removes what killed writes have left in a folder and in those below it. */
-async function removeTemporariesBelow(folder: string): Promise<void> {
-  await removeTemporaries(folder);
-  for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (isDirectory) await removeTemporariesBelow(join(folder, name));
-  }
-}
-
-/** Locks a folder by a file in it: the lock is the system's and goes with the process. */
-async function lock(folder: string): Promise<{ file: Deno.FsFile; inode: number | null }> {
-  const path = join(folder, LOCK);
-  for (;;) {
-    const file = await Deno.open(path, { read: true, write: true, create: true }).catch(() => {
-      throw unusable(folder);
-    });
-    const isLocked = await file.tryLock(true).catch((error) => {
-      file.close();
-      throw new InputError(
-        `${folder} lies on a file system without locks (${error.message}): name another folder`,
-      );
-    });
-    if (!isLocked) {
-      file.close();
-      throw new InputError(
-        `another process is writing to ${folder}: wait until it ends, or name another folder`,
-      );
+/**
+ * Removes what killed writes have left in a folder of a study and in those below it that no other process
+ * writes to.
+ *
+ * @param own Folder within the study that this process holds.
+ */
+async function removeTemporariesBelow(study: string, own: string, within = own): Promise<void> {
+  let isLeft = false;
+  for await (const { name, isDirectory } of Deno.readDir(join(study, within))) {
+    if (isDirectory && name !== LEASES) {
+      await removeTemporariesBelow(study, own, join(within, name));
     }
-    const { ino } = await file.stat();
-    // Whoever had the lock before may have removed the file after we had opened it.
-    const there = await Deno.stat(path).catch(() => null);
-    if (there?.ino === ino) return { file, inode: ino };
-    file.close();
+    isLeft ||= isTemporary(name);
   }
+  if (!isLeft) return;
+  // A task writes to its own folder, and to those of its adapter and events.
+  const row = rowOf(join(within, PLAN)) ?? "";
+  for (let task = row; task !== "" && task !== "." && task !== own; task = dirname(task)) {
+    if (await mayBeHeld(join(study, task))) return;
+  }
+  await removeTemporaries(join(study, within));
 }
 
 /**
@@ -203,10 +249,12 @@ export async function requireEmpty(folder: string): Promise<void> {
   }
   if (entries.includes(PLAN)) {
     throw new InputError(
-      `${folder} already holds results of a study that is not finished: go on with --resume ${folder}, or name another folder with --out`,
+      `${folder} already holds results of a study that is not finished: go on with --resume ${
+        shellWord(folder)
+      }, or name another folder with --out`,
     );
   }
-  if (entries.some((name) => name !== LOCK && name !== MANIFEST && !isTemporary(name))) {
+  if (entries.some((name) => name !== LEASES && name !== MANIFEST && !isTemporary(name))) {
     throw new InputError(
       `${folder} already holds results: name another folder with --out, or remove it`,
     );

@@ -12,6 +12,7 @@ import { type Asked, type Command, nearest, readCommand, type Rights } from "./c
 import { DEVICE_NOTE } from "./device.ts";
 import { deviceEnvironment } from "./devices.ts";
 import { LAUNCHER, signalNames } from "./interruption.ts";
+import { MACHINE, SCHEDULER } from "./lease.ts";
 
 /** Root of the package. */
 const ROOT = join(import.meta.dirname!, "..", "..");
@@ -19,8 +20,19 @@ const ROOT = join(import.meta.dirname!, "..", "..");
 /** Its configuration, whose packages stand in `node_modules`. */
 const CONFIG = join(ROOT, "deno.json");
 
+/** Options of Deno for the launcher. */
+const LAUNCHING = ["run", "-q", "--permission-set=launcher", `--config=${CONFIG}`];
+
 /** Variables of the environment that a command may read. */
-const ENVIRONMENT = ["HOME", "SAMLORA_CACHE", "XDG_CACHE_HOME", LAUNCHER, DEVICE_NOTE];
+const ENVIRONMENT = [
+  "HOME",
+  "SAMLORA_CACHE",
+  "XDG_CACHE_HOME",
+  LAUNCHER,
+  DEVICE_NOTE,
+  MACHINE,
+  ...Object.values(SCHEDULER),
+];
 
 /** A permission set as a configuration file of Deno holds it; paths are absolute. */
 export interface Permissions {
@@ -126,8 +138,9 @@ export function configurationOf(permissions: Permissions): Record<string, unknow
  */
 export async function launch(
   commands: Readonly<Record<string, Command>>,
-  [name, ...args]: readonly string[],
+  words: readonly string[],
 ): Promise<number> {
+  const { name, args } = split(commands, words);
   const cwd = Deno.env.get("INIT_CWD") ?? Deno.cwd();
   if (name !== undefined && !Object.hasOwn(commands, name) && Object.hasOwn(metadata.tasks, name)) {
     return await runDeno(
@@ -150,7 +163,8 @@ export async function launch(
     );
     if (fetched !== 0) return fetched;
   }
-  const device = "device" in command.fields
+  // Of an engine each task looks for a device itself, in an environment in which none is left out.
+  const device = "device" in command.fields && !asked.given.engine
     ? await deviceEnvironment(asked.values.device as string | null)
     : {};
   const folder = await Deno.makeTempDir({ prefix: "samlora-" });
@@ -163,24 +177,57 @@ export async function launch(
         "run",
         "--quiet",
         "--no-prompt",
-        // Little of what a step makes outlives it: V8 would grow its nursery by 30 MiB for nothing.
-        "--v8-flags=--max-semi-space-size=1",
+        V8_FLAGS,
         "--permission-set",
         `--config=${config}`,
         join(ROOT, "experiments", command.script),
         ...args,
       ],
       cwd,
-      { ...device, [LAUNCHER]: String(Deno.pid) },
+      { ...device, [LAUNCHER]: String(Deno.pid), [MACHINE]: Deno.hostname() },
     );
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
+/** Little of what a step makes outlives it: V8 would grow its nursery by 30 MiB for nothing. */
+export const V8_FLAGS = "--v8-flags=--max-semi-space-size=1";
+
+/** Script that runs commands on a machine that may lack Deno. */
+export const RUN_SCRIPT = join(ROOT, "run");
+
+/**
+ * Starts a command of `./run` as a user does, in a process of its own with permissions of its own.
+ *
+ * @param options.env Variables beside those of this process.
+ */
+export function spawnCommand(
+  words: readonly string[],
+  { env = {}, stdout }: { env?: Readonly<Record<string, string>>; stdout: "piped" | "inherit" },
+): Deno.ChildProcess {
+  const script = join(ROOT, "experiments", "launch.ts");
+  return new Deno.Command("/bin/sh", {
+    // Errors stand among what else it prints; the shell is replaced by the command.
+    args: ["-c", 'exec "$0" "$@" 2>&1', Deno.execPath(), ...LAUNCHING, script, ...words],
+    env: { ...env },
+    stdout,
+  }).spawn();
+}
+
+/** The command that the first word names, or the first two: `experiments plan`. */
+function split(
+  commands: Readonly<Record<string, Command>>,
+  [first, second, ...rest]: readonly string[],
+): { name: string | undefined; args: readonly string[] } {
+  const both = `${first} ${second}`;
+  if (Object.hasOwn(commands, both)) return { name: both, args: rest };
+  return { name: first, args: second === undefined ? [] : [second, ...rest] };
+}
+
 /** The commands, a line each. */
 function listOf(commands: Readonly<Record<string, Command>>): string {
-  const lines = Object.values(commands).map(({ name, about }) => `  ${name.padEnd(12)} ${about}`);
+  const lines = Object.values(commands).map(({ name, about }) => `  ${name.padEnd(18)} ${about}`);
   return lines.join("\n");
 }
 

@@ -1,6 +1,7 @@
 import { InputError } from "../errors.ts";
 import { loadSam } from "../files/pretrained.ts";
 import { ActivationCache } from "../evaluate/activation_cache.ts";
+import type { StoredActivations } from "../evaluate/stored_activations.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { checkHostState } from "../nn/host_state.ts";
 import { firstTarget, injectAdapter } from "../adapters/inject.ts";
@@ -10,6 +11,7 @@ import { Random } from "../random.ts";
 import type { Sam } from "../sam/sam.ts";
 import { SliceModel } from "../evaluate/slice_model.ts";
 import type { StateDict } from "../formats/state_dict.ts";
+import type { ActivationStorage } from "../tensor/half.ts";
 import { MODELS } from "../sam/models.ts";
 import { ALL_LINEAR, type Config } from "./schema.ts";
 import { type Experiment, FULL_MODULES } from "./experiment.ts";
@@ -45,9 +47,17 @@ function unfreeze(sam: Sam, paths: readonly string[]): void {
   }
 }
 
-/** An empty cache of frozen activations, of the config's size. */
-export function activationCache({ cacheMemory, cacheDisk }: Config): ActivationCache {
-  return new ActivationCache({ budget: cacheMemory * 2 ** 20, diskBudget: cacheDisk * 2 ** 20 });
+/**
+ * An empty cache of frozen activations, of the config's size.
+ *
+ * @param stored Activations that another process has computed.
+ */
+export function activationCache(
+  { cacheMemory, cacheDisk }: Config,
+  stored: StoredActivations | null = null,
+): ActivationCache {
+  const [budget, diskBudget] = [cacheMemory * 2 ** 20, cacheDisk * 2 ** 20];
+  return new ActivationCache({ budget, diskBudget, stored });
 }
 
 /**
@@ -58,8 +68,8 @@ export function activationCache({ cacheMemory, cacheDisk }: Config): ActivationC
  */
 export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): SliceModel {
   const { model, weights, modality, target, axis, crop, rescale, seed } = config;
-  const { augment, augmentVariants } = config;
-  const slices = { model, weights, modality, target, axis, crop, rescale };
+  const { augment, augmentVariants, precision } = config;
+  const slices = { model, weights, modality, target, axis, crop, rescale, precision };
   const variants = { augment, augmentVariants, seed: augmentVariants > 0 ? seed : null };
   return new SliceModel(sam, {
     sharedActivations: cache && {
@@ -70,8 +80,14 @@ export function sliceModel(sam: Sam, config: Config, cache?: ActivationCache): S
     side: config.side,
     cacheBytes: config.cacheMemory * 2 ** 20,
     cacheDiskBytes: config.cacheDisk * 2 ** 20,
-    storage: config.storage,
+    precision,
+    storage: storageOf(config),
   });
+}
+
+/** Format of a study's saved activations: in half precision they would be rounded as operands anyway. */
+export function storageOf({ precision, storage }: Config): ActivationStorage {
+  return precision === "f16" ? "f16" : storage;
 }
 
 /** An experiment's values by PEFT's names. */

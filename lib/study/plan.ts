@@ -8,8 +8,9 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { excerpt, InputError } from "../errors.ts";
 import { readIfThere } from "../fs.ts";
+import { countCandidates } from "./choice.ts";
 import { type Config, configSchema } from "./schema.ts";
-import { experimentSchema } from "./experiment.ts";
+import { configOf, type Experiment, experimentSchema } from "./experiment.ts";
 import { FILES } from "./results.ts";
 
 /** File of the plan within a study's folder. */
@@ -28,16 +29,20 @@ const planSchema = v.strictObject({
   sample: v.nullable(v.string()),
   /** Command that began the study. */
   command: v.string(),
+  /** True if event files for TensorBoard are written. */
+  tensorboard: v.boolean(),
   /** Minutes between checkpoints. */
   checkpointMinutes: v.number(),
+  /** Seconds without a sign of life after which another machine may take a task over. */
+  leaseSeconds: v.pipe(v.number(), v.gtValue(0)),
   /** Version and hash of the sources. */
   code: v.string(),
   /** Pretrained weights: a package with its version, or a file's SHA-256. */
   weights: v.string(),
   /** Each case's slices, by a hash of what training sees of them. */
   data: v.record(v.string(), v.string()),
-  /** Machine that it is computed on. */
-  machine: v.string(),
+  /** Machine that it was planned on; null if that has computed nothing. */
+  machine: v.nullable(v.string()),
 });
 
 /** Plan of a study: enough to go on with it, and to see whether it would be the same. */
@@ -84,6 +89,90 @@ export function partsOf(
       part({ seed: training[0], splitSeed: split, fold: null }, `split_${split}`)
     ),
   ];
+}
+
+/** A row of a study in one of its parts: what one process trains and scores. */
+export interface PlannedTask {
+  /** Counted from 1. */
+  readonly number: number;
+  readonly part: Part;
+  readonly experiment: Experiment;
+  /** Number of the task that chooses what this one trains; null if it depends on none. */
+  readonly needs: number | null;
+}
+
+/** Tasks of a study, in the order in which one process runs them. */
+export function tasksOf(
+  plan: Parameters<typeof partsOf>[0] & Pick<Plan, "experiments">,
+): PlannedTask[] {
+  const { experiments } = plan;
+  const parts = partsOf(plan);
+  const numbers = new Map(parts.map(({ name }, i) => [name, i * experiments.length]));
+  return parts.flatMap((part) =>
+    experiments.map((experiment, row) => {
+      const isChoice = experiment.kind !== "vanilla" &&
+        countCandidates(configOf(experiment as Experiment, part.config)) > 1;
+      return {
+        number: numbers.get(part.name)! + row + 1,
+        part,
+        experiment: experiment as Experiment,
+        needs: isChoice && part.chosenBy !== null ? numbers.get(part.chosenBy)! + row + 1 : null,
+      };
+    })
+  );
+}
+
+/** File that lists a study's tasks, for people and schedulers. */
+export const TASKS = "tasks.json";
+
+/** Time and memory that a task is estimated to take; null where nothing was timed. */
+export interface TaskEstimate {
+  /** Seconds from its start to its end. */
+  readonly seconds: number;
+  /** Device memory in bytes. */
+  readonly deviceBytes: number;
+  /** Host memory in bytes, of a CPU device with its device memory. */
+  readonly hostBytes: number;
+}
+
+/** Entry of `tasks.json`. */
+export interface ListedTask {
+  readonly task: number;
+  readonly row: string;
+  readonly part: string;
+  readonly seed: number;
+  readonly split: number;
+  readonly fold: number | null;
+  readonly needs: number | null;
+  readonly estimate: TaskEstimate | null;
+}
+
+/** Reads `tasks.json`; null for a study that has none. */
+export async function readTasksFile(folder: string): Promise<readonly ListedTask[] | null> {
+  try {
+    const value = JSON.parse(await Deno.readTextFile(join(folder, TASKS)));
+    return Array.isArray(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Text of `tasks.json`, a line a task. */
+export function tasksJson(
+  plan: Plan,
+  estimate: { readonly tasks: readonly TaskEstimate[] } | null,
+): string {
+  const lines = tasksOf(plan).map(({ number, part, experiment, needs }): ListedTask => ({
+    task: number,
+    row: experiment.name,
+    part: part.name,
+    seed: part.config.seed,
+    split: part.config.splitSeed ?? part.config.seed,
+    fold: part.config.fold,
+    needs,
+    estimate: estimate?.tasks[number - 1] ?? null,
+  }));
+  return `[\n${lines.map((line) => JSON.stringify(line)).join(",\n")}\n]\n`;
 }
 
 /** Text of `resume.json`. */

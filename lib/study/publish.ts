@@ -29,6 +29,10 @@ export interface StudyResults {
   readonly table: Study["table"];
   /** Null for a cross-validation. */
   readonly sample: SampleMasks | null;
+  /** True if event files for TensorBoard are written. */
+  readonly tensorboard: boolean;
+  /** True if tasks are missing: the table is of what there is. */
+  readonly isPartial: boolean;
   /** The study's folder. */
   readonly files: StudyWriter;
   readonly log: (line: string) => void;

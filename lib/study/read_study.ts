@@ -13,7 +13,15 @@ import {
 } from "../evaluate/protocol_summary.ts";
 import type { EpochMetrics } from "../train/training.ts";
 import { choiceOf } from "./choice.ts";
-import { computeTable, experimentsOf, ofFirstSplit, poolRecords } from "./comparison.ts";
+import {
+  computeTable,
+  experimentsOf,
+  firstParts,
+  type PooledRow,
+  type PooledRows,
+  poolRows,
+  UNSCORED,
+} from "./comparison.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import { DERIVED, Manifest } from "./manifest.ts";
 import { readRecords, type Records } from "./records.ts";
@@ -31,7 +39,6 @@ import {
   readTable,
   type Run,
 } from "./results.ts";
-import { PRIMARY_PROMPT } from "./statistics.ts";
 
 /** One training of a model: a study has one, a cross-validation one for each fold and seed. */
 export interface Training {
@@ -126,16 +133,11 @@ function trainingOf({ part, epochs, summary }: Run): Training {
   };
 }
 
-function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyModel {
+function modelOf(
+  experiment: Experiment,
+  { runs, pooled }: { runs: readonly Run[]; pooled: PooledRow },
+): StudyModel {
   const own = runs.filter((run) => run.experiment.name === experiment.name);
-  const result = poolRecords(records, experiment.name);
-  const masks = new Map<string, RunLengths & { dice?: number }>();
-  for (const { masks: found, slices } of records.filter(({ row }) => row === experiment.name)) {
-    const scores = new Map(slices.map(({ id, scores }) => [id, scores[PRIMARY_PROMPT]?.dice]));
-    for (const { id, ...mask } of found) {
-      if (!masks.has(id)) masks.set(id, { ...mask, dice: scores.get(id) });
-    }
-  }
   const { trainableParameters, placement } = own[0].summary!;
   return {
     name: displayName(experiment),
@@ -144,11 +146,11 @@ function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyMo
     wiseFt: experiment.wiseFt?.alpha,
     trainableParameters,
     placement,
-    protocol: summarizeProtocol(result) as StudyModel["protocol"],
+    protocol: summarizeProtocol(pooled.scores) as StudyModel["protocol"],
     config: own[0].config,
     trainings: own.filter(({ epochs }) => epochs.length > 0).map(trainingOf),
-    slices: result.slices as readonly SliceScores[],
-    masks,
+    slices: pooled.scores.slices as readonly SliceScores[],
+    masks: pooled.masks,
     choices: own.flatMap((run) => {
       const choice = choiceOf(run);
       return choice && choice.tried.length > 0 ? [{ part: run.part, choice }] : [];
@@ -163,13 +165,27 @@ function modelOf(experiment: Experiment, { runs, records }: StudyFiles): StudyMo
  * @throws {InputError} if none of its runs is a row of its table.
  */
 export function describeStudy(folder: string, files: StudyFiles): Study {
-  const first = ofFirstSplit(files);
-  const { table, runs, notes } = files;
+  return describeRows(folder, { ...files, rows: poolRows(files) });
+}
+
+/**
+ * Describes a study whose rows are pooled.
+ *
+ * @throws {InputError} as {@linkcode describeStudy}.
+ */
+export function describeRows(
+  folder: string,
+  { table, runs, rows, notes }: Omit<StudyFiles, "records"> & { readonly rows: PooledRows },
+): Study {
+  const parts = firstParts(runs);
+  const first = runs.filter(({ part }) => parts.has(part));
   const order = table.rows.map(({ model }) => model);
   const models = experimentsOf(runs)
     .filter((experiment) => order.includes(displayName(experiment)))
     .filter(({ name }) => runs.every((run) => run.experiment.name !== name || run.summary))
-    .map((experiment) => modelOf(experiment, first))
+    .map((experiment) =>
+      modelOf(experiment, { runs: first, pooled: rows.get(experiment.name) ?? UNSCORED })
+    )
     .sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
   if (models.length === 0) {
     throw new InputError(`${folder} holds no run of its table: name the folder of a whole study`);

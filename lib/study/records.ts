@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { gunzipSync } from "node:zlib";
 import * as v from "valibot";
 import type { RunLengths } from "../formats/run_length.ts";
 import { InputError } from "../errors.ts";
@@ -179,31 +180,56 @@ function presenceAt(
   return Object.fromEntries(values);
 }
 
+/** Line of an entry. */
+function recordsLine({ slices, cases, healthy, ...rest }: Records): string {
+  return JSON.stringify({
+    ...rest,
+    slices: sliceColumns(slices),
+    ...(healthy && { healthy: sliceColumns(healthy) }),
+    cases: {
+      id: column(cases, "id"),
+      patient: column(cases, "patient"),
+      slices: column(cases, "slices"),
+      ...scoreColumns(cases),
+    },
+  });
+}
+
 /** Content of the file: deterministic bytes. */
 export async function encodeRecords(records: readonly Records[]): Promise<Uint8Array> {
-  const lines = records.map(({ slices, cases, healthy, ...rest }, i) =>
-    JSON.stringify({
-      ...rest,
-      slices: sliceColumns(slices),
-      ...(healthy && { healthy: sliceColumns(healthy) }),
-      cases: {
-        id: column(cases, "id"),
-        patient: column(cases, "patient"),
-        slices: column(cases, "slices"),
-        ...scoreColumns(cases),
-      },
-    }) + (i < records.length - 1 ? ",\n" : "\n")
-  );
-  const stream = ReadableStream.from(["[\n", ...lines, "]\n"])
+  return await new Response(joinRecords([records])).bytes();
+}
+
+/**
+ * Content of one file for several, a piece at a time: the bytes that encoding all of their entries gives.
+ *
+ * @param sources Paths of files, or entries.
+ */
+export function joinRecords(
+  sources: readonly (string | readonly Records[])[],
+): ReadableStream<Uint8Array> {
+  const text = async function* () {
+    yield "[\n";
+    let last: string | null = null; // the same pieces always: the compressed bytes depend on them
+    for (const source of sources) {
+      const lines = typeof source === "string" ? entryLines(source) : source.map(recordsLine);
+      for await (const line of lines) {
+        if (last !== null) yield `${last},\n`;
+        last = line;
+      }
+    }
+    if (last !== null) yield `${last}\n`;
+    yield "]\n";
+  };
+  return ReadableStream.from(text())
     .pipeThrough(new TextEncoderStream())
     .pipeThrough(new CompressionStream("gzip"));
-  return await new Response(stream).bytes();
 }
 
 function parseRecords(line: string, path: string): Records {
   let value: unknown;
   try {
-    value = JSON.parse(line.replace(/,$/, ""));
+    value = JSON.parse(line);
   } catch {
     throw damaged(path);
   }
@@ -232,10 +258,20 @@ function isEven(table: v.InferOutput<typeof recordsSchema>["slices" | "cases"]):
 /** Times its own size that a file's text may have; scores have about 6, masks 20. */
 const MOST_COMPRESSION = 400;
 
+/** Bytes of a file that is decompressed at once: a stream costs more than the little that it saves. */
+const SMALL = 2 ** 18;
+
 /** Lines of a gzipped text. */
 async function* gunzipLines(path: string): AsyncGenerator<string> {
   const { isFile, size } = await Deno.stat(path);
   if (!isFile) throw damaged(path); // a pipe would be waited for
+  if (size <= SMALL) {
+    const limit = { maxOutputLength: MOST_COMPRESSION * size };
+    const bytes = gunzipSync(await Deno.readFile(path), limit);
+    const lines = new TextDecoder().decode(bytes).split("\n");
+    if (lines.pop() !== "") throw damaged(path);
+    return yield* lines;
+  }
   const file = await Deno.open(path);
   const text = file.readable.pipeThrough(new DecompressionStream("gzip"))
     .pipeThrough(new TextDecoderStream());
@@ -255,15 +291,14 @@ async function* gunzipLines(path: string): AsyncGenerator<string> {
 }
 
 /**
- * Reads the file.
+ * Lines of the entries of a file.
  *
  * @throws {InputError} if it is missing or damaged.
  */
-export async function readRecords(path: string): Promise<Records[]> {
-  const records: Records[] = [];
+async function* entryLines(path: string): AsyncGenerator<string> {
   try {
     for await (const line of gunzipLines(path)) {
-      if (line !== "[" && line !== "]") records.push(parseRecords(line, path));
+      if (line !== "[" && line !== "]") yield line.replace(/,$/, "");
     }
   } catch (error) {
     if (error instanceof InputError) throw error;
@@ -274,6 +309,16 @@ export async function readRecords(path: string): Promise<Records[]> {
     }
     throw damaged(path);
   }
+}
+
+/**
+ * Reads the file.
+ *
+ * @throws {InputError} if it is missing or damaged.
+ */
+export async function readRecords(path: string): Promise<Records[]> {
+  const records: Records[] = [];
+  for await (const line of entryLines(path)) records.push(parseRecords(line, path));
   return records;
 }
 

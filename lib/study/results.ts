@@ -26,6 +26,8 @@ export const FILES = {
   notes: "notes.json",
   /** Trained weights, a PEFT folder each: `adapters/lora_16`, of several parts `adapters/seed_0/lora_16`. */
   adapters: "adapters",
+  /** Event files for TensorBoard, a folder a row, and one of the study. */
+  events: "tensorboard",
 } as const;
 
 const number = v.pipe(v.number(), v.finite());
@@ -483,7 +485,14 @@ export type Notes = v.InferOutput<typeof notesSchema>;
 
 /** Text of a JSON file with one item of a list a line. */
 export function linesJson(items: readonly unknown[]): string {
-  return `[\n${items.map((item) => JSON.stringify(item)).join(",\n")}\n]\n`;
+  return [...jsonPieces(items)].join("");
+}
+
+/** The same text, an item at a time. */
+export function* jsonPieces(items: readonly unknown[]): Generator<string> {
+  yield "[\n";
+  for (const [i, item] of items.entries()) yield (i > 0 ? ",\n" : "") + JSON.stringify(item);
+  yield "\n]\n";
 }
 
 /** Text of `table.json`: one row, family of tests or verdict a line. */

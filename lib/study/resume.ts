@@ -9,7 +9,7 @@ import { InputError } from "../errors.ts";
 import { weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { isBegunHere, PATH_FIELDS } from "./begun.ts";
-import { codeVersion, describeEnvironment } from "./environment.ts";
+import { codeVersion, describeWeights } from "./environment.ts";
 import { adapterExperiments } from "./experiment.ts";
 import { type Config, optionDifferences, type Options } from "./schema.ts";
 import { partsOf, type Plan } from "./plan.ts";
@@ -18,19 +18,26 @@ import type { StudyData } from "./study_data.ts";
 /** The part of a plan that is found out, not chosen. */
 export type Present = Pick<Plan, "code" | "weights" | "data" | "machine">;
 
-/** Code, weights and data that a study would be computed from now. */
+/**
+ * Code, weights and data that a study would be computed from now.
+ *
+ * @param gpu Null where nothing is computed.
+ */
 export async function present(
-  gpu: Gpu,
-  { config, data, command }: { config: Config; data: StudyData; command: string },
+  gpu: Gpu | null,
+  { config, data }: { config: Config; data: StudyData },
 ): Promise<Present> {
-  const weights = await weightsFile(config);
-  const environment = await describeEnvironment(gpu.info, { command, weights });
   return {
     code: await codeVersion(),
-    weights: environment.weights,
+    weights: await describeWeights(await weightsFile(config)),
     data: dataHashes(config, data.slices),
-    machine: `${gpu.info.name}, ${gpu.info.driver}, Deno ${environment.deno}`,
+    machine: gpu && machineOf(gpu),
   };
+}
+
+/** Device and software that decide about the last bits. */
+export function machineOf({ info: { name, driver } }: Gpu): string {
+  return `${name}, ${driver}, Deno ${Deno.version.deno}`;
 }
 
 /**
@@ -75,6 +82,7 @@ export function changePlan(path: string, { begun, options }: {
     seeds: seeds === null ? begun.seeds : [...seeds],
     splitSeeds: splitSeeds.length === 0 ? begun.splitSeeds : [...splitSeeds],
     checkpointMinutes: options.checkpointMinutes ?? begun.checkpointMinutes,
+    leaseSeconds: options.leaseSeconds ?? begun.leaseSeconds,
   };
   const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join();
   const others = names(experiments) === names(begun.experiments) ? [] : [`--ranks ${ranks}`];

@@ -99,7 +99,7 @@ export class RowTraining {
       checkpointSeconds,
       signal: interruption.signal,
       onCheckpoint: async (state) => {
-        await folder.check();
+        folder.check();
         await writeCheckpoint(checkpoints, state);
         onKept();
       },

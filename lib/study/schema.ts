@@ -11,11 +11,12 @@ import { AUGMENTATIONS, MAXIMUM_BIAS_ORDER, parseAugment } from "../data/augment
 import { LABEL_SCHEME_NAMES } from "../data/target.ts";
 import { parsePromptMix, PROMPT_CHOICES, PROMPT_KINDS } from "../data/prompts.ts";
 import { PEFT_TYPES } from "../adapters/methods.ts";
-import { excerpt, InputError } from "../errors.ts";
+import { excerpt, InputError, shellWord } from "../errors.ts";
 import { MODEL_NAMES, SAM_SIDES } from "../sam/models.ts";
 import { PRESENCE_NAMES } from "../evaluate/presence.ts";
 import { HEADLINE_PROMPTS, PROTOCOL } from "../evaluate/scored_prompts.ts";
 import { isShardIndex } from "../files/shard_index.ts";
+import { RECIPE } from "../predict/recipe.ts";
 import { readBytes } from "../fs.ts";
 import { FIT_DEFAULTS, FIT_LIMITS } from "../train/plan.ts";
 import { isBegunHere, namedPaths } from "./begun.ts";
@@ -137,6 +138,11 @@ export const configFields = {
       "share of an epoch's slices that is tumour-free, of training patients of --healthy and --data",
       { type: v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), default: 0, added: true },
     ),
+    counterfactuals: field(
+      "counterfactuals",
+      "train and validate also on slices whose tumour is gone, its half mirrored from the other, and on tumours pasted into tumour-free ones",
+      { type: v.boolean(), default: false, added: true },
+    ),
     modality: field("modality NAME", "t1c, t1n, t2f or t2w", { type: v.string(), default: "t1c" }),
     patients: field(
       "patients FILE",
@@ -159,7 +165,7 @@ export const configFields = {
       added: true,
     }),
     axis: field("axis N", "slice along this voxel axis: 0, 1 or 2", {
-      type: v.picklist([0, 1, 2]),
+      type: RECIPE.axis,
       default: 2,
     }),
     minTumourVoxels: field("min-tumour N", "leave out slices with fewer tumour pixels", {
@@ -171,13 +177,13 @@ export const configFields = {
       default: null,
     }),
     crop: field("crop N", "centre crop of N x N pixels", {
-      type: v.nullable(positiveInteger),
+      type: RECIPE.crop,
       default: null,
     }),
     rescale: field(
       "rescale NAME",
       "rule that maps intensities to 0..255: percentile, zscore or minmax",
-      { type: v.picklist(["percentile", "zscore", "minmax"]), default: "percentile" },
+      { type: RECIPE.rescale, default: "percentile" },
     ),
     splitSeed: field(
       "split-seed N",
@@ -240,7 +246,7 @@ export const configFields = {
   }),
   ...grouped("model", {
     model: field("model NAME", MODEL_NAMES.join(", "), {
-      type: v.picklist(MODEL_NAMES),
+      type: RECIPE.model,
       default: "mobile_sam",
       common: true,
       added: true,
@@ -256,13 +262,7 @@ export const configFields = {
       "side N",
       `side of the model's input, a multiple of ${SAM_SIDES.multiple} up to ${SAM_SIDES.most}`,
       {
-        type: v.pipe(
-          v.number(),
-          v.integer(),
-          v.minValue(SAM_SIDES.least),
-          v.maxValue(SAM_SIDES.most),
-          v.multipleOf(SAM_SIDES.multiple, `give a multiple of ${SAM_SIDES.multiple}`),
-        ),
+        type: RECIPE.side,
         default: 256,
         common: true,
       },
@@ -358,7 +358,8 @@ export const configFields = {
     }),
     pretrainedLearningRate: field(
       "pretrained-lr X",
-      "that of pretrained weights, where they are trained",
+      "that of pretrained weights, where they are trained; beside several --lr that of the first, and in " +
+        "proportion with the others",
       { type: v.nullable(positive), default: 5e-4, added: true, before: null },
     ),
     warmupSteps: field("warmup N", "steps of linear warm-up", {
@@ -516,9 +517,14 @@ export const configFields = {
       "compute blocks again in backward: less memory",
       { type: v.boolean(), default: false, added: true },
     ),
+    precision: field(
+      "precision NAME",
+      "f32, or f16: products and attention of halves, as AMP; sums, softmax, losses and trained weights stay f32",
+      { type: v.picklist(["f32", "f16"]), default: "f32", added: true },
+    ),
     storage: field(
       "storage NAME",
-      "f32, or f16 to store activations in half the memory; both compute in f32",
+      "f32, or f16 to store activations in half the memory, as --precision f16 does anyway; both compute in f32",
       { type: v.picklist(["f32", "f16"]), default: "f32", added: true },
     ),
     cacheMemory: field(
@@ -562,10 +568,24 @@ export function overridden(config: Config, overrides: Overrides): Config {
   return { ...config, ...overrides as Partial<Config>, ...Object.fromEntries(lists) };
 }
 
-/** A config with one value of each field: the first, or those of `choice`. */
+/**
+ * A config with one value of each field: the first, or those of `choice`. All rates are scaled together: that
+ * of pretrained weights keeps its ratio to the learning rate, of which the config names the first.
+ */
 export function settled(config: Config, choice?: Partial<Choice>): SettledConfig {
-  const { learningRate: [learningRate], epochs: [epochs], wiseFt: [wiseFt] } = config;
-  return { ...config, learningRate, epochs, wiseFt, ...choice };
+  const { learningRate: [first], epochs: [epochs], wiseFt: [wiseFt], pretrainedLearningRate } =
+    config;
+  const learningRate = choice?.learningRate ?? first;
+  return {
+    ...config,
+    learningRate,
+    epochs,
+    wiseFt,
+    ...choice,
+    pretrainedLearningRate: pretrainedLearningRate === null
+      ? null
+      : Number((pretrainedLearningRate * learningRate / first).toPrecision(6)),
+  };
 }
 
 /** Checks of the fields by name, for schemas that hold a config. */
@@ -698,6 +718,20 @@ const rowFields = {
     "minutes between checkpoints within an epoch (default 5)",
     { type: v.nullable(notNegative), default: null, group: "running" },
   ),
+  leaseSeconds: field(
+    "lease-seconds N",
+    "seconds without a sign of life after which another machine may take a task over (default 60)",
+    {
+      type: v.nullable(v.pipe(v.number(), v.minValue(1), v.maxValue(86400))),
+      default: null,
+      group: "cluster",
+    },
+  ),
+  tensorboard: field("no-tensorboard", "write no event files for TensorBoard", {
+    type: v.boolean(),
+    default: true,
+    group: "running",
+  }),
   sample: field("sample ID", "case or slice whose masks are drawn", {
     type: v.nullable(v.string()),
     default: null,
@@ -758,7 +792,7 @@ const studyFields = {
  * Rights to go on with a study: its folder, and, where it was begun here, what its record says that it
  * was begun with.
  */
-function resumes(path: string): Rights {
+export function resumes(path: string): Rights {
   try {
     const text = new TextDecoder().decode(readBytes(join(path, "resume.json")));
     const named = namedPaths(JSON.parse(text).config);
@@ -769,17 +803,160 @@ function resumes(path: string): Rights {
   }
 }
 
+/** Options of the engine that computes the tasks of a study. */
+const submitFields = grouped("cluster", {
+  engine: field(
+    "engine NAME",
+    "local: processes of this machine; slurm: jobs of the cluster's scheduler",
+    { type: v.nullable(v.picklist(["local", "slurm"])), default: null, common: true },
+  ),
+  workers: field("workers N", "local: processes at a time (default: one a GPU, at least one)", {
+    type: v.nullable(v.pipe(positiveInteger, v.maxValue(256))),
+    default: null,
+    common: true,
+  }),
+  atOnce: field("at-once N", "slurm: tasks at a time (default: as many as there is room for)", {
+    type: v.nullable(positiveInteger),
+    default: null,
+  }),
+  partition: field("partition NAME", "slurm: partition of the jobs", {
+    type: v.nullable(v.string()),
+    default: null,
+  }),
+  time: field(
+    "time LIMIT",
+    "slurm: time limit of a job, as sbatch reads it; what is not done by then goes on in another",
+    { type: v.nullable(v.string()), default: null },
+  ),
+  memory: field("memory SIZE", "slurm: host memory of a job, such as 8G", {
+    type: v.nullable(v.string()),
+    default: null,
+  }),
+  gpus: field("gpus N", "slurm: GPUs of a task", {
+    type: v.nullable(positiveInteger),
+    default: null,
+  }),
+  cpus: field("cpus N", "slurm: processor cores of a job", {
+    type: v.nullable(positiveInteger),
+    default: null,
+  }),
+  sbatch: field(
+    "sbatch OPTION",
+    "slurm: a further option of sbatch, such as --sbatch=--account=x; may be repeated",
+    {
+      type: v.array(
+        v.pipe(v.string(), v.startsWith("-", "an option of sbatch begins with a dash")),
+      ),
+      default: [],
+      repeated: true,
+    },
+  ),
+});
+
+/** Engine that computes the tasks of a study, and what it gives them. */
+export interface SubmitOptions extends Values<typeof submitFields> {
+  /** Options of every task that choose its device, as they were named. */
+  readonly devices: Partial<Values<typeof deviceFields>>;
+}
+
+const failedField = field("failed", "those tasks alone that were begun and not finished", {
+  type: v.boolean(),
+  default: false,
+  common: true,
+  group: "cluster",
+});
+
+/**
+ * The values of a table of options that say where tasks are computed.
+ *
+ * @throws {InputError} naming one that the engine does not know.
+ */
+export function submitOptionsOf(given: Readonly<Record<string, unknown>>): SubmitOptions {
+  const { engine: named, ...own } = pick(given, submitFields);
+  const engine = named ?? null;
+  for (const name of Object.keys(own) as (keyof typeof own)[]) {
+    const of = name === "workers" ? "local" : "slurm";
+    if (engine === of) continue;
+    const flag = `--${submitFields[name].flag}`;
+    throw new InputError(
+      engine === null
+        ? `${flag} goes with --engine ${of}: name that, too, or leave it out`
+        : `${flag} does not go with --engine ${engine}, but with ${of}: leave it out`,
+    );
+  }
+  if (engine !== null && given.resume !== undefined) {
+    const study = shellWord(String(given.resume));
+    throw new InputError(
+      `--engine does not go with --resume: ./run experiments submit ${study} --engine ${engine} goes on`,
+    );
+  }
+  if (engine !== null && given.dryRun) {
+    throw new InputError("--engine does not go with --dry-run, which computes here: leave one out");
+  }
+  return { ...defaultsOf(submitFields), ...own, engine, devices: pick(given, deviceFields) };
+}
+
+const { resume: _resume, force, dryRun: _dryRun, ...newStudyFields } = studyFields;
+
+/** Every option of a study that is planned. */
+export function planOptions(sweeps: readonly string[]) {
+  return {
+    ...configFields,
+    ...newStudyFields,
+    sweep: sweepField(sweeps),
+    untimed: field("untimed", "take no steps to estimate the time and memory of a task", {
+      type: v.boolean(),
+      default: false,
+      common: true,
+      group: "cluster",
+    }),
+    ...commonFields,
+  };
+}
+
+const { data, healthy, weights, patients, cacheMemory, cacheDisk } = configFields;
+
+/** Options of a process that works on a study that was planned. */
+export const plannedOptions = { data, healthy, weights, patients, force, ...commonFields };
+
+/** Options of a submission. */
+export const submitOptions = {
+  ...plannedOptions,
+  ...deviceFields,
+  ...submitFields,
+  failed: failedField,
+};
+
+/** Options of a task of a study. */
+export const taskOptions = {
+  ...plannedOptions,
+  cacheMemory,
+  cacheDisk,
+  checkpointMinutes: rowFields.checkpointMinutes,
+  leaseSeconds: rowFields.leaseSeconds,
+  ...deviceFields,
+};
+
 /** Every option of a single experiment. */
 export const experimentOptions = { ...configFields, ...rowFields, ...commonFields };
 
 /** Every option of a study, where sweeps of these names can be chosen. */
 export function studyOptions(sweeps: readonly string[] = []) {
-  const sweep: Field<string | null> = {
+  return {
+    ...configFields,
+    ...studyFields,
+    sweep: sweepField(sweeps),
+    ...submitFields,
+    ...commonFields,
+  };
+}
+
+function sweepField(sweeps: readonly string[]): Field<string | null> {
+  return {
     ...studyFields.sweep,
     type: v.nullable(v.picklist(sweeps)),
     help: `${studyFields.sweep.help}: ${sweeps.join(", ")}`,
   };
-  return { ...configFields, ...studyFields, sweep, ...commonFields };
 }
 
 /** A study as its options describe it. */
@@ -865,6 +1042,11 @@ function requireSound(
   if (splitSeeds.includes(first)) {
     throw new InputError(
       `--split-seeds cannot name ${first}, the seed of the study's own split: name others`,
+    );
+  }
+  if (config.counterfactuals && config.healthyShare === 0) {
+    throw new InputError(
+      "--counterfactuals is for trainings on tumour-free slices too: give --healthy-share a share",
     );
   }
   if (config.trainOnAll) requireTrainable(config, splitSeeds);

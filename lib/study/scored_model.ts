@@ -7,15 +7,9 @@ import { InputError } from "../errors.ts";
 import type { PresenceRule } from "../evaluate/presence.ts";
 import { loadSam, weightsFile } from "../files/pretrained.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import { trainingSlices } from "../predict/recipe.ts";
 import type { Sam } from "../sam/sam.ts";
-import {
-  openAdapter,
-  ownWeights,
-  presenceRule,
-  readOrigin,
-  requireBase,
-  trainingSlices,
-} from "./adapter.ts";
+import { openAdapter, ownWeights, presenceRule, readOrigin, requireBase } from "./adapter.ts";
 import { displayName, type Experiment } from "./experiment.ts";
 import { buildModel, restoreWeights } from "./model.ts";
 import type { Origin } from "./results.ts";

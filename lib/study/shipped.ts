@@ -1,11 +1,11 @@
 import { join } from "node:path";
 
 /** Study whose adapters come with the package. */
-export const SHIPPED_STUDY = "results/cheng-meningioma-all";
+export const SHIPPED_STUDY = "results/meningioma";
 
-/** Adapters that come with the package, by name; the first is the default. */
+/** Adapters that come with the package: their folders from the repository's top by name, the default first. */
 const SHIPPED: Readonly<Record<string, string>> = {
-  lora_16_wise_0_75: `${SHIPPED_STUDY}/adapters/lora_16_wise_0_75`,
+  meningioma: `${SHIPPED_STUDY}/adapters/lora_16`,
 };
 
 /** Names of the adapters that come with the package, the default first. */

@@ -1,5 +1,8 @@
 import { join } from "node:path";
 import { asideLine, type Dataset, openDataset } from "../data/dataset.ts";
+import type { MadeSlices } from "../data/counterfactual/made_slices.ts";
+import { mirroredHalves } from "../data/counterfactual/mirrored_half.ts";
+import { pastedTumours } from "../data/counterfactual/pasted_tumour.ts";
 import { joinSlices } from "../data/joined_slices.ts";
 import { noteLines } from "../data/notes.ts";
 import type { Axis } from "../data/plane.ts";
@@ -57,18 +60,22 @@ export interface StudyData {
  * Opens the data sets of a config, the embedded sample if it names none, and splits them by patient.
  *
  * @param log Is told, line by line, what is found and what was left out.
+ * @param open Data of another part of the same study: they are split anew, and not opened again.
  * @throws {InputError} if the data cannot be used.
  * @throws {GuardError} if a patient is in two parts.
  */
 export async function openStudyData(
   config: Config,
   log: (line: string) => void,
+  open?: StudyData,
 ): Promise<StudyData> {
-  const root = config.data ?? SAMPLE;
-  const dataset = await openDataset(root, config);
-  const { slices, tumour, healthy: found } = await openBoth(dataset, config);
-  tellData(slices, config, log);
-  tellCrop(slices, config, log);
+  const dataset = open?.slices.dataset ?? await openDataset(config.data ?? SAMPLE, config);
+  const both = open ? kindsOf(open.slices) : await openBoth(dataset, config);
+  const { slices, tumour, healthy: found } = both;
+  if (!open) {
+    tellData(slices, config, log);
+    tellCrop(slices, config, log);
+  }
   const seed = dataSeed(config);
   const split = config.trainOnAll
     ? wholeSplit([...tumour, ...found], seed)
@@ -114,7 +121,39 @@ export async function openStudyData(
       "Two patients are too few for a validation patient: validation slices are held out from the training patient.",
     );
   }
-  return { name: dataset.name, slices, split, parts, healthy };
+  return await withCounterfactuals(
+    { name: dataset.name, slices, split, parts, healthy },
+    config,
+    log,
+  );
+}
+
+/**
+ * Adds counterfactuals of the parts that are trained and validated on, where a config asks for them: a slice of
+ * either kind is made of those of its own part alone, and what is tested on stays as it was scanned.
+ */
+async function withCounterfactuals(
+  data: StudyData,
+  config: Config,
+  log: (line: string) => void,
+): Promise<StudyData> {
+  if (!config.counterfactuals) return data;
+  const { slices } = data;
+  const [parts, healthy] = [{ ...data.parts }, { ...data.healthy }];
+  const made = new Map<string, MadeSlices>();
+  for (const part of ["train", "validation"] as const) {
+    const mirrored = await mirroredHalves(slices, parts[part]);
+    const pasted = await pastedTumours(slices, parts[part], healthy[part], { each: "host" });
+    parts[part] = [...parts[part], ...pasted.refs];
+    healthy[part] = [...healthy[part], ...mirrored.refs];
+    for (const set of [mirrored, pasted]) for (const { id } of set.refs) made.set(id, set);
+    log(
+      `Counterfactuals of the ${part} part: ${mirrored.refs.length} slices without their tumour, its half mirrored ` +
+        `from the other; ${pasted.refs.length} tumour-free ones with a tumour pasted in.`,
+    );
+  }
+  const read: SliceSet["read"] = (ref) => (made.get(ref.id) ?? slices).read(ref);
+  return { ...data, slices: { ...slices, read }, parts, healthy };
 }
 
 /** Slices with tumour and tumour-free ones, and a reader of both. */
@@ -122,6 +161,13 @@ interface BothKinds {
   readonly slices: SliceSet;
   readonly tumour: readonly SliceRef[];
   readonly healthy: readonly SliceRef[];
+}
+
+/** Slices that were cut before, with tumour and without. */
+function kindsOf(slices: SliceSet): BothKinds {
+  const hasTumour = ({ tumourVoxels }: SliceRef) => tumourVoxels > 0;
+  const healthy = slices.refs.filter((ref) => !hasTumour(ref));
+  return { slices, tumour: slices.refs.filter(hasTumour), healthy };
 }
 
 /** Cuts the slices with tumour of a data set, and, where the config asks for such, those without. */
@@ -280,7 +326,7 @@ export async function openRowData(
   const parts = { train: kept("train"), validation: kept("validation"), test: kept("test") };
   const { train, validation, test } = study.healthy;
   const healthy = { train: keptOf(train), validation: keptOf(validation), test: keptOf(test) };
-  return { ...study, slices, parts, healthy };
+  return await withCounterfactuals({ ...study, slices, parts, healthy }, row, log);
 }
 
 /** Thumbnails by the list of slices that they are of: all rows of a part are trained on one list. */
@@ -352,4 +398,27 @@ export function limit(
   if (count === null || refs.length <= count) return [...refs];
   const chosen = new Set(new Random(`${seed}/limit`).shuffle(refs).slice(0, count));
   return refs.filter((ref) => chosen.has(ref));
+}
+
+/**
+ * Slice that `--sample` names, by itself or by its case; else the test slice of median area.
+ *
+ * @throws {InputError} if there is no such slice or case.
+ */
+export function chooseSample(data: StudyData, name: string | null): SliceRef {
+  const byArea = (refs: readonly SliceRef[]) =>
+    [...refs].sort((a, b) => a.tumourVoxels - b.tumourVoxels || a.id.localeCompare(b.id));
+  if (name === null) {
+    const sorted = byArea(data.parts.test);
+    return sorted[sorted.length >> 1];
+  }
+  const matching = data.slices.refs.filter(({ id, caseId }) => id === name || caseId === name);
+  if (matching.length === 0) {
+    throw new InputError(
+      `--sample ${name} is no case or slice of ${data.name}: name one such as ${
+        data.parts.test[0].id
+      }`,
+    );
+  }
+  return byArea(matching).at(-1)!;
 }

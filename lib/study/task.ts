@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import type { ActivationCache } from "../evaluate/activation_cache.ts";
 import type { SliceRef } from "../data/slices.ts";
 import { type Adapter, adapterWeights, inHalfPrecision } from "../adapters/adapter.ts";
@@ -31,6 +31,7 @@ import { signAdapter } from "./adapter.ts";
 import { namedPaths } from "./begun.ts";
 import { bestOf, choiceOf, type TrainingChoice, trainingChoices, type Tried } from "./choice.ts";
 import { type Choice, type Config, dataSeed, settled, type SettledConfig } from "./schema.ts";
+import { EventLog, rowEvents } from "./event_log.ts";
 import { configOf, displayName, type Experiment } from "./experiment.ts";
 import type { StudyFolder } from "./folder.ts";
 import { type Forecast, trainingPasses } from "./forecast.ts";
@@ -56,7 +57,7 @@ import {
   type StudyData,
   trainingThumbnails,
 } from "./study_data.ts";
-import { checkpointsOf, guardOf, TaskFiles } from "./task_files.ts";
+import { checkpointsOf, guardOf, TaskFiles, TaskRecord } from "./task_files.ts";
 import { scorePresence } from "./validation.ts";
 
 /** Device, data and settings that the tasks of one part of a study share. */
@@ -71,12 +72,14 @@ export interface PartContext {
   /** Slice whose masks are drawn; null if none are. */
   readonly sample: SliceRef | null;
   readonly log: (line: string) => void;
-  /** Folder of the study. */
+  /** Folder of the study, held for the task. */
   readonly folder: StudyFolder;
   /** Asks a training to stop. */
   readonly interruption: Interruption;
   /** Says when rows and study will be done. */
   readonly forecast: Forecast;
+  /** True if event files for TensorBoard are written. */
+  readonly tensorboard: boolean;
   /** Seconds between checkpoints within an epoch. */
   readonly checkpointSeconds: number;
   /** Called once there is something to go on with. */
@@ -196,13 +199,21 @@ class Task {
       const presence = await this.#choosePresence(built.model);
       const run: Run = {
         ...this.#run,
-        config: { ...this.#run.config, ...settledValues(choice?.values ?? settled(this.#config)) },
+        config: { ...this.#run.config, ...settledValues(this.#config, choice?.values) },
         ...(presence && { presence }),
       };
       if (isTrained) await this.#save(sam, run);
       const records = await this.#score(built.model);
       const made = { ...described, ...summary, ...(choice && { choice }) };
-      await this.#files.finish({ ...run, epochs, summary: made }, records);
+      const ended: Run = { ...run, epochs, summary: made };
+      if (this.#context.tensorboard) {
+        const scores = HEADLINE_PROMPTS.filter((prompt) =>
+          this.#config.testPrompts.includes(prompt)
+        )
+          .map((prompt) => [prompt, diceUnder(prompt, records.slices)]);
+        await this.#files.writeEvents(rowEvents(ended, Object.fromEntries(scores)));
+      }
+      await this.#files.finish(ended, records);
     });
     this.#context.onKept();
     this.#context.log("");
@@ -232,7 +243,8 @@ class Task {
   async #chosenBefore(): Promise<MadeChoice | null> {
     const { part: { chosenBy }, folder } = this.#context;
     if (chosenBy === null) return null;
-    const run = await new TaskFiles(folder, chosenBy, this.#run.experiment.name).readRun();
+    const chooser = await TaskRecord.of(folder.path, chosenBy, this.#run.experiment.name);
+    const run = await chooser.readDone();
     const ended = guardOf(run);
     if (ended) throw ended;
     const choice = run && choiceOf(run);
@@ -249,6 +261,8 @@ class Task {
       later?: RowTrainingOptions["later"];
     },
   ): RowTraining {
+    const checkpoints = this.#files.at(checkpointsOf(candidate));
+    const events = this.#context.tensorboard ? new EventLog(dirname(checkpoints), config) : null;
     return new RowTraining({
       name: candidate === undefined ? this.#name : `${this.#name}, ${describeTraining(config)}`,
       config,
@@ -257,8 +271,11 @@ class Task {
       later,
       data: this.#data,
       context: this.#context,
-      checkpoints: this.#files.at(checkpointsOf(candidate)),
-      onEpochs: (epochs) => this.#files.writeEpochs(epochs),
+      checkpoints,
+      onEpochs: async (epochs) => {
+        await this.#files.writeEpochs(epochs);
+        await events?.write(epochs);
+      },
     });
   }
 
@@ -412,10 +429,10 @@ class Task {
     const [slices, healthy] = [found.slices.slice(0, test.length), found.slices.slice(test.length)];
     const tested = new Set(test.map(({ caseId }) => caseId));
     if (model.sam.trainableParameters().length > 0) this.#checkScores(slices);
-    const dice = (prompt: ScoredPrompt) =>
-      mean(groupMeans(observe(slices, { prompt, metric: "dice" }))).toFixed(3);
     const scored = HEADLINE_PROMPTS.filter((kind) => this.#config.testPrompts.includes(kind));
-    const headlines = scored.map((kind) => `${dice(kind)} (${kind.replaceAll("-", " ")})`);
+    const headlines = scored.map((kind) =>
+      `${diceUnder(kind, slices).toFixed(3)} (${kind.replaceAll("-", " ")})`
+    );
     progress.finish(`${this.#name}: mean test Dice of patients ${headlines.join(", ")}`);
     return {
       part: this.#run.part,
@@ -466,12 +483,18 @@ class Task {
   }
 }
 
+/** Mean Dice over patients under a prompt. */
+function diceUnder(prompt: ScoredPrompt, slices: Records["slices"]): number {
+  return mean(groupMeans(observe(slices, { prompt, metric: "dice" })));
+}
+
 /** A row of which nothing is trained. */
 const UNTRAINED: TrainedRow = { epochs: [], summary: {}, tried: [] };
 
-/** Values of the fields that may be chosen. */
-function settledValues({ learningRate, epochs, wiseFt }: Choice): Choice {
-  return { learningRate, epochs, wiseFt };
+/** Values of the fields that may be chosen, and what goes with them. */
+function settledValues(config: Config, choice?: Choice): Partial<SettledConfig> {
+  const { learningRate, pretrainedLearningRate, epochs, wiseFt } = settled(config, choice);
+  return { learningRate, pretrainedLearningRate, epochs, wiseFt };
 }
 
 /** "learning rate 0.003, 5 epochs". */

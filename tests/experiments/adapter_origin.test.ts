@@ -10,8 +10,8 @@ import {
   requireOrigin,
   runOf,
   signAdapter,
-  trainingSlices,
 } from "../../lib/study/adapter.ts";
+import { trainingSlices } from "../../lib/predict/recipe.ts";
 import { saveAdapter } from "../../lib/study/adapter_folder.ts";
 import { DEFAULTS } from "../../lib/study/schema.ts";
 import type { Origin } from "../../lib/study/results.ts";

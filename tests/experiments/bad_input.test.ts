@@ -94,6 +94,10 @@ const cases: Record<string, BadInput> = {
   "more folds than patients": { args: ["--folds", "3", "--fold", "1"], says: /3 folds.*2/ },
   "a seed named twice": { args: ["--seeds", "1,1"], says: /--seeds.*1,1/ },
   "a number that is none": { args: ["--epochs", "three"], says: /--epochs.*three/ },
+  "a precision that there is not": {
+    args: ["--precision", "bf16"],
+    says: /--precision.*bf16.*f16/,
+  },
   "a storage that there is not": { args: ["--storage", "f8"], says: /--storage.*f8.*f16/ },
   "steps of no batch": {
     args: ["--gradient-accumulation-steps", "0"],

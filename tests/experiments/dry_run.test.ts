@@ -61,6 +61,7 @@ Deno.test("times of an estimate add up in its last row, memory and passing files
     checkpointBytes: 2 ** 20,
     activationBytes: 4 * 2 ** 20,
     resultBytes: 5 * 2 ** 20,
+    partSeconds: [90],
   };
   const none = { patients: 1, slices: 1 };
   const text = estimateText({
@@ -70,9 +71,11 @@ Deno.test("times of an estimate add up in its last row, memory and passing files
     rows: [row, { ...row, name: "LoRA-4", gpuBytes: 2 ** 20 }],
     trivialSeconds: 10,
     sliceBytes: 6 * 2 ** 20,
+    machine: "",
+    tasks: [],
   });
   assertMatch(text, /heads: 2 cases of 1 patient, 3 slices\ntrain 1 patient, 1 slice;/);
   assertMatch(text, /All +4 +10 +2 min 0 s +1 min 10 s +3\n/);
   assertMatch(text, /about 3 min 10 s/);
-  assertMatch(text, /slices 6 \(kept in the cache\), activations 4, checkpoints 1, results 10\n/);
+  assertMatch(text, /slices 6 \(kept in the cache\), activations 4, checkpoints 1, results 10$/);
 });

@@ -27,7 +27,7 @@ Deno.test("inspect says what a data set holds, as text and as JSON, on any path"
     assertEquals(found.slices, { tumour: 8, little: 0, empty: 4 });
     const none = await runCommand(["inspect", "nowhere"], { cwd: root });
     assertEquals([none.code, none.stdout], [1, ""]);
-    assertMatch(none.stderr, /^error: cannot read the data folder nowhere/m);
+    assertMatch(none.stderr, /^error: cannot read nowhere/m);
   }));
 
 Deno.test("inspect reads DICOM with the rights to read the folder alone", () =>

@@ -22,6 +22,8 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
   const split = { seed: 0, train: ["a"], validation: ["b"], test: ["c"] };
   await Deno.writeTextFile(join(folder, "vit_b_run", "split.json"), JSON.stringify(split));
   await Deno.writeTextFile(join(folder, "no_run", "config.json"), "{");
+  await Deno.writeTextFile(join(folder, "there.pth"), "");
+  await Deno.writeTextFile(join(folder, "there.decoder.onnx"), "");
   const cases: [string[], RegExp][] = [
     [[], /merge needs ADAPTER .* and --out/],
     [["nowhere", "--out", "x.pth"], /nowhere holds no adapter/],
@@ -41,6 +43,15 @@ Deno.test("merge names what does not fit, in one sentence", async () => {
     [
       [join(fixtures, "default"), "--onnx", "--out", "x.onnx"],
       /--out cannot be x\.onnx with --onnx: give the beginning.*x?model\.encoder\.onnx/,
+    ],
+    [[join(fixtures, "default"), "--out", "there.pth"], /there\.pth exists: .*--overwrite/],
+    [
+      [join(fixtures, "default"), "--onnx", "--out", "there"],
+      /there\.decoder\.onnx exists: .*--overwrite/,
+    ],
+    [
+      [join(fixtures, "default"), "--weights", "there.pth", "--out", "there.pth", "--overwrite"],
+      /there\.pth is an input/,
     ],
     // The model is the run's, whose weights were not fetched here, unless another is named.
     [["vit_b_run", "--out", "x.pth"], /--model vit_b needs its weights/],

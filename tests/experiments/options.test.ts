@@ -8,9 +8,9 @@ import {
   readCommand,
 } from "../../lib/study/command_line.ts";
 import { changePlan } from "../../lib/study/resume.ts";
-import { optionDifferences, parseConfig } from "../../lib/study/schema.ts";
+import { optionDifferences, parseConfig, submitOptionsOf } from "../../lib/study/schema.ts";
 import { AUGMENT_DEFAULTS } from "../../lib/data/augment_options.ts";
-import { InputError } from "../../lib/errors.ts";
+import { InputError, shellWord } from "../../lib/errors.ts";
 import { readOptions } from "./read_options.ts";
 
 Deno.test("--augment names what is done, flips included; without it slices are flipped alone", () => {
@@ -190,11 +190,11 @@ Deno.test("an option that there is not names the nearest one, in every command",
   }
 });
 
-Deno.test("--help shows ten options of a study, --help all every one once under its heading", () => {
+Deno.test("--help shows twelve options of a study, --help all every one once under its heading", () => {
   const fields = Object.values(commands.experiments.fields);
-  assertEquals(fields.filter(({ common }: Field) => common).length, 10);
+  assertEquals(fields.filter(({ common }: Field) => common).length, 12);
   const short = helpText(commands.experiments, { all: false });
-  assertEquals(short.match(/^ {2}--/gm)?.length, 10);
+  assertEquals(short.match(/^ {2}--/gm)?.length, 12);
   assertMatch(short, new RegExp(`--help all prints all ${fields.length} options`));
   for (const command of Object.values(commands)) {
     const all = helpText(command, { all: true });
@@ -253,6 +253,8 @@ Deno.test("a study with rows of WiSE-FT as earlier versions had them does not go
     experiments: [row, { ...row, name: "peft_wise_0_5", wiseFt: { of: "peft", alpha: 0.5 } }],
     command: "./run experiments",
     checkpointMinutes: 5,
+    leaseSeconds: 60,
+    tensorboard: true,
     ...{ code: "", weights: "", data: {}, machine: "" },
     seeds: null,
     splitSeeds: [],
@@ -295,4 +297,30 @@ Deno.test("a pipe in the place of a --config file is refused", async () => {
   if (!(await new Deno.Command("mkfifo", { args: [pipe] }).output()).success) return;
   assertThrows(() => readOptions(["--config", pipe]), InputError, "it is no file");
   await Deno.remove(pipe);
+});
+
+Deno.test("options of an engine that is not asked for are refused", () => {
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ partition: "gpu" }, /--partition goes with --engine slurm/],
+    [{ workers: 2 }, /--workers goes with --engine local/],
+    [{ engine: "local", atOnce: 3 }, /--at-once does not go with --engine local, but with slurm/],
+    [{ engine: "slurm", workers: 2 }, /--workers does not go with --engine slurm, but with local/],
+    [
+      { engine: "local", resume: "my study" },
+      /submit 'my study' --engine local goes on/,
+    ],
+    [{ engine: "slurm", dryRun: true }, /--engine does not go with --dry-run/],
+  ];
+  for (const [given, says] of cases) {
+    assertMatch(assertThrows(() => submitOptionsOf(given), InputError).message, says);
+  }
+  const { engine, workers, cpus } = submitOptionsOf({ engine: "local", workers: 2, side: 64 });
+  assertEquals([engine, workers, cpus], ["local", 2, null]);
+  assertEquals(submitOptionsOf({ side: 64, resume: "study" }).engine, null);
+});
+
+Deno.test("a path in a command that a message names can be pasted", () => {
+  assertEquals(shellWord("results/men-2:1"), "results/men-2:1");
+  assertEquals(shellWord("my study's"), "'my study'\\''s'");
+  assertEquals(shellWord("a\nb"), "$'a\\x0ab'");
 });

@@ -212,7 +212,7 @@ Deno.test("predict names what is wrong, in one sentence", async () => {
     // Its mask would be written over the boxes.
     [
       ["scan-t1c.nii.gz", "--boxes-from", "scan-seg.nii.gz", "--out", ".", "--overwrite"],
-      /scan-seg\.nii\.gz is an input, which a mask would replace/,
+      /scan-seg\.nii\.gz is an input, which would be replaced/,
     ],
     [
       ["scan-t1c.nii.gz", "other-t1c.nii.gz", "--point", "1,1,1", "--out", "x"],

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { LEASES } from "../../lib/study/lease.ts";
 import { changeRuns, tinyStudy } from "../report/tiny_study.ts";
 import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
@@ -101,8 +102,9 @@ Deno.test("a study that was killed as it ended is cleared by its own command, wh
     table.context.command = ["./run", ...args].join(" ");
     await Deno.writeTextFile(path, JSON.stringify(table));
     const whole = [...Deno.readDirSync(study)].map(({ name }) => name).sort();
-    // Killed twice: as tasks were being removed, and before the lock was.
-    await Deno.writeTextFile(join(study, "lock"), "");
+    // Killed twice: as tasks were being removed, and before the lease was.
+    await Deno.mkdir(join(study, LEASES));
+    await Deno.writeTextFile(join(study, LEASES, "000001"), "");
     await Deno.mkdir(join(study, "seed_0-fold_2", "lora_4"), { recursive: true });
     const names = () => [...Deno.readDirSync(study)].map(({ name }) => name).sort();
     const again = await runCommand(args, { cwd: folder });

@@ -68,6 +68,19 @@ Deno.test("options that save memory change no number, and are written down", asy
   assertEquals(config.gradientAccumulationSteps, 1);
 });
 
+Deno.test("--precision f16 is written down, and its adapters score again as they did", async () => {
+  const args = ["peft", "--data", "data", "--out", "mixed", "--side", "64", "--epochs", "1"];
+  const mixed = [...args, "--batch-size", "2", "--precision", "f16"];
+  const { code, stdout, stderr } = await runCommand(["experiment", ...mixed], { cwd: folder });
+  assertEquals(code, 0, stdout + stderr);
+  assertEquals((await runOf("mixed", "peft")).config.precision, "f16");
+  const path = join("mixed", "adapters", "peft");
+  const again = await runCommand(["evaluate", path, "--data", "data"], { cwd: folder });
+  assertEquals(again.code, 0, again.stderr);
+  const evaluation = await readJson(path, "evaluation-data.json");
+  assertEquals(recorded(evaluation.slices), (await recordsOf("mixed", "peft")).slices as unknown);
+});
+
 Deno.test("--adapter-dtype f16 saves half the bytes, and scores what it saves", async () => {
   const args = ["peft", "--data", "data", "--out", "half", "--side", "64", "--epochs", "1"];
   const half = [...args, "--batch-size", "2", "--adapter-dtype", "f16"];
@@ -178,7 +191,7 @@ Deno.test("folds and seeds end in one table over every patient, and finished par
   assertAlmostEquals(lora.dice["tight-box"].mean, dice.reduce((a, b) => a + b) / 24, 5e-7);
   await assertRecomputed("folds");
   const left = [...Deno.readDirSync(join(folder, "folds"))].filter((one) => one.isDirectory);
-  assertEquals(left.map(({ name }) => name).sort(), ["adapters", "report"]);
+  assertEquals(left.map(({ name }) => name).sort(), ["adapters", "report", "tensorboard"]);
   for (const part of parts) {
     assertEquals((await tensorsOf("folds", join(part, "lora_4"))).size, 20);
   }

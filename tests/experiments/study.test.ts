@@ -42,6 +42,7 @@ Deno.test("a whole tiny study writes every file, and its table holds every row",
     "runs.json",
     "table.json",
     "table.md",
+    "tensorboard",
   ]);
   assertEquals(files("first", "adapters"), ["lora_4", "peft"]);
 

@@ -171,6 +171,7 @@ const POSITION: TrainingState["position"] = {
   guards: {
     probed: false,
     changed: false,
+    skipped: 0,
     zeroNorms: 0,
     firstLosses: [],
     high: 0,
@@ -179,6 +180,7 @@ const POSITION: TrainingState["position"] = {
     onesEpochs: 0,
     firstOutput: null,
   },
+  scaler: null,
   peakGpuBytes: 1,
   epochs: [],
   best: { epoch: 0, dice: 0 },

@@ -254,6 +254,19 @@ const notANumber: FaultCase = {
   },
 };
 
+/** The program is killed when a file has its name, before the manifest lists it. */
+function killedAfter(file: string): FaultCase {
+  return {
+    name: `killed when ${file} is in place`,
+    run: async (study, out) => {
+      const kill = { write: `${file}$`, nth: 1, at: "after its name" } as const;
+      const { code } = await study.goOn(out, { fault: { kill } }).outcome;
+      assertEquals(code, 128 + 9);
+      return "killed";
+    },
+  };
+}
+
 /** Kills a program, which may leave a half-written file: whatever opens the study next removes it. */
 async function killOutright(
   { process, outcome }: Running,
@@ -281,10 +294,14 @@ const twoProcesses: FaultCase = {
   },
 };
 
-const staleLock: FaultCase = {
-  name: "a lock that a crash left, with the number of another process that lives",
+const staleLease: FaultCase = {
+  name: "a lease that a crash left, with the number of another process that lives",
   run: async (study, out) => {
-    await Deno.writeTextFile(join(study.folder, out, "lock"), `${Deno.pid}\n`);
+    const folder = join(study.folder, out, "lease");
+    const [newest] = [...Deno.readDirSync(folder)].map(({ name }) => name).sort().reverse();
+    const holder = JSON.parse(await Deno.readTextFile(join(folder, newest)));
+    const left = { ...holder, pid: Deno.pid, outcome: null };
+    await Deno.writeTextFile(join(folder, "000099"), JSON.stringify(left));
     const running = study.goOn(out);
     await study.waitFor(join(out, "lora_2", "run.json"), running);
     await killOutright(running, { study, out });
@@ -401,7 +418,7 @@ const COMPILING = { during: "while kernels are compiled", after: "lora_2/run.jso
 const TRAINING = { during: "in training", after: 1 };
 /** The tiny study has three batches an epoch. */
 const VALIDATION = { during: "in validation", after: 3 };
-const SCORING = { during: "in scoring", after: "adapters/lora_2/adapter_config.json" };
+const SCORING = { during: "in scoring", after: "adapters/lora_2/adapter_model.safetensors" };
 
 /** A signal in the life of a study that has a checkpoint. */
 export const ONE_FAULT: FaultChain = { name: "one", cases: [signalled("SIGTERM", VALIDATION)] };
@@ -415,9 +432,11 @@ export const SOME_FAULTS: readonly FaultChain[] = [
       notANumber,
       signalled("SIGTERM", { ...COMPILING, seconds: 1 }),
       twoProcesses,
-      staleLock,
+      staleLease,
       dataAndCacheGone,
       lostDevice(40),
+      killedAfter("adapter_config.json"),
+      killedAfter("adapter_model.safetensors"),
       signalled("SIGINT", SCORING),
       diskFull("table.json"),
     ],
@@ -443,7 +462,7 @@ export function allFaults({ written }: TinyStudy): FaultChain[] {
       ],
     },
     { name: "changed", cases: [readOnly, dataAndCacheGone, dataGone] },
-    { name: "broken", cases: [notANumber, damaged, twoProcesses, staleLock] },
+    { name: "broken", cases: [notANumber, damaged, twoProcesses, staleLease] },
     { name: "lost", cases: randomSubmits("lost", 10).map(lostDevice) },
     {
       name: "signalled",

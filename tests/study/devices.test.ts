@@ -2,7 +2,18 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { dirname, join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
 import { DEVICE_NOTE, openGpu, withVersion } from "../../lib/study/device.ts";
-import { type Device, deviceNamed, gpuFile, listDevices } from "../../lib/study/devices.ts";
+import {
+  cardEnvironment,
+  type Device,
+  deviceNamed,
+  gpuCards,
+  gpuFile,
+  listDevices,
+  scheduledCard,
+} from "../../lib/study/devices.ts";
+import { assignCards, workersFor } from "../../lib/study/local_engine.ts";
+import { submitOptionsOf } from "../../lib/study/schema.ts";
+import { deviceArgs } from "../../lib/study/submit.ts";
 import { runCommand } from "../experiments/command_line.ts";
 
 /** A folder that stands for `/`, with these files, and links by their target. */
@@ -114,4 +125,41 @@ Deno.test("./run devices lists, and --device refuses what is not there before an
     refused.stderr,
     /^error: --device no such card is no device of this machine, which has 0 /,
   );
+});
+
+Deno.test("processes of one machine have GPUs in turn, and a job of Slurm has its own", async () => {
+  const card = (node: string, address: string, driver: string) => ({
+    [`dev/dri/${node}`]: null,
+    [`sys/class/drm/${node}/device`]: `../../../devices/${address}`,
+    [`sys/devices/${address}/driver`]: `/drivers/${driver}`,
+  });
+  const [first, second] = ["0000:01:00.0", "0000:41:00.0"];
+  const root = await rootWith({
+    ...card("renderD128", second, "amdgpu"),
+    ...card("renderD129", "0000:00:02.0", "virtio_gpu"),
+    [`proc/driver/nvidia/gpus/${first}/information`]: null,
+  });
+  try {
+    const cards = gpuCards(root);
+    assertEquals(cards, [first, second]);
+    assertEquals([workersFor(null, cards), workersFor(null, []), workersFor(5, cards)], [2, 1, 5]);
+    assertEquals(
+      assignCards(3, cards).map(({ DRI_PRIME }) => DRI_PRIME),
+      ["pci-0000_01_00_0", "pci-0000_41_00_0", "pci-0000_01_00_0"],
+    );
+    // With one GPU or none there is nothing to choose.
+    assertEquals(assignCards(2, [first]), [{}, {}]);
+    assertEquals(assignCards(2, []), [{}, {}]);
+    assertEquals(scheduledCard("1", cards), cardEnvironment(second));
+    assertEquals(scheduledCard("0,1", cards), cardEnvironment(first));
+    for (const none of [undefined, "", "7"]) assertEquals(scheduledCard(none, cards), {});
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+Deno.test("a device that a submission names reaches its tasks", () => {
+  const { devices } = submitOptionsOf({ engine: "local", workers: 2, device: "1", family: "cpu" });
+  assertEquals(deviceArgs(devices), ["--device=1", "--family=cpu"]);
+  assertEquals(deviceArgs(submitOptionsOf({ engine: "slurm" }).devices), []);
 });

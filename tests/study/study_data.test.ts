@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { DEFAULTS } from "../../lib/study/schema.ts";
@@ -63,4 +63,44 @@ Deno.test("a study says whose the cases are, what is left aside, odd files and i
       each.hashes[key] !== others.hashes[key]
     );
     assertEquals(changed, ["--patients"]);
+  }));
+
+Deno.test("counterfactuals are made of their own part, to train and to validate on; none is tested on", () =>
+  inTemporaryFolder(async (root) => {
+    using _ = cacheIn(join(root, "cache"));
+    const [data, healthy] = [join(root, "data"), join(root, "healthy")];
+    // A head with two sides, and a tumour on the left one.
+    const head = (x: number, y: number) => Math.hypot(x - 16, y - 15) < 13 ? 100 + y : 0;
+    const tumour = (x: number, y: number) => Number(Math.hypot(x - 10, y - 15) < 4);
+    const shape: [number, number, number] = [33, 30, 2];
+    for (let i = 0; i < 6; i++) {
+      const image = (x: number, y: number) => head(x, y) + 20 * tumour(x, y) + i;
+      await writeCase(data, { id: `A-TUM-${i}`, shape, image, seg: tumour });
+      await writeCase(healthy, { id: `A-NONE-${i}`, shape, image: head, seg: () => 0 });
+    }
+    const config = { ...DEFAULTS, data, healthy, healthyShare: 0.5, minTumourVoxels: 1 };
+    const plain = await openStudyData(config, () => {});
+    const lines: string[] = [];
+    const { parts, healthy: free, slices } = await openStudyData(
+      { ...config, counterfactuals: true },
+      (line) => lines.push(line),
+    );
+    assertEquals([parts.test, free.test], [plain.parts.test, plain.healthy.test]);
+    for (const part of ["train", "validation"] as const) {
+      const patients = new Set(plain.parts[part].map(({ patient }) => patient));
+      const hosts = new Set(plain.healthy[part].map(({ id }) => id));
+      const pasted = parts[part].slice(plain.parts[part].length);
+      assertEquals(pasted.length, hosts.size);
+      for (const ref of pasted) {
+        assert(patients.has(ref.patient) && hosts.has(ref.id.split(":in:")[1]), ref.id);
+        assert((await slices.read(ref)).mask.some(Boolean));
+      }
+      const mirrored = free[part].slice(plain.healthy[part].length);
+      assertEquals(
+        mirrored.map(({ id }) => id),
+        plain.parts[part].map(({ id }) => `${id}:mirrored`),
+      );
+      for (const ref of mirrored) assert(!(await slices.read(ref)).mask.some(Boolean));
+    }
+    assertEquals(lines.filter((line) => line.startsWith("Counterfactuals of the")).length, 2);
   }));
