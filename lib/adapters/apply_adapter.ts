@@ -21,6 +21,9 @@ import type { AdapterConfig, AdapterMethod, AdapterOptions, LayerTensors } from 
 import { methodOf, parseTensorName } from "./methods.ts";
 import { isSavedModule, isTarget, sizesOf } from "./targets.ts";
 
+/** Remedy for an adapter that does not fit. */
+const OTHER_MODEL = "choose the model that it was trained on (--model), or another adapter";
+
 /** A few names and how many more there are. */
 function list(names: readonly string[]): string {
   const shown = names.slice(0, 4).join(", ");
@@ -54,9 +57,9 @@ export async function applyAdapter(
     const layer = linears.get(official(path));
     if (!layer) {
       throw new InputError(
-        `${source} adapts ${path}, which the model does not have: it has ${
+        `${source} adapts ${path}, which the model does not have (it has ${
           list([...linears.keys()].map(inFile))
-        }`,
+        }): ${OTHER_MODEL}`,
       );
     }
     if (!config || !method) throw missingConfig(source);
@@ -171,7 +174,9 @@ function checkSaved(
     if (!tensor) {
       const parts = [...model.namedChildren()].map(([child]) => inFile(child));
       throw new InputError(
-        `${source} holds ${name}, which the model does not have: it has ${list(parts)}`,
+        `${source} holds ${name}, which the model does not have (it has ${
+          list(parts)
+        }): ${OTHER_MODEL}`,
       );
     }
     if (!sameShape(tensor.shape, raw.shape)) {

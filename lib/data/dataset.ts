@@ -4,13 +4,12 @@ import type { Volume } from "../formats/volume.ts";
 import { groupPatients } from "./patients.ts";
 import { readImage, readSegmentation } from "./read_volume.ts";
 import { sources } from "./sources/mod.ts";
+import { type Modality, MODALITY_NAMES } from "./sources/names.ts";
 import {
   type Aside,
   type Contents,
   list,
   type Listed,
-  type Modality,
-  MODALITY_NAMES,
   requirePlainName,
 } from "./sources/source.ts";
 import { type LabelSchemeName, schemeOfNames } from "./target.ts";

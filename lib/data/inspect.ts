@@ -159,29 +159,34 @@ async function findCases(
   modality: string,
   { leftOut, warnings }: { leftOut: LeftOut[]; warnings: string[] },
 ): Promise<{ layout: string | null; found: Found[]; labels: LabelSchemeName | null }> {
-  try {
-    const { layout, scans, aside, labels } = await listFolder(root, parseModality(modality));
-    leftOut.push(...aside);
-    const found = scans.flatMap(({ id, image, channel, seg, lacks }): Found[] => {
-      const load = () => readImage(image!, channel);
-      if (image !== null) return [{ id, image, seg, patient: null, load }];
-      leftOut.push({ name: id, reason: lacks.image });
-      return [];
-    });
-    return { layout, found, labels };
-  } catch (error) {
-    const others = await openScans([root], { modality }).catch(() => null);
-    if (others === null) throw error;
-    warnings.push(...others.notes);
-    const found = others.scans.map(({ id, patient, path, load }): Found => ({
-      id,
-      image: path,
-      seg: null,
-      patient: patient === patientOf(id) ? null : patient,
-      load,
-    }));
-    return { layout: null, found, labels: null };
+  const listed = await listFolder(root, parseModality(modality)).catch((error) => {
+    if (!(error instanceof InputError)) throw error;
+    return error;
+  });
+  const ofLayout = listed instanceof InputError ? [] : listed.scans;
+  const cases = ofLayout.flatMap(({ id, image, channel, seg }): Found[] =>
+    image === null ? [] : [{ id, image, seg, patient: null, load: () => readImage(image, channel) }]
+  );
+  const others = cases.length > 0 ? null : await openScans([root], { modality }).catch((error) => {
+    if (listed instanceof InputError) throw error;
+    return null;
+  });
+  if (others === null && !(listed instanceof InputError)) {
+    leftOut.push(...listed.aside);
+    for (const { id, image, lacks } of ofLayout) {
+      if (image === null) leftOut.push({ name: id, reason: lacks.image });
+    }
+    return { layout: listed.layout, found: cases, labels: listed.labels };
   }
+  warnings.push(...others!.notes);
+  const found = others!.scans.map(({ id, patient, path, load }): Found => ({
+    id,
+    image: path,
+    seg: null,
+    patient: patient === patientOf(id) ? null : patient,
+    load,
+  }));
+  return { layout: null, found, labels: null };
 }
 
 /** Patients of the cases: by a file, by DICOM headers where there are some, else by names. */

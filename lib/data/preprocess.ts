@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
 
 /** Rule by which {@linkcode rescale} maps intensities to 0..255. */
 export type RescaleMethod = "percentile" | "zscore" | "minmax";
@@ -108,6 +109,20 @@ function percentile(sorted: Float32Array, percent: number): number {
   const below = Math.floor(rank);
   const above = Math.min(below + 1, sorted.length - 1);
   return sorted[below] + (rank - below) * (sorted[above] - sorted[below]);
+}
+
+/**
+ * A window of a slice as models are shown it, in 0..255. Its limits of intensity are those of the whole slice: a crop changes
+ * what is seen, not how bright it is.
+ */
+export function rescaledWindow(
+  voxels: Float32Array,
+  { plane, window, method }: { plane: Plane; window: Window; method: RescaleMethod },
+): Float32Array {
+  const { width, height, spacing } = plane;
+  const slice = cut(voxels, plane, { ...whole(plane), index: window.index });
+  const alone = planeOf({ shape: [width, height, 1], spacing: [...spacing, 1] }, 2);
+  return cut(rescale(slice, { width, method }), alone, { ...window, index: 0 });
 }
 
 /** A rectangle in pixels. */

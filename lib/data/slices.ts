@@ -14,7 +14,7 @@ import type { Case, Dataset } from "./dataset.ts";
 import type { Note } from "./notes.ts";
 import { ORIENTATION, orientationOf } from "./orientation.ts";
 import { type Axis, cut, type Plane, planeOf, whole, type Window } from "./plane.ts";
-import { centreCrop, rescale, RESCALE_METHODS, type RescaleMethod } from "./preprocess.ts";
+import { centreCrop, RESCALE_METHODS, rescaledWindow, type RescaleMethod } from "./preprocess.ts";
 import {
   DamagedSliceFile,
   readSlice,
@@ -458,20 +458,6 @@ function chooseSlices(
     else crop.lostSlices++;
   }
   return { chosen: maxPerCase === null ? chosen : spread(chosen, maxPerCase), crop };
-}
-
-/**
- * A window of a slice as models are shown it, in 0..255. Its limits of intensity are those of the whole slice: a crop changes
- * what is seen, not how bright it is.
- */
-export function rescaledWindow(
-  voxels: Float32Array,
-  { plane, window, method }: { plane: Plane; window: Window; method: RescaleMethod },
-): Float32Array {
-  const { width, height, spacing } = plane;
-  const slice = cut(voxels, plane, { ...whole(plane), index: window.index });
-  const alone = planeOf({ shape: [width, height, 1], spacing: [...spacing, 1] }, 2);
-  return cut(rescale(slice, { width, method }), alone, { ...window, index: 0 });
 }
 
 /** Least share of a tumour-free slice's pixels that differ from its corner. */

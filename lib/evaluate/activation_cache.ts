@@ -1,5 +1,6 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { ActivationFiles } from "./activation_files.ts";
+import type { StoredActivations } from "./stored_activations.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -14,6 +15,8 @@ export interface ActivationCacheOptions {
   readonly diskBudget?: number;
   /** Folder for them. Default: `activations` in the cache folder. */
   readonly folder?: string;
+  /** Activations that another process has computed, as far as they are the same; default none. */
+  readonly stored?: StoredActivations | null;
 }
 
 /**
@@ -78,6 +81,37 @@ export class ActivationCache implements Disposable {
     if (own !== this.#cut) this.#dropFiles();
     this.#content = content;
     this.#cut = own;
+    const stored = this.#stored;
+    if (stored && (stored.cut === own || stored.cut === earlier)) {
+      this.#shapes.set(stored.cut, stored.shape);
+    }
+  }
+
+  /** Activations of another process that are the same as those that are kept. */
+  get #stored(): StoredActivations | null {
+    const { stored } = this.#options;
+    return stored && stored.content === this.#content ? stored : null;
+  }
+
+  /**
+   * The activation of a key in front of a cut that another process has computed, as it was stored; null if
+   * there is none.
+   *
+   * @param cut Number of stages in front of it; by default that of the activations that are asked for.
+   */
+  readStored(key: string, cut: number = this.#cut): ArrayBuffer | null {
+    const stored = this.#stored;
+    return stored?.cut === cut ? stored.read(key)?.buffer ?? null : null;
+  }
+
+  /** Shape of one image's activation that another process has computed, [1, ...]. */
+  get storedShape(): Shape {
+    return this.#stored?.shape ?? [];
+  }
+
+  /** Keeps an activation that was read, if device memory has room for it. */
+  rememberStored(key: string, stored: Tensor): void {
+    if (this.#bytes + 4 * stored.size <= this.#budget) this.#add(this.#cut, { key, stored });
   }
 
   /** Keeps an activation, stored in whatever way, if there is room for it. */

@@ -140,10 +140,63 @@ export class CachedEncoder implements Disposable {
     await this.#cache.settle(this.#encoder.gpu);
   }
 
+  /**
+   * Computes the activations in front of the first trainable weight, for another process.
+   *
+   * @returns each image's as it is stored; whoever asks disposes of them.
+   */
+  prefixOf(inputs: readonly EncoderInput[]): Tensor[] {
+    return tidy(this.#encoder.gpu, () => {
+      const left = [...inputs];
+      const found: Tensor[] = [];
+      while (left.length > 0) {
+        const some = this.#runPrefix(left.splice(0, imagesAtOnce(this.#side)));
+        found.push(...some.map(([, activation]) => this.#packed(activation)));
+      }
+      return found;
+    });
+  }
+
+  /** Shape of one image's activation, [1, ...]; empty before the first. */
+  get shape(): Shape {
+    return this.#shape;
+  }
+
+  /** Number of stages in front of the first trainable weight. */
+  get cut(): number {
+    return this.#prefix.length;
+  }
+
+  /** The activation at the earlier cut that another process has computed, [1, ...]; null if there is none. */
+  #readEarlier({ key }: EncoderInput): Tensor | null {
+    // Halved in precision it would be another one: in one process nothing is rounded there.
+    if (key === null || this.#earlier === 0 || this.#storage === "f16") return null;
+    const content = this.#cache.readStored(key, this.#earlier);
+    return content && Tensor.from(
+      this.#encoder.gpu,
+      new Float32Array(content),
+      this.#cache.storedShape,
+      KEPT,
+    );
+  }
+
   /** Activations in front of the first trainable weight, [1, ...] for each image. */
   #runPrefix(inputs: readonly EncoderInput[]): [input: EncoderInput, activation: Tensor][] {
     const { gpu } = this.#encoder;
+    const earlier = inputs.map((input) => this.#readEarlier(input));
+    if (earlier.some((one) => one) && !earlier.every((one) => one)) {
+      // Those that begin at the earlier cut go by themselves.
+      const [some, others] = [true, false].map((isThere) =>
+        inputs.filter((_, i) => (earlier[i] !== null) === isThere)
+      );
+      for (const one of earlier) one?.dispose();
+      return [...this.#runPrefix(some), ...this.#runPrefix(others)];
+    }
     const activations = tidy(gpu, () => {
+      if (earlier.every((one) => one !== null)) {
+        const x = runStages(this.#prefix.slice(this.#earlier), concat(earlier, 0));
+        return inputs.map((_, i) => imageOf(x, i));
+      }
       const images = inputs.map((input) => {
         const pixels = input.pixels();
         return pixels instanceof Tensor
@@ -177,7 +230,15 @@ export class CachedEncoder implements Disposable {
     const known = this.#cache.find(key);
     if (known) return known;
     const content = this.#cache.readFile(key);
-    if (!content) return null;
+    if (content) return this.#tensorOf(content);
+    const stored = this.#cache.readStored(key);
+    if (!stored) return null;
+    const tensor = this.#tensorOf(stored);
+    this.#cache.rememberStored(key, tensor);
+    return tensor;
+  }
+
+  #tensorOf(content: ArrayBuffer): Tensor {
     const { gpu } = this.#encoder;
     return this.#storage === "f16"
       ? Tensor.from(gpu, new Uint32Array(content), [content.byteLength / 4], KEPT)

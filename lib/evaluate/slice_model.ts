@@ -1,10 +1,12 @@
 import type { AugmentedSlice } from "../data/augment.ts";
-import { CachedEncoder, type SharedActivations } from "./cached_encoder.ts";
+import { CachedEncoder, type EncoderInput, type SharedActivations } from "./cached_encoder.ts";
+import type { Shape } from "../tensor/shape.ts";
 import { inputGeometry, toModelInput } from "../data/preprocess.ts";
 import { type Prompt, scalePrompt } from "../data/prompts.ts";
 import { tokensOf } from "../sam/prompt_encoder.ts";
 import type { Sam } from "../sam/sam.ts";
 import { type ActivationStorage, withStorage } from "../tensor/half.ts";
+import { type Precision, withPrecision } from "../tensor/precision.ts";
 import { augmentImage, modelInput } from "../tensor/ops/augment.ts";
 import { reshape, slice } from "../tensor/ops/movement.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -30,6 +32,8 @@ export interface SliceModelOptions {
    * f32. Default `f32`.
    */
   readonly storage?: ActivationStorage;
+  /** Precision of products and attention. Default `f32`. */
+  readonly precision?: Precision;
 }
 
 /** Masks of slices of one size under one prompt each. */
@@ -48,6 +52,8 @@ export class SliceModel implements Disposable {
   readonly sam: Sam;
   /** Side of the model's input, in pixels. */
   readonly side: number;
+  /** Precision of products and attention. */
+  readonly precision: Precision;
   readonly #storage: ActivationStorage;
   readonly #encoder: CachedEncoder;
 
@@ -55,6 +61,7 @@ export class SliceModel implements Disposable {
   constructor(sam: Sam, options: SliceModelOptions) {
     this.sam = sam;
     this.side = options.side;
+    this.precision = options.precision ?? "f32";
     this.#storage = options.storage ?? "f32";
     this.#encoder = new CachedEncoder(sam.imageEncoder, {
       side: options.side,
@@ -67,11 +74,45 @@ export class SliceModel implements Disposable {
 
   /** Image embeddings [B, S/16, S/16, 256] of slices. */
   encode(slices: readonly AugmentedSlice[]): Tensor {
-    const inputs = slices.map((augmented) => ({
+    const inputs = this.#inputs(slices);
+    return this.#compute(() => this.#encoder.encode(inputs));
+  }
+
+  /** Computes what lies before the first trainable weight of slices, for another process. */
+  async prefixOf(
+    slices: readonly AugmentedSlice[],
+  ): Promise<{ key: string; content: Uint8Array }[]> {
+    const inputs = this.#inputs(slices);
+    const { gpu } = this.sam;
+    const tensors = this.#compute(() => this.#encoder.prefixOf(inputs));
+    try {
+      const contents = await Promise.all(
+        tensors.map(({ buffer, size }) => gpu.read(buffer, 4 * size)),
+      );
+      return contents.map((content, i) => ({
+        key: inputs[i].key!,
+        content: new Uint8Array(content),
+      }));
+    } finally {
+      for (const tensor of tensors) tensor.dispose();
+    }
+  }
+
+  /** Number of stages before the first trainable weight, and the shape [1, ...] of an image's activation there. */
+  get prefix(): { readonly cut: number; readonly shape: Shape } {
+    return this.#encoder;
+  }
+
+  #compute<T>(compute: () => T): T {
+    const { sam: { gpu }, precision } = this;
+    return withPrecision(gpu, precision, () => withStorage(gpu, this.#storage, compute));
+  }
+
+  #inputs(slices: readonly AugmentedSlice[]): EncoderInput[] {
+    return slices.map((augmented) => ({
       key: augmented.variant === null ? null : augmented.slice.ref.id + augmented.variant,
       pixels: () => this.#pixels(augmented),
     }));
-    return withStorage(this.sam.gpu, this.#storage, () => this.#encoder.encode(inputs));
   }
 
   /** Input of the encoder [S, S, 3]: without augmentation it is prepared on the host, to the same bits. */
@@ -122,7 +163,7 @@ export class SliceModel implements Disposable {
     const { width, height } = slices[0].slice.ref;
     const input = inputGeometry({ width, height }, this.side);
     const scaled = step.prompts.map((prompt) => scalePrompt(prompt, input));
-    const { masks, logits, iouPredictions } = withStorage(this.sam.gpu, this.#storage, () => {
+    const { masks, logits, iouPredictions } = this.#compute(() => {
       const { masks, iouPredictions } = this.sam.decode(embeddings, scaled, { mask: step.mask });
       const logits = this.sam.postprocessMasks(masks, {
         input: [input.height, input.width],

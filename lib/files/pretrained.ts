@@ -1,16 +1,15 @@
 import { basename } from "node:path";
 import { excerpt, InputError } from "../errors.ts";
 import { checkpointPath } from "./download.ts";
-import { isShardIndex } from "./shard_index.ts";
+import { isShardIndex, requireAllShards } from "./shard_index.ts";
 import { openShards } from "./shards.ts";
-import { parseOnnx } from "../formats/onnx.ts";
 import { openWeights } from "../formats/weights.ts";
 import { openBytes } from "../fs.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { hostWeights, type WeightSource } from "../nn/weight_source.ts";
+import type { WeightSource } from "../nn/weight_source.ts";
 import { buildSam } from "../sam/build_sam.ts";
-import { mobileSamWeights } from "../sam/mobile_sam.ts";
 import { type Checkpoint, MEDSAM_INPUT, type ModelName, MODELS } from "../sam/models.ts";
+import { packagedWeights, requirePublished } from "../sam/packaged.ts";
 import type { Sam } from "../sam/sam.ts";
 
 /** A pretrained model to load. */
@@ -72,8 +71,8 @@ function requireInputRule(model: ModelName, weights: string): void {
 }
 
 /** Reads a file of an installed package, and checks its SHA-256. */
-async function readPackaged({ file, baseUrl, sha256 }: Checkpoint): Promise<Uint8Array> {
-  const specifier = baseUrl + file;
+export async function readPackaged(file: Checkpoint): Promise<Uint8Array<ArrayBuffer>> {
+  const specifier = file.baseUrl + file.file;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = await Deno.readFile(new URL(import.meta.resolve(specifier)));
@@ -83,12 +82,9 @@ async function readPackaged({ file, baseUrl, sha256 }: Checkpoint): Promise<Uint
       `cannot read the weights ${specifier} (${reason}): run "deno install" in the project's folder`,
     );
   }
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-  if (digest === sha256) return bytes;
-  throw new InputError(
-    `${specifier} is not the published file (SHA-256 ${digest} instead of ${sha256}): remove it ` +
-      `and run "deno install"`,
-  );
+  const remedy = 'remove it and run "deno install"';
+  await requirePublished(bytes, file, { name: specifier, remedy });
+  return bytes;
 }
 
 /**
@@ -101,13 +97,11 @@ export async function openPretrained(
 ): Promise<WeightSource> {
   const path = await weightsFile(chosen);
   if (path !== null) {
-    return isShardIndex(path) ? await openShards(path) : await openWeights(openBytes(path));
+    if (isShardIndex(path)) return await openShards(path);
+    requireAllShards(path);
+    return await openWeights(openBytes(path));
   }
-  const { encoder, decoder } = MODELS[chosen.model].packaged!;
-  const graph = async (file: Checkpoint) =>
-    parseOnnx(await readPackaged(file), { source: file.baseUrl + file.file });
-  const state = mobileSamWeights({ encoder: await graph(encoder), decoder: await graph(decoder) });
-  return hostWeights(state, encoder.baseUrl);
+  return await packagedWeights(MODELS[chosen.model].packaged!, readPackaged);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../errors.ts";
 import { readBytes } from "../fs.ts";
@@ -6,6 +6,20 @@ import { readBytes } from "../fs.ts";
 /** True of the path of an index of weights in several files. */
 export function isShardIndex(path: string): boolean {
   return path.endsWith(".index.json");
+}
+
+/**
+ * Refuses one of several files of weights, such as `model-00001-of-00002.safetensors`, by its name.
+ *
+ * @throws {InputError} naming the index to give instead.
+ */
+export function requireAllShards(path: string): void {
+  const [, stem, count, ending] = /^(.*)-\d+-of-(\d+)(\.\w+)$/.exec(basename(path)) ?? [];
+  if (stem === undefined || Number(count) < 2) return;
+  const index = join(dirname(path), `${stem}${ending}.index.json`);
+  throw new InputError(
+    `${path} is one of ${Number(count)} files of weights: give their index, ${index}`,
+  );
 }
 
 /** A file's name without a folder. */

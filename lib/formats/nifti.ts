@@ -5,20 +5,12 @@
  * @module
  */
 import type { ByteSource } from "../byte_source.ts";
-import { InputError } from "../errors.ts";
+import { InputError, isOutOfMemory } from "../errors.ts";
+import { type Gunzip, gunzip as ownGunzip } from "./gunzip.ts";
 import { MAX_DEFLATE_RATIO } from "./inflate.ts";
 import { type NiftiLayout, parseNiftiHeader } from "./nifti_header.ts";
 import { elementsOf, ITEM_SIZE, reverseBytes } from "./raw_tensor.ts";
-import { MAX_VOXELS, requireFinite, type Volume } from "./volume.ts";
-
-/**
- * Unpacks the bytes of a .gz file, which come in pieces and are `size` in all. Calls `onTrailer` once all is
- * unpacked if bytes follow that are not gzip.
- */
-export type Gunzip = (
-  pieces: () => Iterable<Uint8Array<ArrayBuffer>>,
-  options: { readonly size: number; readonly onTrailer: () => void },
-) => AsyncIterable<Uint8Array>;
+import { MAX_VOXELS, NO_ROOM, requireFinite, type Volume } from "./volume.ts";
 
 /** Bytes read and decoded at a time; a multiple of every voxel size. */
 const BLOCK = 1 << 18;
@@ -32,10 +24,6 @@ const TRUSTED_DEFLATE_RATIO = 16;
 /** Bytes that may follow the voxels; reading them checks the checksum at the end of a .gz. */
 const MAX_TRAILING_BYTES = 1 << 24;
 
-/** Unpacks by the platform's DecompressionStream, which takes files of one member. */
-const webGunzip: Gunzip = (pieces) =>
-  new Blob([...pieces()]).stream().pipeThrough(new DecompressionStream("gzip"));
-
 /**
  * Reads a `.nii` or `.nii.gz` file (told apart by content): NIfTI-1 or NIfTI-2, either byte order, every
  * integer and floating-point type up to 64 bits. `scl_slope` and `scl_inter` are applied (a slope of 0
@@ -43,13 +31,13 @@ const webGunzip: Gunzip = (pieces) =>
  * whatever unit the header names. Bytes after the end of a .gz are passed over and noted.
  *
  * @param options.channel Index of the volume in a 4D file, from 0; default: there must be one alone.
- * @param options.gunzip Unpacks a `.gz`; default: the platform's DecompressionStream.
+ * @param options.gunzip Unpacks a `.gz`; default: by code that runs anywhere.
  * @throws {InputError} if the file is truncated, damaged, not NIfTI, not one 3D volume, has more than
  * 2^29 voxels, or holds NaN or infinite voxels or such an affine.
  */
 export async function parseNifti(
   file: ByteSource,
-  { gunzip = webGunzip, channel = null }: { gunzip?: Gunzip; channel?: number | null } = {},
+  { gunzip = ownGunzip, channel = null }: { gunzip?: Gunzip; channel?: number | null } = {},
 ): Promise<Volume> {
   const magic = new Uint8Array(Math.min(2, file.size));
   file.read(0, magic);
@@ -92,6 +80,7 @@ export async function parseNifti(
     return { data, shape, spacing, affine, isPlaced, header, notes };
   } catch (error) {
     if (error instanceof InputError) throw error;
+    if (isOutOfMemory(error)) throw new InputError(`${file.name} ${NO_ROOM}`);
     const reason = error instanceof Error ? error.message : String(error);
     throw new InputError(
       `${file.name} is truncated or damaged (${reason}): copy or download it again`,

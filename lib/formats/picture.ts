@@ -1,6 +1,6 @@
 /**
  * Pictures as volumes of one slice, or of one a page: PNG by npm `fast-png`, JPEG by `jpeg-js`, TIFF by
- * `tiff`. They tell neither orientation nor the size of a voxel.
+ * `tiff`. They tell no orientation, and of the size of a voxel what ImageJ or OME wrote into a TIFF.
  *
  * @module
  */
@@ -19,6 +19,8 @@ interface Page {
   /** True if the last channel is opacity. */
   readonly hasAlpha: boolean;
   readonly data: ArrayLike<number>;
+  /** Sizes of a voxel in mm, as far as the file tells them. */
+  readonly sizes?: readonly number[];
 }
 
 /** A parser of a picture's file. */
@@ -54,16 +56,60 @@ export const parseJpeg: PictureReader = reader((bytes) => {
 
 /** Reads a TIFF, its pages as slices. Throws an InputError if it is damaged or too large. */
 export const parseTiff: PictureReader = reader((bytes, name) => {
-  const sizes = decodeTiff(bytes, { ignoreImageData: true });
-  requireSize([sizes[0]?.width ?? 0, sizes.reduce((sum, { height }) => sum + height, 0)], name);
-  return decodeTiff(bytes).map(({ width, height, samplesPerPixel, alpha, data, palette }) => {
+  const pages = decodeTiff(bytes, { ignoreImageData: true });
+  requireSize([pages[0]?.width ?? 0, pages.reduce((sum, { height }) => sum + height, 0)], name);
+  return decodeTiff(bytes).map((page) => {
+    const { width, height, samplesPerPixel, alpha, data, palette } = page;
+    const sizes = voxelSizes(page);
     if (!palette) {
-      return { width, height, channels: samplesPerPixel, hasAlpha: alpha, data };
+      return { width, height, channels: samplesPerPixel, hasAlpha: alpha, data, sizes };
     }
     const colours = Array.from(data, (index) => palette[index]).flat();
-    return { width, height, channels: 3, hasAlpha: false, data: colours };
+    return { width, height, channels: 3, hasAlpha: false, data: colours, sizes };
   });
 });
+
+/** Millimetres of a unit as ImageJ and OME write it. */
+const UNITS: Readonly<Record<string, number>> = {
+  m: 1000,
+  cm: 10,
+  mm: 1,
+  um: 1e-3,
+  "µm": 1e-3,
+  "μm": 1e-3, // Greek mu, where the other is the micro sign
+  "\\u00B5m": 1e-3,
+  micron: 1e-3,
+  nm: 1e-6,
+};
+
+/** A page of a TIFF, as far as it tells its scale. */
+interface TiffPage {
+  readonly imageDescription?: string;
+  readonly xResolution: number;
+  readonly yResolution: number;
+}
+
+/**
+ * Sizes of a voxel in mm by the description of a TIFF: ImageJ's, which has pixels per unit in the tags of the
+ * resolution, or OME's XML, whose unit is µm where it names none; 0 or less where one is not told.
+ */
+function voxelSizes({ imageDescription = "", xResolution, yResolution }: TiffPage): number[] {
+  if (imageDescription.startsWith("ImageJ=")) {
+    const value = (key: string) =>
+      new RegExp(`^${key}=(.*)$`, "m").exec(imageDescription)?.[1].trim() ?? "";
+    const unit = UNITS[value("unit")] ?? 0;
+    return unit > 0
+      ? [unit / xResolution, unit / yResolution, unit * Number(value("spacing"))]
+      : [];
+  }
+  if (!/<OME[\s>]/.test(imageDescription)) return [];
+  const attribute = (name: string) =>
+    new RegExp(`\\b${name}="([^"]*)"`).exec(imageDescription)?.[1] ?? "";
+  return ["X", "Y", "Z"].map((axis) =>
+    Number(attribute(`PhysicalSize${axis}`)) *
+    (UNITS[attribute(`PhysicalSize${axis}Unit`) || "µm"] ?? 0)
+  );
+}
 
 /** A reader of files by a decoder of their bytes. */
 function reader(
@@ -79,7 +125,8 @@ function reader(
       const isTrip = error instanceof TypeError || error instanceof RangeError;
       const reason = isTrip || !(error instanceof Error) ? "" : ` (${excerpt(error.message)})`;
       throw new InputError(
-        `${file.name} is damaged, or no picture of its kind${reason}: save it again`,
+        `${file.name} is damaged, or no picture of its kind${reason}: save it again, as PNG or as TIFF ` +
+          `without compression`,
       );
     }
     return Promise.resolve(volumeOf(pages, file.name));
@@ -132,7 +179,7 @@ function volumeOf(pages: readonly Page[], name: string): Volume {
   }
   const shape = [width, height, pages.length] as const;
   requireFinite(data, { shape, name });
-  const { notes, ...geometry } = geometryOf({ sizes: [] }, name);
+  const { notes, ...geometry } = geometryOf({ sizes: pages[0].sizes ?? [] }, name);
   const colour = isColour ? ["its colours are taken as brightness"] : [];
   return createVolume(data, { shape, ...geometry, notes: [...notes, ...colour] });
 }

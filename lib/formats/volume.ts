@@ -24,6 +24,9 @@ export interface Volume {
 /** Voxels of the largest volume that is read: 1024 x 1024 x 512, 2 GiB of float32. */
 export const MAX_VOXELS = 2 ** 29;
 
+/** End of the sentence on a volume that the host has no memory for. */
+export const NO_ROOM = "does not fit into memory: close other programs, or crop or resample it";
+
 /** Part of a voxel by which the same voxel of an image and of its mask may lie apart. */
 const GRID_TOLERANCE = 0.1;
 
@@ -153,12 +156,12 @@ export function geometryOf(
     const known = given.sizes.filter((size) => size > 0 && Number.isFinite(size));
     const spacing = [0, 1, 2].map((i) => given.sizes[i] > 0 ? given.sizes[i] : 1);
     spacing.forEach((size, i) => affine[5 * i] = size);
-    const sizes = known.length === 0
-      ? "neither orientation nor voxel size, which"
+    const told = known.length === 0
+      ? "neither orientation nor voxel size, which is taken as 1 mm"
+      : known.length < 3
+      ? "no orientation, and not the distance between slices, which is taken as 1 mm"
       : "no orientation";
-    const notes = [
-      `its header tells ${sizes}${known.length === 0 ? " is taken as 1 mm" : ""}`,
-    ];
+    const notes = [`its header tells ${told}`];
     return { spacing: spacing as [number, number, number], affine, isPlaced: false, notes };
   }
   const { axes, origin, signs } = given;
@@ -178,4 +181,11 @@ export function geometryOf(
     `${name} has axes that do not span a space (${axes.join("; ")}): its header is damaged, so ` +
       `save or copy it again`,
   );
+}
+
+/** An image with a note if it shows nothing. */
+export function noteConstant(image: Volume): Volume {
+  const [first] = image.data;
+  if (image.data.some((value) => value !== first)) return image;
+  return { ...image, notes: [...image.notes, `its voxels all have the value ${first}`] };
 }

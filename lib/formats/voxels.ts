@@ -1,7 +1,7 @@
-import { excerpt, InputError } from "../errors.ts";
+import { excerpt, InputError, isOutOfMemory } from "../errors.ts";
 import { inflate } from "./inflate.ts";
 import { type Dtype, elementsOf, ITEM_SIZE, reverseBytes } from "./raw_tensor.ts";
-import { MAX_VOXELS, requireFinite } from "./volume.ts";
+import { MAX_VOXELS, NO_ROOM, requireFinite } from "./volume.ts";
 
 /** Voxels as a file with a text header stores them. */
 export interface StoredVoxels {
@@ -43,6 +43,7 @@ export async function decodeVoxels(
     }
     raw = packing === null ? bytes.slice(0, size) : await inflate(bytes, { format: packing, size });
   } catch (error) {
+    if (isOutOfMemory(error)) throw new InputError(`${name} ${NO_ROOM}`);
     const reason = excerpt(error instanceof Error ? error.message : String(error));
     throw new InputError(`${name} is truncated or damaged (${reason}): copy or download it again`);
   }

@@ -1,10 +1,10 @@
 /**
- * Paths that scans are named by on the command line, and the names of their masks.
+ * Paths that scans are named by on the command line.
  *
  * @module
  */
-import { basename, dirname, join, resolve } from "node:path";
-import { endingOf } from "../data/read_volume.ts";
+import { dirname, join, resolve } from "node:path";
+import { endingOf } from "../formats/volume_file.ts";
 import { excerpt, InputError } from "../errors.ts";
 
 /** Characters that make a path a pattern. */
@@ -72,18 +72,4 @@ function expression(pattern: string): RegExp {
     },
   );
   return new RegExp(`^${parts}$`);
-}
-
-/**
- * The name of a scan's mask: nnU-Net's and BIDS's where the scan's file is named so, else BraTS's.
- *
- * @param scan.id Name of the case.
- * @param scan.path File of the scan.
- */
-export function maskName({ id, path }: { id: string; path: string }): string {
-  const ending = endingOf(path);
-  const name = basename(path).slice(0, ending === null ? undefined : -ending.length);
-  if (/_\d{4}$/.test(name)) return `${name.slice(0, -5)}.nii.gz`; // nnU-Net's channel
-  if (/^sub-.*_[A-Za-z0-9]+$/.test(name)) return name.replace(/_[A-Za-z0-9]+$/, "_dseg.nii.gz");
-  return `${id}-seg.nii.gz`;
 }

@@ -24,6 +24,9 @@ export interface SliceGrid {
   readonly count: number;
 }
 
+/** First and last slice that are segmented. */
+export type SliceRange = readonly [first: number, last: number];
+
 /** An object of a volume as it was prompted. */
 export interface ObjectPrompt {
   /** The prompt as it was given, for messages. */
@@ -33,7 +36,7 @@ export interface ObjectPrompt {
   /** Clicks beside it in slices that it may spread to, by index. */
   readonly beside?: ReadonlyMap<number, readonly PromptPoint[]>;
   /** First and last slice that the object may spread to from those; null if it is prompted in each. */
-  readonly spread: readonly [first: number, last: number] | null;
+  readonly spread: SliceRange | null;
 }
 
 /** Scan and slices that a prompt is read for. */
@@ -56,7 +59,7 @@ const inPlane = (axis: Axis) => [0, 1, 2].filter((other) => other !== axis) as [
 /** The whole window in each of some slices: no hint at all. */
 export function withoutPrompt(
   { window: { width, height } }: SliceGrid,
-  [first, last]: readonly [number, number],
+  [first, last]: SliceRange,
 ): ObjectPrompt {
   const slices = new Map<number, Prompt>();
   for (let index = first; index <= last; index++) {
@@ -86,7 +89,12 @@ function placesOf(option: string, text: string): Place[] {
 /** A click in a slice of the grid. */
 function clickAt(
   place: Place,
-  { label, inMillimetres, option }: { label: 0 | 1; inMillimetres: boolean; option: string },
+  { label, inMillimetres, option, range: [first, last] }: {
+    label: 0 | 1;
+    inMillimetres: boolean;
+    option: string;
+    range: SliceRange;
+  },
   { volume, name, grid }: PromptContext,
 ): { index: number; point: PromptPoint } {
   const { shape } = volume;
@@ -111,7 +119,14 @@ function clickAt(
         `model was trained on: give a place in it, or another --crop`,
     );
   }
-  return { index: voxel[axis], point: { x, y, label } };
+  const index = voxel[axis];
+  if (index < first || index > last) {
+    throw new InputError(
+      `${given} lies in slice ${index}, and --slices names ${first} to ${last}: give a place in ` +
+        `these, or other slices`,
+    );
+  }
+  return { index, point: { x, y, label } };
 }
 
 /** Adds points to the prompts of a slice. */
@@ -126,20 +141,23 @@ function addPoints(slices: Map<number, Prompt>, index: number, points: readonly 
  * @param options.points Texts of `--point`, an object each.
  * @param options.background Texts of `--background`, which hold for every object in their slices.
  * @param options.file Clicks of a file.
- * @throws {InputError} if a click cannot be read or lies outside the volume.
+ * @param options.range Slices that they lie in and spread to; default all.
+ * @throws {InputError} if a click cannot be read or lies outside the volume or these slices.
  */
 export function fromClicks(
-  { points, background, file }: {
+  { points, background, file, ...options }: {
     points: readonly string[];
     background: readonly string[];
     file: readonly FilePoint[];
+    range?: SliceRange;
   },
   context: PromptContext,
 ): ObjectPrompt[] {
   type Click = ReturnType<typeof clickAt>;
+  const { range = [0, context.grid.count - 1] } = options;
   const typed = (option: string, text: string, label: 0 | 1): Click[] =>
     placesOf(option, text).map((place) =>
-      clickAt(place, { label, option, inMillimetres: context.inMillimetres }, context)
+      clickAt(place, { label, option, range, inMillimetres: context.inMillimetres }, context)
     );
   const objects = new Map<string, Click[]>(
     points.map((text) => [`point ${text}`, typed("--point", text, 1)]),
@@ -149,6 +167,7 @@ export function fromClicks(
     const click = clickAt(place, {
       label,
       option: "--points-from",
+      range,
       inMillimetres: inMillimetres ?? context.inMillimetres,
     }, context);
     const name = object === null ? `point ${place.join(",")}` : `object ${excerpt(object)}`;
@@ -163,7 +182,7 @@ export function fromClicks(
       if (slices.has(index)) addPoints(slices, index, [point]);
       else elsewhere.set(index, [...elsewhere.get(index) ?? [], point]);
     }
-    return { name, slices, beside: elsewhere, spread: [0, context.grid.count - 1] };
+    return { name, slices, beside: elsewhere, spread: range };
   });
 }
 
@@ -175,12 +194,12 @@ type VoxelBox = readonly [from: Place, to: Place];
  * volume, which prompts its middle slice and spreads to its other slices. What reaches beyond the slice
  * is clipped, and said.
  *
- * @param range First and last slice of a box of four numbers.
+ * @param range Slices that are segmented.
  * @throws {InputError} if it cannot be read, is empty or lies outside.
  */
 export function fromBox(
   text: string,
-  range: readonly [first: number, last: number],
+  range: SliceRange,
   context: PromptContext,
 ): ObjectPrompt {
   const numbers = numbersOf(text);
@@ -202,9 +221,11 @@ export function fromBox(
   const [from, to] = voxelBox(numbers, context);
   const [column, row] = inPlane(grid.axis);
   const box = clipped([from[column], from[row], to[column], to[row]], { text, ...context });
-  const first = Math.max(0, Math.floor(from[grid.axis]));
-  const last = Math.min(grid.count, Math.ceil(to[grid.axis])) - 1;
-  if (first > last) refuse(`it holds none of the ${grid.count} slices along axis ${grid.axis}`);
+  const first = Math.max(range[0], Math.floor(from[grid.axis]));
+  const last = Math.min(range[1], Math.ceil(to[grid.axis]) - 1);
+  if (first > last) {
+    refuse(`it holds none of the slices ${range.join(" to ")} along axis ${grid.axis}`);
+  }
   return { name, slices: new Map([[(first + last) >> 1, { box }]]), spread: [first, last] };
 }
 
@@ -266,7 +287,7 @@ function clipped(
  */
 export function fromLesions(
   mask: Uint8Array,
-  [first, last]: readonly [first: number, last: number],
+  [first, last]: SliceRange,
   { volume, name, grid, say }: Omit<PromptContext, "inMillimetres">,
 ): ObjectPrompt[] {
   const { plane, window } = grid;
@@ -304,7 +325,7 @@ export function fromLesions(
  *
  * @throws {InputError} if it is no range of the slices there are.
  */
-export function readSlices(text: string | null, count: number): [first: number, last: number] {
+export function readSlices(text: string | null, count: number): SliceRange {
   if (text === null) return [0, count - 1];
   const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(text) ?? [];
   if (first === undefined || Number(first) > Number(last) || Number(last) >= count) {

@@ -21,6 +21,11 @@ export interface SpreadRule {
    * mask fills as much of its own.
    */
   readonly fill: number;
+  /**
+   * Intersection over union that a mask must have with the one that its own deepest pixel alone brings about: box
+   * and logits go on where the object has ended, a click there finds something else. 0 asks for no such mask.
+   */
+  readonly agreement: number;
 }
 
 /** Rule of `./run predict`; results/predict has its figures and those of others. */
@@ -31,6 +36,7 @@ export const SPREAD: SpreadRule = {
   presence: 0.35,
   overlap: 0.6,
   fill: 0.92, // a disc has 0.79
+  agreement: 0.15, // an echo has less: the click takes what is several times as large
 };
 
 /**
@@ -39,21 +45,26 @@ export const SPREAD: SpreadRule = {
  * Each prompted slice has the mask of its prompt. If the object spreads, the mask of a slice prompts the
  * slice beside it, by its box, its deepest pixel and its logits as the rule says, both ways until the rule
  * or another prompted slice stops it.
+ *
+ * @param options.onSlice Called after each slice that the model was shown.
+ * @param options.signal Ends it before the next slice, with the masks found so far.
  */
 export async function segmentObject(
   segmenter: Pick<SliceSegmenter, "segment">,
   { slices, beside, spread }: ObjectPrompt,
-  { rule, window, onSlice = () => {} }: {
+  { rule, window, onSlice = () => {}, signal }: {
     rule: SpreadRule;
     window: CropWindow;
-    onSlice?: () => void;
+    onSlice?: (index: number) => void;
+    signal?: AbortSignal;
   },
 ): Promise<Map<number, SliceMask>> {
   const found = new Map<number, SliceMask>();
   const seeds = [...slices.keys()].sort((a, b) => a - b);
   for (const index of seeds) {
+    if (signal?.aborted) return found;
     found.set(index, await segmenter.segment(index, slices.get(index)!));
-    onSlice();
+    onSlice(index);
   }
   if (!spread) return found;
   for (const [i, seed] of seeds.entries()) {
@@ -65,7 +76,7 @@ export async function segmentObject(
       let from = found.get(seed)!;
       for (
         let index = seed + step;
-        index <= last && index >= first && from.area > 0;
+        index <= last && index >= first && from.area > 0 && !signal?.aborted;
         index += step
       ) {
         const whole = await segmenter.segment(
@@ -73,9 +84,17 @@ export async function segmentObject(
           promptOf(from, { window, rule, beside: beside?.get(index) ?? [] }),
           rule.logits ? from.logits : undefined,
         );
-        onSlice();
+        onSlice(index);
         const next = partOf(whole, from, window);
         if (!continues(from, next, { rule, window, first: found.get(seed)! })) break;
+        if (rule.agreement > 0) {
+          const points = [
+            centrePoint({ mask: next.mask, ...window }),
+            ...beside?.get(index) ?? [],
+          ];
+          const clicked = await segmenter.segment(index, { points });
+          if (!(overlapOf(clicked, next) >= rule.agreement)) break;
+        }
         found.set(index, next);
         from = next;
       }
@@ -134,7 +153,12 @@ function continues(
     return area / ((x1 - x0) * (y1 - y0));
   };
   if (fillOf(next) > Math.max(fill, fillOf(first))) return false;
+  return overlapOf(from, next) >= overlap;
+}
+
+/** Intersection over union of two masks; NaN if both are empty. */
+function overlapOf(a: SliceMask, b: SliceMask): number {
   let both = 0;
-  for (let i = 0; i < next.mask.length; i++) both += next.mask[i] & from.mask[i];
-  return both >= overlap * (from.area + next.area - both);
+  for (let i = 0; i < a.mask.length; i++) both += a.mask[i] & b.mask[i];
+  return both / (a.area + b.area - both);
 }

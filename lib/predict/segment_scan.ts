@@ -1,10 +1,11 @@
+import { paste } from "../data/plane.ts";
 import type { RescaleMethod } from "../data/preprocess.ts";
 import { isPresent, type PresenceRule } from "../evaluate/presence.ts";
 import type { Volume } from "../formats/volume.ts";
 import type { SamPredictor } from "../sam/predictor.ts";
 import type { ObjectPrompt, SliceGrid } from "./prompts.ts";
 import { segmentObject, type SpreadRule } from "./segment_object.ts";
-import { KEPT_BYTES, SliceSegmenter } from "./slice_segmenter.ts";
+import { KEPT_BYTES, type SliceMask, SliceSegmenter } from "./slice_segmenter.ts";
 
 /** A scan to segment, and the way to do it. */
 export interface ScanTask {
@@ -26,8 +27,16 @@ export interface ScanTask {
   readonly onSlice?: (encoded: number) => void;
 }
 
+/** The masks of an object. */
+export interface FoundObject {
+  /** By the index of their slice. */
+  readonly masks: ReadonlyMap<number, SliceMask>;
+  /** Rule by which they count; null for any. */
+  readonly presence: PresenceRule | null;
+}
+
 /** The masks of a scan's objects in one volume. */
-export interface ScanMask {
+export interface CombinedMask {
   /** The label of each voxel, 0 for none, x fastest; where objects overlap, that of the first. */
   readonly labels: Float32Array;
   /** Highest presence score of a slice, before the rule; null if every mask was empty. */
@@ -36,6 +45,10 @@ export interface ScanMask {
   readonly largest: number;
   /** Slices that were segmented. */
   readonly slices: readonly number[];
+}
+
+/** Result of {@linkcode segmentScan}. */
+export interface ScanMask extends CombinedMask {
   /** Slices that were encoded, repeated ones with them. */
   readonly encoded: number;
 }
@@ -47,7 +60,6 @@ export interface ScanMask {
  */
 export async function segmentScan(predictor: SamPredictor, task: ScanTask): Promise<ScanMask> {
   const { volume, grid, method, objects, rule, merge, onSlice } = task;
-  const score = task.presence?.score ?? "meanLogit";
   const { window } = grid;
   using segmenter = new SliceSegmenter(predictor, {
     voxels: volume.data,
@@ -56,43 +68,70 @@ export async function segmentScan(predictor: SamPredictor, task: ScanTask): Prom
     // A single object comes to each slice once.
     keptBytes: objects.length > 1 ? KEPT_BYTES : 0,
   });
-  const labels = new Float32Array(volume.data.length);
-  const areas = new Map<number, number>();
-  let presence: number | null = null;
-  for (const [i, object] of objects.entries()) {
-    const label = merge ? 1 : i + 1;
+  const found: FoundObject[] = [];
+  for (const object of objects) {
     const masks = await segmentObject(segmenter, object, {
       rule,
       window,
       onSlice: () => onSlice?.(segmenter.encoded),
     });
-    for (const [index, mask] of masks) {
-      if (mask.area > 0) presence = Math.max(presence ?? -Infinity, mask.scores[score]);
-      const isKept = isPresent(mask.scores, task.presence);
-      areas.set(index, (areas.get(index) ?? 0) + (isKept ? mask.area : 0));
-      if (isKept) addMask(labels, mask.mask, { grid, index, label });
+    found.push({ masks, presence: task.presence });
+  }
+  const combined = combineObjects(found, { voxels: volume.data.length, grid, merge });
+  return { ...combined, encoded: segmenter.encoded };
+}
+
+/**
+ * Puts the masks of objects into one volume.
+ *
+ * @param objects The objects, the first of which has the label 1.
+ * @param options.voxels Those of the volume.
+ * @param options.merge True if all objects have the label 1.
+ */
+export function combineObjects(
+  objects: readonly FoundObject[],
+  { voxels, grid, merge }: { voxels: number; grid: SliceGrid; merge: boolean },
+): CombinedMask {
+  const labels = new Float32Array(voxels);
+  const areas = new Map<number, number>();
+  let presence: number | null = null;
+  for (const { masks, presence: rule } of objects) {
+    for (const [index, { area, scores }] of masks) {
+      if (area > 0) presence = Math.max(presence ?? -Infinity, scores[rule?.score ?? "meanLogit"]);
+      areas.set(index, (areas.get(index) ?? 0) + (isPresent(scores, rule) ? area : 0));
     }
   }
   const slices = [...areas.keys()].sort((a, b) => a - b);
+  for (const index of slices) {
+    paste(sliceLabels(objects, { grid, index, merge }), labels, {
+      plane: grid.plane,
+      window: { ...grid.window, index },
+    });
+  }
   const middle = grid.count >> 1;
   const largest = slices.reduce(
     (best, index) => areas.get(index)! > (areas.get(best) ?? 0) ? index : best,
     middle,
   );
-  return { labels, presence, largest, slices, encoded: segmenter.encoded };
+  return { labels, presence, largest, slices };
 }
 
-/** Writes the label of a mask into the voxels of its slice that have none. */
-function addMask(
-  labels: Float32Array,
-  mask: Uint8Array,
-  { grid: { plane, window }, index, label }: { grid: SliceGrid; index: number; label: number },
-): void {
-  const { x, y, width, height } = window;
-  for (let row = 0; row < height; row++) {
-    let at = index * plane.sliceStride + (y + row) * plane.rowStride + x * plane.columnStride;
-    for (let column = 0; column < width; column++, at += plane.columnStride) {
-      if (mask[row * width + column] && labels[at] === 0) labels[at] = label;
+/** The labels of a slice's window, 0 for none, rows one after another; where objects overlap, that of the first. */
+export function sliceLabels(
+  objects: readonly FoundObject[],
+  { grid: { window: { width, height } }, index, merge }: {
+    grid: SliceGrid;
+    index: number;
+    merge: boolean;
+  },
+): Float32Array {
+  const labels = new Float32Array(width * height);
+  for (const [i, { masks, presence }] of objects.entries()) {
+    const found = masks.get(index);
+    if (!found || !isPresent(found.scores, presence)) continue;
+    for (let at = 0; at < labels.length; at++) {
+      if (found.mask[at] && labels[at] === 0) labels[at] = merge ? 1 : i + 1;
     }
   }
+  return labels;
 }

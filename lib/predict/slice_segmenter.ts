@@ -1,16 +1,8 @@
-import { rescaledWindow } from "../data/slices.ts";
-import type { RescaleMethod } from "../data/preprocess.ts";
-import { type PresenceRule, type PresenceScores, presenceScores } from "../evaluate/presence.ts";
+import { rescaledWindow, type RescaleMethod } from "../data/preprocess.ts";
+import { type PresenceScores, presenceScores } from "../evaluate/presence.ts";
 import type { Prompt } from "../data/prompts.ts";
 import type { EncodedImage, SamPredictor } from "../sam/predictor.ts";
 import type { SliceGrid } from "./prompts.ts";
-
-/**
- * Rule by which the mask of a slice without a prompt counts, for adapters that bring none of their own. A first
- * look at the adapter that comes with the package (results/predict): it keeps all 43 slices of the four patients
- * that it was not trained on, and leaves 49 of 55 healthy ones empty.
- */
-export const PRESENCE: PresenceRule = { score: "meanLogit", threshold: 4 };
 
 /** A mask of a slice's window, and how sure the model is of it. */
 export interface SliceMask {

@@ -49,7 +49,7 @@ export function controlsGrid({ scores, statistics }: Controls): TextGrid {
 }
 
 /** Sentences on the worst of the controls, and on what could not be made. */
-export function controlsNotes({ scores, statistics }: Controls): string[] {
+export function controlsNotes({ scores, statistics, counterfactuals }: Controls): string[] {
   const { painted, found } = worstOf({ scores });
   const share = (one: ControlScore, metric: MaskMetric) =>
     `${metricText(metric, (one.ruled ?? one.all)[metric])} %`;
@@ -70,6 +70,12 @@ export function controlsNotes({ scores, statistics }: Controls): string[] {
       ? [
         "Histogram and size alone: a logistic regression that sees no place of anything, fitted to the slices " +
         "that the model was trained on (their number); what it tells apart, the scanner gives away.",
+      ]
+      : []),
+    ...(counterfactuals
+      ? [
+        "The model was trained on mirrored and pasted slices of other patients: those here say that it learnt to tell " +
+        "tumour from none, and less than they would of a model that has seen none of their kind.",
       ]
       : []),
     ...leftOut,

@@ -75,6 +75,10 @@ export function estimateText(
     "",
     `Time: ${time(training + scoring)}, by steps and slices that were timed here just now`,
     `Disk (MiB): ${disk.join(", ")}`,
-    "Nothing was written but the cache.",
   ].join("\n");
+}
+
+/** The same of a study that is not begun. */
+export function dryRunText(estimate: StudyEstimate): string {
+  return `${estimateText(estimate)}\nNothing was written but the cache.`;
 }

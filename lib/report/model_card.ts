@@ -248,7 +248,9 @@ function descriptionBlocks({ adapter, study, files }: CardSources): Block[] {
         } (pretrained ` +
         `weights ${value("pretrainedLearningRate")}), ${
           value("healthyShare")
-        } of the slices tumour-free, ` +
+        } of the slices tumour-free${
+          config.counterfactuals ? ", counterfactuals beside both kinds" : ""
+        }, ` +
         `weight of the estimated IoU's error ${value("iouLoss")}, WiSE-FT share ${
           value("wiseFt")
         }, seed ${value("seed")}.`,

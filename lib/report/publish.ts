@@ -1,9 +1,8 @@
 import { basename, join } from "node:path";
 import { openDataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
-import { notAStudy, PLAN } from "../study/plan.ts";
 import { parseConfig } from "../study/schema.ts";
-import { Manifest, rowOf, unverifiable } from "../study/manifest.ts";
+import { Manifest, requireStudy, rowOf, taskManifests, unverifiable } from "../study/manifest.ts";
 import type { StudyResults, StudyWriter } from "../study/publish.ts";
 import {
   describeStudy,
@@ -15,7 +14,9 @@ import { type ComparisonTable, FILES, tableJson } from "../study/results.ts";
 import { openSlicesWithProgress, SAMPLE } from "../study/study_data.ts";
 import { chooseCases } from "./choose_cases.ts";
 import type { Sheet } from "./contact_sheet.ts";
-import { documentHtml, documentMarkdown } from "./document.ts";
+import { type DocumentFile, documentHtml, documentMarkdown } from "./document.ts";
+import { imageEvents } from "./event_files.ts";
+import { eventFilePath } from "../study/event_log.ts";
 import { maskPicture } from "./mask_pictures.ts";
 import { modelName } from "./format.ts";
 import { lossCurves } from "./loss_curves.ts";
@@ -35,9 +36,16 @@ interface ReportOptions {
   readonly log: (line: string) => void;
 }
 
-/** Writes curves, the sample's masks, `table.md` and the report, and shows the table. */
+/**
+ * Writes curves, the sample's masks, `table.md` and the report, and shows the table; while tasks are missing,
+ * `partial.md` alone.
+ */
 export async function publishStudy(results: StudyResults): Promise<void> {
   const { study, table, sample, files, log } = results;
+  if (results.isPartial) {
+    await files.write("partial.md", tableMarkdown(table));
+    return log(tableText(table));
+  }
   const curves = (study && study.parts.length === 0 ? study.models : []).flatMap(
     ({ name, trainings }) =>
       trainings.map(({ epochs, earlyStoppingEpoch }) => ({
@@ -50,13 +58,22 @@ export async function publishStudy(results: StudyResults): Promise<void> {
     const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
     await files.write("loss_curves.svg", svg);
   }
+  let picture: Uint8Array | null = null;
   if (sample) {
     const predictions = sample.predictions.map((one) => ({ ...one, name: modelName(one.name) }));
-    await files.write("masks.png", await maskPicture({ ...sample, predictions }));
+    picture = await maskPicture({ ...sample, predictions });
+    await files.write("masks.png", picture);
   }
   await files.write("table.md", tableMarkdown(table));
   log(tableText(table));
-  if (study) await writePages(study, { pictures: null, files, log });
+  if (!study) return;
+  const pages = await writePages(study, { pictures: null, files, log });
+  if (!results.tensorboard) return;
+  const sheet = pages.find(({ path }) => path.endsWith(CASES));
+  const png = sheet ? sheet.content as Uint8Array : picture;
+  if (png === null) return;
+  const time = Math.floor(Date.parse(study.environment.date) / 1000);
+  await files.write(eventFilePath(), imageEvents("contact sheet", { png, time }));
 }
 
 /**
@@ -94,15 +111,14 @@ export async function verifyStudy(
   folder: string,
   { accept, log }: { accept: boolean; log: (line: string) => void },
 ): Promise<void> {
-  const isStudy = [FILES.table, PLAN].map((file) => Deno.stat(join(folder, file)));
-  if (!(await Promise.allSettled(isStudy)).some(({ status }) => status === "fulfilled")) {
-    throw notAStudy(folder);
-  }
+  await requireStudy(folder);
   const manifest = await Manifest.open(folder);
+  const tasks = await taskManifests(folder);
   if (accept) {
     const isFinished = await Deno.stat(join(folder, FILES.table)).then(() => true, () => false);
     if (isFinished) await requireReadable(folder); // or nothing is taken
-    await manifest.accept();
+    await manifest.accept(tasks);
+    for (const task of tasks) await task.accept();
     if (isFinished) await writeTable((await recomputeStudyFiles(folder)).table, manifest);
   }
   if (!manifest.isThere) {
@@ -110,23 +126,34 @@ export async function verifyStudy(
       `${unverifiable(folder)} --accept-changes lists them as they are now`,
     );
   }
-  const { paths } = manifest;
-  const rows = Map.groupBy(paths, (path) => rowOf(path) ?? "of the whole study");
-  const changes = await manifest.changes();
-  const states = new Map(changes.map(({ path, found }) => [path, found ? "CHANGED" : "missing"]));
-  for (const [row, files] of rows) {
-    log(row);
-    for (const file of files) log(`  ${states.get(file) ?? "sound  "} ${file}`);
+  let count = 0;
+  let missing = 0;
+  for (const own of [manifest, ...tasks]) {
+    const rows = Map.groupBy(own.paths, (path) => rowOf(path) ?? "of the whole study");
+    const changes = await own.changes();
+    const states = new Map(changes.map(({ path, found }) => [path, found ? "CHANGED" : "missing"]));
+    for (const [row, files] of rows) {
+      log(row);
+      for (const file of files) log(`  ${states.get(file) ?? "sound  "} ${file}`);
+    }
+    count += own.paths.length - changes.length;
+    missing += changes.length;
   }
-  const others = await manifest.unlisted();
+  const others = await manifest.unlisted(tasks);
   if (others.length > 0) log(`Not of the study: ${others.join(", ")}`);
-  for (const sentence of manifest.accepted) log(sentence);
-  await manifest.require();
-  const missing = changes.length > 0 ? `; ${changes.length} are missing` : "";
-  log(`${paths.length - changes.length} files of ${folder} are as the study left them${missing}.`);
+  for (const sentence of [manifest, ...tasks].flatMap(({ accepted }) => accepted)) log(sentence);
+  for (const own of [manifest, ...tasks]) await own.require();
+  log(
+    `${count} files of ${folder} are as the study left them${
+      missing > 0 ? `; ${missing} are missing` : ""
+    }.`,
+  );
 }
 
-async function writePages(study: Study, options: ReportOptions): Promise<void> {
+/** Picture of the contact sheet among those of a report. */
+const CASES = "/cases.png";
+
+async function writePages(study: Study, options: ReportOptions): Promise<readonly DocumentFile[]> {
   const { files: writer, log } = options;
   const document = studyReport(study, await openSheet(study, options));
   const { text, files } = await documentMarkdown(document, REPORT);
@@ -142,6 +169,7 @@ async function writePages(study: Study, options: ReportOptions): Promise<void> {
   await writer.write(`${REPORT}.md`, text);
   await writer.write(`${REPORT}.html`, html);
   log(`Report: ${join(study.folder, `${REPORT}.html`)}`);
+  return files;
 }
 
 /** The slices that may be shown, cut as the study cut them; null if there are none. */

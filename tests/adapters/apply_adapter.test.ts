@@ -37,7 +37,7 @@ const misfits: Readonly<Record<string, [Adapter, RegExp]>> = {
   ],
   "more blocks": [
     renamed((name) => name.replace("blocks.2", "blocks.11")),
-    /blocks\.11\.attn\.qkv, which the model does not have/,
+    /blocks\.11\.attn\.qkv, which the model does not have .*: choose the model/,
   ],
   "fewer blocks": [
     renamed((name) => name.includes("blocks.2") ? null : name),
@@ -81,7 +81,7 @@ const misfits: Readonly<Record<string, [Adapter, RegExp]>> = {
         trained.tensors.values().next().value!,
       ]]),
     },
-    /holds head\.weight, which the model does not have: it has image_encoder, prompt_encoder/,
+    /holds head\.weight, which the model does not have \(it has image_encoder, prompt_encoder/,
   ],
   "A without B": [
     renamed((name) => name.endsWith("0.attn.qkv.lora_B.weight") ? null : name),

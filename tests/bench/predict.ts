@@ -2,8 +2,9 @@
 // Scans of patients that the adapter was trained or chosen on are left out.
 //
 // deno run -A tests/bench/predict.ts --adapter DIR --data DIR [--data DIR] [--least SLICES] [--most SCANS]
-//   [--pictures DIR] [--presence] --out FILE.json
+//   [--target NAME --labels SCHEME] [--pictures DIR] [--presence] --out FILE.json
 //
+// --target and --labels name a region of BraTS' labels: of a gadolinium scan the core, since it hardly shows oedema.
 // --presence segments every slice without a prompt, too, for the presence rule.
 // --pictures draws the slices of each scan whose one click reaches less than nine tenths of the boxes' Dice.
 // tests/bench/spread_report.ts makes a table and a figure of the file.
@@ -14,7 +15,7 @@ import { openDataset } from "../../lib/data/dataset.ts";
 import { orientationOf } from "../../lib/data/orientation.ts";
 import { cut, planeOf, whole } from "../../lib/data/plane.ts";
 import { centrePoint, type Prompt, tightBox } from "../../lib/data/prompts.ts";
-import { binarise } from "../../lib/data/target.ts";
+import { binarise, type LabelSchemeName, type Target } from "../../lib/data/target.ts";
 import { loadSam } from "../../lib/files/pretrained.ts";
 import type { Volume } from "../../lib/formats/volume.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
@@ -30,7 +31,7 @@ import { parseConfig } from "../../lib/study/schema.ts";
 import { AIM, type SpreadScan } from "./spread_report.ts";
 
 const options = parseArgs(Deno.args, {
-  string: ["adapter", "data", "least", "most", "out", "pictures"],
+  string: ["adapter", "data", "least", "most", "target", "labels", "out", "pictures"],
   collect: ["data"],
   boolean: ["presence"],
 });
@@ -92,7 +93,11 @@ async function measure(id: string, { image: volume, seg }: { image: Volume; seg:
     method: config.rescale,
     keptBytes: KEPT,
   });
-  const truth = binarise(seg, { target: config.target, name: id });
+  const truth = binarise(seg, {
+    target: options.target as Target ?? config.target,
+    scheme: options.labels as LabelSchemeName,
+    name: id,
+  });
   const truths = Array.from(
     { length: count },
     (_, index) => cut(truth, plane, { ...window, index }),

@@ -1,5 +1,6 @@
 import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
+import { inspectDataset } from "../../lib/data/inspect.ts";
 import { openScans } from "../../lib/data/scans.ts";
 import { readNifti, writeNifti } from "../../lib/data/nifti_file.ts";
 import { InputError } from "../../lib/errors.ts";
@@ -7,6 +8,15 @@ import type { Volume } from "../../lib/formats/volume.ts";
 import { inTemporaryFolder } from "./temporary.ts";
 
 const FIXTURES = join(import.meta.dirname!, "..", "formats", "fixtures", "formats");
+
+/** Copies a series of five slices into a folder that it makes. */
+async function copySeries(folder: string): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true });
+  const from = join(FIXTURES, "dicom_one");
+  for (const { name } of Deno.readDirSync(from)) {
+    await Deno.copyFile(join(from, name), join(folder, name));
+  }
+}
 
 /** A series as SimpleITK reads it. */
 interface Facts {
@@ -93,11 +103,7 @@ Deno.test("series that lie in one folder are told apart, and each read twice is 
 Deno.test("folders of patient and study are gone through, files that are no DICOM are named", () =>
   inTemporaryFolder(async (root) => {
     const folder = join(root, "patient", "study", "series 1");
-    await Deno.mkdir(folder, { recursive: true });
-    const from = join(FIXTURES, "dicom_one");
-    for (const { name } of Deno.readDirSync(from)) {
-      await Deno.copyFile(join(from, name), join(folder, name));
-    }
+    await copySeries(folder);
     await Deno.writeTextFile(join(folder, "notes.txt"), "none");
     const { scans, notes } = await openScans([root]);
     assertEquals(scans.map(({ id, path }) => [id, path]), [["series 1", folder]]);
@@ -138,11 +144,46 @@ Deno.test("slices that are taken for scans of their own are all found, and the r
     assertEquals(/Slices not stacked: .* varies/.test(notes[1]), true, notes[1]);
   }));
 
-Deno.test("DICOM without images is refused in a sentence", () =>
+Deno.test("DICOM without images is refused in a sentence, and nothing beside it", () =>
   inTemporaryFolder(async (root) => {
     const bytes = new Uint8Array(200);
     bytes.set(new TextEncoder().encode("DICM"), 128);
-    await Deno.writeFile(join(root, "x.dcm"), bytes);
-    const error = await assertRejects(() => openScans([root]), InputError, "the DICOM files of");
-    assertEquals(error.message.includes("\n"), false);
+    await Deno.mkdir(join(root, "damaged"));
+    await Deno.writeFile(join(root, "damaged", "x.dcm"), bytes);
+    await copySeries(join(root, "sound"));
+    const { scans: [damaged, sound, ...others] } = await openScans([root]);
+    assertEquals([damaged.id, sound.id, others], ["damaged", "sound", []]);
+    const error = await assertRejects(() => damaged.load(), InputError, "the DICOM files of");
+    assertEquals(/\n|\/in\b/.test(error.message), false, error.message);
+    assertEquals((await sound.load()).shape, [16, 12, 5]);
+    const { cases, leftOut } = await inspectDataset(root, {
+      modality: "t1c",
+      patients: null,
+      target: "auto",
+      labels: null,
+      axis: 2,
+      minTumourVoxels: 20,
+    });
+    assertEquals(cases.map(({ id }) => id), ["sound"]);
+    assertEquals(leftOut[0].reason.startsWith("cannot be used: the DICOM files of"), true);
+  }));
+
+Deno.test("a slice that is cut short is named", () =>
+  inTemporaryFolder(async (root) => {
+    const folder = join(root, "scan");
+    await copySeries(folder);
+    const [{ name }] = [...Deno.readDirSync(folder)];
+    const path = join(folder, name);
+    await Deno.truncate(path, (await Deno.stat(path)).size - 100);
+    const { scans: [scan] } = await openScans([root]);
+    const error = await assertRejects(() => scan.load(), InputError, "not large enough");
+    assertEquals(error.message.includes(name), true, error.message);
+  }));
+
+Deno.test("series of one name are told apart by the folders that they lie in", () =>
+  inTemporaryFolder(async (root) => {
+    for (const patient of ["A", "B"]) await copySeries(join(root, patient, "study", "SE0"));
+    const { scans, notes } = await openScans([root]);
+    assertEquals(scans.map(({ id }) => id), ["A_study_SE0", "B_study_SE0"]);
+    assertEquals(notes, ["2 scans by the name SE0 are called A_study_SE0, B_study_SE0."]);
   }));

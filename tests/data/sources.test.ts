@@ -236,6 +236,14 @@ Deno.test("scans without segmentations are found in files, folders, one case and
     "loose/scan, 2.NII.GZ",
     "imagesTs/x_001_0000.nii.gz",
     "imagesTs/x_002_0000.nii.gz",
+    "hospital/P_1/scan.nii",
+    "hospital/P_2/scan.nii",
+    "hospital/out/predictions.csv",
+    "hospital/out/contact_sheet.png",
+    "deep/1/2/3/4/5/scan.nii",
+    "deep/1/2/3/4/5/6/scan.nii",
+    "years/P_2004.nii",
+    "years/P_2007.nii",
   ], async (root) => {
     const open = async (...paths: string[]) => {
       const { scans, notes } = await openScans(paths.map((path) => join(root, path)));
@@ -252,6 +260,12 @@ Deno.test("scans without segmentations are found in files, folders, one case and
     assertEquals(await open("loose"), [["scan 1 of scan 1", "scan, 2 of scan, 2"], 0]);
     assertEquals(await open("imagesTs"), [["x_001 of x_001", "x_002 of x_002"], 0]);
     assertEquals(await open("imagesTs/x_001_0000.nii.gz"), [["x_001 of x_001"], 0]);
+    assertEquals(await open("years"), [["P_2004 of P_2004", "P_2007 of P_2007"], 0]);
+    assertEquals(await open("deep"), [["scan of scan"], 1]); // the other is said to lie too deep
+    // Names that tell nothing, in folders or one by one, are told apart by the folders.
+    const byPatient = ["P_1_scan of P_1_scan", "P_2_scan of P_2_scan"];
+    assertEquals(await open("hospital"), [byPatient, 1]);
+    assertEquals(await open("hospital/P_1/scan.nii", "hospital/P_2/scan.nii"), [byPatient, 1]);
     const { notes } = await openScans([join(root, "set")]);
     assertEquals(notes[0].startsWith("Left out: case b-1-0 in"), true, notes[0]);
     for (

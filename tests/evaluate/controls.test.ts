@@ -5,8 +5,12 @@ import {
   mirroredHalves,
   mirrorHealthyHalf,
   symmetryAxis,
-} from "../../lib/evaluate/controls/mirrored_half.ts";
-import { headBox, pastedTumours, pasteTumour } from "../../lib/evaluate/controls/pasted_tumour.ts";
+} from "../../lib/data/counterfactual/mirrored_half.ts";
+import {
+  headBox,
+  pastedTumours,
+  pasteTumour,
+} from "../../lib/data/counterfactual/pasted_tumour.ts";
 import { type ControlScore, worstOf } from "../../lib/evaluate/controls/score_controls.ts";
 import { controlsGrid, controlsNotes } from "../../lib/report/controls_table.ts";
 import { discs } from "../train/discs.ts";
@@ -113,11 +117,14 @@ Deno.test("a pasted tumour lies at the same place of the head, in its size, and 
   // Of several hosts the head that looks most like it is taken.
   const other = slice("other", { value: (x, y) => y > 20 ? 200 : x > 20 ? 40 : 0 });
   const like = slice("like", { value: head });
-  const { refs, leftOut } = await pastedTumours(readerOf(donor, other, like), [donor.ref], [
-    other.ref,
-    like.ref,
-  ]);
+  const reader = readerOf(donor, other, like);
+  const { refs, leftOut, read } = await pastedTumours(reader, [donor.ref], [other.ref, like.ref]);
   assertEquals([refs.map(({ id }) => id), leftOut], [["donor:in:like"], 0]);
+  assertEquals(await read(refs[0]), pasteTumour(donor, like));
+  // Or every host gets the tumour of the head that looks most like its own.
+  const each = await pastedTumours(reader, [donor.ref], [other.ref, like.ref], { each: "host" });
+  assertEquals(each.refs.map(({ id }) => id), ["donor:in:other", "donor:in:like"]);
+  assertEquals((await pastedTumours(reader, [donor.ref], [])).refs, []);
 });
 
 Deno.test("statistics are the histogram's shares and the size", () => {
@@ -178,13 +185,15 @@ Deno.test("the worst of the controls is named, by the rule where there is one", 
   const { painted, found } = worstOf({ scores });
   assertEquals([painted!.name, found!.name], ["mirrored", "pasted"]);
   assertEquals(worstOf({ scores: [scores[0]] }).painted, undefined);
-  const controls = { scores, statistics: { auc: 0.96, slices: 40 } };
+  const controls = { scores, statistics: { auc: 0.96, slices: 40 }, counterfactuals: false };
   const notes = controlsNotes(controls).join("\n");
   assert(
     notes.includes("40.0 % painted (mirrored)") && notes.includes("70.0 % found (pasted)"),
     notes,
   );
   assert(notes.includes("mirrored: made of 3 of 5 slices."), notes);
+  const taught = controlsNotes({ ...controls, counterfactuals: true });
+  assertEquals(taught.length, controlsNotes(controls).length + 1);
   const { header, rows } = controlsGrid(controls);
   assertEquals(rows.length, 9);
   assert(rows.every((cells) => cells.length === header.length));

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
-import { shardPaths } from "../../lib/files/shard_index.ts";
+import { requireAllShards, shardPaths } from "../../lib/files/shard_index.ts";
 import { openShards } from "../../lib/files/shards.ts";
 import { float32Tensor } from "../../lib/formats/raw_tensor.ts";
 import { encodeSafetensors } from "../../lib/formats/safetensors.ts";
@@ -30,6 +30,17 @@ Deno.test("weights in several files are read by their index", async () => {
     ["t2", [2, 20]],
     ["t1", [1, 10]],
   ]);
+});
+
+Deno.test("one of several files alone is refused, with the index to give", () => {
+  assertThrows(
+    () => requireAllShards(join(folder, file(1))),
+    InputError,
+    `give their index, ${index}`,
+  );
+  for (const name of ["model.safetensors", "model-00001-of-00001.safetensors"]) {
+    requireAllShards(join(folder, name));
+  }
 });
 
 Deno.test("an index that is none, or says what is not so, is refused", async () => {

@@ -57,8 +57,8 @@ export interface FuzzOptions {
 /** Wall seconds of a case: only one that waits forever takes as long. */
 const WALL_SECONDS = 120;
 
-/** Data that the process may map, in KiB: what Deno maps at its start, and 768 MiB. */
-const DATA_KIB = 1_900_000;
+/** Data that the process may map, in KiB: what Deno maps at its start, a worker's, and 768 MiB. */
+const DATA_KIB = 2_150_000;
 
 /** V8's own heap, in MiB. */
 const HEAP_MIB = 384;
@@ -113,7 +113,10 @@ function command(args: readonly string[], folder: string): Deno.Command {
     "--no-prompt",
     "--cached-only",
     `--config=${join(root, "deno.json")}`,
-    `--allow-read=${folder},${join(root, "tests")}`,
+    // The DICOM converter reads its own WebAssembly, and a lease its worker's module in lib.
+    `--allow-read=${
+      [folder, ...["lib", "tests", "node_modules"].map((name) => join(root, name))].join()
+    }`,
     `--allow-write=${folder}`,
     "--allow-env=SAMLORA_CACHE",
     `--v8-flags=--max-old-space-size=${HEAP_MIB},--disallow-code-generation-from-strings`,
@@ -130,7 +133,7 @@ function command(args: readonly string[], folder: string): Deno.Command {
 }
 
 /** The whole lines of a stream. */
-async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+async function* lines(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     const all = (rest + text).split("\n");

@@ -32,7 +32,7 @@ const SOURCES = [
 
 /** Packages that it does without: those of the browser's tests and of other libraries; Dawn for other systems. */
 const LEFT_OUT = [
-  /^node_modules\/(?:\.deno\/)?(?:onnxruntime|puppeteer|@puppeteer|chromium-bidi|devtools|esbuild|@esbuild|@types|zod)/,
+  /^node_modules\/(?:\.deno\/)?(?:onnxruntime|puppeteer|@puppeteer|chromium-bidi|devtools|esbuild|@esbuild|@types|zod|@niivue[/+]niivue|zarrita|@zarrita|gl-matrix)/,
   new RegExp(
     `/webgpu/dist/(?!${SYSTEM.replace("x86_64", "x64").replace("aarch64", "arm64")}$)[^/]+$`,
   ),

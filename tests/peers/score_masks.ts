@@ -3,6 +3,9 @@
  * whose slices they are of:
  *
  *     deno run -A tests/peers/score_masks.ts STUDY --part seed_0-fold_1 --data DIR [--healthy DIR] --masks MASKS.json.gz...
+ *         [--out results/peers]
+ *
+ * --out writes the table, as PART.md, and the peer's curve.
  *
  * @module
  */
@@ -17,7 +20,12 @@ import { displayName } from "../../lib/study/experiment.ts";
 import { readRecords } from "../../lib/study/records.ts";
 import { FILES, readRuns } from "../../lib/study/results.ts";
 import type { StudyData } from "../../lib/study/study_data.ts";
+import { lossCurves } from "../../lib/report/loss_curves.ts";
+import { markdownTable } from "../../lib/report/markdown_table.ts";
+import { paper } from "../../lib/report/palette.ts";
+import { standalone } from "../../lib/report/svg.ts";
 import { gridText, unpromptedGrid } from "../../lib/report/table.ts";
+import type { EpochMetrics } from "../../lib/train/training.ts";
 import { openPart } from "./export_slices.ts";
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -26,7 +34,7 @@ const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 export const masksSchema = v.object({
   /** Name of the peer in tables. */
   model: v.string(),
-  /** Hours of training. */
+  /** CPU hours of training. */
   hours: v.number(),
   /** Validation Dice of each epoch. */
   curve: v.array(v.object({ epoch: count, trainLoss: v.number(), validationDice: v.number() })),
@@ -59,10 +67,17 @@ export async function scoreMasks(
 }
 
 if (import.meta.main) {
-  const { _: [study], part, data, healthy, masks } = parseArgs(Deno.args, {
-    string: ["part", "data", "healthy", "masks", "_"],
+  const { _: [study], part, data, healthy, out, masks } = parseArgs(Deno.args, {
+    string: ["part", "data", "healthy", "masks", "out", "_"],
     collect: ["masks"],
-  }) as { _: string[]; part?: string; data?: string; healthy?: string; masks: string[] };
+  }) as {
+    _: string[];
+    part?: string;
+    data?: string;
+    healthy?: string;
+    out?: string;
+    masks: string[];
+  };
   if (!study || !data || masks.length === 0) throw new Error("give STUDY, --data and --masks");
   const name = part ?? "";
   const found = await openPart(study, { part: name, data, healthy: healthy ?? null });
@@ -82,15 +97,58 @@ if (import.meta.main) {
       },
     });
   }
-  for (const file of masks) {
-    const peer = v.parse(masksSchema, JSON.parse(gunzipSync(await Deno.readFile(file)).toString()));
+  const peers = await Promise.all(
+    masks.map(async (file) =>
+      v.parse(masksSchema, JSON.parse(gunzipSync(await Deno.readFile(file)).toString()))
+    ),
+  );
+  for (const peer of peers) {
     const slices = await scoreMasks(found, peer);
     rows.push({
-      model: `${peer.model}, ${peer.hours.toFixed(2)} h`,
+      model: `${peer.model}, ${peer.hours.toFixed(2)} CPU hours`,
       unprompted: { rules: [], all: summarizeUnprompted([{ slices, rule: null }]) },
     });
-    const dice = peer.curve.map(({ validationDice }) => validationDice.toFixed(3));
-    console.log(`${peer.model}: inner validation Dice by epoch ${dice.join(" ")}`);
   }
-  console.log(gridText(unpromptedGrid({ rows })!));
+  const grid = unpromptedGrid({ rows })!;
+  console.log(gridText(grid));
+  if (out) {
+    const curves = peers.map(({ model, curve }) => ({ name: model, metrics: curve.map(measured) }));
+    await Deno.mkdir(out, { recursive: true });
+    const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
+    await Deno.writeTextFile(join(out, `${name}.svg`), svg);
+    const count = (slices: readonly unknown[]) => slices.length;
+    const { parts, healthy: free } = found;
+    const text = `# A peer on ${name} of ${study}
+
+Trained on ${count(parts.train)} slices with tumour and ${
+      count(free.train)
+    } tumour-free ones, its curve on ${
+      count(parts.validation)
+    } inner ones with tumour, scored on the ${count(parts.test)} and ${
+      count(free.test)
+    } test slices, all those of the study, without a prompt:
+
+${markdownTable(grid)}
+
+![Loss and Dice by epoch](${name}.svg)
+`;
+    await Deno.writeTextFile(join(out, `${name}.md`), text);
+  }
+}
+
+/** Metrics of an epoch, NaN where the peer's file has none. */
+function measured(
+  { epoch, trainLoss, validationDice }: v.InferOutput<typeof masksSchema>["curve"][number],
+): EpochMetrics {
+  const [trainDice, validationLoss, learningRate, steps, seconds] = Array(5).fill(NaN);
+  return {
+    epoch,
+    trainLoss,
+    trainDice,
+    validationLoss,
+    validationDice,
+    learningRate,
+    steps,
+    seconds,
+  };
 }

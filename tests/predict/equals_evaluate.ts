@@ -1,10 +1,10 @@
 // Masks of `./run predict` without a prompt, compared with the truth, against the Dice that `./run evaluate` has
 // for the same slices without a prompt: of patients whom the adapter was neither trained nor chosen on.
 //
-// deno run -A tests/predict/equals_evaluate.ts [--adapter ADAPTER] [--data DIR]
+// deno run -A tests/predict/equals_evaluate.ts --adapter ADAPTER [--data DIR]
 //
-// Default: the committed adapter on the sample. An adapter of the default study comes from
-// `./run experiment lora_16 --out DIR` as DIR/adapters/lora_16.
+// An adapter of the default study comes from `./run experiment lora_16 --out DIR` as DIR/adapters/lora_16, its
+// data are the sample, which is the default. The committed adapter has seen them all.
 import { parseArgs } from "@std/cli/parse-args";
 import { join, resolve } from "node:path";
 import { openDataset } from "../../lib/data/dataset.ts";
@@ -12,10 +12,9 @@ import { readSegmentation, readVolume } from "../../lib/data/read_volume.ts";
 import { cut, planeOf, whole } from "../../lib/data/plane.ts";
 import { isPresent, type PresenceRule, type PresenceScores } from "../../lib/evaluate/presence.ts";
 import { dice } from "../../lib/metrics/metrics.ts";
-import { maskName } from "../../lib/predict/paths.ts";
-import { PRESENCE } from "../../lib/predict/slice_segmenter.ts";
+import { maskName } from "../../lib/predict/mask_name.ts";
 import { SAMPLE } from "../../lib/study/study_data.ts";
-import { adapterPath, SHIPPED_NAMES } from "../../lib/study/shipped.ts";
+import { adapterPath } from "../../lib/study/shipped.ts";
 import { mean } from "../../lib/stats/summary.ts";
 import { runCommand } from "../experiments/command_line.ts";
 
@@ -35,13 +34,28 @@ async function run(args: readonly string[], cwd: string): Promise<void> {
 
 /** Runs both commands in a folder, and compares the slices that evaluate scores. */
 export async function compare(
-  { adapter, data, folder }: { adapter: string; data: string; folder: string },
+  { adapter, data, folder, options = [] }: {
+    adapter: string;
+    data: string;
+    folder: string;
+    options?: readonly string[];
+  },
 ): Promise<ComparedSlice[]> {
   const file = join(folder, "evaluation.json");
   const prompt = "whole-image";
   const path = resolve(adapterPath(adapter));
   await run(
-    ["evaluate", path, "--data", resolve(data), "--test-prompts", prompt, "--out", file],
+    [
+      "evaluate",
+      path,
+      "--data",
+      resolve(data),
+      "--test-prompts",
+      prompt,
+      "--out",
+      file,
+      ...options,
+    ],
     folder,
   );
   const { slices, unprompted, config } = JSON.parse(await Deno.readTextFile(file)) as {
@@ -60,10 +74,10 @@ export async function compare(
   const cases = dataset.cases.filter(({ id }) => chosen.has(id));
   const out = join(folder, "masks");
   await run(
-    ["predict", ...cases.map(({ image }) => image), "--adapter", path, "--out", out],
+    ["predict", ...cases.map(({ image }) => image), "--adapter", path, "--out", out, ...options],
     folder,
   );
-  const [rule = PRESENCE] = unprompted.rules;
+  const rule = unprompted.rules[0] ?? null;
   const compared: ComparedSlice[] = [];
   for (const { id, image, seg } of cases) {
     const mask = await readVolume(join(out, maskName({ id, path: image })));
@@ -95,8 +109,9 @@ function overPatients(slices: readonly ComparedSlice[], of: "evaluated" | "predi
 if (import.meta.main) {
   const { adapter, data } = parseArgs(Deno.args, {
     string: ["adapter", "data"],
-    default: { adapter: SHIPPED_NAMES[0], data: SAMPLE },
+    default: { data: SAMPLE },
   });
+  if (!adapter) throw new Error("give --adapter");
   const folder = await Deno.makeTempDir();
   try {
     const slices = await compare({ adapter, data, folder });

@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import { InputError } from "../../lib/errors.ts";
-import { expandPatterns, maskName, placeOf } from "../../lib/predict/paths.ts";
+import { maskName } from "../../lib/predict/mask_name.ts";
+import { expandPatterns, placeOf } from "../../lib/predict/paths.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));

@@ -61,6 +61,26 @@ Deno.test("a click that lies outside the scan or its crop is refused", () => {
   assertEquals(inside.slices.get(5), { points: [{ x: 1, y: 3, label: 1 }] });
 });
 
+Deno.test("clicks and boxes in the volume stay within the slices that are chosen", () => {
+  const range = [2, 5] as const;
+  const [inside] = fromClicks({ ...clicks(["3,4,5"]), range }, context());
+  assertEquals(inside.spread, [2, 5]);
+  for (const outside of [clicks(["3,4,6"]), clicks(["3,4,5"], ["3,4,1"])]) {
+    assertThrows(
+      () => fromClicks({ ...outside, range }, context()),
+      InputError,
+      "--slices names 2 to 5",
+    );
+  }
+  const box = fromBox("2,3,4,9,10,8", range, context());
+  assertEquals([[...box.slices.keys()], box.spread], [[4], [4, 5]]);
+  assertThrows(
+    () => fromBox("2,3,6,9,10,8", range, context()),
+    InputError,
+    "none of the slices 2 to 5",
+  );
+});
+
 Deno.test("a box is clipped to the slice and said, or refused where it lies outside", () => {
   const said: string[] = [];
   const where = context({ say: (line) => said.push(line) });
@@ -83,7 +103,7 @@ Deno.test("a box is clipped to the slice and said, or refused where it lies outs
       ["1,2,,4", /give x0,y0,x1,y1 in the slices/],
       ["5,2,5,9", /each end must be above its start/],
       ["20,2,25,9", /--box 20,2,25,9 lies outside the slice of 20 x 16/],
-      ["2,3,8,9,10,12", /none of the 8 slices/],
+      ["2,3,8,9,10,12", /none of the slices 0 to 7/],
     ] as const
   ) {
     const error = assertThrows(() => fromBox(text, [0, 7], where), InputError);

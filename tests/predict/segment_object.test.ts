@@ -11,6 +11,7 @@ const rule: SpreadRule = {
   logits: true,
   overlap: 0.2,
   fill: 0.92,
+  agreement: 0,
 };
 
 /** A model of a scan whose slices show discs: it finds the disc at its prompt, whatever the prompt. */
@@ -113,4 +114,26 @@ Deno.test("a mask loses the parts that are not its neighbour's, and a mask that 
   assertEquals(found.get(1)!.area, found.get(0)!.area);
   const echo = model((mask, i) => i === 1 ? Uint8Array.from(mask, square(12, 12, 9)) : mask);
   assertEquals(indices(await segmentObject(echo, object, { rule, window })), [0]);
+});
+
+Deno.test("an object ends where a click alone finds another one", async () => {
+  const disc = fakeModel(Array.from({ length: 5 }, () => [16, 16, 4]));
+  // From slice 3 on box and logits bring about what is not there: a click finds a disc four times as large.
+  const large = fakeModel(Array.from({ length: 5 }, () => [16, 16, 8]));
+  const segment = (index: number, prompt: Prompt) =>
+    (index >= 3 && !prompt.box ? large : disc).segment(index, prompt);
+  const object = { name: "", slices: new Map([click(1)]), spread: [0, 4] as const };
+  const found = await segmentObject({ segment }, object, {
+    rule: { ...rule, agreement: 0.5 },
+    window,
+  });
+  assertEquals(indices(found), [0, 1, 2]);
+  assertEquals(large.calls[0].prompt, { points: [{ x: 16, y: 16, label: 1 }] });
+  assertEquals(indices(await segmentObject({ segment }, object, { rule, window })), [
+    0,
+    1,
+    2,
+    3,
+    4,
+  ]);
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { planeOf, whole } from "../../lib/data/plane.ts";
-import { rescaledWindow } from "../../lib/data/slices.ts";
+import { rescaledWindow } from "../../lib/data/preprocess.ts";
 import { predictSlices } from "../../lib/evaluate/predict.ts";
 import { SliceModel } from "../../lib/evaluate/slice_model.ts";
 import { loadSam } from "../../lib/files/pretrained.ts";

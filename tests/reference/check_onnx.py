@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 from samexporter.sam_onnx import SegmentAnythingONNX
 
-ADAPTER, CASE, SIDE = "lora_16_wise_0_75", "CHENG-MEN-114018-000", 1024
+ADAPTER, CASE, SIDE = "meningioma", "CHENG-MEN-114018-000", 1024
 
 
 def main(folder):

@@ -1,4 +1,4 @@
-"""Writes tests/formats/fixtures/formats with SimpleITK, pydicom and Pillow, and what these read back of them.
+"""Writes tests/formats/fixtures/formats with SimpleITK, pydicom, Pillow and tifffile, and what these read back of them.
 
 Run from the project's root: python3 tests/reference/make_format_fixtures.py
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import tifffile
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
@@ -171,6 +172,20 @@ def write_pictures(facts):
     }
 
 
+def write_scaled_stacks(facts):
+    """Stacks whose TIFF tells the voxel's size, as ImageJ and as OME write it."""
+    stack = np.arange(2 * 9 * 11, dtype=np.uint8).reshape(2, 9, 11)
+    scale = {"resolution": (1 / 0.5, 1 / 0.25)}
+    tifffile.imwrite(OUT / "imagej.tif", stack, imagej=True, metadata={"unit": "mm", "spacing": 3.0}, **scale)
+    tifffile.imwrite(OUT / "imagej_cm.tif", stack, imagej=True, metadata={"unit": "cm"}, **scale)
+    ome = {"axes": "ZYX", "PhysicalSizeX": 500, "PhysicalSizeY": 0.25, "PhysicalSizeYUnit": "mm",
+           "PhysicalSizeZ": 0.3, "PhysicalSizeZUnit": "cm"}
+    tifffile.imwrite(OUT / "stack.ome.tif", stack, metadata=ome)
+    data = stack.ravel().astype(float).tolist()
+    for name, spacing in (("imagej.tif", [0.5, 0.25, 3]), ("imagej_cm.tif", [5, 2.5, 1]), ("stack.ome.tif", [0.5, 0.25, 3])):
+        facts[name] = {"shape": [11, 9, 2], "spacing": spacing, "data": data}
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -178,6 +193,7 @@ def main():
     write_volumes(facts)
     write_dicom(facts)
     write_pictures(facts)
+    write_scaled_stacks(facts)
     (OUT / "formats.json").write_text(json.dumps(facts) + "\n")
 
 

@@ -1,7 +1,7 @@
 """Writes what Meta's segment_anything computes with seeded weights (see seeded.py), in float64.
 
 Usage: python make_sam_vit_fixtures.py tiny|blocks|vit_b OUT
-Needs the packages of requirements.txt. tests/sam/sam_vit.test.ts and sam_vit.long.ts read the results from
+Needs the packages of requirements.txt. tests/sam/sam_vit.test.ts and sam_vit.slow.ts read the results from
 tests/sam/fixtures/sam_vit_{tiny,blocks,vit_b}.safetensors.
 
 - tiny: a whole Sam whose grid of 8 x 8 tokens is padded to windows of 5: embedding, logits, IoU (also

@@ -2,7 +2,7 @@
 //   deno run -A tests/reference/write_volumes.ts OUT
 import { join } from "node:path";
 import { writeNifti } from "../../lib/data/nifti_file.ts";
-import { endingOf } from "../../lib/data/read_volume.ts";
+import { endingOf } from "../../lib/formats/volume_file.ts";
 import { openScans } from "../../lib/data/scans.ts";
 
 const fixtures = join(import.meta.dirname!, "..", "formats", "fixtures");

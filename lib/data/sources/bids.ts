@@ -1,16 +1,8 @@
 import { join } from "node:path";
 import { excerpt } from "../../errors.ts";
-import { endingOf } from "../read_volume.ts";
-import {
-  type Aside,
-  list,
-  type Listed,
-  type Listing,
-  type Modality,
-  MODALITY_NAMES,
-  parseName,
-  type Source,
-} from "./source.ts";
+import { endingOf } from "../../formats/volume_file.ts";
+import { type Modality, MODALITY_NAMES, parseName } from "./names.ts";
+import { type Aside, list, type Listed, type Listing, type Source } from "./source.ts";
 
 /**
  * BIDS: `sub-*[/ses-*]/anat/*_T1w.nii.gz` (with `ce-` in the name after contrast), segmentations named

@@ -1,15 +1,8 @@
 import { join } from "node:path";
 import { excerpt, InputError } from "../../errors.ts";
 import { lacking, listFiles } from "./flat.ts";
-import {
-  type Aside,
-  type Contents,
-  list,
-  type Listing,
-  type Modality,
-  parseName,
-  type Source,
-} from "./source.ts";
+import { type Modality, parseName } from "./names.ts";
+import { type Aside, type Contents, list, type Listing, type Source } from "./source.ts";
 
 /** Levels of folders that may lie round those of the cases, as `HGG` and `LGG` do. */
 const DEPTH = 3;

@@ -1,15 +1,7 @@
 import { basename, join } from "node:path";
 import { excerpt } from "../../errors.ts";
-import {
-  type Aside,
-  type Contents,
-  type Listed,
-  type Listing,
-  type Modality,
-  parseName,
-  type ScanName,
-  type Source,
-} from "./source.ts";
+import { type Modality, parseName, type ScanName } from "./names.ts";
+import type { Aside, Contents, Listed, Listing, Source } from "./source.ts";
 
 /** Files side by side in one folder: `<case>-t1c.nii.gz` with `<case>-seg.nii.gz`. */
 export const flat: Source = {

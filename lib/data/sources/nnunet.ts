@@ -2,17 +2,10 @@ import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { excerpt, InputError } from "../../errors.ts";
 import { readIfThere } from "../../fs.ts";
-import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
+import { endingOf, VOLUME_ENDINGS } from "../../formats/volume_file.ts";
 import { type LabelSchemeName, schemeOfMeanings } from "../target.ts";
-import {
-  type Contents,
-  list,
-  type Listed,
-  type Listing,
-  type Modality,
-  MODALITY_NAMES,
-  type Source,
-} from "./source.ts";
+import { type Modality, MODALITY_NAMES } from "./names.ts";
+import { type Contents, list, type Listed, type Listing, type Source } from "./source.ts";
 
 const datasetSchema = v.object({
   /** Channel number to its name; version 1 of nnU-Net says `modality`. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { excerpt } from "../../errors.ts";
-import { endingOf } from "../read_volume.ts";
+import { endingOf } from "../../formats/volume_file.ts";
 import { type Aside, list, type Listed, type Listing, type Source } from "./source.ts";
 
 /** Names of the folder of images and of that of masks, in lower case. */

@@ -1,21 +1,7 @@
 import { excerpt, InputError } from "../../errors.ts";
 import { voxelFiles } from "../detached.ts";
-import { endingOf, VOLUME_ENDINGS } from "../read_volume.ts";
 import type { LabelSchemeName } from "../target.ts";
-
-/** An MRI sequence: T1 with contrast, T1 native, T2 FLAIR, T2 weighted. */
-export type Modality = "t1c" | "t1n" | "t2f" | "t2w";
-
-/** The names that data sets of different years give a modality, today's first, in lower case. */
-export const MODALITY_NAMES: Readonly<Record<Modality, readonly string[]>> = {
-  t1c: ["t1c", "t1ce", "t1gd", "t1wce", "t1post"],
-  t1n: ["t1n", "t1", "t1w"],
-  t2f: ["t2f", "flair"],
-  t2w: ["t2w", "t2"],
-};
-
-/** The names that they give a segmentation, today's first, in lower case. */
-const SEG_NAMES = ["seg", "segmentation", "tumor_segmentation", "mask", "label", "labels", "gtv"];
+import type { Modality } from "./names.ts";
 
 /** A scan as a layout lists it; no voxel of it has been read. */
 export interface Listed {
@@ -102,43 +88,6 @@ export async function list(folder: string, shown: string): Promise<Listing> {
   const apart = voxelFiles(folder, files);
   const own = files.filter((file) => !apart.has(file));
   return { folder, shown, files: own.sort(), folders: folders.sort() };
-}
-
-/** The parts of a file name such as `<case>-t1c.nii.gz`. */
-export interface ScanName {
-  /** Part before the kind; empty for `t1c.nii.gz`. */
-  readonly stem: string;
-  /** Kind of the file; null if its name does not say. */
-  readonly kind: Modality | "seg" | null;
-  /** Place among names of the same kind: today's names, `-` and `.nii.gz` come first. */
-  readonly rank: number;
-}
-
-/** Kinds of files by their names, longest first, so that `tumor_segmentation` is not `segmentation`. */
-const KINDS = [
-  ...Object.entries({ ...MODALITY_NAMES, seg: SEG_NAMES }).flatMap(([kind, names]) =>
-    names.map((name, rank) => ({ kind: kind as Modality | "seg", name, rank }))
-  ),
-].sort((a, b) => b.name.length - a.name.length);
-
-/** Takes a file's name apart; null if it is of no volume. Letter case does not matter. */
-export function parseName(file: string): ScanName | null {
-  const ending = endingOf(file);
-  if (ending === null) return null;
-  const stem = file.slice(0, file.length - ending.length);
-  const lower = stem.toLowerCase();
-  const own = VOLUME_ENDINGS.indexOf(ending.toLowerCase());
-  for (const { kind, name, rank } of KINDS) {
-    if (lower === name) return { stem: "", kind, rank: 100 * rank + own };
-    const separator = ["-", "_", "."].findIndex((separator) => lower.endsWith(separator + name));
-    if (separator < 0) continue;
-    return {
-      stem: stem.slice(0, -name.length - 1),
-      kind,
-      rank: 100 * rank + 30 * separator + own,
-    };
-  }
-  return { stem, kind: null, rank: own };
 }
 
 /**

@@ -1,17 +1,10 @@
 import { join } from "node:path";
 import { excerpt } from "../../errors.ts";
-import { endingOf } from "../read_volume.ts";
+import { endingOf } from "../../formats/volume_file.ts";
 import { listOrNull } from "./brats.ts";
 import { lacking } from "./flat.ts";
-import {
-  type Aside,
-  list,
-  type Listed,
-  type Listing,
-  type Modality,
-  MODALITY_NAMES,
-  type Source,
-} from "./source.ts";
+import { type Modality, MODALITY_NAMES } from "./names.ts";
+import { type Aside, list, type Listed, type Listing, type Source } from "./source.ts";
 
 /** Levels of folders above those of the files: the case's, and `HGG` and `LGG` with what holds them. */
 const DEPTH = 3;

@@ -13,8 +13,8 @@ import { AUTOMATIC_PROMPTS } from "../scored_prompts.ts";
 import type { SliceModel } from "../slice_model.ts";
 import { summarizeUnprompted } from "../unprompted.ts";
 import { fitClassifier, readStatistics } from "./image_statistics.ts";
-import { mirroredHalves } from "./mirrored_half.ts";
-import { pastedTumours } from "./pasted_tumour.ts";
+import { mirroredHalves } from "../../data/counterfactual/mirrored_half.ts";
+import { pastedTumours } from "../../data/counterfactual/pasted_tumour.ts";
 
 /** Slices of unseen patients that controls are made of. */
 export interface ControlData {
@@ -56,6 +56,8 @@ export interface Controls {
   readonly scores: readonly ControlScore[];
   /** Area under the ROC curve by histogram and size alone; null where nothing was trained on. */
   readonly statistics: { readonly auc: number; readonly slices: number } | null;
+  /** True if the model was trained on mirrored and pasted slices, of other patients. */
+  readonly counterfactuals: boolean;
 }
 
 /** Kinds of slices in the order of the table. */
@@ -82,13 +84,15 @@ async function kindsOf({ reader, tumour, healthy, volumes }: ControlData) {
  * Scores a model on every control.
  *
  * @param options.rule Rule by which its masks count; null if it has none.
+ * @param options.counterfactuals True if it was trained on mirrored and pasted slices.
  * @param options.onSlices Called with the slices of each control before they are scored.
  */
 export async function scoreControls(
   model: SliceModel,
   data: ControlData,
-  { rule, batchSize, onSlices, onProgress }: {
+  { rule, counterfactuals, batchSize, onSlices, onProgress }: {
     rule: PresenceRule | null;
+    counterfactuals: boolean;
     batchSize: number;
     onSlices?: (name: string, slices: SliceReader & { refs: readonly SliceRef[] }) => Promise<void>;
     onProgress?: (name: string, done: number, total: number) => void;
@@ -130,6 +134,7 @@ export async function scoreControls(
       ...(rule && { ruled: summarizeUnprompted([{ slices, rule }]) }),
     })),
     statistics: await scoreStatistics(data),
+    counterfactuals,
   };
 }
 

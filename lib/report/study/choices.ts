@@ -42,8 +42,8 @@ export function choiceSection({ models, study }: Subject): Block[] {
         hasHealthy
           ? ", and of the area under the ROC curve by which presence tells tumour-free slices apart"
           : ""
-      }; of a field, that of its best combination with the others. A learning rate and a number of epochs ` +
-      `are chosen among trainings; WiSE-FT's share a draws trained weights back towards the pretrained ones, ` +
+      }; of a field, that of its best combination with the others. A learning rate, with ` +
+      `that of pretrained weights in the same proportion, and a number of epochs are chosen among trainings; WiSE-FT's share a draws trained weights back towards the pretrained ones, ` +
       `1 − a of the pretrained and a of the trained (Wortsman et al. 2022, “Robust fine-tuning of zero-shot ` +
       `models”).${
         study.parts.length > seeds.size && seeds.size > 0

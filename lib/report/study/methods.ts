@@ -58,6 +58,7 @@ function trainingText(models: readonly StudyModel[]): string {
     ...(warmup ? [`${warmup} steps of warm-up`] : []),
     ...(schedule === "cosine" ? ["cosine decay"] : []),
     ...(batch === undefined ? [] : [`${batch} slices a batch`]),
+    ...(of("precision") === "f16" ? ["products of halves, the loss scaled"] : []),
     ...(prompt === undefined ? [] : [`prompts: ${promptsText(prompt)}`]),
   ];
   const validation = of("validationPrompt");

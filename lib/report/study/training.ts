@@ -24,9 +24,20 @@ export function trainingSection(subject: Subject): Block[] {
   ];
 }
 
+/** Trainings that are drawn; of more the first of each model. */
+const MOST_CURVES = 60;
+
 /** Loss and Dice of every training by epoch, a few in a figure. */
 function curveFigures({ models }: Subject): FigureBlock[] {
-  const curves = models.flatMap(({ name, trainings, config }) =>
+  const count = models.reduce((sum, { trainings }) => sum + trainings.length, 0);
+  const isMany = count > MOST_CURVES;
+  const drawn = isMany
+    ? models.slice(0, MOST_CURVES).map((model) => ({
+      ...model,
+      trainings: model.trainings.slice(0, 1),
+    }))
+    : models;
+  const curves = drawn.flatMap(({ name, trainings, config }) =>
     trainings.map(({ part, epochs, earlyStoppingEpoch }) => ({
       name: part ? `${name}, ${part}` : name,
       metrics: epochs,
@@ -48,7 +59,7 @@ function curveFigures({ models }: Subject): FigureBlock[] {
           own.some(({ earlyStoppingEpoch }) => earlyStoppingEpoch !== null)
             ? "; dashed line: where early stopping ended the training, or would have"
             : ""
-        }.`,
+        }.${isMany ? ` Of ${count} trainings the first of each model.` : ""}`,
       draw: (palette) => lossCurves(own, palette),
     };
   });

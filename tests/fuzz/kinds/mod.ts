@@ -1,5 +1,6 @@
 import type { Kind } from "../kind.ts";
 import { bratsFolder, sliceCache } from "./caches.ts";
+import { dicom } from "./dicom.ts";
 import { nifti, niftiGz } from "./nifti.ts";
 import { onnx } from "./onnx.ts";
 import { legacyLora, peft } from "./peft.ts";
@@ -15,6 +16,7 @@ const KINDS: readonly Kind[] = [
   nifti,
   niftiGz,
   volumes,
+  dicom,
   safetensors,
   torchZip,
   torchLegacyKind,

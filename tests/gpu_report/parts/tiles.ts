@@ -29,9 +29,9 @@ export const tiles = part<TileAnswer[]>({
   blocks: (answers) => [{
     kind: "table",
     caption:
-      "Speed of each tile for GPUs in GFLOP/s; bold: the best. The last column is what the table of tiles chooses for this device.",
-    header: ["Shape", ...Object.keys(answers[0].speeds), "Chosen"],
-    rows: answers.map(({ shape, speeds, chosen }) => {
+      "Speed of each tile for GPUs in GFLOP/s; bold: the best. The last columns are what the table of tiles chooses for this device, and its speed in half precision.",
+    header: ["Shape", ...Object.keys(answers[0].speeds), "Chosen", "Chosen, f16"],
+    rows: answers.map(({ shape, speeds, chosen, half }) => {
       const best = Math.max(...Object.values(speeds));
       return [
         shape,
@@ -40,6 +40,7 @@ export const tiles = part<TileAnswer[]>({
           strong: speed === best,
         })),
         chosen,
+        figure(half),
       ];
     }),
   }],

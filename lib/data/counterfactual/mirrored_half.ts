@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { SliceReader } from "../../data/loader.ts";
-import type { Picture } from "../../data/thumbnails.ts";
-import type { Slice, SliceRef } from "../../data/slices.ts";
-import { type ControlSlices, controlSlices } from "./control.ts";
+import type { SliceReader } from "../loader.ts";
+import type { Picture } from "../thumbnails.ts";
+import type { Slice, SliceRef } from "../slices.ts";
+import { type MadeSlices, madeSlices } from "./made_slices.ts";
 
 /** Correlation of both halves below which a slice has no two sides, as a sagittal one. */
 const SYMMETRIC = 0.75;
@@ -82,14 +82,9 @@ export function mirrorHealthyHalf({ image, mask, ref }: Slice): Slice | null {
 }
 
 /** Mirrors the slices that have two sides. */
-export async function mirroredHalves(
+export function mirroredHalves(
   reader: SliceReader,
   refs: readonly SliceRef[],
-): Promise<ControlSlices> {
-  const made: Slice[] = [];
-  for (const ref of refs) {
-    const slice = mirrorHealthyHalf(await reader.read(ref));
-    if (slice) made.push(slice);
-  }
-  return controlSlices(made, { leftOut: refs.length - made.length });
+): Promise<MadeSlices> {
+  return madeSlices(refs.map((ref) => async () => mirrorHealthyHalf(await reader.read(ref))));
 }

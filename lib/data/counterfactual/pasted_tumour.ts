@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { SliceReader } from "../../data/loader.ts";
-import { type Box, tightBox } from "../../data/prompts.ts";
-import type { Slice, SliceRef } from "../../data/slices.ts";
-import { type ControlSlices, controlSlices } from "./control.ts";
+import type { SliceReader } from "../loader.ts";
+import { type Box, tightBox } from "../prompts.ts";
+import type { Slice, SliceRef } from "../slices.ts";
+import { type MadeSlices, madeSlices } from "./made_slices.ts";
 
 /** Grey value, of 0 to 255, above which a pixel is head and not air. */
 const AIR = 30;
@@ -128,32 +128,49 @@ export function pasteTumour(donor: Slice, host: Slice): Slice {
   };
 }
 
+/** A slice with the picture of its head. */
+interface Pictured {
+  readonly ref: SliceRef;
+  readonly picture: Float64Array;
+}
+
+/** Pictures of the heads of slices. */
+async function pictured(reader: SliceReader, refs: readonly SliceRef[]): Promise<Pictured[]> {
+  const pictures: Pictured[] = [];
+  for (const ref of refs) {
+    const slice = await reader.read(ref);
+    pictures.push({ ref, picture: headPicture(slice, headBox(slice)) });
+  }
+  return pictures;
+}
+
+/** The slice whose head looks most like another's, which is mostly one of the same plane. */
+function mostAlike({ picture }: Pictured, among: readonly Pictured[]): SliceRef {
+  const alike = (other: Pictured) =>
+    other.picture.reduce((sum, value, i) => sum + value * picture[i], 0);
+  return among.toSorted((a, b) => alike(b) - alike(a))[0].ref;
+}
+
 /**
- * Pastes every tumour into the tumour-free slice whose head looks most like its own, which is mostly one of
- * the same plane.
+ * Pastes tumours into the tumour-free slices that look most like their own.
  *
  * @param tumours Slices with tumour.
  * @param hosts Tumour-free slices.
+ * @param options.each `tumour`: every tumour goes into one host; `host`: every host gets one tumour.
  */
 export async function pastedTumours(
   reader: SliceReader,
   tumours: readonly SliceRef[],
   hosts: readonly SliceRef[],
-): Promise<ControlSlices> {
-  const pictures: { ref: SliceRef; picture: Float64Array }[] = [];
-  for (const ref of hosts) {
-    const slice = await reader.read(ref);
-    pictures.push({ ref, picture: headPicture(slice, headBox(slice)) });
-  }
-  const made: Slice[] = [];
-  for (const ref of pictures.length > 0 ? tumours : []) {
-    const donor = await reader.read(ref);
-    const own = headPicture(donor, headBox(donor));
-    const alike = ({ picture }: { picture: Float64Array }) =>
-      picture.reduce((sum, value, i) => sum + value * own[i], 0);
-    const [best] = pictures.toSorted((a, b) => alike(b) - alike(a));
-    const slice = pasteTumour(donor, await reader.read(best.ref));
-    if (slice.ref.tumourVoxels > 0) made.push(slice);
-  }
-  return controlSlices(made, { leftOut: tumours.length - made.length });
+  { each = "tumour" }: { each?: "tumour" | "host" } = {},
+): Promise<MadeSlices> {
+  if (tumours.length === 0 || hosts.length === 0) return await madeSlices([]);
+  const [donors, free] = [await pictured(reader, tumours), await pictured(reader, hosts)];
+  const pairs = each === "tumour"
+    ? donors.map((donor) => ({ donor: donor.ref, host: mostAlike(donor, free) }))
+    : free.map((host) => ({ donor: mostAlike(host, donors), host: host.ref }));
+  return await madeSlices(pairs.map(({ donor, host }) => async () => {
+    const slice = pasteTumour(await reader.read(donor), await reader.read(host));
+    return slice.ref.tumourVoxels > 0 ? slice : null;
+  }));
 }

@@ -1,20 +1,24 @@
-// Writes what LiteMedSAM makes here of a picture, for tests/reference/check_lite_medsam.py:
-// deno run -A tests/sam/lite_medsam.ts WEIGHTS FILE.safetensors
+// Writes what MedSAM or LiteMedSAM makes here of a picture, for tests/reference/check_medsam.py:
+// deno run -A tests/sam/medsam.ts medsam|lite_medsam WEIGHTS FILE.safetensors
 import { loadSam } from "../../lib/files/pretrained.ts";
 import { float32Tensor } from "../../lib/formats/raw_tensor.ts";
 import { encodeSafetensors } from "../../lib/formats/safetensors.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
+import { MODELS } from "../../lib/sam/models.ts";
 import { SamPredictor } from "../../lib/sam/predictor.ts";
 import { testBox, testImage } from "./images.ts";
 
-const [weights, out] = Deno.args;
-const [width, height] = [256, 192];
+const [name, weights, out] = Deno.args;
+const model = name === "medsam" ? "medsam" : "lite_medsam";
+const side = MODELS[model].sides.native;
+// MedSAM's own code stretches pictures to squares; LiteMedSAM's pads them, as here.
+const [width, height] = model === "medsam" ? [side, side] : [256, 192];
 const picture = testImage(width, height);
 const [low, high] = [Math.min, Math.max].map((of) => picture.reduce((a, b) => of(a, b)));
 const data = picture.map((value) => Math.round(255 * (value - low) / (high - low)));
 await using gpu = await Gpu.open();
-const sam = await loadSam(gpu, { model: "lite_medsam", weights, side: 256 });
-using predictor = new SamPredictor(sam, { side: 256 });
+const sam = await loadSam(gpu, { model, weights, side });
+using predictor = new SamPredictor(sam, { side });
 predictor.setImage({ data, width, height, channels: 3 });
 const box = testBox(width, height);
 const start = performance.now();
