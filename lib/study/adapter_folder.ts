@@ -11,8 +11,8 @@ import { type Adapter, ADAPTER_FILES, encodeAdapter, parseAdapter } from "../ada
  */
 export async function saveAdapter(folder: string, adapter: Adapter): Promise<void> {
   const { weights, config } = encodeAdapter(adapter);
-  await writeFileAtomic(join(folder, ADAPTER_FILES.weights), weights);
   if (config !== null) await writeFileAtomic(join(folder, ADAPTER_FILES.config), config);
+  await writeFileAtomic(join(folder, ADAPTER_FILES.weights), weights);
 }
 
 /**

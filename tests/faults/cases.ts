@@ -450,6 +450,7 @@ export function allFaults({ written }: TinyStudy): FaultChain[] {
     .filter((file) => !/00000[13-9]/.test(file));
   return [
     { name: "full", cases: [cacheFull, ...files.map(diskFull)] },
+    { name: "killed", cases: files.map(killedAfter) },
     { name: "mounted", cases: [40, 190, 200, 400].map(fileSystem) },
     {
       name: "removed",
