@@ -68,6 +68,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
     maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
     maxStorageTexturesPerShaderStage: limits.maxStorageTexturesPerShaderStage,
+    maxTextureDimension2D: limits.maxTextureDimension2D,
     maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
     maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,

@@ -1,10 +1,10 @@
-import { TEXTURE_WIDTH } from "../../kernels/compose.ts";
+import { TEXTURE_PADDING, TEXTURE_WIDTH } from "../../kernels/compose.ts";
 import { contentText, type PooledBuffer } from "./buffer_pool.ts";
 import type { DeviceErrors } from "./device_errors.ts";
 
 /** A texture for staging. */
 export interface StagingTexture {
-  /** Texels of four f32, {@linkcode TEXTURE_WIDTH} to a row, in the order of the buffer. */
+  /** Texels of four f32, {@linkcode TEXTURE_WIDTH} to a row before its padding, in the order of the buffer. */
   readonly texture: GPUTexture;
   /** Buffer that was copied to it last. */
   buffer: PooledBuffer | undefined;
@@ -113,17 +113,18 @@ export class Staging {
   }
 
   /**
-   * A texture of at least `rows` rows for a buffer. Their number is odd and at least 3: llvmpipe compiles
-   * every kernel again for each combination of textures whose height is a power of two and others.
+   * A texture of at least `rows` rows for a buffer. Their number is odd and at least 3, as far as the device allows
+   * it: llvmpipe compiles every kernel again for each combination of textures whose height is a power of two and
+   * others.
    */
   #make(rows: number, { shape, use }: PooledBuffer): StagingTexture {
-    const height = Math.max(3, rows | 1);
+    const height = Math.min(Math.max(3, rows | 1), this.#device.limits.maxTextureDimension2D);
     const held = this.bytes;
     const texture = this.#errors.allocate(
       () => ({ size: bytesOf(height), held, content: `a texture of ${contentText(shape, use)}` }),
       () =>
         this.#device.createTexture({
-          size: [TEXTURE_WIDTH, height],
+          size: [TEXTURE_WIDTH + TEXTURE_PADDING, height],
           format: "rgba32float",
           usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
         }),
@@ -137,7 +138,7 @@ function rowsOf({ size }: PooledBuffer): number {
 }
 
 function bytesOf(rows: number): number {
-  return rows * TEXTURE_WIDTH * TEXEL;
+  return rows * (TEXTURE_WIDTH + TEXTURE_PADDING) * TEXEL;
 }
 
 function copiesOf({ buffer, size }: PooledBuffer, texture: GPUTexture): StagedBuffer["copies"] {

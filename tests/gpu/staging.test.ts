@@ -12,11 +12,11 @@ const copyKernel = defineKernel({
     "copy_from_texture.wgsl": `
       @compute @workgroup_size(64)
       fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-        if (id.x < params.count) { y[id.x] = load_x(id.x); }
+        if (id.x < params.count) { y[id.x] = load_x(params.first + id.x); }
       }`,
   },
   buffers: { x: "texel vec4<f32>", y: "read_write vec4<f32>" },
-  params: u32("count"),
+  params: u32("first", "count"),
 });
 
 Deno.test("a buffer staged in a texture has its elements in order, whatever its size", async () => {
@@ -27,7 +27,7 @@ Deno.test("a buffer staged in a texture has its elements in order, whatever its 
     gpu.write(x, data);
     gpu.run(copyKernel, {
       buffers: { x, y },
-      params: { count: texels },
+      params: { first: 0, count: texels },
       workgroups: [Math.ceil(texels / 64)],
     });
     assertEquals(new Float32Array(await gpu.read(y, data.byteLength)), data, `${texels} texels`);
@@ -36,12 +36,30 @@ Deno.test("a buffer staged in a texture has its elements in order, whatever its 
   }
 });
 
+Deno.test("a buffer as large as a binding may be is staged to its last element", async () => {
+  const size = Math.min(gpu.device.limits.maxStorageBufferBindingSize, 2 ** 27);
+  const data = new Float32Array(size / 4);
+  data.set([1, 2, 3, 4], data.length - 4);
+  const [x, y] = [gpu.acquire(size), gpu.acquire(16)];
+  gpu.write(x, data);
+  const params = { first: size / 16 - 1, count: 1 };
+  gpu.run(copyKernel, { buffers: { x, y }, params, workgroups: [1] });
+  assertEquals([...new Float32Array(await gpu.read(y, 16))], [1, 2, 3, 4]);
+  gpu.release(x);
+  gpu.release(y);
+  gpu.trim();
+});
+
 Deno.test("a kernel cannot read a buffer that it writes, wherever it would read it from", async () => {
   using own = await Gpu.open();
   const x = own.acquire(16);
   await assertRejects(
     async () => {
-      own.run(copyKernel, { buffers: { x, y: x }, params: { count: 1 }, workgroups: [1] });
+      own.run(copyKernel, {
+        buffers: { x, y: x },
+        params: { first: 0, count: 1 },
+        workgroups: [1],
+      });
       await own.finish();
     },
     Error,
@@ -60,7 +78,7 @@ Deno.test("each dispatch of one submit reads the buffer that was staged for it",
   for (const { texels, x, y } of buffers) {
     gpu.run(copyKernel, {
       buffers: { x, y },
-      params: { count: texels },
+      params: { first: 0, count: texels },
       workgroups: [Math.ceil(texels / 64)],
     });
   }
@@ -82,7 +100,11 @@ Deno.test("buffers that stay as they are are copied to textures no more than twi
   });
   const y = gpu.acquire(16 * texels);
   const copy = async (x: PooledBuffer) => {
-    gpu.run(copyKernel, { buffers: { x, y }, params: { count: texels }, workgroups: [2] });
+    gpu.run(copyKernel, {
+      buffers: { x, y },
+      params: { first: 0, count: texels },
+      workgroups: [2],
+    });
     return new Float32Array(await gpu.read(y, 16 * texels))[4 * texels - 1];
   };
   const [a, b] = sources;
@@ -96,7 +118,7 @@ Deno.test("buffers that stay as they are are copied to textures no more than twi
   assertEquals(await copy(a), 3);
   gpu.run(copyKernel, {
     buffers: { x: a, y: b },
-    params: { count: texels },
+    params: { first: 0, count: texels },
     workgroups: [2],
   });
   assertEquals(await copy(b), 3);
