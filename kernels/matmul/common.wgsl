@@ -103,10 +103,12 @@ fn bias_of(n: u32) -> vec4<f32> {
 fn store_rows(origin: u32, m: u32, n: u32, sums: mat4x4<f32>, bias: vec4<f32>) {
   if (n >= params.n) { return; }
   let rows = min(max(params.m, m) - m, 4u);
+  let alpha = params.alpha;
+  let ldc = params.ldc;
   for (var i = 0u; i < rows; i++) {
     let row = select(select(sums[0], sums[1], i == 1), select(sums[2], sums[3], i == 3), i > 1);
-    let start = origin + (m + i) * params.ldc;
-    store(start, n, finished(start, n, params.alpha * row + bias));
+    let start = origin + (m + i) * ldc;
+    store(start, n, finished(start, n, alpha * row + bias));
   }
 }
 

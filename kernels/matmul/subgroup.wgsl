@@ -34,14 +34,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lines_1 = owned_lines_of(origin, own_1);
 
   var sums: Sums;
-  for (var k = 0u; k < params.k; k += 4) {
+  let depth = params.k; // read before loops: llvmpipe gathers it anew for each round otherwise
+  for (var k = 0u; k < depth; k += 4) {
     add_products(
       &sums, rounded_block(load_shared(shared_lines, k)),
       rounded_block(load_owned(lines_0, k)), rounded_block(load_owned(lines_1, k)),
     );
   }
   if (EXTRA == UPDATE) {
-    for (var k = 0u; k < params.update_k; k += 4) {
+    let update_depth = params.update_k;
+    for (var k = 0u; k < update_depth; k += 4) {
       add_products(
         &sums, rounded_block(update_shared(shared_line, k)),
         rounded_block(update_owned(own_0, k)), rounded_block(update_owned(own_1, k)),
