@@ -26,7 +26,7 @@ export interface StagedBuffer {
 const TEXEL = 16;
 
 /** Bytes that the textures of single buffers may take. */
-const OWN_BYTES = 2 ** 29;
+const OWN_BYTES = 2 ** 28;
 
 /**
  * Textures into which buffers are copied before kernels read them again and again. With llvmpipe a

@@ -43,8 +43,9 @@ export abstract class ImageEncoder extends Module {
   /** Convolutions to the embedding's channels, after all other stages. */
   abstract readonly neck: Neck;
   /**
-   * If true, backward computes each stage again from its input instead of keeping its intermediate
-   * activations: less memory, more time, the same numbers.
+   * If true, backward computes each stage of the body again from its input instead of keeping its intermediate
+   * activations: less memory, more time, the same numbers. The neck and the last stage before it keep theirs: they are
+   * the first that backward would compute again, when no other stage's are held.
    */
   checkpointActivations = false;
 
@@ -59,8 +60,9 @@ export abstract class ImageEncoder extends Module {
       modules: this.neck,
       run: (x) => norm2.forward(conv2.forward(norm1.forward(conv1.forward(x)))),
     };
-    const stages = [...this.body(), neck];
-    return this.checkpointActivations ? stages.map(checkpointStage) : stages;
+    const body = this.body();
+    if (!this.checkpointActivations) return [...body, neck];
+    return [...body.slice(0, -1).map(checkpointStage), ...body.slice(-1), neck];
   }
 
   /**
