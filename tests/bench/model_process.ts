@@ -37,6 +37,8 @@ export interface Measurement {
   readonly unmerged: number | null;
   /** Of a forward pass with LoRA-16 folded into the weights, and what it dispatches. */
   readonly merged: { readonly milliseconds: number; readonly work: Work } | null;
+  /** Steps compute activations again, as `--checkpoint-activations` does. */
+  readonly checkpointed?: boolean;
   /** Dispatches of one step or pass. */
   readonly work: Work;
   /** Microseconds a dispatch that the host spent outside of queue.submit, from step 2 on. */
@@ -96,6 +98,8 @@ async function measureStep(task: Task, say: (line: unknown) => void): Promise<vo
   const { cached, rounds } = task;
   using gpu = await Gpu.open();
   using training = await Training.open(gpu, { ...task, weights: task.weights ?? undefined });
+  const { imageEncoder } = training.sam;
+  imageEncoder.checkpointActivations = gpu.info.type === "CPU" && isLarge(task);
   {
     using loss = training.step({ cached });
     say({ firstLoss: await loss.item() });
@@ -103,7 +107,12 @@ async function measureStep(task: Task, say: (line: unknown) => void): Promise<vo
   if (rounds === 0) return;
   const step = new Counted(gpu, () => training.step({ cached }).dispose());
   const times = await beside(gpu, task, { own: step.timed });
-  say(measurement(gpu, step, times));
+  say({ ...measurement(gpu, step, times), checkpointed: imageEncoder.checkpointActivations });
+}
+
+/** True for a step whose activations would not fit into 3 GiB of host memory. */
+function isLarge({ model, side }: Task): boolean {
+  return model === "vit_b" && side > 512;
 }
 
 /** Measures forward passes. */

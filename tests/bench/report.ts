@@ -135,12 +135,21 @@ export function picture(name: string, { kernels, peerProducts }: Results): strin
   });
 }
 
+/** A profile without the kernels that take less than a hundredth of it. */
+function longOnes(profile: ProfileResult): ProfileResult {
+  const least = profile.wallMilliseconds / 100;
+  return {
+    ...profile,
+    kernels: profile.kernels.filter(({ milliseconds }) => milliseconds >= least),
+  };
+}
+
 /** The commands that were run, and what they ran on. */
 function runsTable(records: readonly BenchRecord[]): string {
   return table(
     ["Command", "Date", "Machine", "Deno", "Load at the start"],
     records.map(({ environment, loadAverage: { start: [load] } }) => [
-      `\`${environment.command}\``,
+      `\`${environment.command.replace(/ --json \S+/, "")}\``,
       environment.date.slice(0, 10),
       environment.os,
       environment.deno,
@@ -200,7 +209,7 @@ export function chapter(name: string, { records, results }: AdapterResults): str
     ...(host ? ["### Host", hostTable(host), HOST_NOTE] : []),
     ...profiles.flatMap((profile) => [
       `### Time by kernel: ${profileTitle(profile)}`,
-      profileTable(profile),
+      profileTable(longOnes(profile)),
       ...(kernels ? [productFloor(profile, bestProduct(kernels.kernels))] : []),
     ]),
     ...(memory ? ["### Memory", memoryTable(memory)] : []),

@@ -62,7 +62,6 @@ export function modelTable(models: readonly ModelResult[]): string {
   const mebibytes = (bytes: number) => bytes / 2 ** 20;
   const rows = [
     row("forward (ms)", measured(forward, time)),
-    row("forward, GFLOP", measured(forward, ({ work }) => work.flops / 1e9)),
     row("forward, GFLOP/s", measured(forward, speed)),
     row("forward, % of the ceiling", measured(forward, share)),
     row("LoRA-16 unmerged over it (%)", measured(forward, (f) => over(f.unmerged, f.milliseconds))),
@@ -74,14 +73,11 @@ export function modelTable(models: readonly ModelResult[]): string {
       ),
     ),
     row("LoRA-16 step (ms)", measured(step, time)),
-    row("step, GFLOP", measured(step, ({ work }) => work.flops / 1e9)),
     row("step, GFLOP/s", measured(step, speed)),
     row("step, % of the ceiling", measured(step, share)),
     row("step, prefix cached (ms)", measured(cached, time)),
     row("step of the last blocks, prefix cached (ms)", measured(late, time)),
     row("dispatches a step", measured(step, ({ work }) => work.dispatches)),
-    row("host, encoding (µs a dispatch)", measured(step, (s) => s.encodeMicroseconds)),
-    row("host, in submit (µs a dispatch)", measured(step, (s) => s.submitMicroseconds)),
     row("step, peak GPU memory (MiB)", measured(step, (s) => mebibytes(s.peakGpuBytes))),
     row("step, peak host memory (MiB)", measured(step, (s) => mebibytes(s.peakHostBytes))),
     row("forward, peak GPU memory (MiB)", measured(forward, (f) => mebibytes(f.peakGpuBytes))),
