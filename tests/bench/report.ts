@@ -257,7 +257,9 @@ if (import.meta.main) {
       await writeFileAtomic(`${path}.svg`, svg);
       await writeFileAtomic(`${path}.png`, await rasterize(svg));
     }
-    const head = "# Benchmarks\n\nWritten by `deno task bench:report` from the records beside it.";
+    const head =
+      "# Benchmarks\n\nWritten by `deno task bench:report` from the records beside it. What the products' " +
+      "machine code showed, and what was tried: [machine_code.md](machine_code.md).";
     await writeFileAtomic(join(folder, "README.md"), [head, ...chapters].join("\n\n") + "\n");
     console.log(join(folder, "README.md"));
   });

@@ -436,7 +436,6 @@ export const SOME_FAULTS: readonly FaultChain[] = [
       dataAndCacheGone,
       lostDevice(40),
       killedAfter("adapter_config.json"),
-      killedAfter("adapter_model.safetensors"),
       signalled("SIGINT", SCORING),
       diskFull("table.json"),
     ],

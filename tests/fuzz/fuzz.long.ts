@@ -4,7 +4,7 @@ import { KIND_NAMES } from "./kinds/mod.ts";
 import { FAULT_NAMES } from "./kinds/self_test.ts";
 
 /** Cases of each kind; `deno task fuzz` reads 20,000. */
-const cases = 250;
+const cases = 150;
 const seed = 1;
 
 for (const kind of KIND_NAMES) {
