@@ -259,7 +259,7 @@ if (import.meta.main) {
     }
     const head =
       "# Benchmarks\n\nWritten by `deno task bench:report` from the records beside it. What the products' " +
-      "machine code showed, and what was tried: [machine_code.md](machine_code.md).";
+      "machine code showed, and what was tried: [where_time_goes.md](where_time_goes.md).";
     await writeFileAtomic(join(folder, "README.md"), [head, ...chapters].join("\n\n") + "\n");
     console.log(join(folder, "README.md"));
   });
