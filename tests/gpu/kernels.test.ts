@@ -41,12 +41,22 @@ for (const { name: family, isDirectory } of Deno.readDirSync(folder)) {
   }
 }
 
+/** Browsers' compilers want subgroups to be enabled by a line that naga, wgpu's, does not know. */
+const directives = await accepts("enable subgroups;\n") ? "enable subgroups;\n" : "";
+
+async function accepts(code: string): Promise<boolean> {
+  const { device } = gpu;
+  device.pushErrorScope("validation");
+  device.createShaderModule({ code });
+  return await device.popErrorScope() === null;
+}
+
 /** The compiler's message about a kernel, null if there is none. */
 async function complaint(kernel: Kernel, textures: boolean): Promise<string | null> {
   const { device } = gpu;
   if (needsF16(kernel) && !f16) return null;
   device.pushErrorScope("validation");
-  const { code, explain } = compose(kernel, { textures });
+  const { code, explain } = compose(kernel, { textures, directives });
   device.createShaderModule({ code });
   const error = await device.popErrorScope();
   return error && explain(error.message);
@@ -101,29 +111,24 @@ Deno.test("a compile error shows the line in the file that it stands in, and the
   assertEquals(await complaint(sound, true), null);
   const { "library.wgsl": library, "sound.wgsl": source } = sound.files;
   const broken = source.replace("load_x", "load_y");
-  const unknown = await complaint(
-    { ...sound, files: { ...sound.files, "sound.wgsl": broken } },
-    true,
-  );
-  assertEquals(
-    unknown,
-    "sound.wgsl:4:19: no definition in scope for identifier: `load_y`\n" +
-      "4 |   out[0] = square(load_y(0u));\n" +
-      "                      ^",
+  // The words are the implementation's, as is the place in an expression that it points to.
+  assertMatch(
+    (await complaint({ ...sound, files: { ...sound.files, "sound.wgsl": broken } }, true))!,
+    /^sound\.wgsl:4:19: .*\bload_y\b.*\n4 \| {3}out\[0\] = square\(load_y\(0u\)\);\n {22}\^$/,
   );
   const wrong = library.replace("x * x", "x * vec2<u32>()");
   const files = { ...sound.files, "library.wgsl": wrong };
   assertMatch(
     (await complaint({ ...sound, files }, false))!,
-    /^library\.wgsl:3:10: Function .* is invalid; .*can't work with.*\n3 \| {3}return x.*\n {13}\^$/,
+    /^library\.wgsl:3:1\d: .*\n3 \| {3}return x \* vec2<u32>\(\);\n {13,16}\^$/,
   );
   const elements = { ...sound, buffers: { ...sound.buffers, out: "write u32" as const } };
   assertMatch(
     (await complaint(elements, false))!,
-    /^sound\.wgsl:4:3: .*\n4 \| {3}out\[0\] = square\(load_x\(0u\)\);\n {6}\^/,
+    /^sound\.wgsl:4:\d+: .*\n4 \| {3}out\[0\] = square\(load_x\(0u\)\);\n {6,20}\^/,
   );
   const parameter = { ...sound, params: { count: "u33" as "u32" } };
-  assertMatch((await complaint(parameter, true))!, /^declarations of sound:1:24: .*u33/);
+  assertMatch((await complaint(parameter, true))!, /^declarations of sound:[12]:24: .*u33/);
 });
 
 Deno.test("messages of other compilers are explained alike, and those without a line are left alone", () => {
