@@ -23,20 +23,16 @@ function points(difference: number): string {
   return `${difference < 0 ? "−" : "+"}${Math.abs(100 * difference).toFixed(1)}`;
 }
 
-/** Cells of a row: Dice under each prompt in half precision, with the difference from f32, then time and memory. */
+/** Cells of a row: Dice under each prompt in half precision, with the difference from f32, then memory of both. */
 function cellsOf(row: Row, exact: Row, prompts: readonly string[]): string[] {
-  const pair = (name: "secondsPerStep" | "peakGpuBytes", unit: number, digits: number) =>
-    [exact, row].map(({ [name]: value }) => value ? (value / unit).toFixed(digits) : "–").join(
-      ", ",
-    );
   return [
     row.model,
     ...prompts.map((prompt) => {
       const [before, after] = [exact, row].map(({ dice }) => dice[prompt].mean);
       return `${(100 * after).toFixed(1)} (${points(after - before)})`;
     }),
-    pair("secondsPerStep", 1, 2),
-    pair("peakGpuBytes", 2 ** 20, 0),
+    [exact, row].map(({ peakGpuBytes: bytes }) => bytes ? (bytes / 2 ** 20).toFixed(0) : "–")
+      .join(", "),
   ];
 }
 
@@ -59,12 +55,13 @@ await runMain(async () => {
     "# Half precision",
     `\`${half.context.command}\` beside \`${exact.context.command}\`, on ${half.context.adapter}: mean Dice over ` +
     `${half.context.splits.test.patients} patients in half precision, in %, with the difference from f32 in ` +
-    `percentage points; of time and memory f32 comes first. The largest difference is ${
+    `percentage points; of memory f32 comes first. One seed each, so that a difference says as much of the seed: ` +
+    `[default](default/table.md) has the same rows by seed. The largest is ${
       points(largest.value)
     } ` +
     `(${largest.text}). Written by \`tests/bench/half_precision.ts\`.`,
     table(
-      ["Model", ...prompts.map(promptName), "s/step", "GPU memory (MiB)"],
+      ["Model", ...prompts.map(promptName), "GPU memory (MiB)"],
       pairs.map(([row, other]) => cellsOf(row, other, prompts)),
     ),
   ];
