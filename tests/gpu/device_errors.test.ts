@@ -115,7 +115,7 @@ const faults: Record<string, Fault> = {
   "no memory for a texture": {
     gpu: withoutMemory("GPUDevice.createTexture", () => true),
     fails: (_gpu, x) => void linear(x, x),
-    message: "the GPU has no memory for a texture of a tensor [2, 4] (weight), 0.1 MiB, beside",
+    message: "the GPU has no memory for a texture of a tensor [2, 4] (weight), 0.0 MiB, beside",
     type: InputError,
     // No other device reads from textures.
     ignore: foreign.family === "gpu" || !/llvmpipe/i.test(foreign.info.driver),
