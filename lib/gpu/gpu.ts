@@ -2,6 +2,7 @@ import type { Kernel } from "../../kernels/spec.ts";
 import { type KernelTarget, kernelTarget } from "../../kernels/target.ts";
 import { InputError } from "../errors.ts";
 import { BufferPool, contentText, type PooledBuffer, type PoolStatistics } from "./buffer_pool.ts";
+import { CompileAhead } from "./compile_ahead.ts";
 import { DeviceErrors } from "./device_errors.ts";
 import { type GpuAdapter, type KernelFamily, type OpenDevice, openDevice } from "./gpu_adapter.ts";
 import { PipelineCache, type PreparedDispatch } from "./pipelines.ts";
@@ -56,6 +57,11 @@ export interface GpuOptions {
    * event loop. An error that it throws ends the call that needs the kernel, before it encodes anything.
    */
   readonly beforeCompile?: () => void;
+  /**
+   * Compiles in a second thread where the driver compiles on one and has nothing in its cache: a process that asks
+   * for it closes the Gpu, or lives for some seconds more. Default false.
+   */
+  readonly compileAhead?: boolean;
 }
 
 /**
@@ -88,6 +94,7 @@ export class Gpu implements Disposable, AsyncDisposable {
   readonly #errors: DeviceErrors;
   readonly #largestBuffer: number;
   readonly #limit: SubmitLimit;
+  readonly #ahead: CompileAhead | undefined;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   /** The pipeline that is set in the pass. */
@@ -98,11 +105,13 @@ export class Gpu implements Disposable, AsyncDisposable {
   /** Kernels that the next submit runs, with the shapes each was last given, for error messages. */
   #commands = new Map<string, readonly Shape[]>();
   #dispatches = 0;
+  /** True if the device is known to have done all that was submitted. */
+  #isIdle = true;
 
   private constructor(
     implementation: GPU,
     open: OpenDevice,
-    { family, profile, beforeCompile }: GpuOptions,
+    { family, profile, beforeCompile, compileAhead }: GpuOptions,
   ) {
     this.implementation = implementation;
     this.device = open.device;
@@ -126,17 +135,23 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.#pool = new BufferPool(open.device, this.#errors);
     this.#uniforms = new UniformArena(open.device);
     this.#staging = new Staging(open.device, this.#errors);
+    if (compileAhead && open.isLlvmpipe && implementation === navigator.gpu) {
+      this.#ahead = new CompileAhead();
+    }
     this.#pipelines = new PipelineCache(open.device, {
       directives: open.directives,
       uniforms: this.#uniforms.buffer,
       staging: this.#staging,
-      texels: open.texels && this.family === "cpu",
+      texels: open.isLlvmpipe && this.family === "cpu",
       errors: this.#errors,
       beforeCompile: () => {
         beforeCompile?.();
         // Compiling holds the host for long: let the device do meanwhile what is encoded.
-        if (this.#pending >= DISPATCHES_BEFORE_COMPILING) this.flush();
+        // A submit waits for the one before it, which may be compiling: what can be compiled ahead is not told then.
+        const wouldWait = this.#ahead?.isCold && !this.#isIdle;
+        if (this.#pending >= DISPATCHES_BEFORE_COMPILING && !wouldWait) this.flush();
       },
+      ahead: this.#ahead,
     });
     if (profile) this.#profiler = new Profiler(open.device);
   }
@@ -250,6 +265,11 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.#dispatches++;
     this.#commands.set(kernel.name, shapesOf(buffers));
     if (++this.#pending >= this.#limit.dispatches) this.flush();
+    if (this.#ahead?.isAsked) {
+      this.flush();
+      this.#ahead.judge(() => this.device.queue.submit([])); // which waits for the submit before it
+      this.#isIdle = true;
+    }
   }
 
   /** Copies what a dispatch reads from textures, where they do not hold it yet. */
@@ -284,6 +304,7 @@ export class Gpu implements Disposable, AsyncDisposable {
       () => this.device.queue.submit([encoder.finish()]),
     );
     this.#limit.submit(this.#pending);
+    this.#isIdle = false;
     this.#encoder = undefined;
     this.#commands = new Map();
     this.#pending = 0;
@@ -355,7 +376,7 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.flush();
     try {
       await copy.mapAsync(GPUMapMode.READ);
-      this.#limit.done();
+      this.#becomeIdle();
       await this.#errors.settle();
       this.#errors.check();
       return copy.getMappedRange().slice(0, bytes);
@@ -371,9 +392,14 @@ export class Gpu implements Disposable, AsyncDisposable {
   async finish(): Promise<void> {
     this.flush();
     await this.device.queue.onSubmittedWorkDone();
-    this.#limit.done();
+    this.#becomeIdle();
     await this.#errors.settle();
     this.#errors.check();
+  }
+
+  #becomeIdle(): void {
+    this.#limit.done();
+    this.#isIdle = true;
   }
 
   /** Time by kernel since the device was opened, longest first; empty without `profile`. */
@@ -386,6 +412,7 @@ export class Gpu implements Disposable, AsyncDisposable {
   [Symbol.dispose](): void {
     this.#errors.fail(new Error("this Gpu was closed: open another"));
     this.#endPass();
+    this.#ahead?.[Symbol.dispose]();
     this.device.destroy();
   }
 

@@ -28,8 +28,11 @@ export interface OpenDevice {
   readonly info: GpuAdapter;
   /** Lanes of a subgroup, if shaders may rely on their number; otherwise 0. */
   readonly subgroupSize: number;
-  /** True if reading a texture, the copy to it included, is faster than reading a storage buffer. */
-  readonly texels: boolean;
+  /**
+   * True for Mesa's CPU driver, where reading a texture, the copy to it included, is faster than reading a storage
+   * buffer, and which compiles a kernel when it first runs.
+   */
+  readonly isLlvmpipe: boolean;
   /** WGSL directives that shaders must begin with to use the device's features. */
   readonly directives: string;
 }
@@ -91,7 +94,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<OpenDevice> {
     device,
     info: { ...adapterInfo(adapter), features: subgroups ? [...features, "subgroups"] : features },
     subgroupSize: subgroups ? lanes : 0,
-    texels: /llvmpipe/i.test(info.device + info.description),
+    isLlvmpipe: /llvmpipe/i.test(info.device + info.description),
     directives,
   };
 }

@@ -2,6 +2,7 @@ import type { Kernel } from "../../kernels/spec.ts";
 import { compose, type Place } from "../../kernels/compose.ts";
 import type { Constants } from "../../kernels/specialize.ts";
 import type { PooledBuffer } from "./buffer_pool.ts";
+import type { CompileAhead } from "./compile_ahead.ts";
 import type { DeviceErrors } from "./device_errors.ts";
 import type { StagedBuffer, Staging } from "./staging.ts";
 import { Trie } from "./trie.ts";
@@ -73,6 +74,7 @@ export class PipelineCache {
   readonly #texels: boolean;
   readonly #errors: DeviceErrors;
   readonly #beforeCompile: (() => void) | undefined;
+  readonly #ahead: CompileAhead | undefined;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #compiled = new Map<Kernel, Trie<number | boolean, CompiledKernel>>();
   readonly #used = new Set<CompiledKernel>();
@@ -88,6 +90,7 @@ export class PipelineCache {
    * @param options.texels Bind the buffers that a kernel declares as texels to textures.
    * @param options.errors Takes, later, that a kernel does not compile.
    * @param options.beforeCompile Is called before each kernel is compiled, and may throw.
+   * @param options.ahead Takes the kernels that are to be compiled.
    */
   constructor(
     device: GPUDevice,
@@ -98,6 +101,7 @@ export class PipelineCache {
       texels: boolean;
       errors: DeviceErrors;
       beforeCompile?: () => void;
+      ahead?: CompileAhead;
     },
   ) {
     this.#directives = options.directives;
@@ -107,6 +111,7 @@ export class PipelineCache {
     this.#texels = options.texels;
     this.#errors = options.errors;
     this.#beforeCompile = options.beforeCompile;
+    this.#ahead = options.ahead;
   }
 
   /**
@@ -219,21 +224,15 @@ export class PipelineCache {
     });
     const places = bindings.map(({ place }) => place);
     const layout = this.#layoutFor(places);
+    const { name } = kernel;
     const pipeline = this.#errors.scope(
       "validation",
-      (reason) => new Error(`kernel ${kernel.name} does not compile: ${explain(reason)}`),
-      () =>
-        this.#device.createComputePipeline({
-          label: kernel.name,
-          layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-          compute: {
-            module: this.#device.createShaderModule({ label: kernel.name, code }),
-            entryPoint: "main",
-          },
-        }),
+      (reason) => new Error(`kernel ${name} does not compile: ${explain(reason)}`),
+      () => pipelineOf(this.#device, { name, code, layout }),
     );
+    this.#ahead?.add({ name, code, places });
     return {
-      name: kernel.name,
+      name,
       pipeline,
       layout,
       buffers: bindings.map(({ name }) => name),
@@ -246,29 +245,41 @@ export class PipelineCache {
     };
   }
 
-  /** Layout of uniforms at binding 0 and buffers or textures after it. */
   #layoutFor(places: readonly Place[]): GPUBindGroupLayout {
     const signature = places.join();
     let layout = this.#layouts.get(signature);
-    if (!layout) {
-      const visibility = GPUShaderStage.COMPUTE;
-      const bound = places.map((place, i): GPUBindGroupLayoutEntry => ({
+    if (!layout) this.#layouts.set(signature, layout = layoutOf(this.#device, places));
+    return layout;
+  }
+}
+
+/** Layout of uniforms at binding 0 and buffers or textures after it. */
+export function layoutOf(device: GPUDevice, places: readonly Place[]): GPUBindGroupLayout {
+  const visibility = GPUShaderStage.COMPUTE;
+  return device.createBindGroupLayout({
+    entries: [
+      { binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true } },
+      ...places.map((place, i): GPUBindGroupLayoutEntry => ({
         binding: i + 1,
         visibility,
         ...place === "texture"
           ? { storageTexture: { access: "read-only", format: "rgba32float" } }
           : { buffer: { type: place === "read" ? "read-only-storage" : "storage" } },
-      }));
-      layout = this.#device.createBindGroupLayout({
-        entries: [
-          { binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true } },
-          ...bound,
-        ],
-      });
-      this.#layouts.set(signature, layout);
-    }
-    return layout;
-  }
+      })),
+    ],
+  });
+}
+
+/** Pipeline of a kernel's entry point `main`. */
+export function pipelineOf(
+  device: GPUDevice,
+  { name, code, layout }: { name: string; code: string; layout: GPUBindGroupLayout },
+): GPUComputePipeline {
+  return device.createComputePipeline({
+    label: name,
+    layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+    compute: { module: device.createShaderModule({ label: name, code }), entryPoint: "main" },
+  });
 }
 
 /** Kernel, constants and buffers that a dispatch is prepared from. */

@@ -58,7 +58,12 @@ export async function openGpu(
       "--webgpu dawn found no adapter: it needs a newer Vulkan driver (of Mesa's, later than 22.3), so leave the option out",
     );
   }
-  const gpu = await Gpu.open({ ...options, gpu: implementation, family: family ?? undefined });
+  const gpu = await Gpu.open({
+    ...options,
+    gpu: implementation,
+    family: family ?? undefined,
+    compileAhead: true,
+  });
   if (webgpu === "dawn" && /llvmpipe/i.test(gpu.info.name)) {
     console.log(
       "note: Dawn over Mesa's CPU driver compiles each kernel for about ten seconds, ten times what Deno's WebGPU takes",

@@ -96,7 +96,7 @@ const CEILING_PRODUCT = { m: 1024, n: 1024, k: 1024, transposeB: false };
 /** Measures training steps. */
 async function measureStep(task: Task, say: (line: unknown) => void): Promise<void> {
   const { cached, rounds } = task;
-  using gpu = await Gpu.open();
+  using gpu = await Gpu.open({ compileAhead: true }); // as commands do
   using training = await Training.open(gpu, { ...task, weights: task.weights ?? undefined });
   const { imageEncoder } = training.sam;
   imageEncoder.checkpointActivations = gpu.info.type === "CPU" && isLarge(task);
