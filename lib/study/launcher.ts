@@ -58,6 +58,9 @@ function rightsOf(command: Command, asked: Asked): Rights[] {
   return [{ write: [cacheDir()] }, command.rights?.(asked) ?? {}, ...named];
 }
 
+/** Folders with the modules of threads, which Deno reads as it reads data. */
+const THREADS = ["kernels", "lib"];
+
 /**
  * The permissions that the arguments of a command call for: to read packages, code and what is named, to
  * write results and the cache.
@@ -76,7 +79,9 @@ export function permissionsOf(
     ...paths(({ files }) => files).flatMap(placesOf),
   ];
   const run = rights.flatMap((right) => right.run ?? []);
-  const own = ["node_modules", ...command.sources ?? []].map((path) => join(ROOT, path));
+  const own = ["node_modules", ...THREADS, ...command.sources ?? []].map((path) =>
+    join(ROOT, path)
+  );
   return {
     // A file that is written under a temporary name and renamed is read as well.
     read: [...new Set([...own, ...paths(({ read }) => read), ...written])],

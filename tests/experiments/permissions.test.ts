@@ -14,10 +14,11 @@ import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 const root = join(import.meta.dirname!, "..", "..");
-const packages = join(root, "node_modules");
+/** What every command reads: packages, and the modules of threads. */
+const always = ["node_modules", "kernels", "lib"].map((name) => join(root, name));
 const git = join(root, ".git");
-/** The code that a study's record holds a hash of. */
-const sources = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
+/** The code that a study's record holds a hash of, beside those modules. */
+const sources = ["deno.json", "experiments"].map((name) => join(root, name));
 const sample = join(root, "experiments", "sample");
 const shipped = join(root, SHIPPED_STUDY);
 const pair = (ending: string) => join(root, "tests/formats/fixtures/formats", `pair.${ending}`);
@@ -119,7 +120,7 @@ Deno.test("each command is granted the paths that its arguments name, and nothin
       assertEquals(
         { ...granted, read: [...granted.read].sort(), write: [...granted.write].sort(), net: [] },
         {
-          read: absolute([packages, cache, ...read, ...write]),
+          read: absolute([...always, cache, ...read, ...write]),
           write: absolute([cache, ...write]),
           net: [],
           env,
@@ -141,22 +142,22 @@ Deno.test("a study that goes on may read the data and weights that it was begun 
       Deno.writeTextFileSync(join(run, "resume.json"), text);
       return grants(["experiments", "--resume", run, ...args], cwd, own);
     };
-    const always = [packages, git, ...sources, own, run];
+    const reads = [...always, git, ...sources, own, run];
     {
       using _ = cacheIn(own);
       await noteBegun(run, config);
     }
     const { read, write } = granted();
-    assertEquals([...read].sort(), [...always, ...Object.values(config)].sort());
+    assertEquals([...read].sort(), [...reads, ...Object.values(config)].sort());
     assertEquals([...write].sort(), [own, run].sort());
     // Another study in its place, or the same one with a path that nobody typed, gets neither.
-    assertEquals([...granted("/home").read].sort(), [...always].sort());
-    assertEquals([...granted("/home", ["--data", "/d"]).read].sort(), [...always, "/d"].sort());
+    assertEquals([...granted("/home").read].sort(), [...reads].sort());
+    assertEquals([...granted("/home", ["--data", "/d"]).read].sort(), [...reads, "/d"].sort());
     {
       using _ = cacheIn(own);
       await forgetBegun(run, config);
     }
-    assertEquals([...granted().read].sort(), [...always].sort());
+    assertEquals([...granted().read].sort(), [...reads].sort());
     await Deno.writeTextFile(join(run, "resume.json"), "null");
     assertEquals(grants(["experiments", "--resume", run], cwd, own).write, write);
   }));
@@ -205,7 +206,7 @@ Deno.test("weights alone may use the network, and only the hosts that it fetches
     if (checkpoint) assert(net.includes(new URL(checkpoint.baseUrl).host));
   }
   assertEquals(net.length, 3);
-  assertEquals([...read].sort(), [cache, packages].sort());
+  assertEquals([...read].sort(), [cache, ...always].sort());
   const mirror = grants(["weights", "vit_b", "--base-url", "http://u:p@127.0.0.1:81/x"], "/");
   assertEquals(mirror.net, ["127.0.0.1:81"]);
 });
@@ -237,8 +238,7 @@ Deno.test("devices, gpu-report, view and what calls a scheduler alone may run a 
 });
 
 Deno.test("view reads its scan and adapter, writes nothing but the folder that it builds, and serves this machine", () => {
-  const code = ["deno.json", "experiments", "kernels", "lib"].map((name) => join(root, name));
-  const own = [packages, shipped, sample, ...code];
+  const own = [...always, ...sources, shipped, sample];
   const served = grants(["view", "/scan.nii", "--adapter", "/a"], "/");
   assertEquals([...served.read].sort(), [...own, "/scan.nii", "/a", cache].sort());
   assertEquals([served.write, served.net], [[cache], ["127.0.0.1"]]);
