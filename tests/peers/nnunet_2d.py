@@ -2,8 +2,8 @@
 the test slices for score_masks.ts:
 
     deno run -A export_slices.ts STUDY --part PART --data DIR --out FOLDER
-    python nnunet_2d.py FOLDER --hours 6 --out masks.json.gz
-    deno run -A score_masks.ts STUDY --part PART --data DIR --masks masks.json.gz
+    python nnunet_2d.py FOLDER --hours 6 --out PART.masks.json.gz
+    deno run -A score_masks.ts STUDY PART.masks.json.gz --data DIR
 
 Plans, preprocessing, network, augmentation, loss (Dice and cross-entropy) and optimizer are nnU-Net's own. Training
 ends once nnU-Net's moving average of the inner validation Dice has not risen for --patience epochs, or when the CPU

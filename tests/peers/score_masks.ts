@@ -2,29 +2,32 @@
  * Scores the masks of a peer by this project's metrics, in the column without a prompt, beside the rows of the study
  * whose slices they are of:
  *
- *     deno run -A tests/peers/score_masks.ts STUDY --part seed_0-fold_1 --data DIR [--healthy DIR] --masks MASKS.json.gz...
- *         [--out results/peers]
+ *     deno run -A tests/peers/score_masks.ts STUDY PART.masks.json.gz... --data DIR [--healthy DIR] [--out results/peers]
  *
- * --out writes the table, as PART.md, and the peer's curve.
+ * The parts, of one seed, are scored together and each by itself. --out writes the tables, as report.md, and the peer's
+ * curves.
  *
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { gunzipSync } from "node:zlib";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import * as v from "valibot";
 import { scoreMask } from "../../lib/metrics/mask_score.ts";
 import { decodeRunLengths } from "../../lib/formats/run_length.ts";
 import { summarizeUnprompted, type UnpromptedSlice } from "../../lib/evaluate/unprompted.ts";
 import { displayName } from "../../lib/study/experiment.ts";
 import { readRecords } from "../../lib/study/records.ts";
+import type { PresenceRule } from "../../lib/evaluate/presence.ts";
+import { AUTOMATIC_PROMPTS } from "../../lib/evaluate/scored_prompts.ts";
+import { compareModels, type ModelObservations } from "../../lib/stats/compare.ts";
 import { FILES, readRuns } from "../../lib/study/results.ts";
 import type { StudyData } from "../../lib/study/study_data.ts";
 import { lossCurves } from "../../lib/report/loss_curves.ts";
 import { markdownTable } from "../../lib/report/markdown_table.ts";
 import { paper } from "../../lib/report/palette.ts";
 import { standalone } from "../../lib/report/svg.ts";
-import { gridText, unpromptedGrid } from "../../lib/report/table.ts";
+import { gridText, type TextGrid, unpromptedGrid } from "../../lib/report/table.ts";
 import type { EpochMetrics } from "../../lib/train/training.ts";
 import { openPart } from "./export_slices.ts";
 
@@ -66,73 +69,122 @@ export async function scoreMasks(
   return scored;
 }
 
-if (import.meta.main) {
-  const { _: [study], part, data, healthy, out, masks } = parseArgs(Deno.args, {
-    string: ["part", "data", "healthy", "masks", "out", "_"],
-    collect: ["masks"],
-  }) as {
-    _: string[];
-    part?: string;
-    data?: string;
-    healthy?: string;
-    out?: string;
-    masks: string[];
-  };
-  if (!study || !data || masks.length === 0) throw new Error("give STUDY, --data and --masks");
-  const name = part ?? "";
-  const found = await openPart(study, { part: name, data, healthy: healthy ?? null });
-  const rows: Parameters<typeof unpromptedGrid>[0]["rows"][number][] = [];
+/** Slices of a model in one part, with the rule by which its masks count. */
+interface ScoredPart {
+  readonly slices: readonly UnpromptedSlice[];
+  readonly rule: PresenceRule | null;
+}
+
+/** Parts of a model by their names. */
+type Model = ReadonlyMap<string, ScoredPart>;
+
+/** Models of a study by their names, in the parts that are named. */
+async function modelsOf(study: string, names: readonly string[]): Promise<Map<string, Model>> {
+  const models = new Map<string, Map<string, ScoredPart>>();
   const records = await readRecords(join(study, FILES.records));
-  for (const run of (await readRuns(study))!.filter((run) => run.part === name)) {
-    const own = records.find((one) => one.part === name && one.row === run.experiment.name);
-    if (!own) continue;
-    const slices = [...own.slices, ...own.healthy ?? []];
-    const rule = run.presence ?? null;
-    rows.push({
-      model: displayName(run.experiment),
-      unprompted: {
-        rules: rule ? [rule] : [],
-        all: summarizeUnprompted([{ slices, rule: null }]),
-        ...(rule && { ruled: summarizeUnprompted([{ slices, rule }]) }),
-      },
-    });
+  for (const { part, experiment, presence } of (await readRuns(study))!) {
+    const own = records.find((one) => one.part === part && one.row === experiment.name);
+    if (!own || !names.includes(part)) continue;
+    const model = models.get(displayName(experiment)) ?? new Map<string, ScoredPart>();
+    models.set(displayName(experiment), model);
+    model.set(part, { slices: [...own.slices, ...own.healthy ?? []], rule: presence ?? null });
   }
-  const peers = await Promise.all(
-    masks.map(async (file) =>
-      v.parse(masksSchema, JSON.parse(gunzipSync(await Deno.readFile(file)).toString()))
+  return models;
+}
+
+/** Table of models, by their parts that are named. */
+function tableOf(models: ReadonlyMap<string, Model>, names: readonly string[]): TextGrid {
+  const rows = [...models].map(([model, parts]) => {
+    const own = names.map((name) => parts.get(name)!);
+    const rules = own.flatMap(({ rule }) => rule ?? []);
+    const all = summarizeUnprompted(own.map(({ slices }) => ({ slices, rule: null })));
+    return {
+      model,
+      unprompted: { rules, all, ...(rules.length > 0 && { ruled: summarizeUnprompted(own) }) },
+    };
+  });
+  return unpromptedGrid({ rows })!;
+}
+
+/** Dice of the slices with tumour, every mask counted. */
+function observationsOf(model: Model): ModelObservations {
+  return new Map(
+    [...model.values()].flatMap(({ slices }) =>
+      slices.filter(({ tumourPixels }) => tumourPixels > 0).map(({ id, patient, scores }) =>
+        [id, { group: patient, value: scores[AUTOMATIC_PROMPTS[0]]!.dice! }] as const
+      )
     ),
   );
-  for (const peer of peers) {
-    const slices = await scoreMasks(found, peer);
-    rows.push({
-      model: `${peer.model}, ${peer.hours.toFixed(2)} CPU hours`,
-      unprompted: { rules: [], all: summarizeUnprompted([{ slices, rule: null }]) },
-    });
+}
+
+/** Sentences on each model's Dice minus the peer's. */
+function differences(models: ReadonlyMap<string, Model>, peer: string): string[] {
+  const observed = new Map([...models].map(([name, model]) => [name, observationsOf(model)]));
+  const references = new Map(
+    [...models.keys()].filter((name) => name !== peer).map((name) => [name, [peer]]),
+  );
+  const points = (value: number) => (100 * value).toFixed(1);
+  return compareModels(observed, { references }).map(
+    ({ model, difference, interval, patients, pHolm }) => {
+      const between = interval ? ` (${interval.map(points).join(" to ")})` : "";
+      return `- ${model}: ${
+        points(difference)
+      } points of Dice${between} over ${patients} patients, p = ${pHolm.toPrecision(2)}`;
+    },
+  );
+}
+
+if (import.meta.main) {
+  const { _: [study, ...files], data, healthy, out } = parseArgs(Deno.args, {
+    string: ["data", "healthy", "out", "_"],
+  }) as { _: string[]; data?: string; healthy?: string; out?: string };
+  if (!study || !data || files.length === 0) throw new Error("give STUDY, masks and --data");
+  const names = files.map((file) => basename(file, ".masks.json.gz"));
+  const models = await modelsOf(study, names);
+  const ours = models.size;
+  const curves: Parameters<typeof lossCurves>[0][number][] = [];
+  const hours: number[] = [];
+  const counts: string[] = [];
+  let peer = "";
+  for (const [i, part] of names.entries()) {
+    const content = gunzipSync(await Deno.readFile(files[i])).toString();
+    const masks = v.parse(masksSchema, JSON.parse(content));
+    const found = await openPart(study, { part, data, healthy: healthy ?? null });
+    const slices = await scoreMasks(found, masks);
+    peer = masks.model;
+    models.set(peer, new Map([...models.get(peer) ?? [], [part, { slices, rule: null }]]));
+    curves.push({ name: part, metrics: masks.curve.map(measured) });
+    hours.push(masks.hours);
+    const { parts, healthy: free } = found;
+    counts.push(
+      `- ${part}: ${
+        masks.hours.toFixed(2)
+      } CPU hours, ${masks.curve.length} epochs; trained on ${parts.train.length} slices with tumour and ${free.train.length} tumour-free ones, its curve on ${parts.validation.length} inner ones with tumour, scored on ${parts.test.length} and ${free.test.length}`,
+    );
   }
-  const grid = unpromptedGrid({ rows })!;
-  console.log(gridText(grid));
+  const together = tableOf(models, names);
+  console.log(gridText(together));
   if (out) {
-    const curves = peers.map(({ model, curve }) => ({ name: model, metrics: curve.map(measured) }));
     await Deno.mkdir(out, { recursive: true });
     const svg = standalone(lossCurves(curves, paper), "Loss and Dice by epoch", paper.ground);
-    await Deno.writeTextFile(join(out, `${name}.svg`), svg);
-    const count = (slices: readonly unknown[]) => slices.length;
-    const { parts, healthy: free } = found;
-    const text = `# A peer on ${name} of ${study}
+    await Deno.writeTextFile(join(out, "curves.svg"), svg);
+    const text = `# ${peer} on ${names.join(", ")} of ${study}
 
-Trained on ${count(parts.train)} slices with tumour and ${
-      count(free.train)
-    } tumour-free ones, its curve on ${
-      count(parts.validation)
-    } inner ones with tumour, scored on the ${count(parts.test)} and ${
-      count(free.test)
-    } test slices, all those of the study, without a prompt:
+${counts.join("\n")}
 
-${markdownTable(grid)}
+Scored on all test slices of the study's own rows, without a prompt. Together, ${ours} models and ${peer} of ${
+      hours.map((own) => own.toFixed(2)).join(", ")
+    } CPU hours:
 
-![Loss and Dice by epoch](${name}.svg)
-`;
-    await Deno.writeTextFile(join(out, `${name}.md`), text);
+${markdownTable(together)}
+
+Against ${peer}, every mask counted (Wilcoxon's test over patients, Holm-adjusted):
+
+${differences(models, peer).join("\n")}
+
+![Loss and Dice by epoch](curves.svg)
+${names.map((name) => `\n## ${name}\n\n${markdownTable(tableOf(models, [name]))}\n`).join("")}`;
+    await Deno.writeTextFile(join(out, "report.md"), text);
   }
 }
 
