@@ -18,36 +18,58 @@ const IDLE_MILLISECONDS = 3_000;
  */
 const PARAMETER = 64;
 
-const waiting: Shader[] = [];
+const waiting: ShaderAhead[] = [];
 let compiler: Promise<Compiler> | undefined;
 let isWorking = false;
 let idle: ReturnType<typeof setTimeout> | undefined;
 
 self.onmessage = async ({ data }: MessageEvent<ShaderAhead>) => {
   clearTimeout(idle);
-  waiting.push(data.shader);
+  waiting.push(data);
   if (isWorking) return;
   isWorking = true;
   const flags = new Int32Array(data.flags);
   while (waiting.length > 0) {
-    Atomics.store(flags, FLAGS.busy, 1);
-    try {
-      if (Atomics.load(flags, FLAGS.stop) === 1) return;
-      const { compile } = await (compiler ??= open());
-      await compile(waiting.pop()!);
-    } finally {
-      Atomics.store(flags, FLAGS.busy, 0);
-      Atomics.notify(flags, FLAGS.busy);
-    }
+    await work(waiting.pop()!, flags).catch(() => giveUp(flags)); // it is of help, no more
+    if (Atomics.load(flags, FLAGS.ended) === 1) return;
     await nextTurn(); // in which more kernels come
   }
   isWorking = false;
-  idle = setTimeout(async () => {
-    Atomics.store(flags, FLAGS.ended, 1);
-    (await compiler)!.device.destroy();
-    self.close();
-  }, IDLE_MILLISECONDS);
+  idle = setTimeout(() => end(flags), IDLE_MILLISECONDS);
 };
+
+/** Compiles a kernel, unless nobody waits for it. */
+async function work({ shader, number, took }: ShaderAhead, flags: Int32Array): Promise<void> {
+  Atomics.store(flags, FLAGS.busy, 1);
+  try {
+    if (Atomics.load(flags, FLAGS.stop) === 1) return await end(flags);
+    if (took === null && number <= Atomics.load(flags, FLAGS.passed)) return;
+    const { compile } = await (compiler ??= open());
+    const start = performance.now();
+    await compile(shader);
+    // The device has left the kernel that was judged in the cache.
+    if (took !== null && performance.now() - start > took / 2) await giveUp(flags);
+  } finally {
+    rest(flags);
+  }
+}
+
+function rest(flags: Int32Array): void {
+  Atomics.store(flags, FLAGS.busy, 0);
+  Atomics.notify(flags, FLAGS.busy);
+}
+
+async function giveUp(flags: Int32Array): Promise<void> {
+  Atomics.store(flags, FLAGS.useless, 1);
+  await end(flags);
+}
+
+async function end(flags: Int32Array): Promise<void> {
+  Atomics.store(flags, FLAGS.ended, 1);
+  await compiler?.then(({ device }) => device.destroy(), () => {});
+  rest(flags); // nothing runs after the next line
+  self.close();
+}
 
 function nextTurn(): Promise<void> {
   return new Promise((done) => setTimeout(done));
@@ -73,7 +95,7 @@ async function open(): Promise<Compiler> {
     format: "rgba32float",
     usage: GPUTextureUsage.STORAGE_BINDING,
   }).createView();
-  const buffer = () => device.createBuffer({ size: 256, usage: GPUBufferUsage.STORAGE });
+  const buffers: GPUBuffer[] = []; // one for each binding: two that are written must differ
   const compile = async ({ name, code, places }: Shader): Promise<void> => {
     const layout = layoutOf(device, places);
     const group = device.createBindGroup({
@@ -82,7 +104,12 @@ async function open(): Promise<Compiler> {
         { binding: 0, resource: { buffer: uniforms, size: UNIFORM_SLOT } },
         ...places.map((place, i) => ({
           binding: i + 1,
-          resource: place === "texture" ? texture : { buffer: buffer() },
+          resource: place === "texture" ? texture : {
+            buffer: buffers[i] ??= device.createBuffer({
+              size: 256,
+              usage: GPUBufferUsage.STORAGE,
+            }),
+          },
         })),
       ],
     });

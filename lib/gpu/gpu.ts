@@ -58,8 +58,9 @@ export interface GpuOptions {
    */
   readonly beforeCompile?: () => void;
   /**
-   * Compiles in a second thread where the driver compiles on one and has nothing in its cache: a process that asks
-   * for it closes the Gpu, or lives for some seconds more. Default false.
+   * Compiles in further threads, too, where the driver compiles on one and its cache is empty (see
+   * {@linkcode CompileAhead}). They need the right to read these modules; a process that does not close the Gpu lives
+   * for some seconds more. Default false.
    */
   readonly compileAhead?: boolean;
 }
@@ -147,7 +148,8 @@ export class Gpu implements Disposable, AsyncDisposable {
       beforeCompile: () => {
         beforeCompile?.();
         // Compiling holds the host for long: let the device do meanwhile what is encoded.
-        // A submit waits for the one before it, which may be compiling: what can be compiled ahead is not told then.
+        // Unless the device is at it already: a submit waits for the one before it, and meanwhile threads that compile
+        // ahead would hear of no further kernel.
         const wouldWait = this.#ahead?.isCold && !this.#isIdle;
         if (this.#pending >= DISPATCHES_BEFORE_COMPILING && !wouldWait) this.flush();
       },
@@ -246,6 +248,7 @@ export class Gpu implements Disposable, AsyncDisposable {
       );
     }
     const prepared = this.#pipelines.prepare(kernel, dispatch.constants, dispatch.buffers);
+    if (this.#ahead?.isCurious) this.#judge(prepared, dispatch.params);
     const { buffers, written } = prepared;
     for (let i = 0; i < buffers.length; i++) buffers[i].lastUse = this.#submission;
     this.#uniforms.set(this.#pending, prepared.params, dispatch.params);
@@ -265,11 +268,29 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.#dispatches++;
     this.#commands.set(kernel.name, shapesOf(buffers));
     if (++this.#pending >= this.#limit.dispatches) this.flush();
-    if (this.#ahead?.isAsked) {
-      this.flush();
-      this.#ahead.judge(() => this.device.queue.submit([])); // which waits for the submit before it
-      this.#isIdle = true;
-    }
+  }
+
+  /** Has the device compile a kernel by itself, dispatched without a workgroup, so that `#ahead` can judge it. */
+  #judge(
+    { pipeline, group, params }: PreparedDispatch,
+    values: Readonly<Record<string, number>>,
+  ): void {
+    this.flush();
+    this.#uniforms.set(0, params, values);
+    this.#uniforms.upload(1);
+    const encoder = this.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group, this.#uniforms.offset(0), 0, 1);
+    pass.dispatchWorkgroups(0);
+    pass.end();
+    const { queue } = this.device;
+    queue.submit([]); // waits for the submit before it, as each does
+    const start = performance.now();
+    queue.submit([encoder.finish()]);
+    queue.submit([]);
+    this.#ahead!.judge(performance.now() - start);
+    this.#isIdle = true;
   }
 
   /** Copies what a dispatch reads from textures, where they do not hold it yet. */
@@ -400,6 +421,7 @@ export class Gpu implements Disposable, AsyncDisposable {
   #becomeIdle(): void {
     this.#limit.done();
     this.#isIdle = true;
+    this.#ahead?.pass();
   }
 
   /** Time by kernel since the device was opened, longest first; empty without `profile`. */

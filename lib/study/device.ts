@@ -62,7 +62,7 @@ export async function openGpu(
     ...options,
     gpu: implementation,
     family: family ?? undefined,
-    compileAhead: true,
+    compileAhead: mayReadCode(),
   });
   if (webgpu === "dawn" && /llvmpipe/i.test(gpu.info.name)) {
     console.log(
@@ -73,6 +73,13 @@ export async function openGpu(
   if (gpu.info.type === "GPU" || unused === null) return gpu;
   await gpu[Symbol.asyncDispose]();
   throw new InputError(noDriver(unused, gpu.info));
+}
+
+/** True if threads can be started: Deno reads the modules of a thread as it reads data. */
+function mayReadCode(): boolean {
+  const path = import.meta.dirname;
+  return path !== undefined &&
+    Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 /** Sentence on a GPU that WebGPU does not find. */

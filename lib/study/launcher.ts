@@ -58,7 +58,7 @@ function rightsOf(command: Command, asked: Asked): Rights[] {
   return [{ write: [cacheDir()] }, command.rights?.(asked) ?? {}, ...named];
 }
 
-/** Folders with the modules of threads, which Deno reads as it reads data. */
+/** Folders with the modules of threads: unlike the program's own, Deno reads them as it reads data. */
 const THREADS = ["kernels", "lib"];
 
 /**

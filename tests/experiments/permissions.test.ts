@@ -14,7 +14,7 @@ import { runCommand } from "./command_line.ts";
 import { tinyDataset } from "./tiny_dataset.ts";
 
 const root = join(import.meta.dirname!, "..", "..");
-/** What every command reads: packages, and the modules of threads. */
+/** Read by every command: packages, and the modules of threads. */
 const always = ["node_modules", "kernels", "lib"].map((name) => join(root, name));
 const git = join(root, ".git");
 /** The code that a study's record holds a hash of, beside those modules. */

@@ -1,16 +1,86 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { CompileAhead, FLAGS, type ShaderAhead } from "../../lib/gpu/compile_ahead.ts";
 import { gpu } from "../gpu.ts";
 
 const PROGRAM = fileURLToPath(new URL("./compile_ahead_process.ts", import.meta.url));
 
-/** What the program saw, with the driver's cache in a folder. */
+/** Threads that this machine gets. */
+const THREADS = Math.min(3, navigator.hardwareConcurrency - 1);
+
+/** What threads are told, in place of threads. */
+class RecordedWorker {
+  static told: ShaderAhead[] = [];
+  postMessage(message: ShaderAhead): void {
+    RecordedWorker.told.push(message);
+  }
+  terminate(): void {}
+}
+
+/** Runs something that makes threads, without them, and returns what they would be told. */
+function told(run: (ahead: CompileAhead) => void): ShaderAhead[] {
+  const { Worker } = globalThis;
+  RecordedWorker.told = [];
+  globalThis.Worker = RecordedWorker as unknown as typeof Worker;
+  try {
+    using ahead = new CompileAhead();
+    run(ahead);
+  } finally {
+    globalThis.Worker = Worker;
+  }
+  return RecordedWorker.told;
+}
+
+const shader = (name: string, length: number) => ({ name, code: " ".repeat(length), places: [] });
+const [short, long, late] = [shader("short", 2_000), shader("long", 20_000), shader("late", 2_000)];
+
+Deno.test("the first long kernel is judged, and if it was compiled the kernels after it go to threads", () => {
+  const messages = told((ahead) => {
+    ahead.add(short);
+    assert(!ahead.isCurious);
+    ahead.add(long);
+    assert(ahead.isCurious);
+    ahead.judge(200);
+    assert(!ahead.isCurious);
+    assertEquals(ahead.isCold, THREADS > 0);
+    ahead.add(late);
+  });
+  const expected = [
+    ...Array(THREADS).fill(["long", 0, 200]),
+    ...THREADS ? [["late", 1, null]] : [],
+  ];
+  assertEquals(messages.map(({ shader, number, took }) => [shader.name, number, took]), expected);
+});
+
+Deno.test("a kernel that comes from the driver's cache makes no thread", () => {
+  const messages = told((ahead) => {
+    ahead.add(long);
+    ahead.judge(20);
+    assert(!ahead.isCold);
+    ahead.add(late);
+  });
+  assertEquals(messages, []);
+});
+
+Deno.test("threads that find themselves useless hear of no further kernel", () => {
+  const messages = told((ahead) => {
+    ahead.add(long);
+    ahead.judge(200);
+    for (const { flags } of RecordedWorker.told) new Int32Array(flags)[FLAGS.useless] = 1;
+    assert(!ahead.isCold);
+    ahead.add(late);
+  });
+  assertEquals(messages.length, THREADS);
+});
+
+/** Counts by the program, which ends by itself, with the driver's cache in a folder. */
 async function seen(
   cache: string,
+  env: Record<string, string> = {},
 ): Promise<Record<"threads" | "before" | "ahead" | "after", number>> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "-A", PROGRAM, cache],
-    env: { MESA_SHADER_CACHE_DIR: cache },
+    env: { MESA_SHADER_CACHE_DIR: cache, ...env },
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
   const { values, ...counts } = JSON.parse(new TextDecoder().decode(stdout));
@@ -21,13 +91,15 @@ async function seen(
 Deno.test({
   name:
     "threads compile the very kernels that the device comes to, where the driver's cache is empty",
-  ignore: !/llvmpipe/i.test(gpu.info.name),
+  ignore: !/llvmpipe/i.test(gpu.info.name) || THREADS < 1,
   fn: async () => {
     const cache = await Deno.makeTempDir();
     try {
+      const none = { before: 0, ahead: 0, after: 0 };
+      const off = { MESA_SHADER_CACHE_DISABLE: "true" };
+      assertEquals(await seen(cache, off), { threads: THREADS, ...none });
       const cold = await seen(cache);
-      const threads = Math.max(1, Math.min(3, navigator.hardwareConcurrency - 1));
-      assertEquals(cold, { threads, before: 2, ahead: 3, after: 3 }); // one is the cache's index
+      assertEquals(cold, { threads: THREADS, before: 2, ahead: 3, after: 3 }); // one is the cache's index
       assertEquals(await seen(cache), { threads: 0, before: 3, ahead: 3, after: 3 });
     } finally {
       await Deno.remove(cache, { recursive: true });

@@ -1,6 +1,6 @@
-// Computes with kernels that a driver with an empty cache has to compile, for compile_ahead.test.ts. Writes JSON:
-// threads made, files in the driver's cache before and after threads compiled a kernel that the device had not come
-// to, and after the device ran it, with its result.
+// Computes with kernels that a driver with an empty cache has to compile, for compile_ahead.test.ts, and leaves the Gpu
+// open. Writes JSON: threads made, files in the driver's cache before and after threads compiled a kernel that the
+// device had not come to, and after the device ran it, with its result.
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { attention } from "../../lib/tensor/ops/attention.ts";
 import { matmul } from "../../lib/tensor/ops/matmul.ts";
@@ -36,7 +36,7 @@ globalThis.Worker = class extends Worker {
   }
 };
 
-using gpu = await Gpu.open({ compileAhead: true });
+const gpu = await Gpu.open({ compileAhead: true });
 using _ = new Scope(gpu);
 const wave = (shape: number[]) =>
   Tensor.from(gpu, Array.from({ length: sizeOf(shape) }, (_, i) => Math.sin(i)), shape);
