@@ -124,8 +124,9 @@ export async function lossOf(gpu: Gpu): Promise<string | null> {
 }
 
 /**
- * Works with a device, which is closed afterwards. Signals are heard between any two kernels that are
- * compiled: the first step compiles for seconds.
+ * Works with a device, which is closed afterwards. Signals are heard between kernels that are compiled, too: the
+ * first step compiles for seconds. Threads that compile ahead take half of them from the device, and what is left is
+ * compiled at once.
  *
  * @throws {InputError} in a sentence if the device is lost meanwhile.
  */
