@@ -8,7 +8,7 @@ const PROGRAM = fileURLToPath(new URL("./compile_ahead_process.ts", import.meta.
 /** Threads that this machine gets. */
 const THREADS = Math.min(3, navigator.hardwareConcurrency - 1);
 
-/** What threads are told, in place of threads. */
+/** Stands in for a thread, and keeps all that it is told. */
 class RecordedWorker {
   static told: ShaderAhead[] = [];
   postMessage(message: ShaderAhead): void {
