@@ -4,8 +4,8 @@
  *
  *     deno run -A tests/peers/score_masks.ts STUDY PART.masks.json.gz... --data DIR [--healthy DIR] [--out results/peers]
  *
- * The parts, of one seed, are scored together and each by itself. --out writes the tables, as report.md, and the peer's
- * curves.
+ * The parts are scored together and each by itself; the study's rows count by the mean over its seeds. --out writes the
+ * tables, as report.md, and the peer's curves.
  *
  * @module
  */
@@ -28,6 +28,7 @@ import { markdownTable } from "../../lib/report/markdown_table.ts";
 import { paper } from "../../lib/report/palette.ts";
 import { standalone } from "../../lib/report/svg.ts";
 import { gridText, type TextGrid, unpromptedGrid } from "../../lib/report/table.ts";
+import { mean } from "../../lib/stats/summary.ts";
 import type { EpochMetrics } from "../../lib/train/training.ts";
 import { openPart } from "./export_slices.ts";
 
@@ -78,13 +79,19 @@ interface ScoredPart {
 /** Parts of a model by their names. */
 type Model = ReadonlyMap<string, ScoredPart>;
 
-/** Models of a study by their names, in the parts that are named. */
+/** The fold of a part of any seed: "fold_1" of "seed_0-fold_1". */
+function foldOf(part: string): string {
+  return part.replace(/^seed_\d+-/, "");
+}
+
+/** Models of a study by their names, in all seeds' parts of the same folds as those that are named. */
 async function modelsOf(study: string, names: readonly string[]): Promise<Map<string, Model>> {
+  const folds = names.map(foldOf);
   const models = new Map<string, Map<string, ScoredPart>>();
   const records = await readRecords(join(study, FILES.records));
   for (const { part, experiment, presence } of (await readRuns(study))!) {
     const own = records.find((one) => one.part === part && one.row === experiment.name);
-    if (!own || !names.includes(part)) continue;
+    if (!own || !folds.includes(foldOf(part))) continue;
     const model = models.get(displayName(experiment)) ?? new Map<string, ScoredPart>();
     models.set(displayName(experiment), model);
     model.set(part, { slices: [...own.slices, ...own.healthy ?? []], rule: presence ?? null });
@@ -92,10 +99,11 @@ async function modelsOf(study: string, names: readonly string[]): Promise<Map<st
   return models;
 }
 
-/** Table of models, by their parts that are named. */
+/** Table of models in the folds of the parts that are named. */
 function tableOf(models: ReadonlyMap<string, Model>, names: readonly string[]): TextGrid {
+  const folds = names.map(foldOf);
   const rows = [...models].map(([model, parts]) => {
-    const own = names.map((name) => parts.get(name)!);
+    const own = [...parts].filter(([part]) => folds.includes(foldOf(part))).map(([, part]) => part);
     const rules = own.flatMap(({ rule }) => rule ?? []);
     const all = summarizeUnprompted(own.map(({ slices }) => ({ slices, rule: null })));
     return {
@@ -106,14 +114,16 @@ function tableOf(models: ReadonlyMap<string, Model>, names: readonly string[]): 
   return unpromptedGrid({ rows })!;
 }
 
-/** Dice of the slices with tumour, every mask counted. */
+/** Dice of the slices with tumour, every mask counted: of each the mean over seeds. */
 function observationsOf(model: Model): ModelObservations {
+  const tumours = [...model.values()].flatMap(({ slices }) =>
+    slices.filter(({ tumourPixels }) => tumourPixels > 0)
+  );
   return new Map(
-    [...model.values()].flatMap(({ slices }) =>
-      slices.filter(({ tumourPixels }) => tumourPixels > 0).map(({ id, patient, scores }) =>
-        [id, { group: patient, value: scores[AUTOMATIC_PROMPTS[0]]!.dice! }] as const
-      )
-    ),
+    [...Map.groupBy(tumours, ({ id }) => id)].map(([id, seeds]) => [id, {
+      group: seeds[0].patient,
+      value: mean(seeds.map(({ scores }) => scores[AUTOMATIC_PROMPTS[0]]!.dice!)),
+    }]),
   );
 }
 
@@ -141,9 +151,8 @@ if (import.meta.main) {
   if (!study || !data || files.length === 0) throw new Error("give STUDY, masks and --data");
   const names = files.map((file) => basename(file, ".masks.json.gz"));
   const models = await modelsOf(study, names);
-  const ours = models.size;
+  const seeds = Math.max(...[...models.values()].map((parts) => parts.size)) / names.length;
   const curves: Parameters<typeof lossCurves>[0][number][] = [];
-  const hours: number[] = [];
   const counts: string[] = [];
   let peer = "";
   for (const [i, part] of names.entries()) {
@@ -154,7 +163,6 @@ if (import.meta.main) {
     peer = masks.model;
     models.set(peer, new Map([...models.get(peer) ?? [], [part, { slices, rule: null }]]));
     curves.push({ name: part, metrics: masks.curve.map(measured) });
-    hours.push(masks.hours);
     const { parts, healthy: free } = found;
     counts.push(
       `- ${part}: ${
@@ -172,9 +180,7 @@ if (import.meta.main) {
 
 ${counts.join("\n")}
 
-Scored on all test slices of the study's own rows, without a prompt. Together, ${ours} models and ${peer} of ${
-      hours.map((own) => own.toFixed(2)).join(", ")
-    } CPU hours:
+Scored on all test slices of the study, without a prompt. The study's rows are means over its ${seeds} seeds, ${peer}'s of one:
 
 ${markdownTable(together)}
 
