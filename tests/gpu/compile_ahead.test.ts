@@ -75,12 +75,13 @@ Deno.test("threads that find themselves useless hear of no further kernel", () =
 
 /** Counts by the program, which ends by itself, with the driver's cache in a folder. */
 async function seen(
+  clock: "cold" | "warm",
   cache: string,
-  env: Record<string, string> = {},
 ): Promise<Record<"threads" | "before" | "ahead" | "after", number>> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "-A", PROGRAM, cache],
-    env: { MESA_SHADER_CACHE_DIR: cache, ...env },
+    args: ["run", "--no-check", "-A", PROGRAM, clock, cache],
+    // Newer versions of Mesa keep all kernels in one file where they may.
+    env: { MESA_SHADER_CACHE_DIR: cache, MESA_DISK_CACHE_MULTI_FILE: "true" },
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
   const { values, ...counts } = JSON.parse(new TextDecoder().decode(stdout));
@@ -95,12 +96,8 @@ Deno.test({
   fn: async () => {
     const cache = await Deno.makeTempDir();
     try {
-      const none = { before: 0, ahead: 0, after: 0 };
-      const off = { MESA_SHADER_CACHE_DISABLE: "true" };
-      assertEquals(await seen(cache, off), { threads: THREADS, ...none });
-      const cold = await seen(cache);
-      assertEquals(cold, { threads: THREADS, before: 2, ahead: 3, after: 3 }); // one is the cache's index
-      assertEquals(await seen(cache), { threads: 0, before: 3, ahead: 3, after: 3 });
+      assertEquals(await seen("cold", cache), { threads: THREADS, before: 2, ahead: 3, after: 3 });
+      assertEquals(await seen("warm", cache), { threads: 0, before: 3, ahead: 3, after: 3 });
     } finally {
       await Deno.remove(cache, { recursive: true });
     }
