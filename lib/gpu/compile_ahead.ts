@@ -39,7 +39,7 @@ export const FLAGS = {
 /** Characters of WGSL from which a kernel takes LLVM a tenth of a second or more. */
 const LONG = 12_000;
 
-/** Milliseconds from which such a kernel was compiled: from the driver's cache it comes in 10 to 30. */
+/** Milliseconds from which such a kernel was compiled: from the driver's cache it comes in 6 to 45. */
 const COLD_MILLISECONDS = 75;
 
 /** Threads at most: each has a device, and the last kernels alone take as long as they take. */

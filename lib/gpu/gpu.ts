@@ -395,9 +395,10 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.#encodeCopy(buffer, copy, bytes);
     this.#commands.set("read", shapesOf([buffer]));
     this.flush();
+    const submission = this.#submission;
     try {
       await copy.mapAsync(GPUMapMode.READ);
-      this.#becomeIdle();
+      this.#settle(submission);
       await this.#errors.settle();
       this.#errors.check();
       return copy.getMappedRange().slice(0, bytes);
@@ -412,14 +413,17 @@ export class Gpu implements Disposable, AsyncDisposable {
   /** Waits until the device has done all work. */
   async finish(): Promise<void> {
     this.flush();
+    const submission = this.#submission;
     await this.device.queue.onSubmittedWorkDone();
-    this.#becomeIdle();
+    this.#settle(submission);
     await this.#errors.settle();
     this.#errors.check();
   }
 
-  #becomeIdle(): void {
+  /** Notes that the device has done all up to a submit, after which others may have been encoded. */
+  #settle(submission: number): void {
     this.#limit.done();
+    if (submission !== this.#submission || this.#pending > 0) return;
     this.#isIdle = true;
     this.#ahead?.pass();
   }

@@ -75,13 +75,17 @@ Deno.test("threads that find themselves useless hear of no further kernel", () =
 
 /** Counts by the program, which ends by itself, with the driver's cache in a folder. */
 async function seen(
-  clock: "cold" | "warm",
+  clock: "cold" | "warm" | "useless",
   cache: string,
-): Promise<Record<"threads" | "before" | "ahead" | "after", number>> {
+): Promise<Record<"threads" | "told" | "before" | "ahead" | "after", number>> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "-A", PROGRAM, clock, cache],
     // Newer versions of Mesa keep all kernels in one file where they may.
-    env: { MESA_SHADER_CACHE_DIR: cache, MESA_DISK_CACHE_MULTI_FILE: "true" },
+    env: {
+      MESA_SHADER_CACHE_DIR: cache,
+      MESA_DISK_CACHE_MULTI_FILE: "true",
+      MESA_SHADER_CACHE_DISABLE: String(clock === "useless"),
+    },
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
   const { values, ...counts } = JSON.parse(new TextDecoder().decode(stdout));
@@ -89,17 +93,36 @@ async function seen(
   return counts;
 }
 
-Deno.test({
-  name:
-    "threads compile the very kernels that the device comes to, where the driver's cache is empty",
-  ignore: !/llvmpipe/i.test(gpu.info.name) || THREADS < 1,
-  fn: async () => {
-    const cache = await Deno.makeTempDir();
-    try {
-      assertEquals(await seen("cold", cache), { threads: THREADS, before: 2, ahead: 3, after: 3 });
-      assertEquals(await seen("warm", cache), { threads: 0, before: 3, ahead: 3, after: 3 });
-    } finally {
-      await Deno.remove(cache, { recursive: true });
-    }
+/** Runs a test with an empty folder for the driver's cache, where the driver has one and threads can be made. */
+function testWithCache(name: string, run: (cache: string) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: !/llvmpipe/i.test(gpu.info.name) || THREADS < 1,
+    fn: async () => {
+      const cache = await Deno.makeTempDir();
+      try {
+        await run(cache);
+      } finally {
+        await Deno.remove(cache, { recursive: true });
+      }
+    },
+  });
+}
+
+testWithCache(
+  "threads compile the very kernels that the device comes to, where the cache is empty",
+  async (cache) => {
+    const one = { threads: THREADS, told: THREADS + 1 };
+    assertEquals(await seen("cold", cache), { ...one, before: 2, ahead: 3, after: 3 });
+    const none = { threads: 0, told: 0 };
+    assertEquals(await seen("warm", cache), { ...none, before: 3, ahead: 3, after: 3 });
   },
-});
+);
+
+testWithCache(
+  "threads end where the driver's cache keeps nothing, and hear of no further kernel",
+  async (cache) => {
+    const judged = { threads: THREADS, told: THREADS };
+    assertEquals(await seen("useless", cache), { ...judged, before: 0, ahead: 0, after: 0 });
+  },
+);
