@@ -1,6 +1,5 @@
 import { excerpt, InputError } from "../errors.ts";
 import { toFloat32 } from "../formats/raw_tensor.ts";
-import type { StateDict } from "../formats/state_dict.ts";
 import { Linear } from "../nn/linear.ts";
 import type { Module } from "../nn/module.ts";
 import type { LazyTensor } from "../nn/weight_source.ts";
@@ -225,13 +224,7 @@ function deviations(values: ReadonlyMap<string, number>, common: number): Record
  * @param options The options the adapters were injected with.
  */
 export async function collectAdapter(model: Module, options: AdapterOptions): Promise<Adapter> {
-  const weights: StateDict = new Map(
-    await Promise.all(
-      model.trainableParameters().map(async ([path, tensor]) =>
-        [path, { shape: tensor.shape, data: await tensor.data() }] as const
-      ),
-    ),
-  );
+  const weights = await model.trainableState();
   const layers = adapterLayers(model);
   const config = layers.size === 0 ? null : trainedConfig(layers, nameable(model, options));
   return createAdapter(config, weights, { source: "the model" });

@@ -8,6 +8,7 @@ import { diceBceLoss, maskOverlap } from "../tensor/ops/losses.ts";
 import { concat, reshape } from "../tensor/ops/movement.ts";
 import { Scope } from "../tensor/scope.ts";
 import { type MaskFigures, maskFigures } from "./mask_figures.ts";
+import { oneAhead } from "./one_ahead.ts";
 import { evaluationPrompt } from "./scored_prompts.ts";
 import type { SliceModel } from "./slice_model.ts";
 
@@ -55,8 +56,7 @@ export interface EvaluateOptions {
 
 /**
  * Scores slices under several prompts on the device, by Dice, IoU and loss; each slice is encoded once.
- * Logits above 0 are mask. Two evaluations on one device must not overlap: a scope is open while a
- * result is awaited.
+ * Logits above 0 are mask.
  */
 export async function evaluate(
   model: SliceModel,
@@ -66,8 +66,10 @@ export async function evaluate(
   const { prompts: kinds, seed = 0, batchSize = 4, onProgress } = options;
   const found = new Map<string, { tumourPixels: number; masks: MaskFigures[] }>();
   const losses = kinds.map(() => 0);
-  for await (const slices of loadBatches(data.reader, planBatches(data.refs, { batchSize }))) {
-    const values = await scoreBatch(model, slices, { kinds, seed });
+  const batches = loadBatches(data.reader, planBatches(data.refs, { batchSize }));
+  const begin = (slices: Slice[]) => beginBatch(model, slices, { kinds, seed });
+  for await (const [slices, values] of oneAhead(model.sam.gpu, batches, begin)) {
+    await model.settle();
     const masks = values.map((own, k) => {
       losses[k] += own[own.length - 1] * slices.length;
       return maskFigures(own, { masks: slices.length, pixels: slices[0].mask.length });
@@ -93,12 +95,12 @@ export async function evaluate(
   };
 }
 
-/** For each kind [6 slices + 1]: Dice, counts and hash of each slice's mask, then the mean loss. */
-async function scoreBatch(
+/** Encodes the scoring of a batch: for each kind [6 slices + 1] Dice, counts and hash of each mask, then the mean loss. */
+function beginBatch(
   model: SliceModel,
   slices: readonly Slice[],
   { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
-): Promise<Float32Array[]> {
+): () => Promise<Float32Array[]> {
   const { gpu } = model.sam;
   using _ = new Scope(gpu);
   const samples = slices.map((slice) => ({ slice, variant: "" }));
@@ -117,10 +119,12 @@ async function scoreBatch(
     });
     return concat(figures, 0);
   });
-  const values = await results.data(); // of all kinds at once: each read-back stalls the queue
-  await model.settle();
+  const read = results.dataLater(); // of all kinds at once: each read-back stalls the queue
   const stride = 6 * slices.length + 1;
-  return kinds.map((_, k) => values.subarray(k * stride, (k + 1) * stride));
+  return async () => {
+    const values = await read();
+    return kinds.map((_, k) => values.subarray(k * stride, (k + 1) * stride));
+  };
 }
 
 function iouOf(dice: number): number {

@@ -54,21 +54,23 @@ export async function predictSlices(
   slices: readonly Slice[],
   options: { prompts: readonly ScoredPrompt[]; seed: number },
 ): Promise<SlicePrediction[]> {
-  return (await logitsOfSlices(model, slices, options))();
+  const logits = await beginSlices(model, slices, options)();
+  return logits();
 }
 
 /**
- * As {@linkcode predictSlices}, up to the logits on the host: once it resolves the device is free for other work.
+ * As {@linkcode predictSlices}, in three parts: what is encoded at once, what waits for the device, and the rest.
  *
- * @returns A function that makes the masks, on the host alone.
+ * @returns A function that waits for the logits, then a function that makes the masks, on the host alone.
  */
-export async function logitsOfSlices(
+export function beginSlices(
   model: SliceModel,
   slices: readonly Slice[],
   { prompts, seed }: { prompts: readonly ScoredPrompt[]; seed: number },
-): Promise<() => SlicePrediction[]> {
+): () => Promise<() => SlicePrediction[]> {
   if (prompts.length === 0) {
-    return () => slices.map(() => ({ masks: new Map(), clicks: [], outputs: new Map() }));
+    const none = () => slices.map(() => ({ masks: new Map(), clicks: [], outputs: new Map() }));
+    return () => Promise.resolve(none);
   }
   using _ = new Scope(model.sam.gpu);
   const samples = slices.map((slice) => ({ slice, variant: "" }));
@@ -78,25 +80,29 @@ export async function logitsOfSlices(
   const kinds = PROMPT_KINDS.filter((kind) =>
     prompts.includes(kind) && !(interactive && kind === "point")
   );
-  const masksOfKinds = await decodeKinds(model, { samples, embeddings }, { kinds, seed });
-  const clicks = interactive ? await decodeClicks(model, { samples, embeddings }) : [];
+  const logitsOfKinds = beginKinds(model, { samples, embeddings }, { kinds, seed });
+  if (interactive) embeddings.keep();
   const automatic = kinds.findIndex(isAutomatic);
-  return () => {
-    const found = masksOfKinds();
-    return slices.map((_, i) => {
-      const masks = new Map<ScoredPrompt, Uint8Array>(
-        kinds.map((kind, k) => [kind, found[k][i].mask]),
-      );
-      for (const [prompt, click] of [["point", 1], ["clicks-3", 3], ["clicks-5", 5]] as const) {
-        if (interactive && prompts.includes(prompt)) masks.set(prompt, clicks[click - 1][i]);
-      }
-      return {
-        masks,
-        clicks: clicks.map((ofClick) => ofClick[i]),
-        outputs: new Map(kinds.map((kind, k) => [kind, found[k][i].hash])),
-        ...(automatic >= 0 && { presence: found[automatic][i].presence }),
-      };
-    });
+  return async () => {
+    const masksOfKinds = await logitsOfKinds();
+    const clicks = interactive ? await decodeClicks(model, { samples, embeddings }) : [];
+    return () => {
+      const found = masksOfKinds();
+      return slices.map((_, i) => {
+        const masks = new Map<ScoredPrompt, Uint8Array>(
+          kinds.map((kind, k) => [kind, found[k][i].mask]),
+        );
+        for (const [prompt, click] of [["point", 1], ["clicks-3", 3], ["clicks-5", 5]] as const) {
+          if (interactive && prompts.includes(prompt)) masks.set(prompt, clicks[click - 1][i]);
+        }
+        return {
+          masks,
+          clicks: clicks.map((ofClick) => ofClick[i]),
+          outputs: new Map(kinds.map((kind, k) => [kind, found[k][i].hash])),
+          ...(automatic >= 0 && { presence: found[automatic][i].presence }),
+        };
+      });
+    };
   };
 }
 
@@ -106,13 +112,13 @@ interface Encoded {
   readonly embeddings: Tensor;
 }
 
-/** Makes, for each kind of prompt, the masks of the batch; the logits of all are read back at once. */
-async function decodeKinds(
+/** Encodes, for each kind of prompt, the masks of the batch; the logits of all are read back at once. */
+function beginKinds(
   model: SliceModel,
   { samples, embeddings }: Encoded,
   { kinds, seed }: { kinds: readonly PromptKind[]; seed: number },
-): Promise<() => HashedMask[][]> {
-  if (kinds.length === 0) return () => [];
+): () => Promise<() => HashedMask[][]> {
+  if (kinds.length === 0) return () => Promise.resolve(() => []);
   const lists = kinds.map((kind) =>
     samples.map(({ slice }) => evaluationPrompt(kind, slice, seed))
   );
@@ -122,19 +128,21 @@ async function decodeKinds(
       return { logits, iouPredictions };
     });
     return {
-      logits: concat(steps.map(({ logits }) => logits), 0),
-      ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0),
+      logits: concat(steps.map(({ logits }) => logits), 0).dataLater(),
+      ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0).dataLater(),
     };
   });
   const automatic = kinds.map(isAutomatic);
-  const presence = {
-    ious: automatic.includes(true) ? await ious.data() : null,
-    isScored: (i: number) => automatic[Math.floor(i / samples.length)],
-  };
-  const values = await logits.data();
-  return () => {
-    const all = threshold(values, kinds.length * samples.length, presence);
-    return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+  return async () => {
+    const [values, ofMasks] = await Promise.all([logits(), ious()]);
+    const presence = {
+      ious: ofMasks,
+      isScored: (i: number) => automatic[Math.floor(i / samples.length)],
+    };
+    return () => {
+      const all = threshold(values, kinds.length * samples.length, presence);
+      return kinds.map((_, k) => all.slice(k * samples.length, (k + 1) * samples.length));
+    };
   };
 }
 
@@ -143,11 +151,13 @@ function isAutomatic(kind: PromptKind): boolean {
   return AUTOMATIC_PROMPTS.includes(kind);
 }
 
-/** For each of five simulated clicks the masks of the batch after it. */
+/** For each of five simulated clicks the masks of the batch after it; frees the embeddings. */
 async function decodeClicks(
   model: SliceModel,
   { samples, embeddings }: Encoded,
 ): Promise<Uint8Array[][]> {
+  using _ = new Scope(model.sam.gpu);
+  using _embeddings = embeddings;
   const truths = samples.map(({ slice }) => truthOf(slice));
   let next: (PromptPoint | null)[] = truths.map(centrePoint);
   const points = next.map((click) => [click!]);
@@ -179,7 +189,7 @@ async function decodeClicks(
 function threshold(
   values: Float32Array,
   count: number,
-  presence?: { ious: Float32Array | null; isScored: (index: number) => boolean },
+  presence?: { ious: Float32Array; isScored: (index: number) => boolean },
 ): HashedMask[] {
   checkValues(values, { name: "logits", source: "the model", limit: Infinity });
   const pixels = values.length / count;
@@ -188,7 +198,7 @@ function threshold(
     const mask = new Uint8Array(pixels);
     for (let j = 0; j < pixels; j++) mask[j] = own[j] > 0 ? 1 : 0;
     const hash = crc32(new Uint8Array(own.buffer, own.byteOffset, own.byteLength));
-    if (!presence?.ious || !presence.isScored(i)) return { mask, hash };
+    if (!presence?.isScored(i)) return { mask, hash };
     return { mask, hash, presence: presenceScores({ logits: own, iou: presence.ious[i] }) };
   });
 }

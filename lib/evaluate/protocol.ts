@@ -12,8 +12,9 @@ import { type MaskScore, scoreMask } from "../metrics/mask_score.ts";
 import { dice } from "../metrics/metrics.ts";
 import { CaseMasks } from "./case_masks.ts";
 import { checkAutomaticPrompts, checkOutputs } from "./guards.ts";
+import { oneAhead } from "./one_ahead.ts";
 import type { PresenceScores } from "./presence.ts";
-import { logitsOfSlices, type SlicePrediction, truthOf } from "./predict.ts";
+import { beginSlices, type SlicePrediction, truthOf } from "./predict.ts";
 import {
   AUTOMATIC_PROMPTS,
   evaluationPrompt,
@@ -84,7 +85,7 @@ export interface ProtocolOptions {
  * A slice without tumour is scored under the prompts of {@link AUTOMATIC_PROMPTS} alone. Nobody would
  * click there: in the volume of a case with tumour its prediction under the others is empty.
  *
- * Two evaluations on one device must not overlap: a scope is open while a result is awaited.
+ * Two evaluations on one device must not overlap: a scope is open while clicks are awaited.
  *
  * @throws {InputError} if there are no slices.
  * @throws {GuardError} if an automatic prompt gives the answer away, or logits do not come from the
@@ -106,14 +107,14 @@ export async function runProtocol(
   const outputs = new Map<PromptKind, number[]>();
   const open = new Map<string, CaseMasks>();
   let isFirst = true;
-  const predict = (batch: readonly Slice[]) => {
+  const begin = (batch: readonly Slice[]) => {
     if (isFirst) requireNoTruth(automatic, batch[0], seed);
     isFirst = false;
     const own = batch[0].ref.tumourVoxels > 0 ? prompts : automatic;
-    return logitsOfSlices(model, batch, { prompts: own, seed });
+    return beginSlices(model, batch, { prompts: own, seed });
   };
   const batches = loadBatches(data.reader, planCases(byCase, batchSize));
-  for await (const [batch, masksOf] of oneAhead(batches, predict)) {
+  for await (const [batch, masksOf] of oneAhead(model.sam.gpu, batches, begin)) {
     const predictions = masksOf();
     for (const [i, slice] of batch.entries()) {
       const prediction = predictions[i];
@@ -139,28 +140,6 @@ export async function runProtocol(
     slices: data.refs.map(({ id }) => slices.get(id)!),
     cases: [...byCase.keys()].map((id) => cases.get(id)!),
   };
-}
-
-/**
- * Batches with their results: the next batch's is begun before one is handed out, so that the device works
- * while masks are scored on the host.
- */
-async function* oneAhead<Batch, Result>(
-  batches: AsyncIterable<Batch>,
-  begin: (batch: Batch) => Promise<Result>,
-): AsyncGenerator<[Batch, Result], void, void> {
-  let begun: { batch: Batch; result: Promise<Result> } | null = null;
-  try {
-    for await (const batch of batches) {
-      const done: [Batch, Result] | null = begun && [begun.batch, await begun.result];
-      begun = { batch, result: begin(batch) };
-      begun.result.catch(() => {}); // it is thrown below, when its turn comes
-      if (done) yield done;
-    }
-    if (begun) yield [begun.batch, await begun.result];
-  } finally {
-    await begun?.result.catch(() => {}); // its scope must be closed before another opens
-  }
 }
 
 /**

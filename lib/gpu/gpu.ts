@@ -377,6 +377,16 @@ export class Gpu implements Disposable, AsyncDisposable {
    * @throws {Error} if the device refused or lost something: the first error there was.
    */
   async read(buffer: PooledBuffer, bytes: number): Promise<ArrayBuffer> {
+    return await this.readLater(buffer, bytes)();
+  }
+
+  /**
+   * Encodes that the first `bytes` of a buffer, as they are now, come to the host.
+   *
+   * @returns A function that waits for them. With wgpu it holds the thread until the device has done all that was
+   * submitted, so call it, once, before more is; what is encoded meanwhile need not wait.
+   */
+  readLater(buffer: PooledBuffer, bytes: number): () => Promise<ArrayBuffer> {
     this.#errors.check();
     const size = Math.ceil(bytes / 4) * 4;
     const { shape, use } = buffer;
@@ -394,20 +404,23 @@ export class Gpu implements Disposable, AsyncDisposable {
     );
     this.#encodeCopy(buffer, copy, bytes);
     this.#commands.set("read", shapesOf([buffer]));
-    this.flush();
-    const submission = this.#submission;
-    try {
-      await copy.mapAsync(GPUMapMode.READ);
-      this.#settle(submission);
-      await this.#errors.settle();
-      this.#errors.check();
-      return copy.getMappedRange().slice(0, bytes);
-    } catch (error) {
-      this.#errors.check();
-      throw error;
-    } finally {
-      copy.destroy();
-    }
+    const own = this.#submission;
+    return async () => {
+      try {
+        if (own === this.#submission) this.flush();
+        const submission = this.#submission;
+        await copy.mapAsync(GPUMapMode.READ);
+        this.#settle(submission);
+        await this.#errors.settle();
+        this.#errors.check();
+        return copy.getMappedRange().slice(0, bytes);
+      } catch (error) {
+        this.#errors.check();
+        throw error;
+      } finally {
+        copy.destroy();
+      }
+    };
   }
 
   /** Waits until the device has done all work. */
@@ -420,9 +433,9 @@ export class Gpu implements Disposable, AsyncDisposable {
     this.#errors.check();
   }
 
-  /** Notes that the device has done all up to a submit, after which others may have been encoded. */
+  /** Notes that the device has done all before a submit, which others may have followed. */
   #settle(submission: number): void {
-    this.#limit.done();
+    this.#limit.done(this.#submission - submission);
     if (submission !== this.#submission || this.#pending > 0) return;
     this.#isIdle = true;
     this.#ahead?.pass();

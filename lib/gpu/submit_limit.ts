@@ -14,8 +14,8 @@ export class SubmitLimit {
   readonly #isBounded: boolean;
   readonly #now: () => number;
   #dispatches: number;
-  /** Dispatches submitted since the device was last known to be idle, and the time of the first submit. */
-  #submitted = 0;
+  /** Dispatches of each submit that is not known to be done, and the time at which the device began with them. */
+  readonly #underWay: number[] = [];
   #since = 0;
 
   /**
@@ -37,17 +37,24 @@ export class SubmitLimit {
 
   /** Notes a submit. */
   submit(dispatches: number): void {
-    if (this.#submitted === 0) this.#since = this.#now();
-    this.#submitted += dispatches;
+    if (!this.#isBounded) return;
+    if (this.#underWay.length === 0) this.#since = this.#now();
+    this.#underWay.push(dispatches);
   }
 
-  /** Notes that all submits are done. */
-  done(): void {
-    if (this.#isBounded && this.#submitted > 0) {
-      const seconds = (this.#now() - this.#since) / 1000 / this.#submitted;
-      const fit = Math.floor(SUBMIT_SECONDS / seconds);
-      this.#dispatches = Math.min(Math.max(1, fit), DISPATCHES_PER_SUBMIT);
-    }
-    this.#submitted = 0;
+  /**
+   * Notes that submits are done.
+   *
+   * @param later Number of the last submits of which that is not known.
+   */
+  done(later = 0): void {
+    const done = this.#underWay.splice(0, this.#underWay.length - later);
+    const dispatches = done.reduce((sum, count) => sum + count, 0);
+    if (dispatches === 0) return;
+    const now = this.#now();
+    const seconds = (now - this.#since) / 1000 / dispatches;
+    this.#since = now;
+    const fit = Math.floor(SUBMIT_SECONDS / seconds);
+    this.#dispatches = Math.min(Math.max(1, fit), DISPATCHES_PER_SUBMIT);
   }
 }

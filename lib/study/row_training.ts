@@ -1,6 +1,5 @@
 import type { SliceModel } from "../evaluate/slice_model.ts";
 import type { StateDict } from "../formats/state_dict.ts";
-import type { HostTensor } from "../nn/host_state.ts";
 import type { Sam } from "../sam/sam.ts";
 import { readCheckpoint, writeCheckpoint } from "../train/checkpoint_file.ts";
 import { fit } from "../train/fit.ts";
@@ -172,7 +171,7 @@ export class RowTraining {
     const { config, data, context, shares, isCompared, name } = this.#options;
     if (!isCompared && sharesTried(shares) === 0) return [];
     const { learningRate, epochs } = config;
-    const trained = await hostState(model.sam);
+    const trained = await model.sam.trainableState();
     const validation = { ...context, data, config, signal: context.interruption.signal };
     const tried: Tried[] = [];
     for (const share of shares) {
@@ -200,15 +199,6 @@ export function drawBack(
 ): void {
   const drawn = share === 1 ? weights.trained : wiseFt(weights, share);
   for (const [path, tensor] of sam.trainableParameters()) tensor.write(drawn.get(path)!.data);
-}
-
-/** Trainable parameters of a model in host memory. */
-export async function hostState(sam: Sam): Promise<StateDict> {
-  const state = new Map<string, HostTensor>();
-  for (const [name, tensor] of sam.trainableParameters()) {
-    state.set(name, { shape: tensor.shape, data: await tensor.data() });
-  }
-  return state;
 }
 
 /** Progress of a pass of a row. */

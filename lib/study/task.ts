@@ -43,7 +43,6 @@ import { type Records, rounded } from "./records.ts";
 import type { ChosenPresence, Environment, MadeChoice, Run, RunSummary } from "./results.ts";
 import {
   drawBack,
-  hostState,
   rowProgress,
   RowTraining,
   type RowTrainingOptions,
@@ -228,7 +227,7 @@ class Task {
       using model = sliceModel(sam, this.#config, cache);
       gpu.trim(); // what came before does not count
       gpu.forgetPeak();
-      return await work({ model, pretrained: await hostState(sam) });
+      return await work({ model, pretrained: await sam.trainableState() });
     } finally {
       sam.dispose();
       gpu.trim();
@@ -342,7 +341,7 @@ class Task {
 
   /** Draws the trained weights back by WiSE-FT's share, and rounds them to the precision they are saved with. */
   async #settle({ model: { sam }, pretrained }: BuiltModel, share: number): Promise<void> {
-    drawBack(sam, { pretrained, trained: await hostState(sam) }, share);
+    drawBack(sam, { pretrained, trained: await sam.trainableState() }, share);
     this.#context.log(`${this.#name}: WiSE-FT share ${share}`);
     if (this.#config.adapterDtype !== "f16") return;
     const adapter = inHalfPrecision(await this.#collect(sam));

@@ -162,9 +162,19 @@ export class Tensor implements Disposable {
 
   /** Reads its elements, flat with the last axis fastest. Waits for all queued work. */
   async data(): Promise<Float32Array> {
+    return await this.dataLater()();
+  }
+
+  /**
+   * Encodes that its elements, as they are now, come to the host; it may be freed at once.
+   *
+   * @returns A function that waits for them, with all that was submitted until it is called.
+   */
+  dataLater(): () => Promise<Float32Array> {
     if (this.dtype !== "f32") throw new Error("data() reads f32 tensors");
-    if (this.size === 0) return new Float32Array(0);
-    return new Float32Array(await this.gpu.read(this.buffer, 4 * this.size));
+    if (this.size === 0) return () => Promise.resolve(new Float32Array(0));
+    const content = this.gpu.readLater(this.buffer, 4 * this.size);
+    return async () => new Float32Array(await content());
   }
 
   /** The only element of a tensor of size 1. Waits for all queued work. */

@@ -38,6 +38,19 @@ Deno.test("a write does not overtake a dispatch that was encoded before it", asy
   assertEquals([...await after.data()], [20, 40, 60, 80]);
 });
 
+Deno.test("what is read later is what was there when that was encoded", async () => {
+  using _ = new Scope(gpu);
+  const x = Tensor.from(gpu, [1, 2], [2]);
+  const first = x.dataLater();
+  x.write(Float32Array.of(3, 4));
+  const second = x.dataLater();
+  gpu.flush();
+  x.write(Float32Array.of(5, 6));
+  x.dispose();
+  assertEquals([...await second()], [3, 4]);
+  assertEquals([...await first()], [1, 2]);
+});
+
 Deno.test("a buffer's next owner does not disturb the work of the one before", async () => {
   using _ = new Scope(gpu);
   const sum = tidy(gpu, () => {

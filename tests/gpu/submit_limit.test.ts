@@ -22,6 +22,19 @@ Deno.test("a GPU's submits fit a tenth of a second, by the time that the last on
   }
 });
 
+Deno.test("submits of which it is not known that they are done do not count", () => {
+  let now = 0;
+  const limit = new SubmitLimit(true, () => now);
+  limit.submit(32);
+  now = 64;
+  limit.submit(500);
+  limit.done(1);
+  assertEquals(limit.dispatches, 50, "32 dispatches in 64 ms");
+  now = 564;
+  limit.done();
+  assertEquals(limit.dispatches, 100, "500 dispatches in the 500 ms since");
+});
+
 Deno.test("a CPU driver's submits are not bounded by time", () => {
   let now = 0;
   const limit = new SubmitLimit(false, () => now);

@@ -1,0 +1,31 @@
+import type { Gpu } from "../gpu/gpu.ts";
+
+/**
+ * Hands out batches with their results, while the device is at work: the next batch is encoded before the results of
+ * one are waited for, and submitted before they are handed out. The order matters, since with wgpu the host stands
+ * still from the begin of a read until the device has done all that was submitted.
+ *
+ * @param begin Encodes the work on a batch; returns a function that waits for its result.
+ */
+export async function* oneAhead<Batch, Result>(
+  gpu: Gpu,
+  batches: AsyncIterable<Batch>,
+  begin: (batch: Batch) => () => Promise<Result>,
+): AsyncGenerator<[Batch, Result], void, void> {
+  let begun: { batch: Batch; result: () => Promise<Result> } | null = null;
+  try {
+    for await (const batch of batches) {
+      const before = begun;
+      begun = { batch, result: begin(batch) };
+      const result = before?.result();
+      result?.catch(() => {}); // it is thrown below
+      gpu.flush();
+      if (before) yield [before.batch, await result!];
+    }
+    const last = begun;
+    begun = null;
+    if (last) yield [last.batch, await last.result()];
+  } finally {
+    await begun?.result().catch(() => {}); // frees what it holds
+  }
+}
