@@ -104,7 +104,16 @@ Deno.test("a study that was killed as it ended is cleared by its own command, wh
     const whole = [...Deno.readDirSync(study)].map(({ name }) => name).sort();
     // Killed twice: as tasks were being removed, and before the lease was.
     await Deno.mkdir(join(study, LEASES));
-    await Deno.writeTextFile(join(study, LEASES, "000001"), "");
+    const elsewhere = {
+      machine: "another",
+      pid: 1,
+      job: null,
+      device: null,
+      since: "",
+      seconds: 1,
+    };
+    const holder = { ...elsewhere, outcome: null, message: null };
+    await Deno.writeTextFile(join(study, LEASES, "000001"), JSON.stringify(holder));
     await Deno.mkdir(join(study, "seed_0-fold_2", "lora_4"), { recursive: true });
     const names = () => [...Deno.readDirSync(study)].map(({ name }) => name).sort();
     const again = await runCommand(args, { cwd: folder });
