@@ -98,7 +98,7 @@ interface Plan {
 function blockColumns([height, width]: readonly [number, number]): 2 | 4 {
   const blocks = (columns: number) =>
     Math.ceil(width / columns) * Math.ceil(height / (4 / columns));
-  return blocks(2) < blocks(4) ? 2 : 4;
+  return blocks(2) <= blocks(4) ? 2 : 4;
 }
 
 /** Constants of the kernel whose workgroups own keys: the gradients that it writes. */
@@ -165,7 +165,8 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
     constants: {
       BIAS: attentionBiases[bias?.kind ?? "no_bias"],
       CROSS: cross,
-      PADDED: isPadded(attention),
+      // Windows and whole grids of a model have one kernel: with 64 channels LLVM takes seconds for it.
+      PADDABLE: bias !== null || isPadded(attention),
       COLUMNS: columns,
       ...own,
     },
