@@ -3,8 +3,11 @@ import { Tensor } from "../tensor/tensor.ts";
 import { checkHostState, type HostState, type HostTensor } from "./host_state.ts";
 import type { WeightSource } from "./weight_source.ts";
 
-/** Bytes that wait in the device's queue before they are sent off, so that they do not pile up. */
-const UPLOAD_BYTES = 2 ** 23;
+/** Bytes that wait in the device's queue before they are sent off: writes alone are held back until a submit. */
+const SENT_BYTES = 2 ** 23;
+
+/** Bytes that are sent off before the device is waited for, so that they do not pile up. */
+const UPLOAD_BYTES = 2 ** 25;
 
 /** Name of a module's field in PyTorch checkpoints: `mask_tokens` for `maskTokens`. */
 function officialName(field: string): string {
@@ -119,7 +122,7 @@ export abstract class Module {
     checkHostState(tensors, shapes, { source });
     // The device may report later that it has no memory for one.
     for (const [path, { buffer }] of parameters) buffer.use ??= `weight ${path}`;
-    let waiting = 0;
+    let [waiting, sent] = [0, 0];
     for (const [path, module] of this.namedModules()) {
       const own = new Map<string, HostTensor>();
       for (const [name, tensor] of module.#ownParameters(path)) {
@@ -127,10 +130,13 @@ export abstract class Module {
         tensor.write(data);
         own.set(name, { shape: tensor.shape, data });
         waiting += data.byteLength;
-        if (waiting < UPLOAD_BYTES) continue;
-        this.gpu.device.queue.submit([]); // writes alone are held back until a submit
-        await this.gpu.finish();
+        if (waiting < SENT_BYTES) continue;
+        this.gpu.device.queue.submit([]);
+        sent += waiting;
         waiting = 0;
+        if (sent < UPLOAD_BYTES) continue;
+        await this.gpu.finish();
+        sent = 0;
       }
       module.onLoad(own, path);
     }

@@ -83,8 +83,8 @@ function parameters(
 /** ONNX multiplies by [in, out]; PyTorch's Linear keeps [out, in]. */
 function transposed({ shape: [rows, columns], data }: HostTensor): HostTensor {
   const result = new Float32Array(data.length);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
+  for (let column = 0; column < columns; column++) { // writes that lie together are faster than reads
+    for (let row = 0; row < rows; row++) {
       result[column * rows + row] = data[row * columns + column];
     }
   }

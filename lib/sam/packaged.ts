@@ -35,6 +35,7 @@ export async function packagedWeights(
 ): Promise<WeightSource> {
   const graph = async (file: Checkpoint) =>
     parseOnnx(await read(file), { source: file.baseUrl + file.file });
-  const state = mobileSamWeights({ encoder: await graph(encoder), decoder: await graph(decoder) });
+  const graphs = await Promise.all([graph(encoder), graph(decoder)]);
+  const state = mobileSamWeights({ encoder: graphs[0], decoder: graphs[1] });
   return hostWeights(state, encoder.baseUrl);
 }

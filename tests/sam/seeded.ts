@@ -63,11 +63,11 @@ export function wave(batch: number, side: number): Float32Array {
       for (let x = 0; x < side; x++) {
         const u = x / side;
         const v = y / side;
+        const [phase, shade] = [3 * Math.sin(5 * v + b), Math.cos(9 * v - 2 * u)];
+        const spot = 2 * Math.exp(-30 * ((u - 0.6) ** 2 + (v - 0.4) ** 2));
+        const texture = 0.3 * Math.sin(61 * u) * Math.sin(53 * v);
         for (let c = 0; c < 3; c++) {
-          data[i++] = Math.sin((7 + c) * u + 3 * Math.sin(5 * v + b)) *
-              Math.cos(9 * v - 2 * u) +
-            2 * Math.exp(-30 * ((u - 0.6) ** 2 + (v - 0.4) ** 2)) +
-            0.3 * Math.sin(61 * u) * Math.sin(53 * v);
+          data[i++] = Math.sin((7 + c) * u + phase) * shade + spot + texture;
         }
       }
     }
