@@ -84,6 +84,7 @@ export function beginSlices(
   if (interactive) embeddings.keep();
   const automatic = kinds.findIndex(isAutomatic);
   return async () => {
+    using _ = interactive ? embeddings : null;
     const masksOfKinds = await logitsOfKinds();
     const clicks = interactive ? await decodeClicks(model, { samples, embeddings }) : [];
     return () => {
@@ -122,16 +123,18 @@ function beginKinds(
   const lists = kinds.map((kind) =>
     samples.map(({ slice }) => evaluationPrompt(kind, slice, seed))
   );
-  const { logits, ious } = noGrad(model.sam.gpu, () => {
+  const both = noGrad(model.sam.gpu, () => {
     const steps = model.decodeLists(samples, lists, (slices, prompts) => {
       const { logits, iouPredictions } = model.decodeStep(embeddings, slices, { prompts });
       return { logits, iouPredictions };
     });
-    return {
-      logits: concat(steps.map(({ logits }) => logits), 0).dataLater(),
-      ious: concat(steps.map(({ iouPredictions }) => iouPredictions), 0).dataLater(),
-    };
+    return [
+      concat(steps.map(({ logits }) => logits), 0),
+      concat(steps.map(({ iouPredictions }) => iouPredictions), 0),
+    ];
   });
+  // After all is encoded: of an error before, no read would be left that nobody waits for.
+  const [logits, ious] = both.map((tensor) => tensor.dataLater());
   const automatic = kinds.map(isAutomatic);
   return async () => {
     const [values, ofMasks] = await Promise.all([logits(), ious()]);
@@ -151,13 +154,12 @@ function isAutomatic(kind: PromptKind): boolean {
   return AUTOMATIC_PROMPTS.includes(kind);
 }
 
-/** For each of five simulated clicks the masks of the batch after it; frees the embeddings. */
+/** For each of five simulated clicks the masks of the batch after it. */
 async function decodeClicks(
   model: SliceModel,
   { samples, embeddings }: Encoded,
 ): Promise<Uint8Array[][]> {
   using _ = new Scope(model.sam.gpu);
-  using _embeddings = embeddings;
   const truths = samples.map(({ slice }) => truthOf(slice));
   let next: (PromptPoint | null)[] = truths.map(centrePoint);
   const points = next.map((click) => [click!]);
