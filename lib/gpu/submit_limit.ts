@@ -38,7 +38,7 @@ export class SubmitLimit {
   /** Notes a submit. */
   submit(dispatches: number): void {
     if (!this.#isBounded) return;
-    if (this.#underWay.length === 0) this.#since = this.#now();
+    if (this.#underWay.every((count) => count === 0)) this.#since = this.#now(); // copies take no time
     this.#underWay.push(dispatches);
   }
 

@@ -35,6 +35,17 @@ Deno.test("submits of which it is not known that they are done do not count", ()
   assertEquals(limit.dispatches, 100, "500 dispatches in the 500 ms since");
 });
 
+Deno.test("the time since a submit of copies alone is none of the dispatches after it", () => {
+  let now = 0;
+  const limit = new SubmitLimit(true, () => now);
+  limit.submit(0);
+  now = 1000;
+  limit.submit(50);
+  now = 1050;
+  limit.done();
+  assertEquals(limit.dispatches, 100, "50 dispatches in 50 ms");
+});
+
 Deno.test("a CPU driver's submits are not bounded by time", () => {
   let now = 0;
   const limit = new SubmitLimit(false, () => now);
