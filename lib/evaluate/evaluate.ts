@@ -66,10 +66,9 @@ export async function evaluate(
   const { prompts: kinds, seed = 0, batchSize = 4, onProgress } = options;
   const found = new Map<string, { tumourPixels: number; masks: MaskFigures[] }>();
   const losses = kinds.map(() => 0);
-  const batches = loadBatches(data.reader, planBatches(data.refs, { batchSize }));
+  const batches = settled(model, loadBatches(data.reader, planBatches(data.refs, { batchSize })));
   const begin = (slices: Slice[]) => beginBatch(model, slices, { kinds, seed });
   for await (const [slices, values] of oneAhead(model.sam.gpu, batches, begin)) {
-    await model.settle();
     const masks = values.map((own, k) => {
       losses[k] += own[own.length - 1] * slices.length;
       return maskFigures(own, { masks: slices.length, pixels: slices[0].mask.length });
@@ -93,6 +92,17 @@ export async function evaluate(
     losses: byKind((k) => losses[k] / data.refs.length),
     masks: byKind((k) => data.refs.map(({ id }) => found.get(id)!.masks[k])),
   };
+}
+
+/** Hands on batches; after each, before the next is encoded, what the cache has no memory for goes to disk. */
+async function* settled<Batch>(
+  model: SliceModel,
+  batches: AsyncIterable<Batch>,
+): AsyncGenerator<Batch, void, void> {
+  for await (const batch of batches) {
+    yield batch;
+    await model.settle();
+  }
 }
 
 /** Encodes the scoring of a batch: for each kind [6 slices + 1] Dice, counts and hash of each mask, then the mean loss. */

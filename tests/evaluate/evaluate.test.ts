@@ -113,3 +113,20 @@ Deno.test("evaluating leaves nothing on the device but the cache, and that not a
   model[Symbol.dispose]();
   assertEquals(gpu.memory.live, before);
 });
+
+Deno.test("what the cache has no memory for goes to disk before more of it is computed", async () => {
+  const steps: string[] = [];
+  class Watched extends SliceModel {
+    override encode(...args: Parameters<SliceModel["encode"]>) {
+      steps.push("encode");
+      return super.encode(...args);
+    }
+    override async settle() {
+      steps.push("settle");
+      await super.settle();
+    }
+  }
+  using model = new Watched(sam, { side: 64 });
+  await evaluate(model, { reader, refs }, { prompts: ["point"], batchSize: 2 });
+  assertEquals(steps, ["encode", "settle", "encode", "settle", "encode", "settle"]);
+});
