@@ -82,6 +82,27 @@ Deno.test("an error ends the batches, and so does leaving them: nothing stays on
   assertEquals(gpu.memory.live, 0);
 });
 
+Deno.test("a device that fails at a submit is not left while a result is waited for", async () => {
+  let submits = 0;
+  const failing = {
+    flush: () => {
+      if (++submits === 3) throw new Error("no submit");
+    },
+  } as Gpu;
+  const underWay = new Set<number>();
+  const begin = (batch: number) => async () => {
+    underWay.add(batch);
+    await new Promise((done) => setTimeout(done, batch === 2 ? 20 : 0));
+    underWay.delete(batch);
+  };
+  await assertRejects(
+    () => Array.fromAsync(oneAhead(failing, batches(4), begin)),
+    Error,
+    "no submit",
+  );
+  assertEquals([...underWay], []);
+});
+
 function isStaging(descriptor: unknown): boolean {
   return ((descriptor as GPUBufferDescriptor).usage & GPUBufferUsage.MAP_READ) !== 0;
 }
