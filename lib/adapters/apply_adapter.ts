@@ -274,7 +274,7 @@ const READ_TOGETHER = 16;
 /**
  * Folds a model's adapters into its weights, and gives all of them under their official names, read
  * from the GPU a few at a time if they are asked for in their order: a state dict without adapters that
- * segment_anything loads unchanged.
+ * segment_anything loads unchanged. The model must not change before they are read.
  */
 export function mergedWeights(model: Module): Map<string, LazyTensor> {
   const layers = adapterLayers(model);

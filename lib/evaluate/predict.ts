@@ -61,7 +61,8 @@ export async function predictSlices(
 /**
  * As {@linkcode predictSlices}, in three parts: what is encoded at once, what waits for the device, and the rest.
  *
- * @returns A function that waits for the logits, then a function that makes the masks, on the host alone.
+ * @returns A function that waits for the logits, to be called once, and gives one that makes the masks, on the host
+ * alone.
  */
 export function beginSlices(
   model: SliceModel,

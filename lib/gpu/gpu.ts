@@ -383,8 +383,9 @@ export class Gpu implements Disposable, AsyncDisposable {
   /**
    * Encodes that the first `bytes` of a buffer, as they are now, come to the host.
    *
-   * @returns A function that waits for them. With wgpu it holds the thread until the device has done all that was
-   * submitted, so call it, once, before more is; what is encoded meanwhile need not wait.
+   * @returns A function that waits for them, to be called once: it frees the buffer that they are copied to. With wgpu
+   * it holds the thread until the device has done all that was submitted, so call it before more is; what is encoded
+   * meanwhile need not wait. It throws the first error there was, as {@linkcode read} does.
    */
   readLater(buffer: PooledBuffer, bytes: number): () => Promise<ArrayBuffer> {
     this.#errors.check();

@@ -168,7 +168,7 @@ export class Tensor implements Disposable {
   /**
    * Encodes that its elements, as they are now, come to the host; it may be freed at once.
    *
-   * @returns A function that waits for them, with all that was submitted until it is called.
+   * @returns A function that waits for them and all that was submitted until it is called, which must happen once.
    */
   dataLater(): () => Promise<Float32Array> {
     if (this.dtype !== "f32") throw new Error("data() reads f32 tensors");
