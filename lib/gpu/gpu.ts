@@ -13,10 +13,11 @@ import { SubmitLimit } from "./submit_limit.ts";
 import { UniformArena } from "./uniform_arena.ts";
 
 /**
- * Dispatches that are submitted before a kernel is compiled. A submit waits for the one before it: fewer
- * dispatches stall the host more often, and with more of them the device idles longer.
+ * Dispatches, and milliseconds since the last submit, from which what is encoded is submitted before a kernel is
+ * compiled. A submit waits for the one before it: sooner it stalls the host, which could compile meanwhile, and later
+ * the device idles.
  */
-const DISPATCHES_BEFORE_COMPILING = 32;
+const BEFORE_COMPILING = { dispatches: 8, milliseconds: 60 } as const;
 
 /** Lanes that the kernels for CPU drivers are made for: registers of 128, 256 and 512 bits. */
 const LANES = [4, 8, 16];
@@ -108,6 +109,8 @@ export class Gpu implements Disposable, AsyncDisposable {
   #dispatches = 0;
   /** True if the device is known to have done all that was submitted. */
   #isIdle = true;
+  /** Time of the last submit. */
+  #submitted = performance.now();
 
   private constructor(
     implementation: GPU,
@@ -151,7 +154,9 @@ export class Gpu implements Disposable, AsyncDisposable {
         // Unless the device is at it already: a submit waits for the one before it, and meanwhile threads that compile
         // ahead would hear of no further kernel.
         const wouldWait = this.#ahead?.isCold && !this.#isIdle;
-        if (this.#pending >= DISPATCHES_BEFORE_COMPILING && !wouldWait) this.flush();
+        const isDue = this.#pending >= BEFORE_COMPILING.dispatches &&
+          performance.now() - this.#submitted >= BEFORE_COMPILING.milliseconds;
+        if (isDue && !wouldWait) this.flush();
       },
       ahead: this.#ahead,
     });
@@ -325,6 +330,7 @@ export class Gpu implements Disposable, AsyncDisposable {
       () => this.device.queue.submit([encoder.finish()]),
     );
     this.#limit.submit(this.#pending);
+    this.#submitted = performance.now();
     this.#isIdle = false;
     this.#encoder = undefined;
     this.#commands = new Map();
