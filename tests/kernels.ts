@@ -140,10 +140,11 @@ async function runInDeno(family: "cpu" | "gpu"): Promise<Tested> {
     sums.passed += Number(passed);
     sums.failed += Math.max(Number(failed), success ? 0 : 1); // one that ended badly after its tests counts
   }
-  const records: Tested[] = (await Deno.readTextFile(record)).trim().split("\n")
-    .map((line) => JSON.parse(line));
+  const lines = (await Deno.readTextFile(record)).split("\n").filter((line) => line !== "");
+  const records: Tested[] = lines.map((line) => JSON.parse(line));
   await Deno.remove(record);
-  const { error, what } = records.reduce((a, b) => a.error > b.error ? a : b);
+  const none = { error: 0, what: "no comparison was made" };
+  const { error, what } = records.reduce((a, b) => a.error > b.error ? a : b, none);
   return { ...sums, files: records.flatMap(({ files }) => files), error, what };
 }
 
