@@ -23,7 +23,7 @@
 
 override BIAS: u32 = NO_BIAS;
 override CROSS: bool = false;
-override PADDABLE: bool = false; // windows may reach beyond the image
+override PADDED: bool = false; // windows reach beyond the image
 override COLUMNS: u32 = 4; // width of a block of four tokens unless LINEAR: 4 in a line, or 2 x 2
 
 const LOWEST: f32 = -3.0e38;
@@ -59,11 +59,6 @@ struct Region {
 
 // Four tokens: all beyond the region repeat its last line or column and are not valid.
 struct Tokens { y: vec4<u32>, x: vec4<u32>, row: vec4<u32>, valid: vec4<bool> }
-
-// True if windows reach beyond the image.
-fn padded() -> bool {
-  return PADDABLE && (params.image_h % params.size_h != 0 || params.image_w % params.size_w != 0);
-}
 
 // Whole division; exact for the numbers of tokens in a window.
 fn divide(a: vec4<u32>, b: u32) -> vec4<u32> {

@@ -27,7 +27,7 @@ fn main(
   softmax.highest = vec4<f32>(LOWEST);
   walk(head, own, other_of(region), lane);
 
-  if (padded()) {
+  if (PADDED) {
     // All padding has one key and one value: the bias alone differs.
     let score = products_with_k(&query, k_start(head, params.pad_row));
     let padding = padding_of(head, own, region);

@@ -30,7 +30,7 @@ fn main(
   delta = vec4<f32>(rows[delta_at.x], rows[delta_at.y], rows[delta_at.z], rows[delta_at.w]);
   walk(head, own, other_of(region), lane);
 
-  if (padded()) {
+  if (PADDED) {
     let score = products_with_k(&query, k_start(head, params.pad_row));
     let dp = products_with_v(&gradient, v_start(head, params.pad_row));
     let padding = padding_gradient(head, own, region, score, log_sum, dp, delta, true);

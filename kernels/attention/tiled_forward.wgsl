@@ -45,7 +45,7 @@ fn main(
     add_weighted(&o, fade, V, local, head);
   }
 
-  if (padded()) {
+  if (PADDED) {
     let score = params.scale * products_with(Q, K, head, own, params.pad_row);
     let padding = padding_of(head, own, region);
     let higher = max(highest, score + padding.highest);

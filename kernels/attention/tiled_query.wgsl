@@ -36,7 +36,7 @@ fn main(
     add_weighted(&d, vec4<f32>(1.0), K, local, head);
   }
 
-  if (padded()) {
+  if (PADDED) {
     let score = params.scale * products_with(Q, K, head, own, params.pad_row);
     let dp = products_with(DOUT, V, head, own, params.pad_row);
     let padding = padding_gradient(head, own, region, score, log_sum, dp, delta, local % 8 == 0);

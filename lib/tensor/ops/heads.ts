@@ -94,11 +94,19 @@ interface Plan {
   readonly workgroups: [number, number, number];
 }
 
-/** Columns of the blocks of four tokens that leave the least of a window's last blocks empty. */
-function blockColumns([height, width]: readonly [number, number]): 2 | 4 {
+/**
+ * Columns of the blocks of four tokens that leave the least of a window's last blocks empty. Of equal ones 4 are faster
+ * for kernels that own queries, by a tenth; those that own keys take 2, as windows of 14 x 14 do, and have one kernel
+ * for these and for whole grids: LLVM takes seconds for it.
+ */
+function blockColumns(
+  [height, width]: readonly [number, number],
+  owns: "queries" | "keys",
+): 2 | 4 {
   const blocks = (columns: number) =>
     Math.ceil(width / columns) * Math.ceil(height / (4 / columns));
-  return blocks(2) <= blocks(4) ? 2 : 4;
+  const spared = blocks(4) - blocks(2);
+  return spared > 0 || spared === 0 && owns === "keys" ? 2 : 4;
 }
 
 /** Constants of the kernel whose workgroups own keys: the gradients that it writes. */
@@ -146,7 +154,8 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   const cross = keys !== null;
   // A kernel that owns keys of another sequence tiles those instead of the queries.
   const tiled: Grid = cross && own ? { image: [1, keys], window: [1, keys] } : attention;
-  const columns = linear ? 4 : blockColumns(attention.window);
+  const owns = own ? "keys" : "queries";
+  const columns = linear ? 4 : blockColumns(attention.window, owns);
   const blocksOf = (height: number, width: number) =>
     linear
       ? Math.ceil(height * width / 4)
@@ -161,12 +170,11 @@ function makePlan(attention: Attention, own: KeyConstants | null): Plan {
   const kernels = attentionKernels({ depth, lanes: target.lanes, blocks, linear, operands });
   return {
     kernels,
-    params: paramsOf(attention, { tiled, vec4, owns: own ? "keys" : "queries" }),
+    params: paramsOf(attention, { tiled, vec4, owns }),
     constants: {
       BIAS: attentionBiases[bias?.kind ?? "no_bias"],
       CROSS: cross,
-      // Windows and whole grids of a model have one kernel: with 64 channels LLVM takes seconds for it.
-      PADDABLE: bias !== null || isPadded(attention),
+      PADDED: owns === "queries" && isPadded(attention), // to keys that is no difference
       COLUMNS: columns,
       ...own,
     },
