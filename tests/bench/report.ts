@@ -10,7 +10,7 @@ import { BUSY, unknownOption } from "./command_line.ts";
 import { type AdapterType, figures, type Results } from "./figures.ts";
 import type { KernelResult } from "./kernels.ts";
 import { table } from "./measure.ts";
-import type { ModelResult } from "./models.ts";
+import { MODEL_CASES, type ModelResult } from "./models.ts";
 import type { BenchRecord } from "./record.ts";
 import { roofline } from "./roofline.ts";
 import { type ProfileResult, profileTitle } from "./step_profile.ts";
@@ -54,6 +54,11 @@ function merged<Entry>(
   return [...new Map(entries).values()];
 }
 
+/** Place of a model among all that are measured, from fast to slow. */
+function placeOf({ model, side }: ModelResult): number {
+  return MODEL_CASES.findIndex((one) => one.model === model && one.side === side);
+}
+
 /** Puts records together by adapter: newer parts replace older ones, models and steps one by one. */
 export function combine(records: readonly BenchRecord[]): Map<string, AdapterResults> {
   const sorted = [...records].sort((a, b) => a.environment.date < b.environment.date ? -1 : 1);
@@ -70,7 +75,7 @@ export function combine(records: readonly BenchRecord[]): Map<string, AdapterRes
           before?.results.models,
           newer.models,
           ({ model, side }) => `${model} ${side}`,
-        ),
+        ).toSorted((a, b) => placeOf(a) - placeOf(b)),
       }),
       ...(newer.profiles && {
         profiles: merged(before?.results.profiles, newer.profiles, profileTitle),
