@@ -1,14 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
-import { setTimeout } from "node:timers/promises";
 import { loadSam } from "../../lib/files/pretrained.ts";
 import { Gpu } from "../../lib/gpu/gpu.ts";
 import { injectLora } from "../../lib/adapters/lora.ts";
 import { Random } from "../../lib/random.ts";
 import { add } from "../../lib/tensor/ops/arithmetic.ts";
+import { decomposedAttention } from "../../lib/tensor/ops/decomposed_attention.ts";
+import type { AttentionWindows } from "../../lib/tensor/ops/heads.ts";
 import { fill } from "../../lib/tensor/ops/fill.ts";
-import { gelu, relu } from "../../lib/tensor/ops/unary.ts";
+import { gelu, relu, sigmoid } from "../../lib/tensor/ops/unary.ts";
 import { diceBceLoss } from "../../lib/tensor/ops/losses.ts";
 import { reshape } from "../../lib/tensor/ops/movement.ts";
+import { sum } from "../../lib/tensor/ops/sum.ts";
 import { Scope } from "../../lib/tensor/scope.ts";
 import { Tensor } from "../../lib/tensor/tensor.ts";
 import { Adam } from "../../lib/train/optimizer.ts";
@@ -39,6 +41,10 @@ Deno.test("the engine uses the WebGPU object it was given and no other", async (
 
 Deno.test("what is encoded is submitted before a kernel is compiled, if it is enough and the last submit was long ago", async () => {
   const recorder = new RecordingGpu();
+  let now = 0;
+  using clock = new DisposableStack();
+  clock.adopt(performance.now, (real) => performance.now = real);
+  performance.now = () => now;
   using gpu = await Gpu.open({ gpu: recorder.gpu });
   using _ = new Scope(gpu);
   let x = fill(gpu, [5], 1);
@@ -46,14 +52,18 @@ Deno.test("what is encoded is submitted before a kernel is compiled, if it is en
   const addTimes = (times: number) => {
     for (let i = 0; i < times; i++) x = add(x, fill(gpu, [5], 1));
   };
-  await setTimeout(100);
+  now = 1000;
   addTimes(1);
   relu(x);
-  assertEquals(recorder.count("GPUQueue.submit"), 0);
-  addTimes(2);
+  assertEquals(recorder.count("GPUQueue.submit"), 0, "too little");
+  addTimes(16);
+  now = 10;
   gelu(x); // the same kernel with another constant
+  assertEquals(recorder.count("GPUQueue.submit"), 0, "too soon");
+  now = 1000;
+  sigmoid(x);
   assertEquals(recorder.count("GPUQueue.submit"), 1);
-  assertEquals([...await x.data()], Array(5).fill(5));
+  assertEquals([...await x.data()], Array(5).fill(19));
 });
 
 Deno.test("steps of MobileSAM make no buffer and no bind group from the second on, and never wait", async () => {
@@ -98,4 +108,29 @@ Deno.test("steps of MobileSAM make no buffer and no bind group from the second o
   ) assertEquals(recorder.count(method), 0, method);
   await gpu.finish();
   sam.dispose();
+});
+
+Deno.test("a grid whose blocks fit either way has the kernel of keys that windows have, and faster ones of queries", async () => {
+  const recorder = new RecordingGpu();
+  using gpu = await Gpu.open({ gpu: recorder.gpu, family: "cpu" });
+  const attend = (
+    shape: number[],
+    options: { grid: [number, number]; windows?: AttentionWindows },
+  ) => {
+    using _ = new Scope(gpu);
+    const make = (shape: number[]) => fill(gpu, shape, 0.5).setParameter(true);
+    const qkv = make(shape);
+    const [relPosH, relPosW] = options.grid.map((n) => make([2 * n - 1, 4]));
+    sum(decomposedAttention(qkv, { relPosH, relPosW }, { heads: 1, ...options })).backward();
+    for (const x of [qkv, relPosH, relPosW]) x.zeroGrad();
+  };
+  attend([8 * 8 + 1, 12], { grid: [6, 6], windows: { size: 6, images: [1, 8, 8] } }); // with padding
+  attend([1, 4 * 6, 12], { grid: [4, 6] });
+  attend([1, 8 * 8, 12], { grid: [8, 8] });
+  await gpu.finish();
+  const made = recorder.calls.filter(({ method }) => method === "GPUDevice.createComputePipeline")
+    .map(({ args }) => (args[0] as GPUComputePipelineDescriptor).label!)
+    .filter((name) => name.startsWith("attention"));
+  assertEquals(made.filter((name) => name.includes("key_value")).length, 1);
+  assertEquals(made.filter((name) => name.includes("query")).length, 3);
 });
